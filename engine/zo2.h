@@ -1,0 +1,444 @@
+/* zo2.h: the public interface of libzo2, the only header a program that links the library includes.
+ *
+ * zo2 fine-tunes every parameter of a language model with zeroth-order optimisation: two perturbed forward passes a
+ * step and no backward pass (SPSA / MeZO, arXiv 2305.17333; ZO2, arXiv 2503.12668). fp32 master weights stay in host
+ * memory; the device sees one decoded tile of one matrix at a time.
+ *
+ * Conventions. Functions return a zo2_status; ZO2_OK is 0, errors are negative. After an error zo2_last_error() on the
+ * same thread says what was wrong, where, and what to do. Handles are opaque: one caller at a time per handle, different
+ * handles are independent and may be used from different threads. Option structs start with struct_size, set by their
+ * init function; zero in any other field means the documented default. Sizes are bytes unless named otherwise. The
+ * library never prints, never exits and never reads the environment. It changes no process-wide state (rounding mode and
+ * BLAS threads are restored on return). */
+#ifndef ZO2_H
+#define ZO2_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(ZO2_BUILDING) && defined(__GNUC__)
+#define ZO2_API __attribute__((visibility("default")))
+#else
+#define ZO2_API
+#endif
+
+#if defined(__GNUC__)
+#define ZO2_PRINTF(fmt, args) __attribute__((format(printf, fmt, args)))
+#else
+#define ZO2_PRINTF(fmt, args)
+#endif
+
+/* ---- status ------------------------------------------------------------------------------------------------------ */
+
+/* One list feeds the enum, zo2_strerror() and its test; numbers never change. */
+#define ZO2_STATUS_MAP(X)                                                                                              \
+    X(OK, 0, "success")                                                                                                \
+    X(ERR_ARG, -1, "invalid argument")                                                                                 \
+    X(ERR_NOMEM, -2, "memory budget exceeded or out of memory")                                                        \
+    X(ERR_IO, -3, "input/output error")                                                                                \
+    X(ERR_FORMAT, -4, "malformed or unsupported file")                                                                 \
+    X(ERR_NOTFOUND, -5, "not found")                                                                                   \
+    X(ERR_EXISTS, -6, "already exists")                                                                                \
+    X(ERR_BUSY, -7, "in use by another process")                                                                       \
+    X(ERR_MISMATCH, -8, "settings, model or data differ from the run's")                                               \
+    X(ERR_NONFINITE, -9, "non-finite or unrepresentable weight")                                                       \
+    X(ERR_DEVICE, -10, "device error")                                                                                 \
+    X(ERR_CANCELLED, -11, "cancelled")                                                                                 \
+    X(ERR_NOSPACE, -12, "no space left on device")                                                                     \
+    X(ERR_UNSUPPORTED, -13, "not supported")                                                                           \
+    X(ERR_INTERNAL, -14, "internal error")
+
+typedef enum zo2_status {
+#define X(name, value, text) ZO2_##name = value,
+    ZO2_STATUS_MAP(X)
+#undef X
+} zo2_status;
+
+/* Static English text for a status code; "unknown status" for other numbers. Thread-safe. */
+ZO2_API const char *zo2_strerror(zo2_status s);
+
+/* The particulars of the last error on this thread, "" if there was none. Valid until the next zo2 call here. */
+ZO2_API const char *zo2_last_error(void);
+
+/* Sets this thread's last error to the formatted text (cut at 1,023 bytes) and returns s. For callbacks that want to
+ * say why they failed. A worker's error reaches the caller's thread with its text. */
+ZO2_API zo2_status zo2_error(zo2_status s, const char *fmt, ...) ZO2_PRINTF(2, 3);
+
+/* Library version, for example "0.1.0". */
+ZO2_API const char *zo2_version(void);
+
+/* ---- enumerations: stored in files, numbers never change ----------------------------------------------------------- */
+
+typedef enum zo2_dtype { ZO2_F32 = 1, ZO2_F16 = 2, ZO2_BF16 = 3 } zo2_dtype; /* 0: auto */
+
+typedef enum zo2_wire {
+    ZO2_WIRE_BF16 = 1, /* default */
+    ZO2_WIRE_FP32 = 2,
+    ZO2_WIRE_E4M3 = 3, /* fp8-e4m3 with one bf16 scale per 128 weights of a row */
+} zo2_wire;
+
+typedef enum zo2_dist { ZO2_GAUSSIAN = 1, ZO2_RADEMACHER = 2 } zo2_dist; /* default: gaussian */
+
+typedef enum zo2_schedule { ZO2_CONSTANT = 1, ZO2_LINEAR = 2, ZO2_COSINE = 3 } zo2_schedule;
+
+typedef enum zo2_backend_kind {
+    ZO2_BACKEND_AUTO = 0, /* the fastest that works here */
+    ZO2_BACKEND_CPU = 1,
+    ZO2_BACKEND_CUDA = 2, /* ZO2_ERR_UNSUPPORTED in builds without it */
+    ZO2_BACKEND_NULL = 3, /* no arithmetic: tests of scheduling and memory only */
+} zo2_backend_kind;
+
+/* Names as on the command line ("fp8-e4m3", "rademacher", ...): the static name of a value, NULL for unknown ones; and
+ * the value of a name, 0 for unknown ones. Thread-safe. */
+ZO2_API const char *zo2_dtype_name(zo2_dtype v);
+ZO2_API const char *zo2_wire_name(zo2_wire v);
+ZO2_API const char *zo2_dist_name(zo2_dist v);
+ZO2_API const char *zo2_schedule_name(zo2_schedule v);
+ZO2_API const char *zo2_backend_name(zo2_backend_kind v);
+ZO2_API zo2_dtype zo2_dtype_parse(const char *name); /* "fp32", "fp16", "bf16" */
+ZO2_API zo2_wire zo2_wire_parse(const char *name);
+ZO2_API zo2_dist zo2_dist_parse(const char *name);
+ZO2_API zo2_schedule zo2_schedule_parse(const char *name);
+ZO2_API int zo2_backend_parse(const char *name); /* -1 for unknown ones, because auto is 0 */
+
+/* ---- callbacks --------------------------------------------------------------------------------------------------- */
+
+typedef enum zo2_log_level { ZO2_LOG_INFO = 0, ZO2_LOG_WARNING = 1 } zo2_log_level;
+
+/* A message without newline. May be called from library threads, never concurrently for one handle. */
+typedef void (*zo2_log_fn)(void *ud, zo2_log_level level, const char *message);
+
+/* Progress of long work: `done` of `total` units (bytes or chunks) of `what`. Caller's thread only; between chunks of a
+ * step too. A non-zero return cancels: the call returns ZO2_ERR_CANCELLED and leaves everything as if it had not begun. */
+typedef int (*zo2_progress_fn)(void *ud, const char *what, uint64_t done, uint64_t total);
+
+/* Custom loss: called 2Q times after the forward (query-major, + before -) on the caller's thread with the log-probability
+ * of every loss token in batch order (n of them; natural logarithm). Writes the scalar to *loss. Must be deterministic.
+ * A status other than ZO2_OK aborts the step. */
+typedef zo2_status (*zo2_loss_fn)(void *ud, const float *logprobs, uint64_t n, double *loss);
+
+/* ---- packs: converted model files -------------------------------------------------------------------------------- */
+
+typedef struct zo2_pack zo2_pack;
+
+typedef struct zo2_convert_opts {
+    size_t struct_size;
+    uint32_t threads; /* 0 = usable CPUs */
+    int force;        /* replace an existing output */
+    zo2_log_fn log;
+    void *log_ud;
+    zo2_progress_fn progress; /* units: bytes of weights */
+    void *progress_ud;
+} zo2_convert_opts;
+
+ZO2_API void zo2_convert_opts_init(zo2_convert_opts *o);
+
+/* Converts a Hugging Face directory (config.json, *.safetensors single or sharded, tokenizer files) to a pack. The
+ * source's own bits are kept. Streams: needs memory for a few chunks whatever the model. Written under a temporary name
+ * and renamed when complete and synced; on error or cancellation nothing is left. Errors: ZO2_ERR_EXISTS (and not
+ * force), ZO2_ERR_FORMAT, ZO2_ERR_NOTFOUND (missing file or tensor, by name), ZO2_ERR_NONFINITE, ZO2_ERR_IO. */
+ZO2_API zo2_status zo2_pack_convert(const char *hf_dir, const char *out, const zo2_convert_opts *o);
+
+typedef struct zo2_synth_opts {
+    size_t struct_size;
+    zo2_dtype dtype; /* 0 = fp16 */
+    int alias;       /* store one layer for all; layers keep their own tensor ids */
+    uint64_t seed;
+    int force;
+    zo2_progress_fn progress;
+    void *progress_ud;
+} zo2_synth_opts;
+
+ZO2_API void zo2_synth_opts_init(zo2_synth_opts *o);
+
+/* A pack of random weights (normal, standard deviation 0.02; norms one, biases zero) for measurements. arch: "opt-125m" ... "opt-175b"
+ * or the path of a config.json. */
+ZO2_API zo2_status zo2_pack_synth(const char *arch, const char *out, const zo2_synth_opts *o);
+
+/* Opens and checks superblock, tables and their checksums (not the weights: see zo2_pack_verify). *out is the caller's until
+ * zo2_pack_close(). The file may be opened any number of times; it is never written. */
+ZO2_API zo2_status zo2_pack_open(zo2_pack **out, const char *path);
+ZO2_API void zo2_pack_close(zo2_pack *p); /* NULL is fine */
+
+typedef struct zo2_pack_info {
+    uint32_t version;
+    uint64_t file_bytes;
+    uint64_t parameters;  /* of the model; aliased layers count each */
+    uint64_t tensors;     /* the same */
+    uint64_t model_hash;  /* XXH3-64 over the source bits in canonical order */
+    zo2_dtype dtype;      /* of the largest tensor */
+    int aliased;
+    char arch[32];        /* "opt" */
+    uint32_t layers, hidden, heads, ffn, vocab, context; /* context: longest sequence in tokens */
+    int bos_token_id;     /* -1: none */
+    int pad_token_id;
+} zo2_pack_info;
+
+ZO2_API zo2_status zo2_pack_get_info(const zo2_pack *p, zo2_pack_info *out);
+
+typedef struct zo2_tensor_info {
+    const char *name; /* Hugging Face name with the prefix "model."; valid as long as the pack */
+    uint32_t id;      /* tensor_id: place in the canonical order */
+    uint32_t block;
+    zo2_dtype dtype;
+    uint32_t rank;    /* 1 or 2 */
+    uint64_t rows, cols; /* rank 1: rows = 1 */
+    int decays;       /* weight decay applies */
+} zo2_tensor_info;
+
+/* Tensor i of the canonical order, i < zo2_pack_info.tensors; ZO2_ERR_NOTFOUND past the end. */
+ZO2_API zo2_status zo2_pack_tensor(const zo2_pack *p, uint64_t i, zo2_tensor_info *out);
+
+/* A file carried in the pack ("config.json", "vocab.json", ...). *data is valid as long as the pack and followed by a NUL byte. */
+ZO2_API zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char **data, size_t *bytes);
+/* Name of carried file i, NULL past the end. */
+ZO2_API const char *zo2_pack_file_name(const zo2_pack *p, size_t i);
+
+/* Reads everything and checks every hash. The error names the first bad chunk by tensor and offset. */
+ZO2_API zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud);
+
+typedef struct zo2_export_opts {
+    size_t struct_size;
+    const char *run_dir; /* NULL: the pack's own weights */
+    int64_t at_step;     /* with run_dir: number of steps to replay; negative = all */
+    zo2_dtype dtype;     /* 0 = the source's own type per tensor */
+    uint64_t split_bytes; /* largest shard; 0 = one file up to 5 GB, then shards of 5 GB */
+    uint32_t threads;
+    int force;
+    zo2_log_fn log;
+    void *log_ud;
+    zo2_progress_fn progress;
+    void *progress_ud;
+} zo2_export_opts;
+
+ZO2_API void zo2_export_opts_init(zo2_export_opts *o);
+
+/* Writes a directory that Hugging Face transformers loads: safetensors with original names (a tied head left out), config and
+ * tokenizer files. Applies what is pending to its output, never to the run. Streams. The directory appears complete or not at all. */
+ZO2_API zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o);
+
+/* ---- settings, plan, engine -------------------------------------------------------------------------------------- */
+
+#define ZO2_MAX_QUERIES 16 /* queries per step */
+#define ZO2_MAX_PENDING 64 /* largest K */
+
+typedef struct zo2_engine_opts { /* zero in any field = documented default */
+    size_t struct_size;
+    /* numeric settings: fixed when a run is created and stored in it; a resume takes the run's values for fields left at 0
+     * (or NAN for the floating-point ones), and refuses other differences with ZO2_ERR_MISMATCH, naming the setting */
+    uint64_t seed;
+    int seed_set;              /* 1: seed is meant even on a resume (0 is a valid seed) */
+    double lr;                 /* NAN = 1e-6 */
+    zo2_schedule schedule;     /* constant */
+    uint64_t warmup;           /* steps of linear warm-up; UINT64_MAX = 0 */
+    uint64_t total_steps;      /* of linear and cosine schedules, both reaching 0 after the last; 0 = 20,000. May grow on resume with constant */
+    double eps;                /* NAN = 1e-3 */
+    double weight_decay;       /* NAN = 0; not applied to biases and norms */
+    double clip;               /* NAN = 0: off; else each g is clamped to +-clip */
+    zo2_dist dist;             /* gaussian */
+    uint32_t queries;          /* 1 */
+    int32_t pending;           /* K; -1 = 0 */
+    uint32_t micro_batch;      /* examples per micro-batch; UINT32_MAX = the whole batch */
+    zo2_wire wire;             /* bf16 */
+    zo2_dtype compute;         /* fp32 on cpu */
+    zo2_backend_kind backend;  /* auto */
+    /* sizes of the largest batch; part of the plan, not of the run's settings. 0: max_rows 16, max_seq the model's context. */
+    uint32_t max_rows;         /* rows of the largest batch (a line with n options makes n rows) */
+    uint32_t max_rows_micro;   /* rows of the largest micro-batch; 0 = max_rows */
+    uint32_t max_seq;          /* tokens of the longest row */
+    uint64_t max_loss_tokens;  /* loss tokens of the largest batch; 0 = max_rows * (max_seq - 1) */
+    /* resources: free to change between sessions, never change a bit */
+    uint64_t device_bytes;     /* device budget: context and workspaces included; 0 = the plan's minimum on cpu, 90 % of what is free on cuda */
+    uint64_t host_bytes;       /* RSS outside the cpu backend's device arena; 0 = 90 % of MemAvailable */
+    uint32_t threads;          /* 0 = usable CPUs (affinity, cgroup) */
+    uint64_t chunk_bytes;      /* target size of a chunk's wire; 0 = 4 MiB */
+    double snapshot_seconds;   /* NAN = 1800; 0 = on clean exit only. Adapted so that snapshots cost at most 5 % */
+    const char *snapshot_dir;  /* NULL = RUN_DIR/snapshots */
+    /* what a run may be */
+    int resume;                /* 1: continue an existing run, start a missing one; 0: an existing run is refused */
+    int64_t at_step;           /* zo2_engine_open with read_only: masters after this many steps; negative = all */
+    int read_only;             /* evaluation: no lock, no journal, run_dir may be NULL (the pack's own weights) */
+    /* callbacks */
+    zo2_loss_fn loss;
+    void *loss_ud;
+    zo2_log_fn log;
+    void *log_ud;
+    zo2_progress_fn progress;  /* caller's thread only; non-zero cancels */
+    void *progress_ud;
+} zo2_engine_opts;
+
+/* Sets struct_size and the "unset" markers above. */
+ZO2_API void zo2_engine_opts_init(zo2_engine_opts *o);
+
+/* Rate of the learning-rate schedule at a step (0-based) for options as in o: warm-up lr*(step+1)/warmup, then constant, linear or
+ * cosine decay to zero at total_steps. Pure. */
+ZO2_API double zo2_lr_at(const zo2_engine_opts *o, uint64_t step);
+
+typedef struct zo2_plan {
+    size_t struct_size;
+    uint64_t parameters;
+    uint64_t tokens;           /* most tokens a micro-batch holds */
+    uint64_t batch_tokens;     /* most tokens a batch holds */
+    /* device */
+    uint64_t device_peak_bytes; /* sum of the parts below */
+    uint64_t device_min_bytes;  /* the smallest budget that works with these settings */
+    uint64_t context_bytes, residual_bytes, norm_bytes, layer_bytes, panel_bytes, ring_bytes, vector_bytes, loss_bytes, workspace_bytes;
+    /* host */
+    uint64_t host_peak_bytes;  /* masters and wires + staging + fixed part */
+    uint64_t master_bytes;     /* masters with their wires */
+    uint64_t staging_bytes;
+    /* disk */
+    uint64_t pack_bytes, snapshot_bytes; /* snapshot: one of them; two are kept */
+    uint64_t journal_bytes_per_step;
+    /* time */
+    uint64_t wire_bytes_per_step; /* link traffic */
+    double seconds_per_step;   /* predicted */
+    double update_seconds, upload_seconds, compute_seconds; /* of one step, per lane */
+    char bottleneck[16];       /* "update", "upload" or "compute" */
+    uint32_t largest_tile_rows; /* TN of the widest matrix */
+} zo2_plan;
+
+/* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o. No weights are
+ * read. ZO2_ERR_NOMEM if a budget in o is too small: the message has the smallest that works; *out is filled all the same. */
+ZO2_API zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out);
+
+typedef struct zo2_engine zo2_engine;
+
+/* Opens a pack and creates or continues the run in run_dir (created if missing, its parent must exist). Loads masters, replays the
+ * journal. On success *out is the caller's until zo2_engine_close(). On failure *out is NULL, nothing leaks and the run directory is
+ * as it was. ZO2_ERR_BUSY: another process has the run. */
+ZO2_API zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_dir, const zo2_engine_opts *o);
+
+/* Ends lanes and threads and frees everything. Writes nothing: call zo2_snapshot() before for a fast resume. NULL is fine. */
+ZO2_API void zo2_engine_close(zo2_engine *e);
+
+typedef struct zo2_engine_state {
+    uint64_t step;            /* steps done: the next step has this number */
+    uint64_t data_position;   /* as given with the last step's batch */
+    uint64_t tokens;          /* tokens of all steps */
+    uint64_t skipped_in_row;  /* skipped steps at the end of the journal */
+    uint64_t device_peak_bytes, host_peak_bytes; /* measured */
+    int resumed;              /* the run existed */
+} zo2_engine_state;
+
+ZO2_API void zo2_engine_get_state(const zo2_engine *e, zo2_engine_state *out);
+/* The options in force: defaults resolved, the run's values filled in. */
+ZO2_API void zo2_engine_get_opts(const zo2_engine *e, zo2_engine_opts *out);
+ZO2_API void zo2_engine_get_plan(const zo2_engine *e, zo2_plan *out);
+
+/* A batch. rows x seq places, row-major. Real tokens are those with mask 1 (any padding side); a row's position ids count its real
+ * tokens from 0. A place with loss 1 is a loss token: its token is predicted from the real tokens before it in the row (so it can't be
+ * the row's first). Arrays are the caller's and only read during the call. */
+typedef struct zo2_batch {
+    size_t struct_size;
+    uint32_t rows, seq;
+    const int32_t *tokens;    /* [rows * seq] ids; ignored where mask is 0 */
+    const uint8_t *mask;      /* [rows * seq]; NULL = all real */
+    const uint8_t *loss;      /* [rows * seq] */
+    uint32_t examples;        /* 0 = rows */
+    const uint32_t *example;  /* [rows] non-decreasing example numbers below `examples`; NULL = one row each */
+    const uint32_t *label;    /* [examples] index of the right row within its example: cross-entropy over the rows' mean token
+                                 log-probabilities (MeZO). NULL: language-model loss, the mean over all loss tokens */
+    uint64_t data_position;   /* stored with the step: examples drawn up to and including this batch */
+} zo2_batch;
+
+typedef struct zo2_step_result {
+    size_t struct_size;
+    uint64_t step;            /* number of the step that was done */
+    double loss_plus, loss_minus; /* means over queries */
+    double projected_grad;    /* mean over queries, before clipping */
+    double lr;
+    uint64_t tokens;          /* real input tokens of the batch, streams counted once */
+    double seconds;
+    int skipped;              /* a loss was not finite: recorded, nothing updated */
+    uint64_t device_peak_bytes, host_peak_bytes;
+} zo2_step_result;
+
+/* One SPSA step: losses at W + eps z and W - eps z for each query, journaled before it affects a weight. Deterministic: see D8 of the
+ * design. ZO2_ERR_CANCELLED leaves no trace. ZO2_ERR_NONFINITE: an update would make a weight non-finite (the tensor is named). After
+ * ZO2_ERR_IO from the journal the engine refuses further steps; the run stays resumable. r may be NULL. */
+ZO2_API zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *r);
+
+/* Makes a zo2_step() or zo2_forward() in progress on another thread, or in a signal handler's thread, return ZO2_ERR_CANCELLED at the
+ * next chunk. Async-signal-safe and thread-safe. Sticky until that call returns; without one in progress it cancels the next. */
+ZO2_API void zo2_step_abort(zo2_engine *e);
+
+typedef enum zo2_weights { ZO2_WEIGHTS_WIRE = 0, ZO2_WEIGHTS_MASTER = 1 } zo2_weights;
+
+typedef struct zo2_scores {
+    size_t struct_size;
+    double loss;              /* as in training; of the custom loss when there is one */
+    double sum_nll;           /* sum over loss tokens of -log p */
+    uint64_t loss_tokens;
+    uint64_t tokens;          /* real input tokens */
+    double sum_loss;          /* labelled batches: sum of the examples' cross-entropies */
+    uint64_t correct;         /* labelled batches: examples whose best row is the label; ties go to the first */
+    uint64_t examples;
+    /* optional outputs, NULL = not wanted */
+    float *logprobs;          /* [loss tokens] in batch order: row by row */
+    double *row_scores;       /* [rows] mean log-probability of the row's loss tokens */
+} zo2_scores;
+
+/* Unperturbed forward at the current weights: through the wire with what is pending folded in, or at the masters' exact fp32 values
+ * (what zo2_pack_export writes). Disturbs nothing. s is in and out: set struct_size and the optional arrays. */
+ZO2_API zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *s);
+ZO2_API void zo2_scores_init(zo2_scores *s);
+
+/* Writes a snapshot of the masters now and keeps the newest two verified ones. */
+ZO2_API zo2_status zo2_snapshot(zo2_engine *e);
+
+/* Current exact value of elements [first, first + n) of a tensor (row-major), with what is pending applied, into out[n]. */
+ZO2_API zo2_status zo2_tensor_read(zo2_engine *e, const char *name, uint64_t first, uint64_t n, float *out);
+
+/* XXH3-64 over the exact current fp32 values of all tensors in canonical order: equal hashes, equal weights. */
+ZO2_API zo2_status zo2_masters_hash(zo2_engine *e, uint64_t *out);
+
+/* ---- run directories --------------------------------------------------------------------------------------------- */
+
+typedef struct zo2_run zo2_run;
+
+typedef struct zo2_run_record {
+    uint64_t step;
+    uint64_t tokens;          /* of this step */
+    uint64_t data_position;
+    int skipped;
+    uint32_t queries;
+    double loss_plus, loss_minus; /* means over queries */
+    double projected_grad;    /* mean over queries, before clipping */
+    double lr;
+    struct {
+        double loss_plus, loss_minus;
+        float g_raw, g_clipped;
+        float c;              /* coefficient of z in the update */
+    } query[ZO2_MAX_QUERIES];
+    float d;                  /* decay coefficient lr * wd */
+} zo2_run_record;
+
+/* Opens a run's journal for reading; works while a training session writes it (a torn last record is ignored). */
+ZO2_API zo2_status zo2_run_open(zo2_run **out, const char *run_dir);
+ZO2_API void zo2_run_close(zo2_run *r);
+ZO2_API uint64_t zo2_run_steps(const zo2_run *r);
+ZO2_API zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *out);
+/* The run's numeric settings as options, and the model hash of its pack. */
+ZO2_API void zo2_run_get_opts(const zo2_run *r, zo2_engine_opts *out);
+ZO2_API uint64_t zo2_run_model_hash(const zo2_run *r);
+/* Verifies journal and snapshots completely; the text of the first problem is in zo2_last_error(). */
+ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack);
+
+/* ---- noise ------------------------------------------------------------------------------------------------------- */
+
+#define ZO2_NOISE_VERSION 1
+
+/* z of elements [first, first + n) of a tensor: a pure function of its arguments (codec/CODECS.md, "Noise"). out[n], any alignment.
+ * Thread-safe. ZO2_ERR_ARG for an unknown distribution. */
+ZO2_API zo2_status zo2_noise_fill(float *out, uint64_t seed, uint64_t step, uint32_t query, uint32_t tensor_id, uint64_t first, uint64_t n,
+                                  zo2_dist dist);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
