@@ -11,9 +11,8 @@ static _Thread_local char last_error[LAST_ERROR_BYTES];
 const char *zo2_strerror(zo2_status s)
 {
     switch (s) {
-#define X(name, value, text)                                                                                           \
-    case ZO2_##name:                                                                                                   \
-        return text;
+#define X(name, value, text) \
+    case ZO2_##name: return text;
         ZO2_STATUS_MAP(X)
 #undef X
     }

@@ -35,21 +35,21 @@ extern "C" {
 /* ---- status ------------------------------------------------------------------------------------------------------ */
 
 /* One list feeds the enum, zo2_strerror() and its test; numbers never change. */
-#define ZO2_STATUS_MAP(X)                                                                                              \
-    X(OK, 0, "success")                                                                                                \
-    X(ERR_ARG, -1, "invalid argument")                                                                                 \
-    X(ERR_NOMEM, -2, "memory budget exceeded or out of memory")                                                        \
-    X(ERR_IO, -3, "input/output error")                                                                                \
-    X(ERR_FORMAT, -4, "malformed or unsupported file")                                                                 \
-    X(ERR_NOTFOUND, -5, "not found")                                                                                   \
-    X(ERR_EXISTS, -6, "already exists")                                                                                \
-    X(ERR_BUSY, -7, "in use by another process")                                                                       \
-    X(ERR_MISMATCH, -8, "settings, model or data differ from the run's")                                               \
-    X(ERR_NONFINITE, -9, "non-finite or unrepresentable weight")                                                       \
-    X(ERR_DEVICE, -10, "device error")                                                                                 \
-    X(ERR_CANCELLED, -11, "cancelled")                                                                                 \
-    X(ERR_NOSPACE, -12, "no space left on device")                                                                     \
-    X(ERR_UNSUPPORTED, -13, "not supported")                                                                           \
+#define ZO2_STATUS_MAP(X)                                                \
+    X(OK, 0, "success")                                                  \
+    X(ERR_ARG, -1, "invalid argument")                                   \
+    X(ERR_NOMEM, -2, "memory budget exceeded or out of memory")          \
+    X(ERR_IO, -3, "input/output error")                                  \
+    X(ERR_FORMAT, -4, "malformed or unsupported file")                   \
+    X(ERR_NOTFOUND, -5, "not found")                                     \
+    X(ERR_EXISTS, -6, "already exists")                                  \
+    X(ERR_BUSY, -7, "in use by another process")                         \
+    X(ERR_MISMATCH, -8, "settings, model or data differ from the run's") \
+    X(ERR_NONFINITE, -9, "non-finite or unrepresentable weight")         \
+    X(ERR_DEVICE, -10, "device error")                                   \
+    X(ERR_CANCELLED, -11, "cancelled")                                   \
+    X(ERR_NOSPACE, -12, "no space left on device")                       \
+    X(ERR_UNSUPPORTED, -13, "not supported")                             \
     X(ERR_INTERNAL, -14, "internal error")
 
 typedef enum zo2_status {
@@ -167,14 +167,14 @@ ZO2_API void zo2_pack_close(zo2_pack *p); /* NULL is fine */
 typedef struct zo2_pack_info {
     uint32_t version;
     uint64_t file_bytes;
-    uint64_t parameters;  /* of the model; aliased layers count each */
-    uint64_t tensors;     /* the same */
-    uint64_t model_hash;  /* XXH3-64 over the source bits in canonical order */
-    zo2_dtype dtype;      /* of the largest tensor */
+    uint64_t parameters; /* of the model; aliased layers count each */
+    uint64_t tensors;    /* the same */
+    uint64_t model_hash; /* XXH3-64 over the source bits in canonical order */
+    zo2_dtype dtype;     /* of the largest tensor */
     int aliased;
-    char arch[32];        /* "opt" */
+    char arch[32];                                       /* "opt" */
     uint32_t layers, hidden, heads, ffn, vocab, context; /* context: longest sequence in tokens */
-    int bos_token_id;     /* -1: none */
+    int bos_token_id;                                    /* -1: none */
     int pad_token_id;
 } zo2_pack_info;
 
@@ -185,9 +185,9 @@ typedef struct zo2_tensor_info {
     uint32_t id;      /* tensor_id: place in the canonical order */
     uint32_t block;
     zo2_dtype dtype;
-    uint32_t rank;    /* 1 or 2 */
+    uint32_t rank;       /* 1 or 2 */
     uint64_t rows, cols; /* rank 1: rows = 1 */
-    int decays;       /* weight decay applies */
+    int decays;          /* weight decay applies */
 } zo2_tensor_info;
 
 /* Tensor i of the canonical order, i < zo2_pack_info.tensors; ZO2_ERR_NOTFOUND past the end. */
@@ -203,9 +203,9 @@ ZO2_API zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, 
 
 typedef struct zo2_export_opts {
     size_t struct_size;
-    const char *run_dir; /* NULL: the pack's own weights */
-    int64_t at_step;     /* with run_dir: number of steps to replay; negative = all */
-    zo2_dtype dtype;     /* 0 = the source's own type per tensor */
+    const char *run_dir;  /* NULL: the pack's own weights */
+    int64_t at_step;      /* with run_dir: number of steps to replay; negative = all */
+    zo2_dtype dtype;      /* 0 = the source's own type per tensor */
     uint64_t split_bytes; /* largest shard; 0 = one file up to 5 GB, then shards of 5 GB */
     uint32_t threads;
     int force;
@@ -231,43 +231,45 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     /* numeric settings: fixed when a run is created and stored in it; a resume takes the run's values for fields left at 0
      * (or NAN for the floating-point ones), and refuses other differences with ZO2_ERR_MISMATCH, naming the setting */
     uint64_t seed;
-    int seed_set;              /* 1: seed is meant even on a resume (0 is a valid seed) */
-    double lr;                 /* NAN = 1e-6 */
-    zo2_schedule schedule;     /* constant */
-    uint64_t warmup;           /* steps of linear warm-up; UINT64_MAX = 0 */
-    uint64_t total_steps;      /* of linear and cosine schedules, both reaching 0 after the last; 0 = 20,000. May grow on resume with constant */
-    double eps;                /* NAN = 1e-3 */
-    double weight_decay;       /* NAN = 0; not applied to biases and norms */
-    double clip;               /* NAN = 0: off; else each g is clamped to +-clip */
-    zo2_dist dist;             /* gaussian */
-    uint32_t queries;          /* 1 */
-    int32_t pending;           /* K; -1 = 0 */
-    uint32_t micro_batch;      /* examples per micro-batch; UINT32_MAX = the whole batch */
-    zo2_wire wire;             /* bf16 */
-    zo2_dtype compute;         /* fp32 on cpu */
-    zo2_backend_kind backend;  /* auto */
+    int seed_set;          /* 1: seed is meant even on a resume (0 is a valid seed) */
+    double lr;             /* NAN = 1e-6 */
+    zo2_schedule schedule; /* constant */
+    uint64_t warmup;       /* steps of linear warm-up; UINT64_MAX = 0 */
+    uint64_t
+        total_steps; /* of linear and cosine schedules, both reaching 0 after the last; 0 = 20,000. May grow on resume with constant */
+    double eps;               /* NAN = 1e-3 */
+    double weight_decay;      /* NAN = 0; not applied to biases and norms */
+    double clip;              /* NAN = 0: off; else each g is clamped to +-clip */
+    zo2_dist dist;            /* gaussian */
+    uint32_t queries;         /* 1 */
+    int32_t pending;          /* K; -1 = 0 */
+    uint32_t micro_batch;     /* examples per micro-batch; UINT32_MAX = the whole batch */
+    zo2_wire wire;            /* bf16 */
+    zo2_dtype compute;        /* fp32 on cpu */
+    zo2_backend_kind backend; /* auto */
     /* sizes of the largest batch; part of the plan, not of the run's settings. 0: max_rows 16, max_seq the model's context. */
-    uint32_t max_rows;         /* rows of the largest batch (a line with n options makes n rows) */
-    uint32_t max_rows_micro;   /* rows of the largest micro-batch; 0 = max_rows */
-    uint32_t max_seq;          /* tokens of the longest row */
-    uint64_t max_loss_tokens;  /* loss tokens of the largest batch; 0 = max_rows * (max_seq - 1) */
+    uint32_t max_rows;        /* rows of the largest batch (a line with n options makes n rows) */
+    uint32_t max_rows_micro;  /* rows of the largest micro-batch; 0 = max_rows */
+    uint32_t max_seq;         /* tokens of the longest row */
+    uint64_t max_loss_tokens; /* loss tokens of the largest batch; 0 = max_rows * (max_seq - 1) */
     /* resources: free to change between sessions, never change a bit */
-    uint64_t device_bytes;     /* device budget: context and workspaces included; 0 = the plan's minimum on cpu, 90 % of what is free on cuda */
-    uint64_t host_bytes;       /* RSS outside the cpu backend's device arena; 0 = 90 % of MemAvailable */
-    uint32_t threads;          /* 0 = usable CPUs (affinity, cgroup) */
-    uint64_t chunk_bytes;      /* target size of a chunk's wire; 0 = 4 MiB */
-    double snapshot_seconds;   /* NAN = 1800; 0 = on clean exit only. Adapted so that snapshots cost at most 5 % */
-    const char *snapshot_dir;  /* NULL = RUN_DIR/snapshots */
+    uint64_t
+        device_bytes; /* device budget: context and workspaces included; 0 = the plan's minimum on cpu, 90 % of what is free on cuda */
+    uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = 90 % of MemAvailable */
+    uint32_t threads;         /* 0 = usable CPUs (affinity, cgroup) */
+    uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB */
+    double snapshot_seconds;  /* NAN = 1800; 0 = on clean exit only. Adapted so that snapshots cost at most 5 % */
+    const char *snapshot_dir; /* NULL = RUN_DIR/snapshots */
     /* what a run may be */
-    int resume;                /* 1: continue an existing run, start a missing one; 0: an existing run is refused */
-    int64_t at_step;           /* zo2_engine_open with read_only: masters after this many steps; negative = all */
-    int read_only;             /* evaluation: no lock, no journal, run_dir may be NULL (the pack's own weights) */
+    int resume;      /* 1: continue an existing run, start a missing one; 0: an existing run is refused */
+    int64_t at_step; /* zo2_engine_open with read_only: masters after this many steps; negative = all */
+    int read_only;   /* evaluation: no lock, no journal, run_dir may be NULL (the pack's own weights) */
     /* callbacks */
     zo2_loss_fn loss;
     void *loss_ud;
     zo2_log_fn log;
     void *log_ud;
-    zo2_progress_fn progress;  /* caller's thread only; non-zero cancels */
+    zo2_progress_fn progress; /* caller's thread only; non-zero cancels */
     void *progress_ud;
 } zo2_engine_opts;
 
@@ -281,25 +283,26 @@ ZO2_API double zo2_lr_at(const zo2_engine_opts *o, uint64_t step);
 typedef struct zo2_plan {
     size_t struct_size;
     uint64_t parameters;
-    uint64_t tokens;           /* most tokens a micro-batch holds */
-    uint64_t batch_tokens;     /* most tokens a batch holds */
+    uint64_t tokens;       /* most tokens a micro-batch holds */
+    uint64_t batch_tokens; /* most tokens a batch holds */
     /* device */
     uint64_t device_peak_bytes; /* sum of the parts below */
     uint64_t device_min_bytes;  /* the smallest budget that works with these settings */
-    uint64_t context_bytes, residual_bytes, norm_bytes, layer_bytes, panel_bytes, ring_bytes, vector_bytes, loss_bytes, workspace_bytes;
+    uint64_t context_bytes, residual_bytes, norm_bytes, layer_bytes, panel_bytes, ring_bytes, vector_bytes, loss_bytes,
+        workspace_bytes;
     /* host */
-    uint64_t host_peak_bytes;  /* masters and wires + staging + fixed part */
-    uint64_t master_bytes;     /* masters with their wires */
+    uint64_t host_peak_bytes; /* masters and wires + staging + fixed part */
+    uint64_t master_bytes;    /* masters with their wires */
     uint64_t staging_bytes;
     /* disk */
     uint64_t pack_bytes, snapshot_bytes; /* snapshot: one of them; two are kept */
     uint64_t journal_bytes_per_step;
     /* time */
-    uint64_t wire_bytes_per_step; /* link traffic */
-    double seconds_per_step;   /* predicted */
+    uint64_t wire_bytes_per_step;                           /* link traffic */
+    double seconds_per_step;                                /* predicted */
     double update_seconds, upload_seconds, compute_seconds; /* of one step, per lane */
-    char bottleneck[16];       /* "update", "upload" or "compute" */
-    uint32_t largest_tile_rows; /* TN of the widest matrix */
+    char bottleneck[16];                                    /* "update", "upload" or "compute" */
+    uint32_t largest_tile_rows;                             /* TN of the widest matrix */
 } zo2_plan;
 
 /* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o. No weights are
@@ -317,12 +320,12 @@ ZO2_API zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const cha
 ZO2_API void zo2_engine_close(zo2_engine *e);
 
 typedef struct zo2_engine_state {
-    uint64_t step;            /* steps done: the next step has this number */
-    uint64_t data_position;   /* as given with the last step's batch */
-    uint64_t tokens;          /* tokens of all steps */
-    uint64_t skipped_in_row;  /* skipped steps at the end of the journal */
+    uint64_t step;                               /* steps done: the next step has this number */
+    uint64_t data_position;                      /* as given with the last step's batch */
+    uint64_t tokens;                             /* tokens of all steps */
+    uint64_t skipped_in_row;                     /* skipped steps at the end of the journal */
     uint64_t device_peak_bytes, host_peak_bytes; /* measured */
-    int resumed;              /* the run existed */
+    int resumed;                                 /* the run existed */
 } zo2_engine_state;
 
 ZO2_API void zo2_engine_get_state(const zo2_engine *e, zo2_engine_state *out);
@@ -336,25 +339,26 @@ ZO2_API void zo2_engine_get_plan(const zo2_engine *e, zo2_plan *out);
 typedef struct zo2_batch {
     size_t struct_size;
     uint32_t rows, seq;
-    const int32_t *tokens;    /* [rows * seq] ids; ignored where mask is 0 */
-    const uint8_t *mask;      /* [rows * seq]; NULL = all real */
-    const uint8_t *loss;      /* [rows * seq] */
-    uint32_t examples;        /* 0 = rows */
-    const uint32_t *example;  /* [rows] non-decreasing example numbers below `examples`; NULL = one row each */
-    const uint32_t *label;    /* [examples] index of the right row within its example: cross-entropy over the rows' mean token
+    const int32_t *tokens;   /* [rows * seq] ids; ignored where mask is 0 */
+    const uint8_t *mask;     /* [rows * seq]; NULL = all real */
+    const uint8_t *loss;     /* [rows * seq] */
+    uint32_t examples;       /* 0 = rows */
+    const uint32_t *example; /* [rows] non-decreasing example numbers below `examples`; NULL = one row each */
+    const uint32_t
+        *label; /* [examples] index of the right row within its example: cross-entropy over the rows' mean token
                                  log-probabilities (MeZO). NULL: language-model loss, the mean over all loss tokens */
-    uint64_t data_position;   /* stored with the step: examples drawn up to and including this batch */
+    uint64_t data_position; /* stored with the step: examples drawn up to and including this batch */
 } zo2_batch;
 
 typedef struct zo2_step_result {
     size_t struct_size;
-    uint64_t step;            /* number of the step that was done */
+    uint64_t step;                /* number of the step that was done */
     double loss_plus, loss_minus; /* means over queries */
-    double projected_grad;    /* mean over queries, before clipping */
+    double projected_grad;        /* mean over queries, before clipping */
     double lr;
-    uint64_t tokens;          /* real input tokens of the batch, streams counted once */
+    uint64_t tokens; /* real input tokens of the batch, streams counted once */
     double seconds;
-    int skipped;              /* a loss was not finite: recorded, nothing updated */
+    int skipped; /* a loss was not finite: recorded, nothing updated */
     uint64_t device_peak_bytes, host_peak_bytes;
 } zo2_step_result;
 
@@ -371,16 +375,16 @@ typedef enum zo2_weights { ZO2_WEIGHTS_WIRE = 0, ZO2_WEIGHTS_MASTER = 1 } zo2_we
 
 typedef struct zo2_scores {
     size_t struct_size;
-    double loss;              /* as in training; of the custom loss when there is one */
-    double sum_nll;           /* sum over loss tokens of -log p */
+    double loss;    /* as in training; of the custom loss when there is one */
+    double sum_nll; /* sum over loss tokens of -log p */
     uint64_t loss_tokens;
-    uint64_t tokens;          /* real input tokens */
-    double sum_loss;          /* labelled batches: sum of the examples' cross-entropies */
-    uint64_t correct;         /* labelled batches: examples whose best row is the label; ties go to the first */
+    uint64_t tokens;  /* real input tokens */
+    double sum_loss;  /* labelled batches: sum of the examples' cross-entropies */
+    uint64_t correct; /* labelled batches: examples whose best row is the label; ties go to the first */
     uint64_t examples;
     /* optional outputs, NULL = not wanted */
-    float *logprobs;          /* [loss tokens] in batch order: row by row */
-    double *row_scores;       /* [rows] mean log-probability of the row's loss tokens */
+    float *logprobs;    /* [loss tokens] in batch order: row by row */
+    double *row_scores; /* [rows] mean log-probability of the row's loss tokens */
 } zo2_scores;
 
 /* Unperturbed forward at the current weights: through the wire with what is pending folded in, or at the masters' exact fp32 values
@@ -403,19 +407,19 @@ typedef struct zo2_run zo2_run;
 
 typedef struct zo2_run_record {
     uint64_t step;
-    uint64_t tokens;          /* of this step */
+    uint64_t tokens; /* of this step */
     uint64_t data_position;
     int skipped;
     uint32_t queries;
     double loss_plus, loss_minus; /* means over queries */
-    double projected_grad;    /* mean over queries, before clipping */
+    double projected_grad;        /* mean over queries, before clipping */
     double lr;
     struct {
         double loss_plus, loss_minus;
         float g_raw, g_clipped;
-        float c;              /* coefficient of z in the update */
+        float c; /* coefficient of z in the update */
     } query[ZO2_MAX_QUERIES];
-    float d;                  /* decay coefficient lr * wd */
+    float d; /* decay coefficient lr * wd */
 } zo2_run_record;
 
 /* Opens a run's journal for reading; works while a training session writes it (a torn last record is ignored). */
@@ -435,8 +439,8 @@ ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack);
 
 /* z of elements [first, first + n) of a tensor: a pure function of its arguments (codec/CODECS.md, "Noise"). out[n], any alignment.
  * Thread-safe. ZO2_ERR_ARG for an unknown distribution. */
-ZO2_API zo2_status zo2_noise_fill(float *out, uint64_t seed, uint64_t step, uint32_t query, uint32_t tensor_id, uint64_t first, uint64_t n,
-                                  zo2_dist dist);
+ZO2_API zo2_status zo2_noise_fill(float *out, uint64_t seed, uint64_t step, uint32_t query, uint32_t tensor_id,
+                                  uint64_t first, uint64_t n, zo2_dist dist);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,55 @@
+/* codec.h: wire codecs. A chunk of a run's masters is held as two byte planes, `wire` and `rest`:
+ *
+ *     codec  wire (crosses the link)                       rest (stays in host memory)         bytes a weight
+ *     fp32   the fp32 bits                                 nothing                             4
+ *     bf16   hi = (u + 0x8000) >> 16 of the fp32 bits u    lo = u & 0xFFFF                     2 + 2
+ *     e4m3   one byte codes, one bf16 scale per 128        the fp32 bits                       1.02 + 4
+ *
+ * join(wire, rest) gives the exact fp32 master back for every codec; decode(wire) what the forward passes see.
+ * The layout of a chunk of rows x cols is fixed in CODECS.md; rows of codes are padded to 16 bytes with zeros.
+ * Adding a codec: one file here, one line in codec.c, one number in zo2_wire, one section in CODECS.md. */
+#ifndef ZO2_CODEC_CODEC_H
+#define ZO2_CODEC_CODEC_H
+
+#include "engine/zo2.h"
+
+/* Shapes passed here are validated by the caller: rows, cols >= 1 and rows * cols < 2^40. */
+typedef struct zo2_codec {
+    zo2_wire id;
+    const char *name;
+
+    /* Bytes of the planes of a chunk of rows x cols. Both multiples of 16 (rest may be 0). */
+    uint64_t (*wire_bytes)(uint64_t rows, uint64_t cols);
+    uint64_t (*rest_bytes)(uint64_t rows, uint64_t cols);
+
+    /* Stores w[n][cols] as rows [row, row + n) of a chunk of rows x cols. Disjoint row ranges may be stored concurrently: no byte
+     * outside those rows is written. Values must satisfy representable(). */
+    void (*split)(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest);
+
+    /* The inverse: the exact values that split() was given. */
+    void (*join)(const void *wire, const void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w);
+
+    /* What the wire alone says about rows [row, row + n). */
+    void (*decode)(const void *wire, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w);
+
+    /* Copies the wire of row src_row of a chunk of src_rows rows to row dst_row of a chunk of dst_rows rows. */
+    void (*copy_row)(const void *src, uint64_t src_rows, uint64_t src_row, uint64_t cols, void *dst, uint64_t dst_rows,
+                     uint64_t dst_row);
+
+    /* 1 if every value can be stored: finite, and for bf16 below the magnitude that would round to infinity. */
+    int (*representable)(const float *w, uint64_t n);
+} zo2_codec;
+
+/* The codec of a wire, NULL for unknown numbers. */
+const zo2_codec *zo2_codec_get(zo2_wire id);
+
+/* Source bits (little-endian F32/F16/BF16, n values, any alignment) to fp32, exactly; and fp32 rounded to nearest even into
+ * F16/BF16 (F32: copied). Overflow gives infinity as IEEE says. */
+void zo2_source_decode(zo2_dtype dtype, const void *src, uint64_t n, float *dst);
+void zo2_source_encode(zo2_dtype dtype, const float *src, uint64_t n, void *dst);
+uint32_t zo2_dtype_bytes(zo2_dtype dtype); /* 0 for unknown ones */
+
+/* Rounds values in place to what the type holds (nearest even; F32: nothing). */
+void zo2_round_to(zo2_dtype dtype, float *w, uint64_t n);
+
+#endif

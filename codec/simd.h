@@ -1,0 +1,47 @@
+/* simd.h: the loops that are built once per instruction set, private to codec/. simd_loops.inc is their one text; simd_scalar.c,
+ * simd_avx2.c and simd_avx512.c compile it under different flags. All tables give the same bits. */
+#ifndef ZO2_CODEC_SIMD_H
+#define ZO2_CODEC_SIMD_H
+
+#include "codec/codec.h"
+#include "codec/update.h"
+
+typedef struct zo2_simd {
+    const char *name;
+
+    /* As the functions of update.h without their prefix. */
+    void (*noise_values)(float *out, uint64_t key, uint32_t query, uint32_t tensor_id, uint64_t first, uint64_t n,
+                         zo2_dist dist);
+    void (*update_apply)(float *w, uint64_t n, uint64_t first, uint32_t tensor_id, zo2_dist dist, int decays,
+                         const zo2_update *u, uint32_t count);
+    void (*perturb)(const float *w, uint64_t n, uint64_t first, uint32_t tensor_id, zo2_dist dist, uint64_t key,
+                    uint32_t query, float eps, float *plus, float *minus);
+
+    /* n values; byte pointers may have any alignment, inputs and outputs don't overlap. */
+    void (*bf16_split)(const float *w, uint64_t n, void *hi, void *lo);
+    void (*bf16_join)(const void *hi, const void *lo, uint64_t n, float *w);
+    void (*bf16_decode)(const void *src, uint64_t n, float *w);
+    void (*bf16_encode)(const float *w, uint64_t n, void *dst); /* nearest even: not the wire's rounding */
+    void (*f16_decode)(const void *src, uint64_t n, float *w);
+    void (*f16_encode)(const float *w, uint64_t n, void *dst);
+    void (*bf16_round)(float *w, uint64_t n);
+    void (*f16_round)(float *w, uint64_t n);
+
+    /* One row: cols codes, ceil(cols / 128) scales. */
+    void (*e4m3_encode_row)(const float *w, uint64_t cols, uint8_t *codes, void *scales);
+    void (*e4m3_decode_row)(const uint8_t *codes, const void *scales, uint64_t cols, float *w);
+
+    /* Largest magnitude as fp32 bits without sign: NaN > infinity > finite. 0 if n = 0. */
+    uint32_t (*max_bits)(const float *w, uint64_t n);
+} zo2_simd;
+
+extern const zo2_simd zo2_simd_scalar;
+#ifndef ZO2_NO_X86_SIMD
+extern const zo2_simd zo2_simd_avx2;
+extern const zo2_simd zo2_simd_avx512;
+#endif
+
+/* The table in force. */
+const zo2_simd *zo2_simd_get(void);
+
+#endif

@@ -1,0 +1,16 @@
+/* simd_includes.h: what the three simd_*.c need before simd_loops.inc. */
+#ifndef ZO2_CODEC_SIMD_INCLUDES_H
+#define ZO2_CODEC_SIMD_INCLUDES_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "codec/bf16.h"
+#include "codec/fp16.h"
+#include "codec/fp8_e4m3.h"
+#include "codec/plane_layout.h"
+#include "codec/noise_inline.h"
+#include "codec/simd.h"
+#include "codec/update_inline.h"
+
+#endif

@@ -1,0 +1,239 @@
+/* core.c: see core.h. */
+#include "engine/core.h"
+#include "engine/fpenv.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+typedef unsigned long long ull;
+
+static zo2_status create_device(zo2_core *c)
+{
+    zo2_backend_config config = {.arena_bytes = c->plan.device.bytes, .parallel = zo2_pool_parallel(c->pool)};
+    zo2_status s = c->ops->open(&c->be, &config);
+    if (!s)
+        s = c->ops->event_create(c->be, &c->gathered);
+    if (s)
+        return s;
+    c->staging =
+        mmap(NULL, c->plan.staging_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (c->staging == MAP_FAILED) {
+        c->staging = NULL;
+        return zo2_error(ZO2_ERR_NOMEM, "cannot allocate %llu bytes of staging memory", (ull)c->plan.staging_bytes);
+    }
+    c->logprob = calloc(c->shape.streams * c->shape.loss_tokens, sizeof *c->logprob);
+    if (!c->logprob)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for the log-probabilities of %llu tokens",
+                         (ull)c->shape.loss_tokens);
+    uint8_t *arena = c->ops->arena(c->be);
+    return zo2_pipeline_create(&c->pipe, c->be, c->pool, arena + c->plan.device.ring, c->plan.device.ring_bytes,
+                               c->staging + c->plan.gather_bytes, &c->abort);
+}
+
+zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
+{
+    memset(c, 0, sizeof *c);
+    c->arch = config->arch;
+    c->ops = config->ops;
+    c->shape = config->shape;
+    c->dist = config->settings->dist;
+    c->seed = config->settings->seed;
+    c->eps = (float)config->settings->eps;
+    c->pending = config->settings->pending;
+    c->micro_batch = config->settings->micro_batch;
+    atomic_init(&c->abort, 0);
+    zo2_history_init(&c->history, config->settings);
+    zo2_status s = zo2_plan_make(&c->plan, c->arch, c->ops, &c->shape, config->stored_as, NULL);
+    if (!s)
+        s = zo2_pool_create(&c->pool, c->shape.threads);
+    if (!s)
+        s = zo2_layout_create(&c->layout, c->arch, c->shape.wire, c->shape.compute, c->plan.chunk_bytes);
+    if (!s)
+        s = zo2_layout_create(&c->exact, c->arch, ZO2_WIRE_FP32, c->shape.compute, c->plan.chunk_bytes);
+    if (!s)
+        s = zo2_program_create(&c->train, &c->layout, 1);
+    if (!s)
+        s = zo2_program_create(&c->wire, &c->layout, 0);
+    if (!s)
+        s = zo2_program_create(&c->exact_program, &c->exact, 0);
+    if (!s)
+        s = create_device(c);
+    if (!s && config->with_masters) {
+        c->has_masters = 1;
+        s = zo2_masters_create(&c->masters, &c->layout, config->stored_as);
+    }
+    if (s)
+        zo2_core_destroy(c);
+    return s;
+}
+
+void zo2_core_destroy(zo2_core *c)
+{
+    zo2_pipeline_destroy(c->pipe);
+    if (c->be) {
+        c->ops->event_destroy(c->be, c->gathered);
+        c->ops->close(c->be);
+    }
+    if (c->staging)
+        munmap(c->staging, c->plan.staging_bytes);
+    free(c->logprob);
+    zo2_masters_free(&c->masters);
+    zo2_history_free(&c->history);
+    zo2_program_free(&c->train);
+    zo2_program_free(&c->wire);
+    zo2_program_free(&c->exact_program);
+    zo2_layout_free(&c->layout);
+    zo2_layout_free(&c->exact);
+    zo2_packed_free(&c->packed);
+    zo2_pool_destroy(c->pool);
+    memset(c, 0, sizeof *c);
+}
+
+zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b)
+{
+    zo2_packed *p = &c->packed;
+    zo2_status s = zo2_batch_pack(p, b, c->arch->vocab, c->arch->context, c->micro_batch);
+    if (s)
+        return s;
+    uint64_t tokens = 0, losses = 0;
+    for (uint32_t i = 0; i < p->micros; i++) {
+        tokens = p->micro[i].tokens > tokens ? p->micro[i].tokens : tokens;
+        losses = p->micro[i].losses > losses ? p->micro[i].losses : losses;
+    }
+    if (p->max_keys > c->shape.max_keys)
+        return zo2_error(ZO2_ERR_ARG,
+                         "a row of %llu tokens is longer than the %llu that the engine was opened for (max_seq)",
+                         (ull)p->max_keys, (ull)c->shape.max_keys);
+    if (tokens > c->shape.tokens || p->tokens > c->shape.batch_tokens || p->losses > c->shape.loss_tokens ||
+        losses > c->shape.loss_micro)
+        return zo2_error(
+            ZO2_ERR_ARG,
+            "the batch (%llu tokens, %llu loss tokens) is larger than the engine was opened for (max_rows, max_rows_micro, "
+            "max_seq, max_loss_tokens: %llu tokens, %llu loss tokens)",
+            (ull)p->tokens, (ull)p->losses, (ull)c->shape.batch_tokens, (ull)c->shape.loss_tokens);
+    return ZO2_OK;
+}
+
+/* ---- passes ---- */
+
+static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
+{
+    const zo2_device_layout *d = &c->plan.device;
+    uint64_t bytes = c->packed.losses * 4;
+    zo2_status s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->index, c->packed.index, bytes);
+    if (!s)
+        s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->target, c->packed.target, bytes);
+    if (!s)
+        s = c->ops->lse_init(c->be, (zo2_lse *)(void *)(arena + d->lse), streams * c->packed.losses);
+    return s;
+}
+
+static zo2_status download_logprobs(zo2_core *c, uint8_t *arena, uint32_t streams)
+{
+    const zo2_device_layout *d = &c->plan.device;
+    uint64_t n = streams * c->packed.losses;
+    zo2_status s =
+        c->ops->lse_finish(c->be, (zo2_lse *)(void *)(arena + d->lse), n, (float *)(void *)(arena + d->logprob));
+    if (!s)
+        s = c->ops->download(c->be, c->logprob, arena + d->logprob, n * 4);
+    zo2_status drained = c->ops->drain(c->be);
+    return s ? s : drained;
+}
+
+/* One pass over micro-batches [from, to): the lanes run ahead, this thread computes. */
+static zo2_status run_pass(zo2_core *c, zo2_forward_pass *f, const zo2_pass *pass, uint32_t from, uint32_t to)
+{
+    f->arch = c->arch;
+    f->device = &c->plan.device;
+    f->be = c->be;
+    f->arena = c->ops->arena(c->be);
+    f->pipe = c->pipe;
+    f->pool = c->pool;
+    f->pass = pass;
+    f->batch = &c->packed;
+    f->micro_from = from;
+    f->micro_to = to;
+    f->compute = c->shape.compute;
+    f->dist = c->dist;
+    f->gather = c->staging;
+    f->gathered = c->gathered;
+    f->progress = c->progress;
+    f->progress_ud = c->progress_ud;
+    f->observer = c->observer;
+    f->observer_ud = c->observer_ud;
+    zo2_status s = zo2_pipeline_begin(c->pipe, pass);
+    if (!s)
+        s = zo2_opt_forward(f);
+    s = zo2_pipeline_finish(c->pipe, s);
+    zo2_status drained = c->ops->drain(c->be); /* after an error too: nothing may still use the arena */
+    return s ? s : drained;
+}
+
+/* What a pass changes in the process, given back at its end. */
+typedef struct pass_scope {
+    fenv_t fenv;
+} pass_scope;
+
+static void enter(zo2_core *c, pass_scope *scope)
+{
+    zo2_fpenv_pin(&scope->fenv);
+    if (c->ops->enter)
+        c->ops->enter(c->be);
+}
+
+static void leave(zo2_core *c, const pass_scope *scope)
+{
+    if (c->ops->leave)
+        c->ops->leave(c->be);
+    zo2_fpenv_restore(&scope->fenv);
+}
+
+zo2_status zo2_core_train_pass(zo2_core *c)
+{
+    pass_scope scope;
+    uint8_t *arena = c->ops->arena(c->be);
+    zo2_pass pass = {.program = &c->train,
+                     .source = c->has_masters ? ZO2_SOURCE_TRAIN : ZO2_SOURCE_NONE,
+                     .masters = c->has_masters ? &c->masters : NULL,
+                     .history = &c->history,
+                     .step = c->history.steps,
+                     .pending = c->pending};
+    zo2_forward_pass f = {.queries = c->shape.queries,
+                          .streams = c->shape.streams,
+                          .hold = c->plan.hold,
+                          .key = zo2_noise_key(c->seed, c->history.steps),
+                          .eps = c->eps};
+    enter(c, &scope);
+    zo2_status s = upload_losses(c, arena, f.streams);
+    if (!s)
+        s = run_pass(c, &f, &pass, 0, c->packed.micros);
+    if (!s)
+        s = download_logprobs(c, arena, f.streams);
+    leave(c, &scope);
+    atomic_store(&c->abort, 0);
+    return s;
+}
+
+zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source)
+{
+    pass_scope scope;
+    uint8_t *arena = c->ops->arena(c->be);
+    zo2_pass pass = {.program = source == ZO2_SOURCE_EXACT ? &c->exact_program : &c->wire,
+                     .source = source,
+                     .masters = &c->masters,
+                     .history = &c->history,
+                     .step = c->history.steps};
+    enter(c, &scope);
+    zo2_status s = upload_losses(c, arena, 1);
+    /* Evaluation need not share uploads between micro-batches: each is a pass of its own, and no wire is held. */
+    for (uint32_t i = 0; i < c->packed.micros && !s; i++) {
+        zo2_forward_pass f = {.streams = 1, .hold = ZO2_HOLD_CHUNK};
+        s = run_pass(c, &f, &pass, i, i + 1);
+    }
+    if (!s)
+        s = download_logprobs(c, arena, 1);
+    leave(c, &scope);
+    atomic_store(&c->abort, 0);
+    return s;
+}

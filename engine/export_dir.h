@@ -1,0 +1,27 @@
+/* export_dir.h: an output directory that appears complete or not at all: built as a temporary sibling, renamed at the end. Private to
+ * engine/. */
+#ifndef ZO2_ENGINE_EXPORT_DIR_H
+#define ZO2_ENGINE_EXPORT_DIR_H
+
+#include "engine/zo2.h"
+
+typedef struct zo2_export_dir {
+    char *path; /* where it will be, without slashes at the end */
+    char *tmp;  /* where it is built; NULL when nothing is to be removed */
+    int force;
+} zo2_export_dir;
+
+/* Makes the temporary sibling. ZO2_ERR_EXISTS if path exists and not force, or with force if it is not a directory or holds anything
+ * that an export would not write: a mistyped path must not cost a folder. */
+zo2_status zo2_export_dir_begin(zo2_export_dir *d, const char *path, int force);
+
+/* Writes one whole file into it. */
+zo2_status zo2_export_dir_file(const zo2_export_dir *d, const char *name, const void *data, size_t bytes);
+
+/* Syncs and renames. What was at path before is removed after that. */
+zo2_status zo2_export_dir_commit(zo2_export_dir *d);
+
+/* Removes what was built, unless committed, and frees. Zeroed is fine. */
+void zo2_export_dir_end(zo2_export_dir *d);
+
+#endif

@@ -1,0 +1,244 @@
+/* masters.c: memory, rows and updates of the masters; loading and snapshots are in masters_load.c. */
+#include "engine/masters.h"
+#include "engine/job_error.h"
+#include "storage/checked.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* Values that a task handles at once: they stay in the second-level cache between join, update and split. */
+#define PIECE 16384u
+
+static uint32_t owner_of(const zo2_layout *l, uint32_t chunk, const uint32_t *stored_as)
+{
+    const zo2_chunk *c = &l->chunks[chunk];
+    uint32_t tensor = l->spans[c->first_span].tensor;
+    if (!stored_as || stored_as[tensor] == tensor)
+        return chunk;
+    /* Tensors of one shape are cut alike, so the k-th chunk of one unit is the k-th chunk of the other. */
+    const zo2_unit *own = &l->units[l->tensor_unit[tensor]], *other = &l->units[l->tensor_unit[stored_as[tensor]]];
+    return other->first_chunk + (chunk - own->first_chunk);
+}
+
+zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const uint32_t *stored_as)
+{
+    memset(m, 0, sizeof *m);
+    m->layout = layout;
+    m->at = calloc(layout->n_chunks, sizeof *m->at);
+    m->step = calloc(layout->n_chunks, sizeof *m->step);
+    m->shared = calloc(layout->n_chunks, 1);
+    if (!m->at || !m->step || !m->shared) {
+        zo2_masters_free(m);
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for the tables of %u chunks", layout->n_chunks);
+    }
+    for (uint32_t c = 0; c < layout->n_chunks; c++) {
+        uint32_t owner = owner_of(layout, c, stored_as);
+        if (owner != c) {
+            m->at[c] = m->at[owner];
+            m->shared[c] = m->shared[owner] = 1;
+            continue;
+        }
+        m->at[c] = m->bytes;
+        m->bytes += layout->chunks[c].wire_bytes + layout->chunks[c].rest_bytes;
+    }
+    void *memory = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED) {
+        uint64_t bytes = m->bytes;
+        zo2_masters_free(m);
+        return zo2_error(ZO2_ERR_NOMEM, "cannot allocate %llu bytes for the master weights", (unsigned long long)bytes);
+    }
+    madvise(memory, m->bytes, MADV_HUGEPAGE); /* a wish: fewer TLB misses while streaming */
+    m->memory = memory;
+    return ZO2_OK;
+}
+
+void zo2_masters_free(zo2_masters *m)
+{
+    if (m->memory)
+        munmap(m->memory, m->bytes);
+    free(m->at);
+    free(m->step);
+    free(m->shared);
+    memset(m, 0, sizeof *m);
+}
+
+uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wire wire, const uint32_t *stored_as)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < a->n_tensors; i++) {
+        const zo2_tensor *t = &a->tensors[i];
+        const zo2_codec *codec = zo2_tensor_codec(t, wire);
+        if (!stored_as || stored_as[i] == i)
+            bytes += codec->wire_bytes(t->rows, t->cols) + codec->rest_bytes(t->rows, t->cols);
+    }
+    return bytes;
+}
+
+/* ---- rows ---- */
+
+/* The chunk and span that hold row `row` of a tensor. */
+static uint32_t locate(const zo2_layout *l, uint32_t tensor, uint64_t row, const zo2_span **span)
+{
+    const zo2_unit *u = &l->units[zo2_layout_unit(l, tensor, row)];
+    if (u->tensor == ZO2_NO_TENSOR) {
+        const zo2_chunk *c = &l->chunks[u->first_chunk];
+        const zo2_span *s = &l->spans[c->first_span];
+        while (s->tensor != tensor)
+            s++;
+        *span = s;
+        return u->first_chunk;
+    }
+    uint64_t step = l->spans[l->chunks[u->first_chunk].first_span].rows;
+    uint32_t chunk = u->first_chunk + (uint32_t)((row - u->row) / step);
+    *span = &l->spans[l->chunks[chunk].first_span];
+    return chunk;
+}
+
+void zo2_masters_store(zo2_masters *m, uint32_t tensor, uint64_t row, uint64_t n, const float *w)
+{
+    while (n) {
+        const zo2_span *s;
+        uint32_t chunk = locate(m->layout, tensor, row, &s);
+        uint64_t here = s->row + s->rows - row < n ? s->row + s->rows - row : n;
+        s->codec->split(w, s->rows, s->cols, row - s->row, here, (uint8_t *)zo2_masters_wire(m, chunk) + s->wire_at,
+                        (uint8_t *)zo2_masters_rest(m, chunk) + s->rest_at);
+        w += here * s->cols;
+        row += here;
+        n -= here;
+    }
+}
+
+void zo2_masters_fetch(const zo2_masters *m, uint32_t tensor, uint64_t row, uint64_t n, float *w)
+{
+    while (n) {
+        const zo2_span *s;
+        uint32_t chunk = locate(m->layout, tensor, row, &s);
+        uint64_t here = s->row + s->rows - row < n ? s->row + s->rows - row : n;
+        s->codec->join((uint8_t *)zo2_masters_wire(m, chunk) + s->wire_at,
+                       (uint8_t *)zo2_masters_rest(m, chunk) + s->rest_at, s->rows, s->cols, row - s->row, here, w);
+        w += here * s->cols;
+        row += here;
+        n -= here;
+    }
+}
+
+uint64_t zo2_masters_row_step(const zo2_masters *m, uint32_t tensor, uint64_t row)
+{
+    const zo2_span *s;
+    return m->step[locate(m->layout, tensor, row, &s)];
+}
+
+void zo2_masters_read(const zo2_masters *m, const zo2_history *h, uint32_t tensor, uint64_t row, uint64_t n, uint64_t t,
+                      float *w)
+{
+    const zo2_tensor *info = &m->layout->arch->tensors[tensor];
+    while (n) {
+        const zo2_span *s;
+        uint32_t chunk = locate(m->layout, tensor, row, &s);
+        uint64_t here = s->row + s->rows - row < n ? s->row + s->rows - row : n;
+        zo2_masters_fetch(m, tensor, row, here, w);
+        zo2_history_apply(h, tensor, info->decays, row * info->cols, here * info->cols, m->step[chunk], t, w);
+        w += here * info->cols;
+        row += here;
+        n -= here;
+    }
+}
+
+static zo2_status check_values(const zo2_tensor *t, const zo2_codec *codec, const float *w, uint64_t n, uint64_t to)
+{
+    if (codec->representable(w, n))
+        return ZO2_OK;
+    return zo2_error(
+        ZO2_ERR_NONFINITE,
+        "tensor %s: the updates up to step %llu make a weight non-finite or too large for the %s wire; the learning rate is "
+        "too high",
+        t->name, (unsigned long long)to, codec->name);
+}
+
+zo2_status zo2_masters_gather(const zo2_masters *m, const zo2_history *h, uint32_t tensor, uint64_t row, uint64_t to,
+                              void *dst, uint64_t dst_rows, uint64_t dst_row)
+{
+    const zo2_span *s;
+    const zo2_tensor *t = &m->layout->arch->tensors[tensor];
+    uint32_t chunk = locate(m->layout, tensor, row, &s);
+    if (m->step[chunk] >= to) {
+        s->codec->copy_row((uint8_t *)zo2_masters_wire(m, chunk) + s->wire_at, s->rows, row - s->row, s->cols, dst,
+                           dst_rows, dst_row);
+        return ZO2_OK;
+    }
+    /* Codecs work row by row, so a row that is updated and encoded on its own has the bits it will have in its chunk. */
+    uint64_t wire = s->codec->wire_bytes(1, s->cols), rest = s->codec->rest_bytes(1, s->cols);
+    float *w = malloc(s->cols * sizeof *w);
+    uint8_t *planes = malloc(wire + rest);
+    zo2_status status = w && planes ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for a row of %s", t->name);
+    if (!status) {
+        zo2_masters_read(m, h, tensor, row, 1, to, w);
+        status = check_values(t, s->codec, w, s->cols, to);
+    }
+    if (!status) {
+        s->codec->split(w, 1, s->cols, 0, 1, planes, planes + wire);
+        s->codec->copy_row(planes, 1, 0, s->cols, dst, dst_rows, dst_row);
+    }
+    free(w);
+    free(planes);
+    return status;
+}
+
+/* ---- updates ---- */
+
+typedef struct update_job {
+    zo2_masters *m;
+    const zo2_history *h;
+    uint32_t chunk;
+    uint64_t to;
+    uint64_t piece_rows; /* rows of a task; vectors: one span a task */
+    zo2_job_error error;
+} update_job;
+
+static void update_piece(void *arg, uint64_t i)
+{
+    update_job *job = arg;
+    const zo2_layout *l = job->m->layout;
+    const zo2_chunk *c = &l->chunks[job->chunk];
+    const zo2_span *s = &l->spans[c->first_span + (c->n_spans > 1 ? i : 0)];
+    const zo2_tensor *t = &l->arch->tensors[s->tensor];
+    uint64_t row = c->n_spans > 1 ? 0 : i * job->piece_rows;
+    uint64_t rows = s->rows - row < job->piece_rows ? s->rows - row : job->piece_rows;
+    uint64_t n = rows * s->cols;
+    float local[PIECE], *w = n <= PIECE ? local : malloc(n * sizeof *w);
+    if (!w) {
+        zo2_job_error_set(&job->error, zo2_error(ZO2_ERR_NOMEM, "no memory to update tensor %s", t->name));
+        return;
+    }
+    uint8_t *wire = (uint8_t *)zo2_masters_wire(job->m, job->chunk) + s->wire_at;
+    uint8_t *rest = (uint8_t *)zo2_masters_rest(job->m, job->chunk) + s->rest_at;
+    s->codec->join(wire, rest, s->rows, s->cols, row, rows, w);
+    zo2_history_apply(job->h, t->id, t->decays, (s->row + row) * s->cols, n, job->m->step[job->chunk], job->to, w);
+    zo2_status status = check_values(t, s->codec, w, n, job->to);
+    if (status)
+        zo2_job_error_set(&job->error, status);
+    else
+        s->codec->split(w, s->rows, s->cols, row, rows, wire, rest);
+    if (w != local)
+        free(w);
+}
+
+zo2_status zo2_masters_update(zo2_masters *m, const zo2_history *h, zo2_pool *pool, uint32_t chunk, uint64_t to)
+{
+    if (m->step[chunk] >= to)
+        return ZO2_OK;
+    const zo2_chunk *c = &m->layout->chunks[chunk];
+    const zo2_span *s = &m->layout->spans[c->first_span];
+    update_job job = {.m = m, .h = h, .chunk = chunk, .to = to, .piece_rows = 1, .error = ZO2_JOB_ERROR_INIT};
+    uint64_t pieces = c->n_spans;
+    if (c->n_spans == 1) {
+        job.piece_rows = s->cols < PIECE ? PIECE / s->cols : 1;
+        pieces = (s->rows + job.piece_rows - 1) / job.piece_rows;
+    }
+    zo2_pool_run(pool, pieces, update_piece, &job);
+    zo2_status status = zo2_job_error_raise(&job.error);
+    if (!status)
+        m->step[chunk] = to;
+    return status;
+}

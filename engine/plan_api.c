@@ -1,0 +1,37 @@
+/* plan_api.c: zo2_plan_estimate(): the engine's own plan for an architecture, with predicted times. */
+#include "engine/pack_api.h"
+#include "engine/plan.h"
+#include "engine/probe.h"
+
+zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out)
+{
+    if (!arch_or_pack || !out)
+        return zo2_error(ZO2_ERR_ARG, "zo2_plan_estimate: the architecture and out are needed");
+    zo2_engine_opts opts;
+    zo2_engine_opts_init(&opts);
+    *out = (zo2_plan){.struct_size = sizeof *out};
+    if (!zo2_opts_take(&opts, sizeof opts, o))
+        return zo2_error(ZO2_ERR_ARG, "zo2_plan_estimate: struct_size is not set; call zo2_engine_opts_init() first");
+    const zo2_backend_ops *ops = zo2_backend_get(opts.backend);
+    if (!ops)
+        return zo2_error(ZO2_ERR_UNSUPPORTED, "the %s backend is not part of this build",
+                         zo2_backend_name(opts.backend));
+    zo2_arch arch = {0};
+    zo2_shape shape;
+    zo2_full_plan plan = {0};
+    zo2_rates rates;
+    uint64_t pack_bytes = 0;
+    zo2_status s = zo2_arch_load(&arch, arch_or_pack, &pack_bytes);
+    if (!s)
+        s = zo2_shape_from_opts(&shape, &arch, ops, &opts);
+    int timed = !s && ops->kind != ZO2_BACKEND_NULL; /* that one computes nothing: there is no rate to measure */
+    if (timed)
+        s = zo2_probe_rates(&rates, ops, shape.threads, opts.dist ? opts.dist : ZO2_GAUSSIAN, shape.wire);
+    if (!s) {
+        s = zo2_plan_make(&plan, &arch, ops, &shape, NULL, timed ? &rates : NULL);
+        *out = plan.pub;
+        out->pack_bytes = pack_bytes;
+    }
+    zo2_arch_free(&arch);
+    return s;
+}

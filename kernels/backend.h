@@ -1,0 +1,238 @@
+/* backend.h: the one table behind which a device hides: two in-order lanes (upload, compute), one arena of device memory, events
+ * between them, and the operations a transformer's forward passes need. `cpu` is the reference; `cuda` implements the same table;
+ * `null` does no arithmetic and checks schedules and memory.
+ *
+ * Shapes. S streams are forward passes that run side by side: 2Q perturbed ones (stream 2q is W + eps z_q, 2q + 1 is W - eps z_q), or one
+ * unperturbed one. m counts the tokens of a micro-batch (real ones only: there is no padding anywhere below), n and k are matrix rows and
+ * columns, ld a row stride and `stride` the distance between streams, both in elements. A "panel" is n decoded rows of a matrix.
+ * Types. "compute type" is fp32, fp16 or bf16. The cpu backend stores all of them as fp32 values that are already rounded to the type
+ * (element size 4, see zo2_backend_ops.element_bytes), a GPU in the type itself. Accumulation is fp32 everywhere.
+ *
+ * Lifetime. Operations and transfers are enqueued; device operands must stay untouched until the lane has passed them. Host arrays
+ * in op structs (fold, seqs) are read before the call returns unless said otherwise. One thread per lane. A backend may finish everything before it returns.
+ * Errors. Operations return at once with ZO2_ERR_DEVICE and a text when they are refused; later faults surface at sync() or drain(). */
+#ifndef ZO2_KERNELS_BACKEND_H
+#define ZO2_KERNELS_BACKEND_H
+
+#include "codec/update.h"
+#include "engine/zo2.h"
+
+/* Runs fn(arg, i) for i in [0, n), on several threads, and returns when all are done. Which thread runs which i is unspecified. */
+typedef struct zo2_parallel {
+    void *ud;
+    uint32_t threads; /* that may run at once, the caller's included */
+    void (*run)(void *ud, uint64_t n, void (*fn)(void *arg, uint64_t i), void *arg);
+} zo2_parallel;
+
+typedef enum zo2_lane { ZO2_LANE_UPLOAD = 0, ZO2_LANE_COMPUTE = 1 } zo2_lane;
+
+typedef struct zo2_event zo2_event;
+
+/* Wire rows to panels: decode, fold what is pending, perturb, in one pass over the wire.
+ * w = decode(src) as fp32; w = updates fold[0..folds) applied; plus = w + eps z, minus = w - eps z; both rounded to type. */
+typedef struct zo2_decode_op {
+    zo2_wire wire;
+    const void *src; /* device: wire of a chunk of rows x cols, 16-byte aligned */
+    uint64_t rows, cols;
+    uint64_t first_row; /* row of the tensor that is the chunk's row 0: element index = (first_row + r) * cols + c */
+    uint32_t tensor_id;
+    int decays;
+    zo2_dist dist;
+    const zo2_update *fold; /* host */
+    uint32_t folds;
+    uint64_t key; /* of this step's noise */
+    uint32_t query;
+    float eps;
+    void *plus, *minus; /* device [rows][ld] of type; minus NULL: only the unperturbed w, into plus */
+    uint64_t ld;
+    zo2_dtype type;
+} zo2_decode_op;
+
+/* One gathered row: which row of the tensor it is, and how many of op.fold[] its wire already holds (they are skipped). */
+typedef struct zo2_row_ref {
+    uint64_t row;
+    uint32_t folds_done;
+    uint32_t reserved;
+} zo2_row_ref;
+
+/* The same for gathered rows (embedding rows, positions): row i of src is row refs[i].row of the tensor. */
+typedef struct zo2_decode_rows_op {
+    zo2_wire wire;
+    const void *src;         /* device: wire of a chunk of rows x cols */
+    const zo2_row_ref *refs; /* device [rows], 16-byte aligned */
+    uint64_t rows, cols;
+    uint32_t tensor_id;
+    int decays;
+    zo2_dist dist;
+    const zo2_update *fold; /* host */
+    uint32_t folds;
+    uint64_t key;
+    uint32_t query;
+    float eps;
+    void *plus, *minus; /* device [rows][ld] of type */
+    uint64_t ld;
+    zo2_dtype type;
+    int accumulate; /* add to what is there (type fp32 only) */
+} zo2_decode_rows_op;
+
+/* y[b] = (accumulate ? y[b] : 0) + x[b] panel[b]^T for b < batch. */
+typedef struct zo2_gemm_op {
+    uint32_t batch; /* streams of this call: 2 (one query) or 1 */
+    uint64_t m, n, k;
+    const void *x; /* [batch][m][k] of type */
+    uint64_t ldx, stride_x;
+    const void *panel; /* [batch][n][k] of type */
+    uint64_t ld_panel, stride_panel;
+    void *y; /* [batch][m][n] of y_type */
+    uint64_t ldy, stride_y;
+    zo2_dtype type, y_type; /* y_type: fp32, or type (then accumulate is 0) */
+    int accumulate;
+} zo2_gemm_op;
+
+typedef enum zo2_activation { ZO2_ACT_NONE = 0, ZO2_ACT_RELU = 1, ZO2_ACT_GELU = 2 /* exact, erf */ } zo2_activation;
+
+/* y = act((y + bias) * scale), rounded to type. */
+typedef struct zo2_bias_act_op {
+    uint32_t streams;
+    uint64_t m, n;
+    void *y; /* [streams][m][n] of type */
+    uint64_t ldy, stride_y;
+    const float *bias; /* [streams][n] at stride_bias; NULL: none */
+    uint64_t stride_bias;
+    float scale;
+    zo2_activation act;
+    zo2_dtype type;
+} zo2_bias_act_op;
+
+/* y = (x - mean) / sqrt(var + eps) * gamma + beta over the last axis, biased variance, fp32 inside. y may be x when type is fp32. */
+typedef struct zo2_layernorm_op {
+    uint32_t streams;
+    uint64_t m, n;
+    const float *x; /* [streams][m][n], dense rows */
+    uint64_t stride_x;
+    const float *gamma, *beta; /* [streams][n] at stride_vec; NULL: 1 and 0 */
+    uint64_t stride_vec;
+    float eps;
+    void *y; /* [streams][m][n] of type, dense rows */
+    uint64_t stride_y;
+    zo2_dtype type;
+} zo2_layernorm_op;
+
+/* A sequence of the packed tokens: queries are tokens [first, first + n); each sees the n_prefix tokens from `prefix` on, all of them,
+ * and the tokens of [first, ...] up to and including itself. */
+typedef struct zo2_seq {
+    uint32_t first, n;
+    uint32_t prefix, n_prefix;
+} zo2_seq;
+
+/* out = softmax(q k^T) v for every stream, sequence and head; q is scaled already. Softmax in fp32. */
+typedef struct zo2_attention_op {
+    uint32_t streams;
+    uint64_t m;
+    uint32_t heads, head_dim;
+    const void *q, *k, *v; /* [streams][m][heads * head_dim] of type */
+    uint64_t ld, stride;   /* of q, k and v */
+    void *out;             /* [streams][m][heads * head_dim] of type, rounded; not q, k or v */
+    uint64_t ld_out, stride_out;
+    const zo2_seq *seqs; /* host; stays valid until the step is drained */
+    uint32_t n_seqs;
+    void *workspace; /* device, attention_workspace() bytes */
+    uint64_t workspace_bytes;
+    zo2_dtype type;
+} zo2_attention_op;
+
+/* y[s][i] = x[s][index[i]], rounded to type. index NULL: i itself (a conversion). */
+typedef struct zo2_gather_op {
+    uint32_t streams;
+    uint64_t m, n;  /* m rows come out */
+    const float *x; /* [streams][...][n], dense rows */
+    uint64_t stride_x;
+    const uint32_t *index; /* device [m] */
+    void *y;               /* [streams][m][n] of type, dense rows */
+    uint64_t stride_y;
+    zo2_dtype type;
+} zo2_gather_op;
+
+/* Streaming log-sum-exp of one loss token in one stream. */
+typedef struct zo2_lse {
+    float max, sum; /* running maximum, sum of exp(logit - max); starts at -inf, 0 */
+    float target;   /* logit of the target token; starts at NaN */
+    float reserved;
+} zo2_lse;
+
+/* Takes the logits of vocabulary rows [first, first + n) into the states. Tiles come in vocabulary order. */
+typedef struct zo2_lse_op {
+    uint32_t streams;
+    uint64_t m, n;
+    const float *logits; /* [streams][m][n] */
+    uint64_t ld, stride;
+    const uint32_t *target; /* device [m]: token ids */
+    uint64_t first;
+    zo2_lse *state; /* device [streams][m] at stride_state */
+    uint64_t stride_state;
+} zo2_lse_op;
+
+typedef struct zo2_backend zo2_backend;
+
+typedef struct zo2_backend_config {
+    uint64_t arena_bytes;  /* the plan's device bytes less the context */
+    zo2_parallel parallel; /* for cpu */
+} zo2_backend_config;
+
+typedef struct zo2_backend_ops {
+    zo2_backend_kind kind;
+
+    /* ---- facts the planner needs; no backend has to be open ---- */
+    uint64_t context_bytes;                       /* device memory taken beside the arena */
+    uint32_t (*element_bytes)(zo2_dtype compute); /* stored size of an activation or panel element */
+    uint64_t (*attention_workspace)(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
+
+    /* ---- life ---- */
+    zo2_status (*open)(zo2_backend **out, const zo2_backend_config *c);
+    void (*close)(zo2_backend *b);          /* NULL is fine */
+    void *(*arena)(zo2_backend *b);         /* device address of the arena, 4 KiB aligned */
+    uint64_t (*peak_bytes)(zo2_backend *b); /* measured: context plus the highest arena byte in use so far */
+    /* Around every step, on the caller's thread; nests, also across backends. NULL: nothing to do. (cpu: OpenBLAS to one thread.) */
+    void (*enter)(zo2_backend *b);
+    void (*leave)(zo2_backend *b);
+
+    /* ---- lanes and events ---- */
+    zo2_status (*event_create)(zo2_backend *b, zo2_event **out);
+    void (*event_destroy)(zo2_backend *b, zo2_event *e); /* NULL is fine */
+    zo2_status (*record)(zo2_backend *b, zo2_lane lane, zo2_event *e);
+    zo2_status (*wait)(zo2_backend *b, zo2_lane lane,
+                       zo2_event *e); /* the lane waits; e was recorded (host order is the caller's duty) */
+    zo2_status (*sync)(zo2_backend *b, zo2_event *e); /* the caller waits */
+    zo2_status (*drain)(zo2_backend *b);              /* the caller waits for both lanes */
+
+    /* ---- transfers; host memory stays valid until the lane has passed them ---- */
+    zo2_status (*upload)(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
+    zo2_status (*download)(zo2_backend *b, void *dst, const void *src,
+                           uint64_t bytes); /* compute lane; use after drain() or sync() */
+
+    /* ---- operations, on the compute lane ---- */
+    zo2_status (*decode)(zo2_backend *b, const zo2_decode_op *op);
+    zo2_status (*decode_rows)(zo2_backend *b, const zo2_decode_rows_op *op);
+    zo2_status (*gemm)(zo2_backend *b, const zo2_gemm_op *op);
+    zo2_status (*bias_act)(zo2_backend *b, const zo2_bias_act_op *op);
+    zo2_status (*layernorm)(zo2_backend *b, const zo2_layernorm_op *op);
+    zo2_status (*attention)(zo2_backend *b, const zo2_attention_op *op);
+    zo2_status (*gather)(zo2_backend *b, const zo2_gather_op *op);
+    zo2_status (*lse_init)(zo2_backend *b, zo2_lse *state, uint64_t n);
+    zo2_status (*lse_tile)(zo2_backend *b, const zo2_lse_op *op);
+    zo2_status (*lse_finish)(zo2_backend *b, const zo2_lse *state, uint64_t n,
+                             float *logprob); /* target - max - log(sum); device */
+} zo2_backend_ops;
+
+/* Every backend's handle begins with its table. */
+struct zo2_backend {
+    const zo2_backend_ops *ops;
+};
+
+extern const zo2_backend_ops zo2_backend_cpu;
+extern const zo2_backend_ops zo2_backend_null;
+
+/* The table of a kind; auto gives the fastest that can open here. NULL for kinds this build lacks. */
+const zo2_backend_ops *zo2_backend_get(zo2_backend_kind kind);
+
+#endif

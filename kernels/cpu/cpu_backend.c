@@ -1,0 +1,206 @@
+/* cpu_backend.c: life, lanes, events and transfers of the cpu backend, the reference. The arena is ordinary memory. Every call has
+ * finished when it returns, so an event is only a flag; waiting for one that wasn't recorded would be a scheduling error and is
+ * reported as such. The upload lane and the compute lane may be driven by two threads. */
+#include "kernels/cpu/cpu_backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kernels/cpu/blas_threads.h"
+
+struct zo2_event {
+    atomic_int recorded;
+};
+
+zo2_status zo2_cpu_admit(zo2_cpu *c, zo2_status s, const zo2_operands *l)
+{
+    uint64_t end;
+    if (s || (s = zo2_operands_check(l, c->arena, c->arena_bytes, &end)))
+        return s;
+    uint64_t peak = atomic_load_explicit(&c->peak, memory_order_relaxed);
+    while (peak < end && !atomic_compare_exchange_weak_explicit(&c->peak, &peak, end, memory_order_relaxed, memory_order_relaxed))
+        ;
+    return ZO2_OK;
+}
+
+void zo2_cpu_run(const zo2_cpu *c, uint64_t n, void (*fn)(void *arg, uint64_t i), void *arg)
+{
+    if (n > 1 && c->parallel.run) {
+        c->parallel.run(c->parallel.ud, n, fn, arg);
+        return;
+    }
+    for (uint64_t i = 0; i < n; i++)
+        fn(arg, i);
+}
+
+uint64_t zo2_cpu_rows_per_task(uint64_t cols, uint64_t elements)
+{
+    return cols < elements ? elements / cols : 1;
+}
+
+/* 16-bit values are kept as fp32 ones already rounded. */
+static uint32_t element_bytes(zo2_dtype compute)
+{
+    (void)compute;
+    return 4;
+}
+
+static void close_cpu(zo2_backend *b)
+{
+    zo2_cpu *c = (zo2_cpu *)b;
+    if (!c)
+        return;
+    if (c->arena)
+        munmap(c->arena, c->arena_bytes);
+    free(c->slot_taken);
+    free(c);
+}
+
+static zo2_status open_cpu(zo2_backend **out, const zo2_backend_config *config)
+{
+    *out = NULL;
+    if (!config->arena_bytes)
+        return zo2_error(ZO2_ERR_ARG, "cpu backend: the arena has no bytes");
+    zo2_cpu *c = calloc(1, sizeof *c);
+    if (!c)
+        goto no_memory;
+    c->base.ops = &zo2_backend_cpu;
+    c->parallel = config->parallel;
+    if (!c->parallel.threads)
+        c->parallel.threads = 1;
+    c->arena_bytes = config->arena_bytes;
+    atomic_init(&c->peak, 0);
+    c->slot_taken = malloc(c->parallel.threads * sizeof *c->slot_taken);
+    if (!c->slot_taken)
+        goto no_memory;
+    for (uint32_t i = 0; i < c->parallel.threads; i++)
+        atomic_flag_clear(&c->slot_taken[i]);
+    void *arena = mmap(NULL, c->arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (arena == MAP_FAILED)
+        goto no_memory;
+    c->arena = arena;
+    (void)madvise(arena, c->arena_bytes, MADV_HUGEPAGE); /* a speed-up where the system has them */
+    *out = &c->base;
+    return ZO2_OK;
+
+no_memory:
+    close_cpu(c ? &c->base : NULL);
+    return zo2_error(ZO2_ERR_NOMEM, "cpu backend: no memory for an arena of %llu bytes", (unsigned long long)config->arena_bytes);
+}
+
+static void *arena_of(zo2_backend *b)
+{
+    return ((zo2_cpu *)b)->arena;
+}
+
+static uint64_t peak_bytes(zo2_backend *b)
+{
+    return atomic_load_explicit(&((zo2_cpu *)b)->peak, memory_order_relaxed);
+}
+
+static void enter(zo2_backend *b)
+{
+    (void)b;
+    zo2_blas_enter();
+}
+
+static void leave(zo2_backend *b)
+{
+    (void)b;
+    zo2_blas_leave();
+}
+
+static zo2_status event_create(zo2_backend *b, zo2_event **out)
+{
+    (void)b;
+    *out = malloc(sizeof **out);
+    if (!*out)
+        return zo2_error(ZO2_ERR_NOMEM, "cpu backend: no memory for an event");
+    atomic_init(&(*out)->recorded, 0);
+    return ZO2_OK;
+}
+
+static void event_destroy(zo2_backend *b, zo2_event *e)
+{
+    (void)b;
+    free(e);
+}
+
+static zo2_status record(zo2_backend *b, zo2_lane lane, zo2_event *e)
+{
+    (void)b;
+    (void)lane;
+    atomic_store_explicit(&e->recorded, 1, memory_order_release); /* publishes what the lane's thread wrote */
+    return ZO2_OK;
+}
+
+static zo2_status sync_event(zo2_backend *b, zo2_event *e)
+{
+    (void)b;
+    if (!atomic_load_explicit(&e->recorded, memory_order_acquire))
+        return zo2_error(ZO2_ERR_INTERNAL, "cpu backend: waiting for an event that was not recorded");
+    return ZO2_OK;
+}
+
+static zo2_status wait_event(zo2_backend *b, zo2_lane lane, zo2_event *e)
+{
+    (void)lane;
+    return sync_event(b, e);
+}
+
+static zo2_status drain(zo2_backend *b)
+{
+    (void)b;
+    return ZO2_OK;
+}
+
+static zo2_status upload(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes)
+{
+    zo2_operands l;
+    zo2_status s = zo2_cpu_admit((zo2_cpu *)b, zo2_operands_transfer(&l, "upload", dst, bytes, ZO2_OPERAND_WRITE), &l);
+    (void)lane;
+    if (!s && !l.empty)
+        memcpy(dst, src, bytes);
+    return s;
+}
+
+static zo2_status download(zo2_backend *b, void *dst, const void *src, uint64_t bytes)
+{
+    zo2_operands l;
+    zo2_status s = zo2_cpu_admit((zo2_cpu *)b, zo2_operands_transfer(&l, "download", src, bytes, ZO2_OPERAND_READ), &l);
+    if (!s && !l.empty)
+        memcpy(dst, src, bytes);
+    return s;
+}
+
+const zo2_backend_ops zo2_backend_cpu = {
+    .kind = ZO2_BACKEND_CPU,
+    .context_bytes = 0,
+    .element_bytes = element_bytes,
+    .attention_workspace = zo2_cpu_attention_workspace,
+    .open = open_cpu,
+    .close = close_cpu,
+    .arena = arena_of,
+    .peak_bytes = peak_bytes,
+    .enter = enter,
+    .leave = leave,
+    .event_create = event_create,
+    .event_destroy = event_destroy,
+    .record = record,
+    .wait = wait_event,
+    .sync = sync_event,
+    .drain = drain,
+    .upload = upload,
+    .download = download,
+    .decode = zo2_cpu_decode,
+    .decode_rows = zo2_cpu_decode_rows,
+    .gemm = zo2_cpu_gemm,
+    .bias_act = zo2_cpu_bias_act,
+    .layernorm = zo2_cpu_layernorm,
+    .attention = zo2_cpu_attention,
+    .gather = zo2_cpu_gather,
+    .lse_init = zo2_cpu_lse_init,
+    .lse_tile = zo2_cpu_lse_tile,
+    .lse_finish = zo2_cpu_lse_finish,
+};

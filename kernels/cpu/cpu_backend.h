@@ -1,0 +1,47 @@
+/* cpu_backend.h: what the files of the cpu backend share. Operations run on the calling thread and the engine's pool and are finished when
+ * they return. All work is cut into tasks by shapes alone, each output element is computed within one task, and so results don't
+ * depend on the number of threads. */
+#ifndef ZO2_KERNELS_CPU_CPU_BACKEND_H
+#define ZO2_KERNELS_CPU_CPU_BACKEND_H
+
+#include <stdatomic.h>
+
+#include "kernels/backend.h"
+#include "kernels/operands.h"
+
+typedef struct zo2_cpu {
+    zo2_backend base;
+    zo2_parallel parallel;      /* threads >= 1 */
+    void *arena;
+    uint64_t arena_bytes;
+    _Atomic uint64_t peak;      /* end of the highest byte that was an operand; both lanes' threads raise it */
+    atomic_flag *slot_taken;    /* [threads]: attention workspace slots */
+} zo2_cpu;
+
+/* After zo2_operands_<op>() (its status is s): checks the operands against the arena and raises the peak. */
+zo2_status zo2_cpu_admit(zo2_cpu *c, zo2_status s, const zo2_operands *l);
+
+/* fn(arg, i) for i < n through the pool; on the spot when there is one task or no pool. */
+void zo2_cpu_run(const zo2_cpu *c, uint64_t n, void (*fn)(void *arg, uint64_t i), void *arg);
+
+/* Rows of `cols` elements per task for about `elements` elements a task; at least 1. */
+uint64_t zo2_cpu_rows_per_task(uint64_t cols, uint64_t elements);
+
+static inline uint64_t zo2_ceil_div(uint64_t a, uint64_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+zo2_status zo2_cpu_decode(zo2_backend *b, const zo2_decode_op *op);
+zo2_status zo2_cpu_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op);
+zo2_status zo2_cpu_gemm(zo2_backend *b, const zo2_gemm_op *op);
+zo2_status zo2_cpu_bias_act(zo2_backend *b, const zo2_bias_act_op *op);
+zo2_status zo2_cpu_layernorm(zo2_backend *b, const zo2_layernorm_op *op);
+uint64_t zo2_cpu_attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
+zo2_status zo2_cpu_attention(zo2_backend *b, const zo2_attention_op *op);
+zo2_status zo2_cpu_gather(zo2_backend *b, const zo2_gather_op *op);
+zo2_status zo2_cpu_lse_init(zo2_backend *b, zo2_lse *state, uint64_t n);
+zo2_status zo2_cpu_lse_tile(zo2_backend *b, const zo2_lse_op *op);
+zo2_status zo2_cpu_lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n, float *logprob);
+
+#endif

@@ -1,0 +1,130 @@
+/* decode.c: wire rows to perturbed panels on the cpu, row by row through the codec's own loops. */
+#include <stdlib.h>
+
+#include "codec/codec.h"
+#include "kernels/cpu/cpu_backend.h"
+
+/* About 15 us of Gaussian noise: enough to hide what starting a task costs. */
+#define TASK_ELEMENTS 16384
+
+/* What the two operations share for a row; elements [first, first + cols) of the tensor. */
+typedef struct row_noise {
+    uint64_t cols, first;
+    uint32_t tensor_id;
+    int decays;
+    zo2_dist dist;
+    uint64_t key;
+    uint32_t query;
+    float eps;
+    zo2_dtype type;
+} row_noise;
+
+/* plus holds the decoded row; minus may be NULL. */
+static void fold_and_perturb(const row_noise *n, const zo2_update *fold, uint32_t folds, float *plus, float *minus)
+{
+    if (folds)
+        zo2_update_apply(plus, n->cols, n->first, n->tensor_id, n->dist, n->decays, fold, folds);
+    if (minus) {
+        zo2_perturb(plus, n->cols, n->first, n->tensor_id, n->dist, n->key, n->query, n->eps, plus, minus);
+        zo2_round_to(n->type, minus, n->cols);
+    }
+    zo2_round_to(n->type, plus, n->cols);
+}
+
+typedef struct decode_job {
+    const zo2_decode_op *op;
+    const zo2_codec *codec;
+    uint64_t rows_per_task;
+} decode_job;
+
+static void decode_task(void *arg, uint64_t i)
+{
+    const decode_job *job = arg;
+    const zo2_decode_op *op = job->op;
+    uint64_t r = i * job->rows_per_task, end = r + job->rows_per_task < op->rows ? r + job->rows_per_task : op->rows;
+    for (; r < end; r++) {
+        row_noise n = {.cols = op->cols,
+                       .first = (op->first_row + r) * op->cols,
+                       .tensor_id = op->tensor_id,
+                       .decays = op->decays,
+                       .dist = op->dist,
+                       .key = op->key,
+                       .query = op->query,
+                       .eps = op->eps,
+                       .type = op->type};
+        float *plus = (float *)op->plus + r * op->ld;
+        job->codec->decode(op->src, op->rows, op->cols, r, 1, plus);
+        fold_and_perturb(&n, op->fold, op->folds, plus, op->minus ? (float *)op->minus + r * op->ld : NULL);
+    }
+}
+
+zo2_status zo2_cpu_decode(zo2_backend *b, const zo2_decode_op *op)
+{
+    zo2_cpu *c = (zo2_cpu *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cpu_admit(c, zo2_operands_decode(&l, op, 4), &l);
+    if (s || l.empty)
+        return s;
+    decode_job job = {.op = op, .codec = zo2_codec_get(op->wire), .rows_per_task = zo2_cpu_rows_per_task(op->cols, TASK_ELEMENTS)};
+    zo2_cpu_run(c, zo2_ceil_div(op->rows, job.rows_per_task), decode_task, &job);
+    return ZO2_OK;
+}
+
+typedef struct decode_rows_job {
+    const zo2_decode_rows_op *op;
+    const zo2_codec *codec;
+    uint64_t rows_per_task;
+    atomic_int no_memory;
+} decode_rows_job;
+
+static void decode_rows_task(void *arg, uint64_t i)
+{
+    decode_rows_job *job = arg;
+    const zo2_decode_rows_op *op = job->op;
+    uint64_t r = i * job->rows_per_task, end = r + job->rows_per_task < op->rows ? r + job->rows_per_task : op->rows;
+    float *sum = NULL; /* what is to be added: two rows on the heap */
+    if (op->accumulate && !(sum = malloc(2 * op->cols * sizeof *sum))) {
+        atomic_store_explicit(&job->no_memory, 1, memory_order_relaxed);
+        return;
+    }
+    for (; r < end; r++) {
+        const zo2_row_ref *ref = &op->refs[r];
+        row_noise n = {.cols = op->cols,
+                       .first = ref->row * op->cols,
+                       .tensor_id = op->tensor_id,
+                       .decays = op->decays,
+                       .dist = op->dist,
+                       .key = op->key,
+                       .query = op->query,
+                       .eps = op->eps,
+                       .type = op->type};
+        uint32_t done = ref->folds_done < op->folds ? ref->folds_done : op->folds;
+        float *plus = (float *)op->plus + r * op->ld, *minus = op->minus ? (float *)op->minus + r * op->ld : NULL;
+        float *w = sum ? sum : plus, *w_minus = sum && minus ? sum + op->cols : minus;
+        job->codec->decode(op->src, op->rows, op->cols, r, 1, w);
+        fold_and_perturb(&n, op->folds > done ? op->fold + done : NULL, op->folds - done, w, w_minus);
+        if (sum) {
+            for (uint64_t j = 0; j < op->cols; j++)
+                plus[j] += w[j];
+            for (uint64_t j = 0; minus && j < op->cols; j++)
+                minus[j] += w_minus[j];
+        }
+    }
+    free(sum);
+}
+
+zo2_status zo2_cpu_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
+{
+    zo2_cpu *c = (zo2_cpu *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cpu_admit(c, zo2_operands_decode_rows(&l, op, 4), &l);
+    if (s || l.empty)
+        return s;
+    decode_rows_job job = {
+        .op = op, .codec = zo2_codec_get(op->wire), .rows_per_task = zo2_cpu_rows_per_task(op->cols, TASK_ELEMENTS)};
+    atomic_init(&job.no_memory, 0);
+    zo2_cpu_run(c, zo2_ceil_div(op->rows, job.rows_per_task), decode_rows_task, &job);
+    if (atomic_load_explicit(&job.no_memory, memory_order_relaxed))
+        return zo2_error(ZO2_ERR_NOMEM, "decode_rows: no memory for rows of %llu columns", (unsigned long long)op->cols);
+    return ZO2_OK;
+}

@@ -1,0 +1,96 @@
+/* elementwise.c: bias with activation, and gathers, on the cpu. */
+#include <math.h>
+#include <string.h>
+
+#include "codec/codec.h"
+#include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/fast_exp.h"
+
+#define TASK_ELEMENTS 32768
+
+ZO2_CLONES static void bias_scale_relu(float *y, uint64_t n, const float *bias, float scale, int relu)
+{
+    if (bias)
+        for (uint64_t i = 0; i < n; i++)
+            y[i] += bias[i];
+    if (scale != 1.0f)
+        for (uint64_t i = 0; i < n; i++)
+            y[i] *= scale;
+    if (relu)
+        for (uint64_t i = 0; i < n; i++)
+            y[i] = y[i] < 0.0f ? 0.0f : y[i]; /* in this order a NaN stays */
+}
+
+typedef struct rows_job {
+    const void *op;
+    uint64_t rows_per_task, tasks; /* of one stream */
+} rows_job;
+
+static void bias_act_task(void *arg, uint64_t i)
+{
+    const rows_job *job = arg;
+    const zo2_bias_act_op *op = job->op;
+    uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
+    uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
+    for (; r < end; r++) {
+        float *y = (float *)op->y + s * op->stride_y + r * op->ldy;
+        bias_scale_relu(y, op->n, op->bias ? op->bias + s * op->stride_bias : NULL, op->scale, op->act == ZO2_ACT_RELU);
+        if (op->act == ZO2_ACT_GELU)
+            for (uint64_t j = 0; j < op->n; j++)
+                y[j] = 0.5f * y[j] * (1.0f + erff(y[j] * 0.70710678118654752f));
+        zo2_round_to(op->type, y, op->n);
+    }
+}
+
+zo2_status zo2_cpu_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
+{
+    zo2_cpu *c = (zo2_cpu *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cpu_admit(c, zo2_operands_bias_act(&l, op, 4), &l);
+    if (s || l.empty)
+        return s;
+    rows_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
+    job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
+    zo2_cpu_run(c, op->streams * job.tasks, bias_act_task, &job);
+    return ZO2_OK;
+}
+
+static void gather_task(void *arg, uint64_t i)
+{
+    const rows_job *job = arg;
+    const zo2_gather_op *op = job->op;
+    uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
+    uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
+    for (; r < end; r++) {
+        float *y = (float *)op->y + s * op->stride_y + r * op->n;
+        uint64_t from = op->index ? op->index[r] : r;
+        memcpy(y, op->x + s * op->stride_x + from * op->n, op->n * sizeof *y);
+        zo2_round_to(op->type, y, op->n);
+    }
+}
+
+zo2_status zo2_cpu_gather(zo2_backend *b, const zo2_gather_op *op)
+{
+    zo2_cpu *c = (zo2_cpu *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cpu_admit(c, zo2_operands_gather(&l, op, 4), &l);
+    if (s || l.empty)
+        return s;
+    if (op->index) {
+        /* Here the index can be read, so x gets the height that it is used with. */
+        uint64_t height = 0;
+        for (uint64_t i = 0; i < op->m; i++)
+            if (op->index[i] >= height)
+                height = (uint64_t)op->index[i] + 1;
+        l.v[0].rows = height;
+        l.v[0].ld = l.v[0].row;
+        if (__builtin_mul_overflow(height, l.v[0].row, &l.v[0].extent))
+            return zo2_error(ZO2_ERR_DEVICE, "gather: index overflows");
+        if ((s = zo2_cpu_admit(c, ZO2_OK, &l)))
+            return s;
+    }
+    rows_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
+    job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
+    zo2_cpu_run(c, op->streams * job.tasks, gather_task, &job);
+    return ZO2_OK;
+}

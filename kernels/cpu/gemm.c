@@ -1,0 +1,78 @@
+/* gemm.c: y = x panel^T on the cpu: single-threaded OpenBLAS calls on fixed tiles, one tile a task. */
+#include <cblas.h>
+
+#include "codec/codec.h"
+#include "kernels/cpu/cpu_backend.h"
+
+typedef struct gemm_job {
+    const zo2_gemm_op *op;
+    uint64_t m_tile, n_tile;
+    uint64_t m_tiles, n_tiles;
+} gemm_job;
+
+/* The tiling rule. A sum's order inside OpenBLAS may depend on the tile's shape, so the rule sees the shapes alone, never the number of
+ * threads. OpenBLAS packs the panel again for every tile of m, which costs more than packing x again for every tile of n: m is cut late.
+ * The table's first line that gives enough tiles is taken, but none that would leave less than MIN_MACS multiplications to a tile (about
+ * 50 us) after the second. Parts are equal up to rounding to 16 elements (a cache line). */
+static const struct {
+    uint64_t m, n, enough; /* largest part of m and n; number of tiles, streams counted */
+} tilings[] = {{768, 512, 64}, {768, 256, 8}, {768, 128, 8}, {384, 128, 8}, {192, 128, 8}};
+
+#define MIN_MACS ((uint64_t)2 << 20)
+
+static uint64_t part(uint64_t total, uint64_t limit)
+{
+    uint64_t p = zo2_ceil_div(total, zo2_ceil_div(total, limit));
+    return zo2_ceil_div(p, 16) * 16;
+}
+
+static void tiles(gemm_job *job, uint64_t m_limit, uint64_t n_limit)
+{
+    job->m_tile = part(job->op->m, m_limit);
+    job->n_tile = part(job->op->n, n_limit);
+    job->m_tiles = zo2_ceil_div(job->op->m, job->m_tile);
+    job->n_tiles = zo2_ceil_div(job->op->n, job->n_tile);
+}
+
+static void choose_tiles(gemm_job *job)
+{
+    for (unsigned i = 0; i < sizeof tilings / sizeof tilings[0]; i++) {
+        gemm_job finer = *job;
+        tiles(&finer, tilings[i].m, tilings[i].n);
+        if (i > 1 && finer.m_tile * finer.n_tile < MIN_MACS / job->op->k)
+            return;
+        *job = finer;
+        if (job->op->batch * job->m_tiles * job->n_tiles >= tilings[i].enough)
+            return;
+    }
+}
+
+static void gemm_task(void *arg, uint64_t i)
+{
+    const gemm_job *job = arg;
+    const zo2_gemm_op *op = job->op;
+    uint64_t n0 = i % job->n_tiles * job->n_tile, m0 = i / job->n_tiles % job->m_tiles * job->m_tile;
+    uint64_t b = i / job->n_tiles / job->m_tiles;
+    uint64_t n = op->n - n0 < job->n_tile ? op->n - n0 : job->n_tile, m = op->m - m0 < job->m_tile ? op->m - m0 : job->m_tile;
+    const float *x = (const float *)op->x + b * op->stride_x + m0 * op->ldx;
+    const float *panel = (const float *)op->panel + b * op->stride_panel + n0 * op->ld_panel;
+    float *y = (float *)op->y + b * op->stride_y + m0 * op->ldy + n0;
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->k, 1.0f, x, (blasint)op->ldx, panel,
+                (blasint)op->ld_panel, op->accumulate ? 1.0f : 0.0f, y, (blasint)op->ldy);
+    if (op->y_type != ZO2_F32)
+        for (uint64_t r = 0; r < m; r++)
+            zo2_round_to(op->y_type, y + r * op->ldy, n);
+}
+
+zo2_status zo2_cpu_gemm(zo2_backend *b, const zo2_gemm_op *op)
+{
+    zo2_cpu *c = (zo2_cpu *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cpu_admit(c, zo2_operands_gemm(&l, op, 4), &l);
+    if (s || l.empty)
+        return s;
+    gemm_job job = {.op = op};
+    choose_tiles(&job);
+    zo2_cpu_run(c, op->batch * job.m_tiles * job.n_tiles, gemm_task, &job);
+    return ZO2_OK;
+}

@@ -1,0 +1,340 @@
+/* operands.c: shape checks and operand lists of the operations; see operands.h. */
+#include "kernels/operands.h"
+
+#include "codec/codec.h"
+
+#define REFUSE(...) zo2_error(ZO2_ERR_DEVICE, __VA_ARGS__)
+
+static int type_ok(zo2_dtype t)
+{
+    return t == ZO2_F32 || t == ZO2_F16 || t == ZO2_BF16;
+}
+
+static void begin(zo2_operands *l, const char *op)
+{
+    l->op = op;
+    l->n = 0;
+    l->empty = 0;
+}
+
+/* Lists [batch][rows][cols] of elements of `elem` bytes, ld and stride in elements. The caller passes batch, rows, cols >= 1. */
+static zo2_status add(zo2_operands *l, const char *name, const void *at, int access, uint64_t batch, uint64_t stride, uint64_t rows,
+                      uint64_t ld, uint64_t cols, uint32_t elem)
+{
+    zo2_operand *o = &l->v[l->n];
+    uint64_t end;
+    if (!at)
+        return REFUSE("%s: %s is NULL", l->op, name);
+    if (rows > 1 && ld < cols)
+        return REFUSE("%s: row stride of %s is %llu, rows have %llu elements", l->op, name, (unsigned long long)ld,
+                      (unsigned long long)cols);
+    *o = (zo2_operand){.name = name, .at = at, .batch = batch, .rows = rows, .access = access, .align = elem};
+    if (batch == 1)
+        stride = 0; /* unused: whatever the caller left there is fine */
+    if (rows == 1)
+        ld = cols;
+    if (__builtin_mul_overflow(stride, elem, &o->stride) || __builtin_mul_overflow(ld, elem, &o->ld) ||
+        __builtin_mul_overflow(cols, elem, &o->row) || __builtin_mul_overflow(rows - 1, o->ld, &o->extent) ||
+        __builtin_add_overflow(o->extent, o->row, &o->extent) || __builtin_mul_overflow(batch - 1, o->stride, &end) ||
+        __builtin_add_overflow(end, o->extent, &end))
+        return REFUSE("%s: size of %s overflows", l->op, name);
+    l->n++;
+    return ZO2_OK;
+}
+
+#define ADD(...)                                                                                                       \
+    do {                                                                                                               \
+        zo2_status add_status = add(__VA_ARGS__);                                                                      \
+        if (add_status)                                                                                                \
+            return add_status;                                                                                         \
+    } while (0)
+
+static zo2_operand *last(zo2_operands *l)
+{
+    return &l->v[l->n - 1];
+}
+
+/* What the two decodes share: wire, panels, noise. */
+static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src, uint64_t rows, uint64_t cols, const zo2_update *fold,
+                                uint32_t folds, zo2_dist dist, zo2_dtype type, const void *plus, const void *minus, uint64_t ld,
+                                int access, uint32_t elem)
+{
+    const zo2_codec *codec = zo2_codec_get(wire);
+    if (!codec)
+        return REFUSE("%s: unknown wire %d", l->op, (int)wire);
+    if (!cols || rows >= ((uint64_t)1 << 40) / cols)
+        return REFUSE("%s: chunk of %llu x %llu", l->op, (unsigned long long)rows, (unsigned long long)cols);
+    if (!type_ok(type) || (dist != ZO2_GAUSSIAN && dist != ZO2_RADEMACHER))
+        return REFUSE("%s: unknown type %d or distribution %d", l->op, (int)type, (int)dist);
+    if (folds && !fold)
+        return REFUSE("%s: %u folds at NULL", l->op, folds);
+    for (uint32_t i = 0; i < folds; i++)
+        if (fold[i].queries > ZO2_MAX_QUERIES)
+            return REFUSE("%s: fold %u has %u queries", l->op, i, fold[i].queries);
+    ADD(l, "src", src, ZO2_OPERAND_READ, 1, 0, 1, 0, codec->wire_bytes(rows, cols), 1);
+    last(l)->align = 16;
+    last(l)->uploaded = 1;
+    ADD(l, "plus", plus, access, 1, 0, rows, ld, cols, elem);
+    last(l)->align = 16;
+    if (minus) {
+        ADD(l, "minus", minus, access, 1, 0, rows, ld, cols, elem);
+        last(l)->align = 16;
+    }
+    return ZO2_OK;
+}
+
+zo2_status zo2_operands_decode(zo2_operands *l, const zo2_decode_op *op, uint32_t elem)
+{
+    begin(l, "decode");
+    if (!op->rows) {
+        l->empty = 1;
+        return ZO2_OK;
+    }
+    return decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->plus, op->minus,
+                         op->ld, ZO2_OPERAND_WRITE, elem);
+}
+
+zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *op, uint32_t elem)
+{
+    begin(l, "decode_rows");
+    if (!op->rows) {
+        l->empty = 1;
+        return ZO2_OK;
+    }
+    if (op->accumulate && op->type != ZO2_F32)
+        return REFUSE("decode_rows: accumulates in fp32 only");
+    zo2_status s = decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->plus, op->minus,
+                                 op->ld, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, elem);
+    if (s)
+        return s;
+    ADD(l, "refs", op->refs, ZO2_OPERAND_READ, 1, 0, 1, 0, op->rows, sizeof *op->refs);
+    last(l)->uploaded = 1;
+    return ZO2_OK;
+}
+
+zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_gemm_op *op, uint32_t elem)
+{
+    begin(l, "gemm");
+    if (!op->batch || !op->n || !op->k)
+        return REFUSE("gemm: batch %u, n %llu, k %llu", op->batch, (unsigned long long)op->n, (unsigned long long)op->k);
+    if (!type_ok(op->type) || (op->y_type != ZO2_F32 && op->y_type != op->type))
+        return REFUSE("gemm: types %d, %d", (int)op->type, (int)op->y_type);
+    if (op->accumulate && op->y_type != ZO2_F32)
+        return REFUSE("gemm: accumulates in fp32 only");
+    /* BLAS interfaces take 32-bit sizes and strides. */
+    if (op->m > INT32_MAX || op->n > INT32_MAX || op->k > INT32_MAX || op->ldx > INT32_MAX || op->ld_panel > INT32_MAX ||
+        op->ldy > INT32_MAX)
+        return REFUSE("gemm: a size or row stride is above 2^31 - 1");
+    if (op->ldx < op->k || op->ld_panel < op->k || op->ldy < op->n)
+        return REFUSE("gemm: a row stride is below the row's length");
+    if (!op->m) {
+        l->empty = 1;
+        return ZO2_OK;
+    }
+    ADD(l, "x", op->x, ZO2_OPERAND_READ, op->batch, op->stride_x, op->m, op->ldx, op->k, elem);
+    ADD(l, "panel", op->panel, ZO2_OPERAND_READ, op->batch, op->stride_panel, op->n, op->ld_panel, op->k, elem);
+    last(l)->align = 16;
+    ADD(l, "y", op->y, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, op->batch, op->stride_y, op->m, op->ldy, op->n,
+        op->y_type == ZO2_F32 ? 4 : elem);
+    return ZO2_OK;
+}
+
+zo2_status zo2_operands_bias_act(zo2_operands *l, const zo2_bias_act_op *op, uint32_t elem)
+{
+    begin(l, "bias_act");
+    if (!op->streams || !op->n || !type_ok(op->type) || (int)op->act < ZO2_ACT_NONE || op->act > ZO2_ACT_GELU)
+        return REFUSE("bias_act: streams %u, n %llu, type %d, activation %d", op->streams, (unsigned long long)op->n, (int)op->type,
+                      (int)op->act);
+    if (!op->m) {
+        l->empty = 1;
+        return ZO2_OK;
+    }
+    ADD(l, "y", op->y, ZO2_OPERAND_UPDATE, op->streams, op->stride_y, op->m, op->ldy, op->n, elem);
+    if (op->bias)
+        ADD(l, "bias", op->bias, ZO2_OPERAND_READ, op->streams, op->stride_bias, 1, 0, op->n, 4);
+    return ZO2_OK;
+}
+
+zo2_status zo2_operands_layernorm(zo2_operands *l, const zo2_layernorm_op *op, uint32_t elem)
+{
+    begin(l, "layernorm");
+    if (!op->streams || !op->n || !type_ok(op->type))
+        return REFUSE("layernorm: streams %u, n %llu, type %d", op->streams, (unsigned long long)op->n, (int)op->type);
+    if (!op->m) {
+        l->empty = 1;
+        return ZO2_OK;
+    }
+    ADD(l, "y", op->y, ZO2_OPERAND_WRITE, op->streams, op->stride_y, op->m, op->n, op->n, elem);
+    if (op->type == ZO2_F32 && op->y == op->x && (op->streams == 1 || op->stride_y == op->stride_x))
+        last(l)->access = ZO2_OPERAND_UPDATE; /* in place: one operand */
+    else
+        ADD(l, "x", op->x, ZO2_OPERAND_READ, op->streams, op->stride_x, op->m, op->n, op->n, 4);
+    if (op->gamma)
+        ADD(l, "gamma", op->gamma, ZO2_OPERAND_READ, op->streams, op->stride_vec, 1, 0, op->n, 4);
+    if (op->beta)
+        ADD(l, "beta", op->beta, ZO2_OPERAND_READ, op->streams, op->stride_vec, 1, 0, op->n, 4);
+    return ZO2_OK;
+}
+
+uint64_t zo2_attention_max_keys(const zo2_attention_op *op)
+{
+    uint64_t keys = 0;
+    for (uint32_t i = 0; i < op->n_seqs; i++) {
+        uint64_t sees = (uint64_t)op->seqs[i].n_prefix + op->seqs[i].n;
+        if (op->seqs[i].n && sees > keys)
+            keys = sees;
+    }
+    return keys;
+}
+
+zo2_status zo2_operands_attention(zo2_operands *l, const zo2_attention_op *op, uint32_t elem)
+{
+    begin(l, "attention");
+    uint64_t n = (uint64_t)op->heads * op->head_dim;
+    if (!op->streams || !n || !type_ok(op->type))
+        return REFUSE("attention: streams %u, heads %u, head_dim %u, type %d", op->streams, op->heads, op->head_dim, (int)op->type);
+    if (op->n_seqs && !op->seqs)
+        return REFUSE("attention: %u sequences at NULL", op->n_seqs);
+    if (op->ld > INT32_MAX || op->ld_out > INT32_MAX || op->ld < n || op->ld_out < n)
+        return REFUSE("attention: row strides %llu and %llu for rows of %llu", (unsigned long long)op->ld,
+                      (unsigned long long)op->ld_out, (unsigned long long)n);
+    for (uint32_t i = 0; i < op->n_seqs; i++) {
+        const zo2_seq *s = &op->seqs[i];
+        if ((uint64_t)s->first + s->n > op->m || (uint64_t)s->prefix + s->n_prefix > op->m || s->n > INT32_MAX ||
+            s->n_prefix > INT32_MAX)
+            return REFUSE("attention: sequence %u (tokens %u + %u, prefix %u + %u) of %llu tokens", i, s->first, s->n, s->prefix,
+                          s->n_prefix, (unsigned long long)op->m);
+    }
+    if (!zo2_attention_max_keys(op)) {
+        l->empty = 1;
+        return ZO2_OK;
+    }
+    ADD(l, "q", op->q, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
+    ADD(l, "k", op->k, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
+    ADD(l, "v", op->v, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
+    ADD(l, "out", op->out, ZO2_OPERAND_WRITE, op->streams, op->stride_out, op->m, op->ld_out, n, elem);
+    if (!op->workspace_bytes)
+        return REFUSE("attention: no workspace");
+    ADD(l, "workspace", op->workspace, ZO2_OPERAND_WRITE, 1, 0, 1, 0, op->workspace_bytes, 1);
+    last(l)->align = 64;
+    last(l)->scratch = 1;
+    return ZO2_OK;
+}
+
+zo2_status zo2_operands_gather(zo2_operands *l, const zo2_gather_op *op, uint32_t elem)
+{
+    begin(l, "gather");
+    if (!op->streams || !op->n || !type_ok(op->type))
+        return REFUSE("gather: streams %u, n %llu, type %d", op->streams, (unsigned long long)op->n, (int)op->type);
+    if (!op->m) {
+        l->empty = 1;
+        return ZO2_OK;
+    }
+    /* With an index the height of x isn't known here: one row stands for it. */
+    ADD(l, "x", op->x, ZO2_OPERAND_READ, op->streams, op->stride_x, op->index ? 1 : op->m, op->n, op->n, 4);
+    ADD(l, "y", op->y, ZO2_OPERAND_WRITE, op->streams, op->stride_y, op->m, op->n, op->n, elem);
+    if (op->index) {
+        ADD(l, "index", op->index, ZO2_OPERAND_READ, 1, 0, 1, 0, op->m, 4);
+        last(l)->uploaded = 1;
+    }
+    return ZO2_OK;
+}
+
+static zo2_status states(zo2_operands *l, const zo2_lse *state, int access, uint64_t batch, uint64_t stride, uint64_t n)
+{
+    ADD(l, "state", state, access, batch, stride, 1, 0, n, sizeof *state);
+    return ZO2_OK;
+}
+
+zo2_status zo2_operands_lse_init(zo2_operands *l, const zo2_lse *state, uint64_t n)
+{
+    begin(l, "lse_init");
+    l->empty = !n;
+    return n ? states(l, state, ZO2_OPERAND_WRITE, 1, 0, n) : ZO2_OK;
+}
+
+zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_lse_op *op)
+{
+    begin(l, "lse_tile");
+    if (!op->streams || !op->n)
+        return REFUSE("lse_tile: streams %u, n %llu", op->streams, (unsigned long long)op->n);
+    if (!op->m) {
+        l->empty = 1;
+        return ZO2_OK;
+    }
+    ADD(l, "logits", op->logits, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, op->n, 4);
+    ADD(l, "target", op->target, ZO2_OPERAND_READ, 1, 0, 1, 0, op->m, 4);
+    last(l)->uploaded = 1;
+    return states(l, op->state, ZO2_OPERAND_UPDATE, op->streams, op->stride_state, op->m);
+}
+
+zo2_status zo2_operands_lse_finish(zo2_operands *l, const zo2_lse *state, uint64_t n, const float *logprob)
+{
+    begin(l, "lse_finish");
+    if (!n) {
+        l->empty = 1;
+        return ZO2_OK;
+    }
+    ADD(l, "logprob", logprob, ZO2_OPERAND_WRITE, 1, 0, 1, 0, n, 4);
+    return states(l, state, ZO2_OPERAND_READ, 1, 0, n);
+}
+
+zo2_status zo2_operands_transfer(zo2_operands *l, const char *op, const void *at, uint64_t bytes, int access)
+{
+    begin(l, op);
+    if (!bytes) {
+        l->empty = 1;
+        return ZO2_OK;
+    }
+    ADD(l, access == ZO2_OPERAND_WRITE ? "dst" : "src", at, access, 1, 0, 1, 0, bytes, 1);
+    return ZO2_OK;
+}
+
+/* Whether batch entry i of a meets entry j of b. Exact for equal row strides (columns of one matrix), conservative otherwise. */
+static int entries_meet(const zo2_operand *a, uint64_t i, const zo2_operand *b, uint64_t j)
+{
+    uint64_t pa = (uint64_t)(uintptr_t)a->at + i * a->stride, pb = (uint64_t)(uintptr_t)b->at + j * b->stride;
+    if (pa + a->extent <= pb || pb + b->extent <= pa)
+        return 0;
+    if (a->ld != b->ld || a->rows == 1 || b->rows == 1)
+        return 1;
+    /* Column of b's first byte seen from a's rows; b's runs must fit between the end of a's and the start of a's next. */
+    uint64_t column = pb >= pa ? (pb - pa) % a->ld : (a->ld - (pa - pb) % a->ld) % a->ld;
+    return !(column >= a->row && column + b->row <= a->ld);
+}
+
+static int operands_meet(const zo2_operand *a, const zo2_operand *b)
+{
+    for (uint64_t i = 0; i < a->batch; i++)
+        for (uint64_t j = 0; j < b->batch; j++)
+            if ((a != b || i < j) && entries_meet(a, i, b, j))
+                return 1;
+    return 0;
+}
+
+zo2_status zo2_operands_check(const zo2_operands *l, const void *arena, uint64_t arena_bytes, uint64_t *high_water)
+{
+    uint64_t base = (uint64_t)(uintptr_t)arena;
+    *high_water = 0;
+    for (uint32_t i = 0; i < l->n; i++) {
+        const zo2_operand *o = &l->v[i];
+        uint64_t at = (uint64_t)(uintptr_t)o->at, bytes = (o->batch - 1) * o->stride + o->extent;
+        if (at < base || at - base > arena_bytes || bytes > arena_bytes - (at - base))
+            return REFUSE("%s: %s (%llu bytes) is not inside the arena of %llu bytes", l->op, o->name, (unsigned long long)bytes,
+                          (unsigned long long)arena_bytes);
+        if (at % o->align)
+            return REFUSE("%s: %s is not aligned to %u bytes", l->op, o->name, o->align);
+        if (at - base + bytes > *high_water)
+            *high_water = at - base + bytes;
+    }
+    for (uint32_t i = 0; i < l->n; i++) {
+        const zo2_operand *o = &l->v[i];
+        if (!(o->access & ZO2_OPERAND_WRITE))
+            continue;
+        for (uint32_t j = 0; j < l->n; j++)
+            if (operands_meet(o, &l->v[j]))
+                return i == j ? REFUSE("%s: streams of %s overlap", l->op, o->name)
+                              : REFUSE("%s: %s overlaps %s", l->op, o->name, l->v[j].name);
+    }
+    return ZO2_OK;
+}

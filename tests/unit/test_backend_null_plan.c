@@ -1,0 +1,126 @@
+/* test_backend_null_plan.c: the whole schedule of a step (lanes, ring, arena, events) without arithmetic, for every OPT size up to 175B
+ * at 2,048 tokens: what the backend saw in use is what the plan said, and no buffer is used before its time. */
+#include "tests/unit/engine_testing.h"
+
+static const char *const sizes[] = {"opt-125m", "opt-350m", "opt-1.3b", "opt-2.7b", "opt-6.7b",
+                                    "opt-13b",  "opt-30b",  "opt-66b",  "opt-175b"};
+
+typedef struct variant {
+    zo2_wire wire;
+    uint32_t queries, rows, micro_rows, seq;
+} variant;
+
+static uint64_t run(const char *name, const variant *v, uint64_t device_bytes, zo2_plan *plan)
+{
+    zo2_arch arch;
+    zo2_engine_opts o;
+    MUST(zo2_arch_from_name(&arch, name));
+    zo2_engine_opts_init(&o);
+    o.max_rows = v->rows;
+    o.max_rows_micro = v->micro_rows;
+    o.max_seq = v->seq;
+    o.queries = v->queries;
+    o.wire = v->wire;
+    o.compute = ZO2_F16;
+    o.device_bytes = device_bytes;
+    o.threads = 2;
+    o.host_bytes = UINT64_MAX; /* no masters here */
+    zo2_run_settings settings = {
+        .dist = ZO2_GAUSSIAN, .eps = 1e-3, .queries = v->queries, .wire = v->wire, .compute = ZO2_F16};
+    settings.micro_batch = v->micro_rows;
+    zo2_core_config config = {.arch = &arch, .ops = &zo2_backend_null, .settings = &settings};
+    zo2_core core;
+    MUST(zo2_shape_from_opts(&config.shape, &arch, config.ops, &o));
+    MUST(zo2_core_create(&core, &config));
+    uint64_t places = (uint64_t)v->rows * v->seq;
+    int32_t *tokens = calloc(places, sizeof *tokens);
+    uint8_t *loss = malloc(places);
+    for (uint64_t i = 0; i < places; i++)
+        loss[i] = i % v->seq != 0;
+    zo2_batch b = {.struct_size = sizeof b, .rows = v->rows, .seq = v->seq, .tokens = tokens, .loss = loss};
+    MUST(zo2_core_pack(&core, &b));
+    MUST(zo2_core_train_pass(&core));
+    uint64_t peak = core.ops->peak_bytes(core.be);
+    *plan = core.plan.pub;
+    zo2_core_destroy(&core);
+    zo2_arch_free(&arch);
+    free(tokens);
+    free(loss);
+    return peak;
+}
+
+/* The arena's last bytes may be the padding of an aligned buffer or the last row of a length that the batch does not reach (a row's last
+ * token predicts nothing): 1 % and 256 bytes at most. */
+static void assert_peak(const char *name, uint64_t peak, const zo2_plan *plan)
+{
+    if (peak > plan->device_peak_bytes || peak + plan->device_peak_bytes / 100 + 256 < plan->device_peak_bytes)
+        fail_msg("%s: the backend saw %llu bytes in use, the plan says %llu", name, (unsigned long long)peak,
+                 (unsigned long long)plan->device_peak_bytes);
+}
+
+static void every_size(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        variant bf16 = {ZO2_WIRE_BF16, 1, 1, 1, 2048}, fp8 = {ZO2_WIRE_E4M3, 1, 1, 1, 2048};
+        zo2_plan plan;
+        /* the smallest budget means small chunks, which takes long for the largest models */
+        uint64_t peak = run(sizes[i], &bf16, i < 4 ? 0 : 1ull << 40, &plan);
+        assert_peak(sizes[i], peak, &plan);
+        peak = run(sizes[i], &fp8, 1ull << 40, &plan);
+        assert_peak(sizes[i], peak, &plan);
+        print_message("%s: %.2f GB\n", sizes[i], (double)peak / 1e9);
+    }
+}
+
+static void queries_and_micro_batches(void **state)
+{
+    (void)state;
+    static const variant v[] = {
+        {ZO2_WIRE_BF16, 3, 1, 1, 256}, {ZO2_WIRE_BF16, 1, 4, 1, 256}, {ZO2_WIRE_E4M3, 2, 5, 2, 128}};
+    for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
+        for (size_t m = 0; m < 4; m++) {
+            zo2_plan plan;
+            uint64_t peak = run(sizes[m], &v[i], 0, &plan); /* the smallest budget */
+            assert_peak(sizes[m], peak, &plan);
+            peak = run(sizes[m], &v[i], 1ull << 40, &plan);
+            assert_peak(sizes[m], peak, &plan);
+        }
+    }
+}
+
+static void too_small_a_budget_is_refused(void **state)
+{
+    (void)state;
+    zo2_plan plan;
+    zo2_engine_opts o;
+    zo2_engine_opts_init(&o);
+    o.backend = ZO2_BACKEND_NULL;
+    o.max_rows = 1;
+    o.compute = ZO2_F16;
+    o.host_bytes = UINT64_MAX;
+    MUST(zo2_plan_estimate("opt-13b", &o, &plan));
+    uint64_t least = plan.device_min_bytes;
+    assert_int_equal(plan.device_peak_bytes, least); /* no budget given: the smallest */
+    char text[64];
+    snprintf(text, sizeof text, "smallest that works with these settings is %llu", (unsigned long long)least);
+    o.device_bytes = least - 1;
+    assert_int_equal(zo2_plan_estimate("opt-13b", &o, &plan), ZO2_ERR_NOMEM);
+    assert_non_null(strstr(zo2_last_error(), text));
+    assert_int_equal(plan.device_min_bytes, least);
+    o.device_bytes = least;
+    MUST(zo2_plan_estimate("opt-13b", &o, &plan));
+    o.host_bytes = 1 << 20;
+    assert_int_equal(zo2_plan_estimate("opt-13b", &o, &plan), ZO2_ERR_NOMEM);
+    assert_non_null(strstr(zo2_last_error(), "host budget"));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_size),
+        cmocka_unit_test(queries_and_micro_batches),
+        cmocka_unit_test(too_small_a_budget_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
