@@ -1,4 +1,4 @@
-/* layout.h: where things are in a chunk of rows x cols, C and CUDA. CODECS.md, "Chunks". */
+/* plane_layout.h: where things are in a chunk of rows x cols, C and CUDA. CODECS.md, "Chunks". */
 #ifndef ZO2_CODEC_LAYOUT_H
 #define ZO2_CODEC_LAYOUT_H
 

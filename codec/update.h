@@ -16,7 +16,7 @@ typedef struct zo2_update {
 /* Philox key of a step: a 64-bit mix of (seed, step), bijective in step for each seed. CODECS.md, "Noise". */
 uint64_t zo2_noise_key(uint64_t seed, uint64_t step);
 
-/* z of elements [first, first + n) of a tensor into out[n]. Any first, any alignment: the values do not depend on the cut. */
+/* z of elements [first, first + n) of a tensor into out[n]. Any first, any float address: the values do not depend on the cut. */
 void zo2_noise_values(float *out, uint64_t key, uint32_t query, uint32_t tensor_id, uint64_t first, uint64_t n,
                       zo2_dist dist);
 

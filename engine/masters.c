@@ -40,7 +40,7 @@ zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const ui
             continue;
         }
         m->at[c] = m->bytes;
-        m->bytes += layout->chunks[c].wire_bytes + layout->chunks[c].rest_bytes;
+        m->bytes += (zo2_masters_rest_at(&layout->chunks[c]) + layout->chunks[c].rest_bytes + 4095) & ~4095ull;
     }
     void *memory = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
