@@ -11,17 +11,17 @@
 #include <unistd.h>
 
 /* These say what went wrong: the library's own message. */
-#define OK(call)                                                              \
-    do {                                                                      \
-        zo2_status ok_status = (call);                                        \
-        if (ok_status != ZO2_OK)                                              \
+#define OK(call)                                                               \
+    do {                                                                       \
+        zo2_status ok_status = (call);                                         \
+        if (ok_status != ZO2_OK)                                               \
             fail_msg("%s is %d: %s", #call, (int)ok_status, zo2_last_error()); \
     } while (0)
-#define FAILS(s, call)                                                                                     \
-    do {                                                                                                   \
-        zo2_status fails_status = (call);                                                                  \
-        if (fails_status != ZO2_ERR_##s)                                                                   \
-            fail_msg("%s is %d, not ERR_" #s ": %s", #call, (int)fails_status, zo2_last_error());          \
+#define FAILS(s, call)                                                                            \
+    do {                                                                                          \
+        zo2_status fails_status = (call);                                                         \
+        if (fails_status != ZO2_ERR_##s)                                                          \
+            fail_msg("%s is %d, not ERR_" #s ": %s", #call, (int)fails_status, zo2_last_error()); \
     } while (0)
 #define SAYS(text)                                                       \
     do {                                                                 \

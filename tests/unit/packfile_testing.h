@@ -6,7 +6,7 @@
 #include "tests/unit/files_testing.h"
 
 #define SAMPLE_TENSORS 5
-#define SAMPLE_ALIAS 3 /* tensor 3 is stored as tensor 1 */
+#define SAMPLE_ALIAS   3 /* tensor 3 is stored as tensor 1 */
 
 /* Two matrices, an alias and two vectors in blocks 0, 1, 1, 2, 2. */
 static const zo2_packtensor sample_tensor[SAMPLE_TENSORS] = {

@@ -1,5 +1,6 @@
-/* test_backend_attention.c: attention of the cpu backend against softmax in double. Tolerance: a score errs by at most (d + 1) 2^-24 of its
- * sum of magnitudes, a probability relatively by twice that (it is in numerator and denominator) and by the sums' roundings. */
+/* test_backend_attention.c: attention of the cpu backend against softmax in double. Tolerance: a score errs by at most
+ * (d + 1) 2^-24 of its sum of magnitudes, a probability relatively by twice that (it is in numerator and denominator)
+ * and by the sums' roundings. */
 #include "test_backend_util.h"
 
 #define STREAMS 2
@@ -11,8 +12,8 @@ typedef struct problem {
     const zo2_seq *seqs;
 } problem;
 
-static void reference(const problem *p, const float *q, const float *k, const float *v, uint64_t ld, const zo2_seq *s, uint32_t i,
-                      uint32_t head, double *out, double *tolerance)
+static void reference(const problem *p, const float *q, const float *k, const float *v, uint64_t ld, const zo2_seq *s,
+                      uint32_t i, uint32_t head, double *out, double *tolerance)
 {
     uint64_t d = p->head_dim, keys = (uint64_t)s->n_prefix + i + 1;
     double *score = malloc(keys * sizeof *score), max = -INFINITY, sum = 0, worst = 0;
@@ -50,12 +51,13 @@ static void reference(const problem *p, const float *q, const float *k, const fl
 /* q, k, v side by side in one matrix, as strided operands. */
 static void check(const problem *p, zo2_dtype type, uint64_t poisoned_token)
 {
-    uint64_t n = (uint64_t)p->heads * p->head_dim, ld = 3 * n + 1, stride = p->m * ld + 9, ld_out = n + 2, stride_out = p->m * ld_out;
+    uint64_t n = (uint64_t)p->heads * p->head_dim, ld = 3 * n + 1, stride = p->m * ld + 9, ld_out = n + 2,
+             stride_out = p->m * ld_out;
     float *first = NULL;
     double *want = malloc(p->head_dim * sizeof *want), *tolerance = malloc(p->head_dim * sizeof *tolerance);
     for (unsigned th = 0; th < TEST_THREAD_COUNTS; th++) {
         test_device t;
-        test_open(&t, ZO2_BACKEND_CPU, 32 << 20, test_thread_counts[th]);
+        test_open(&t, ZO2_BACKEND_CPU, 4 << 20, test_thread_counts[th]);
         float *qkv = test_floats(&t, STREAMS * stride), *out = test_floats(&t, STREAMS * stride_out);
         test_fill(qkv, STREAMS * stride, 1, 1.5f, type);
         if (poisoned_token < p->m)
@@ -91,8 +93,9 @@ static void check(const problem *p, zo2_dtype type, uint64_t poisoned_token)
                         const zo2_seq *q = &p->seqs[i];
                         const float *base = qkv + s * stride;
                         float *got = out + s * stride_out + (q->first + r) * ld_out + h * p->head_dim;
-                        int sees = s == 0 && ((poisoned_token >= q->prefix && poisoned_token - q->prefix < q->n_prefix) ||
-                                              (poisoned_token >= q->first && poisoned_token <= q->first + r));
+                        int sees =
+                            s == 0 && ((poisoned_token >= q->prefix && poisoned_token - q->prefix < q->n_prefix) ||
+                                       (poisoned_token >= q->first && poisoned_token <= q->first + r));
                         if (sees) {
                             for (uint32_t x = 0; x < p->head_dim; x++)
                                 assert_true(isnan(got[x]));

@@ -47,14 +47,15 @@ static void make_wire(zo2_wire wire, uint64_t rows, uint64_t cols, unsigned char
     free(rest);
 }
 
-static void check_decode(uint64_t rows, uint64_t cols, zo2_wire wire, zo2_dtype type, zo2_dist dist, uint32_t n_folds, int perturbed,
-                         uint32_t threads)
+static void check_decode(uint64_t rows, uint64_t cols, zo2_wire wire, zo2_dtype type, zo2_dist dist, uint32_t n_folds,
+                         int perturbed, uint32_t threads)
 {
     test_device t;
     test_open(&t, ZO2_BACKEND_CPU, 1 << 20, threads);
     uint64_t ld = cols + 5, first_row = 7;
     void *src = test_take(&t, zo2_codec_get(wire)->wire_bytes(rows, cols));
-    float *plus = test_floats(&t, rows * ld), *minus = test_floats(&t, rows * ld), *seen = malloc(rows * cols * sizeof *seen);
+    float *plus = test_floats(&t, rows * ld), *minus = test_floats(&t, rows * ld),
+          *seen = malloc(rows * cols * sizeof *seen);
     make_wire(wire, rows, cols, src, seen);
     zo2_decode_op op = {.wire = wire,
                         .src = src,
@@ -116,7 +117,8 @@ static void check_rows(zo2_dtype type, int accumulate, int perturbed, uint32_t t
     test_open(&t, ZO2_BACKEND_CPU, 1 << 20, threads);
     void *src = test_take(&t, zo2_codec_get(ZO2_WIRE_BF16)->wire_bytes(ROWS, COLS));
     zo2_row_ref *refs = test_take(&t, ROWS * sizeof *refs);
-    float *plus = test_floats(&t, ROWS * LD), *minus = test_floats(&t, ROWS * LD), *seen = malloc(ROWS * COLS * sizeof *seen);
+    float *plus = test_floats(&t, ROWS * LD), *minus = test_floats(&t, ROWS * LD),
+          *seen = malloc(ROWS * COLS * sizeof *seen);
     make_wire(ZO2_WIRE_BF16, ROWS, COLS, src, seen);
     for (uint32_t r = 0; r < ROWS; r++)
         refs[r] = (zo2_row_ref){.row = r * 7919ull % 1000, .folds_done = r % (MAX_FOLDS + 2)};

@@ -1,15 +1,18 @@
-/* test_backend_elementwise.c: bias with activation, layer normalisation and gathers of the cpu backend against double. */
+/* test_backend_elementwise.c: bias with activation, layer normalisation and gathers of the cpu backend against double.
+ */
 #include "test_backend_util.h"
 
 static const uint64_t shapes[][2] = {{1, 1}, {2, 31}, {3, 32}, {2, 33}, {5, 127}, {700, 100}, {2, 5000}};
 #define SHAPES (sizeof shapes / sizeof shapes[0])
 
-static float *check_bias_act(uint64_t m, uint64_t n, zo2_activation act, int with_bias, float scale, zo2_dtype type, uint32_t threads)
+static float *check_bias_act(uint64_t m, uint64_t n, zo2_activation act, int with_bias, float scale, zo2_dtype type,
+                             uint32_t threads)
 {
     test_device t;
     test_open(&t, ZO2_BACKEND_CPU, 4 << 20, threads);
     uint64_t ld = n + 3, stride = m * ld + 7, stride_bias = n + 2;
-    float *y = test_floats(&t, 2 * stride), *bias = test_floats(&t, 2 * stride_bias), *y0 = malloc(2 * stride * sizeof *y0);
+    float *y = test_floats(&t, 2 * stride), *bias = test_floats(&t, 2 * stride_bias),
+          *y0 = malloc(2 * stride * sizeof *y0);
     test_fill(y, 2 * stride, 1, 4.0f, type);
     test_fill(bias, 2 * stride_bias, 2, 1.0f, ZO2_F32);
     memcpy(y0, y, 2 * stride * sizeof *y0);
@@ -36,7 +39,8 @@ static float *check_bias_act(uint64_t m, uint64_t n, zo2_activation act, int wit
         v *= scale;
         if (act == ZO2_ACT_GELU) {
             double gelu = 0.5 * (double)v * (1 + erf((double)v * sqrt(0.5)));
-            TEST_NEAR((double)y[i], gelu, 6 * TEST_ULP * (fabs((double)v) + fabs(gelu)) + test_rounding(type, gelu), "gelu", i);
+            TEST_NEAR((double)y[i], gelu, 6 * TEST_ULP * (fabs((double)v) + fabs(gelu)) + test_rounding(type, gelu),
+                      "gelu", i);
             test_is_rounded(type, &y[i], 1);
             continue;
         }
@@ -73,7 +77,8 @@ static void check_layernorm(uint64_t m, uint64_t n, int affine, int in_place, zo
         test_device t;
         test_open(&t, ZO2_BACKEND_CPU, 4 << 20, test_thread_counts[th]);
         uint64_t stride = m * n + 5, stride_vec = n + 1;
-        float *x = test_floats(&t, 2 * stride), *gamma = test_floats(&t, 2 * stride_vec), *beta = test_floats(&t, 2 * stride_vec);
+        float *x = test_floats(&t, 2 * stride), *gamma = test_floats(&t, 2 * stride_vec),
+              *beta = test_floats(&t, 2 * stride_vec);
         float *y = in_place ? x : test_floats(&t, 2 * stride), *x0 = malloc(2 * stride * sizeof *x0);
         test_fill(x, 2 * stride, 1, 1.0f, ZO2_F32);
         for (uint64_t i = 0; i < 2 * stride; i++)
@@ -107,8 +112,10 @@ static void check_layernorm(uint64_t m, uint64_t n, int affine, int in_place, zo
                 for (uint64_t j = 0; j < n; j++) {
                     double z = ((double)row[j] - mean) * inverse, g = affine ? (double)gamma[s * stride_vec + j] : 1;
                     double want = z * g + (affine ? (double)beta[s * stride_vec + j] : 0);
-                    double error = fabs(g) * (sums * 4 * inverse + fabs(z) * (sums + 8 * TEST_ULP)) + 2 * TEST_ULP * fabs(want);
-                    TEST_NEAR((double)y[s * stride + r * n + j], want, error + test_rounding(type, want), "y", r * n + j);
+                    double error =
+                        fabs(g) * (sums * 4 * inverse + fabs(z) * (sums + 8 * TEST_ULP)) + 2 * TEST_ULP * fabs(want);
+                    TEST_NEAR((double)y[s * stride + r * n + j], want, error + test_rounding(type, want), "y",
+                              r * n + j);
                 }
                 test_is_rounded(type, &y[s * stride + r * n], n);
             }

@@ -1,5 +1,6 @@
-/* test_backend_gemm.c: the cpu backend's products against sums in double. Tolerance: any order of k fp32 additions of products errs by at
- * most (k + 1) 2^-24 times the sum of magnitudes, and half a unit in the last place for a 16-bit result. */
+/* test_backend_gemm.c: the cpu backend's products against sums in double. Tolerance: any order of k fp32 additions of
+ * products errs by at most (k + 1) 2^-24 times the sum of magnitudes, and half a unit in the last place for a 16-bit
+ * result. */
 #include "test_backend_util.h"
 
 #include <cblas.h>
@@ -64,8 +65,9 @@ static float *check(const shape *s, zo2_dtype type, zo2_dtype y_type, int accumu
 static void test_shapes(void **state)
 {
     (void)state;
-    static const shape shapes[] = {{1, 1, 1, 1},      {2, 1, 17, 3},     {2, 5, 300, 33},   {1, 130, 257, 64}, {2, 500, 192, 100},
-                                   {2, 769, 129, 48}, {1, 1600, 16, 20}, {2, 3, 1030, 256}, {1, 450, 520, 400}};
+    static const shape shapes[] = {{1, 1, 1, 1},      {2, 1, 17, 3},      {2, 5, 300, 33},
+                                   {1, 130, 257, 64}, {2, 500, 192, 100}, {2, 769, 129, 48},
+                                   {1, 1600, 16, 20}, {2, 3, 1030, 256},  {1, 450, 520, 400}};
     for (unsigned i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         const shape *s = &shapes[i];
         zo2_dtype type = test_types[i % 3], y_type = i % 2 ? ZO2_F32 : type;
@@ -84,7 +86,8 @@ static void test_shapes(void **state)
     }
 }
 
-/* A column range of a wider matrix, as panel tiles write it; and a NaN in one row of x stays in that row and isn't lost. */
+/* A column range of a wider matrix, as panel tiles write it; and a NaN in one row of x stays in that row and isn't
+ * lost. */
 static void test_columns_and_nan(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* test_backend_util.h: what the tests of the backends share: a thread pool as simple as can be, a bump allocator over the arena, fixed
- * random numbers. Failures of set-up end the test through cmocka. */
+/* test_backend_util.h: what the tests of the backends share: a thread pool as simple as can be, a bump allocator over
+ * the arena, fixed random numbers. Failures of set-up end the test through cmocka. */
 #ifndef ZO2_TEST_BACKEND_UTIL_H
 #define ZO2_TEST_BACKEND_UTIL_H
 
@@ -31,14 +31,15 @@ static inline void test_ok_at(zo2_status s, const char *file, int line)
 #define TEST_OK(s) test_ok_at(s, __FILE__, __LINE__)
 
 /* The status is `want` and the text has `part`. */
-#define TEST_REFUSED(s, want, part)                                                                                    \
-    do {                                                                                                               \
-        assert_int_equal(s, want);                                                                                     \
-        if (!strstr(zo2_last_error(), part))                                                                           \
-            fail_msg("\"%s\" does not mention \"%s\"", zo2_last_error(), part);                                        \
+#define TEST_REFUSED(s, want, part)                                             \
+    do {                                                                        \
+        assert_int_equal(s, want);                                              \
+        if (!strstr(zo2_last_error(), part))                                    \
+            fail_msg("\"%s\" does not mention \"%s\"", zo2_last_error(), part); \
     } while (0)
 
-/* ---- threads ------------------------------------------------------------------------------------------------------- */
+/* ---- threads -------------------------------------------------------------------------------------------------------
+ */
 
 typedef struct test_pool {
     uint32_t threads;
@@ -69,7 +70,8 @@ static inline void test_pool_run(void *ud, uint64_t n, void (*fn)(void *arg, uin
         pthread_join(thread[i], NULL);
 }
 
-/* ---- a backend with an arena to allocate from ---------------------------------------------------------------------- */
+/* ---- a backend with an arena to allocate from ----------------------------------------------------------------------
+ */
 
 #define TEST_POISON 0x7FC0DEADu /* a NaN: what nobody wrote shows */
 
@@ -97,10 +99,11 @@ static inline void test_open(test_device *t, zo2_backend_kind kind, uint64_t byt
     t->arena = (unsigned char *)t->ops->arena(t->b);
     if (kind == ZO2_BACKEND_NULL)
         return;
-    for (uint64_t i = 0; i + 4 <= bytes; i += 4) {
-        uint32_t poison = TEST_POISON;
-        memcpy(t->arena + i, &poison, 4);
-    }
+    uint32_t poison[64];
+    for (int i = 0; i < 64; i++)
+        poison[i] = TEST_POISON;
+    for (uint64_t i = 0; i < bytes; i += sizeof poison)
+        memcpy(t->arena + i, poison, bytes - i < sizeof poison ? bytes - i : sizeof poison);
     if (t->ops->enter)
         t->ops->enter(t->b);
 }
@@ -134,7 +137,8 @@ static inline int test_is_poison(const float *p)
     return u == TEST_POISON;
 }
 
-/* ---- numbers ------------------------------------------------------------------------------------------------------- */
+/* ---- numbers -------------------------------------------------------------------------------------------------------
+ */
 
 /* About uniform in (-1, 1), from a linear congruential generator. */
 static inline float test_random(uint64_t *seed)
@@ -166,7 +170,8 @@ static inline void test_is_rounded(zo2_dtype type, const float *x, uint64_t n)
     }
 }
 
-static inline void test_near_at(double got, double want, double tolerance, const char *file, int line, const char *what, uint64_t i)
+static inline void test_near_at(double got, double want, double tolerance, const char *file, int line, const char *what,
+                                uint64_t i)
 {
     if (!(fabs(got - want) <= tolerance)) {
         print_error("%s[%llu]: got %.9g, want %.9g +- %.3g\n", what, (unsigned long long)i, got, want, tolerance);

@@ -384,16 +384,16 @@ static void utf8_is_told_from_other_bytes(void **state)
         {"plain", 5, 5},
         {"\xC3\xA9\xE2\x82\xAC\xF0\x9F\x98\x80", 9, 9},
         {"\xED\x9F\xBF\xEE\x80\x80\xF4\x8F\xBF\xBF", 10, 10}, /* next to the surrogates; U+10FFFF */
-        {"a\x80", 2, 1},             /* continuation without a start */
-        {"ab\xC0\x80", 4, 2},        /* overlong */
-        {"\xC1\xBF", 2, 0},          /* overlong */
-        {"\xE0\x9F\xBF", 3, 0},      /* overlong */
-        {"\xF0\x8F\xBF\xBF", 4, 0},  /* overlong */
-        {"\xED\xA0\x80", 3, 0},      /* surrogate */
-        {"\xF4\x90\x80\x80", 4, 0},  /* beyond U+10FFFF */
+        {"a\x80", 2, 1},                                      /* continuation without a start */
+        {"ab\xC0\x80", 4, 2},                                 /* overlong */
+        {"\xC1\xBF", 2, 0},                                   /* overlong */
+        {"\xE0\x9F\xBF", 3, 0},                               /* overlong */
+        {"\xF0\x8F\xBF\xBF", 4, 0},                           /* overlong */
+        {"\xED\xA0\x80", 3, 0},                               /* surrogate */
+        {"\xF4\x90\x80\x80", 4, 0},                           /* beyond U+10FFFF */
         {"\xF5\x80\x80\x80", 4, 0},
         {"\xFF", 1, 0},
-        {"\xE2\x82", 2, 0},          /* cut off */
+        {"\xE2\x82", 2, 0}, /* cut off */
         {"\xE2\x82 ", 3, 0},
         {"\xF0\x9F\x98", 3, 0},
     };

@@ -1,4 +1,5 @@
-/* test_packfile.c: packs written and read back, at every size around a chunk's borders; the writer's rules; a known file. */
+/* test_packfile.c: packs written and read back, at every size around a chunk's borders; the writer's rules; a known
+ * file. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -104,7 +105,8 @@ static void equal_models_give_equal_files(void **state)
     free(other);
 }
 
-/* One matrix, written in odd pieces, read whole, row ranges at and beside the borders, and in multiples of chunk_rows. */
+/* One matrix, written in odd pieces, read whole, row ranges at and beside the borders, and in multiples of chunk_rows.
+ * */
 static void round_trip(zo2_dtype dtype, uint64_t rows, uint64_t cols, uint64_t want_chunk_rows, size_t piece)
 {
     const zo2_packtensor t = {.name = "w", .dtype = dtype, .rank = 2, .rows = rows, .cols = cols};
@@ -148,10 +150,10 @@ static void sizes_around_chunk_borders_come_back(void **state)
     const uint64_t rows[] = {1, 7, 8, 9, 16, 17};
     for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
         round_trip(ZO2_F16, rows[i], half_mib, rows[i] < 8 ? rows[i] : 8, i % 2 ? 777777 : 100 << 20);
-    round_trip(ZO2_BF16, 17, half_mib + 1, 7, 4 << 20);        /* a little over an eighth */
-    round_trip(ZO2_F32, 3, (5 << 20) / 4, 1, 999999);          /* a row is larger than a chunk's target */
-    round_trip(ZO2_F32, 3, 1 << 20, 1, 4 << 20);               /* exactly a chunk */
-    round_trip(ZO2_F16, 699051, 3, 699050, 123457);            /* rows of 6 bytes: one row over a chunk */
+    round_trip(ZO2_BF16, 17, half_mib + 1, 7, 4 << 20); /* a little over an eighth */
+    round_trip(ZO2_F32, 3, (5 << 20) / 4, 1, 999999);   /* a row is larger than a chunk's target */
+    round_trip(ZO2_F32, 3, 1 << 20, 1, 4 << 20);        /* exactly a chunk */
+    round_trip(ZO2_F16, 699051, 3, 699050, 123457);     /* rows of 6 bytes: one row over a chunk */
     round_trip(ZO2_F32, 1 << 20, 1, 1 << 20, 50 << 20);
     round_trip(ZO2_F32, 1, 1, 1, 1);
 }
@@ -273,18 +275,18 @@ static void a_small_pack_has_the_specified_bytes(void **state)
     memcpy(want + FILE_AT, "{}", 2);
     for (int i = 0; i < 2; i++) { /* tensor records */
         e = want + TENSORS + 64 * i;
-        put64(e + 0, 2);          /* rows */
-        put64(e + 8, 3);          /* cols */
+        put64(e + 0, 2); /* rows */
+        put64(e + 8, 3); /* cols */
         put64(e + 16, bits_hash);
         put64(e + 24, 0);         /* first chunk */
         put64(e + 32, 2);         /* rows per chunk */
         put32(e + 40, i ? 2 : 0); /* name */
         put32(e + 44, i ? 2 : 1);
         put32(e + 48, (uint32_t)i); /* block */
-        put32(e + 52, 0);         /* stored as */
-        e[56] = 2;                /* F16 */
-        e[57] = 2;                /* rank */
-        e[58] = i ? 0 : 1;        /* decays */
+        put32(e + 52, 0);           /* stored as */
+        e[56] = 2;                  /* F16 */
+        e[57] = 2;                  /* rank */
+        e[58] = i ? 0 : 1;          /* decays */
     }
     e = want + CHUNKS;
     put64(e + 0, CHUNK);
@@ -371,7 +373,8 @@ static void without_a_commit_nothing_is_left(void **state)
     assert_int_equal(count_files(dir, ""), 0);
 }
 
-/* Runs one wrong call on a writer with one finished tensor ("w", F16, 2 x 3, block 1). It, and everything after, must fail. */
+/* Runs one wrong call on a writer with one finished tensor ("w", F16, 2 x 3, block 1). It, and everything after, must
+ * fail. */
 enum { BAD_TENSOR, BAD_ALIAS, BAD_ROWS, BAD_FILE };
 
 static void refuse(int what, const zo2_packtensor *t, uint32_t number, const char *name, const char *says)
@@ -404,9 +407,9 @@ static void wrong_calls_of_the_writer_are_refused(void **state)
     char long_name[600];
     memset(long_name, 'n', sizeof long_name);
     long_name[513] = '\0';
-#define BAD(field, value, says)                 \
-    t = good;                                   \
-    t.field = (value);                          \
+#define BAD(field, value, says) \
+    t = good;                   \
+    t.field = (value);          \
     refuse(BAD_TENSOR, &t, 0, NULL, says)
     BAD(name, "", "empty");
     BAD(name, NULL, "empty");

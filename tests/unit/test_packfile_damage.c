@@ -1,5 +1,6 @@
-/* test_packfile_damage.c: packs as a broken disk, a bad transfer or an attacker leaves them: every length, every flipped byte, and
- * tables whose checksums are right and whose contents lie. Nothing may crash, and every message must say what and where. */
+/* test_packfile_damage.c: packs as a broken disk, a bad transfer or an attacker leaves them: every length, every
+ * flipped byte, and tables whose checksums are right and whose contents lie. Nothing may crash, and every message must
+ * say what and where. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -174,8 +175,8 @@ static void other_files_are_told_what_they_are(void **state)
 
 /* ---- liars: right checksums, wrong contents ---------------------------------------------------------------------- */
 
-/* Sets n bytes of a copy of the sample at off (in the file), then makes all table checksums, the model hash (unless keep_model)
- * and the superblock's right again, as an attacker would, and stores it. */
+/* Sets n bytes of a copy of the sample at off (in the file), then makes all table checksums, the model hash (unless
+ * keep_model) and the superblock's right again, as an attacker would, and stores it. */
 static void forge_many(const uint64_t *off, const uint64_t *value, const size_t *n, size_t count, int keep_model)
 {
     unsigned char *bad = malloc(good_bytes);
@@ -298,7 +299,7 @@ static void lying_tensor_records_are_refused(void **state)
         {0, 44, 4, UINT32_MAX, "names table"},
         {0, 44, 4, 11, "names table"},
         {0, 44, 4, 24, "control"}, /* two names and the NUL between */
-        {0, 48, 4, 1, ""}, /* no lie: a block may be empty */
+        {0, 48, 4, 1, ""},         /* no lie: a block may be empty */
         {0, 48, 4, 2, "out of order"},
         {1, 48, 4, 3, "out of order"},
         {1, 48, 4, UINT32_MAX, "out of order"},
@@ -404,14 +405,10 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(the_undamaged_sample_passes),
-        T(every_shorter_length_is_refused),
-        T(every_flipped_byte_is_found),
-        T(damaged_weights_are_named_by_tensor_and_offset),
-        T(other_files_are_told_what_they_are),
-        T(lying_superblocks_are_refused),
-        T(lying_tensor_records_are_refused),
-        T(lying_chunk_and_file_records_are_refused),
+        T(the_undamaged_sample_passes),        T(every_shorter_length_is_refused),
+        T(every_flipped_byte_is_found),        T(damaged_weights_are_named_by_tensor_and_offset),
+        T(other_files_are_told_what_they_are), T(lying_superblocks_are_refused),
+        T(lying_tensor_records_are_refused),   T(lying_chunk_and_file_records_are_refused),
         T(random_lies_do_not_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

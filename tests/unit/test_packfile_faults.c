@@ -1,4 +1,5 @@
-/* test_packfile_faults.c: the pack writer with every operation failing in turn: an error, no temporary file, the old pack untouched. */
+/* test_packfile_faults.c: the pack writer with every operation failing in turn: an error, no temporary file, the old
+ * pack untouched. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -100,13 +100,13 @@ static void every_known_type_is_accepted(void **state)
         const char *name;
         int bytes;
         zo2_dtype dtype;
-    } types[] = {{"BOOL", 1, 0}, {"U8", 1, 0},  {"I8", 1, 0},       {"F8_E5M2", 1, 0}, {"F8_E4M3", 1, 0},
-                 {"I16", 2, 0},  {"U16", 2, 0}, {"F16", 2, ZO2_F16}, {"BF16", 2, ZO2_BF16}, {"I32", 4, 0},
-                 {"U32", 4, 0},  {"F32", 4, ZO2_F32}, {"F64", 8, 0}, {"I64", 8, 0},     {"U64", 8, 0}};
+    } types[] = {{"BOOL", 1, 0}, {"U8", 1, 0},        {"I8", 1, 0},        {"F8_E5M2", 1, 0},     {"F8_E4M3", 1, 0},
+                 {"I16", 2, 0},  {"U16", 2, 0},       {"F16", 2, ZO2_F16}, {"BF16", 2, ZO2_BF16}, {"I32", 4, 0},
+                 {"U32", 4, 0},  {"F32", 4, ZO2_F32}, {"F64", 8, 0},       {"I64", 8, 0},         {"U64", 8, 0}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         char header[200];
-        snprintf(header, sizeof header, "{\"t\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%d]}}", types[i].name,
-                 3 * types[i].bytes);
+        snprintf(header, sizeof header, "{\"t\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%d]}}",
+                 types[i].name, 3 * types[i].bytes);
         st_text(path, header, 3 * (size_t)types[i].bytes);
         zo2_safetensors *s;
         OK(zo2_safetensors_open(&s, path));
@@ -128,9 +128,9 @@ static void odd_but_valid_files_are_accepted(void **state)
     } files[] = {
         {"{}", 0, 0}, /* no tensors */
         {"{\"__metadata__\":{}}", 0, 0},
-        {" \t\n\r{ } \t\n\r  ", 0, 0}, /* white space around */
+        {" \t\n\r{ } \t\n\r  ", 0, 0},                                                 /* white space around */
         {"{\"s\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}    ", 4, 1}, /* rank 0 */
-        {"{\"z\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, 1},  /* no elements */
+        {"{\"z\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, 1},    /* no elements */
         {"{\"z\":{\"dtype\":\"F32\",\"shape\":[5,0,7],\"data_offsets\":[0,0]},"
          "\"y\":{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[2,2]},"
          "\"x\":{\"dtype\":\"U8\",\"shape\":[2],\"data_offsets\":[0,2]},"
@@ -193,7 +193,16 @@ static void a_header_that_is_not_utf8_is_refused(void **state)
 static void a_header_that_is_not_json_is_refused(void **state)
 {
     (void)state;
-    static const char *const headers[] = {"", " ", "{", "}", "{} {}", "{}x", "nonsense", "{\"a\":}", "{'a':{}}", "{\"a\"}",
+    static const char *const headers[] = {"",
+                                          " ",
+                                          "{",
+                                          "}",
+                                          "{} {}",
+                                          "{}x",
+                                          "nonsense",
+                                          "{\"a\":}",
+                                          "{'a':{}}",
+                                          "{\"a\"}",
                                           "{\"a\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1]},}"};
     for (size_t i = 0; i < sizeof headers / sizeof *headers; i++) {
         st_text(path, headers[i], 1);
@@ -272,11 +281,14 @@ static void negative_and_fractional_numbers_are_refused(void **state)
 {
     (void)state;
     refused_tensor("{\"dtype\":\"U8\",\"shape\":[-1],\"data_offsets\":[0,1]}", 1, "shape has the negative number -1");
-    refused_tensor("{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[-1,0]}", 1, "data_offsets has the negative number -1");
+    refused_tensor("{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[-1,0]}", 1,
+                   "data_offsets has the negative number -1");
     refused_tensor("{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,-9223372036854775808]}", 1, "negative");
-    refused_tensor("{\"dtype\":\"U8\",\"shape\":[1.5],\"data_offsets\":[0,1]}", 1, "shape has the number 1.5, which is not");
+    refused_tensor("{\"dtype\":\"U8\",\"shape\":[1.5],\"data_offsets\":[0,1]}", 1,
+                   "shape has the number 1.5, which is not");
     refused_tensor("{\"dtype\":\"U8\",\"shape\":[1.0],\"data_offsets\":[0,1]}", 1, "not an integer");
-    refused_tensor("{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1e0]}", 1, "data_offsets has the number 1, which is not");
+    refused_tensor("{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,1e0]}", 1,
+                   "data_offsets has the number 1, which is not");
     refused_tensor("{\"dtype\":\"U8\",\"shape\":[\"1\"],\"data_offsets\":[0,1]}", 1, "not a number");
     refused_tensor("{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[0,null]}", 1, "not a number");
     st_text(path, "{\"a\":{\"dtype\":\"U8\",\"shape\":[99999999999999999999],\"data_offsets\":[0,1]}}", 1);
@@ -287,11 +299,11 @@ static void sizes_that_overflow_are_refused(void **state)
 {
     (void)state;
     static const char *const shapes[] = {
-        "\"U8\",\"shape\":[4294967296,4294967296]",          /* the product */
+        "\"U8\",\"shape\":[4294967296,4294967296]", /* the product */
         "\"U8\",\"shape\":[9223372036854775807,3]",
-        "\"U8\",\"shape\":[4294967296,4294967296,0]",        /* on the way to 0 */
-        "\"F32\",\"shape\":[4611686018427387904]",           /* the bytes */
-        "\"U8\",\"shape\":[2305843009213693952]",            /* the bits */
+        "\"U8\",\"shape\":[4294967296,4294967296,0]", /* on the way to 0 */
+        "\"F32\",\"shape\":[4611686018427387904]",    /* the bytes */
+        "\"U8\",\"shape\":[2305843009213693952]",     /* the bits */
         "\"U64\",\"shape\":[65536,65536,65536,65536]",
     };
     for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
@@ -311,7 +323,8 @@ static void high_ranks_are_refused(void **state)
 static void offsets_that_differ_from_the_shape_are_refused(void **state)
 {
     (void)state;
-    refused_tensor("{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,7]}", 7, "span 7 bytes, shape and dtype F32 make 8");
+    refused_tensor("{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,7]}", 7,
+                   "span 7 bytes, shape and dtype F32 make 8");
     refused_tensor("{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,9]}", 9, "span 9 bytes");
     refused_tensor("{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,0]}", 0, "span 0 bytes");
     refused_tensor("{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,4]}", 4, "span 4 bytes");
@@ -326,7 +339,8 @@ static void missing_bytes_are_refused(void **state)
     refused_tensor("{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}", 7, "truncated");
     refused_tensor("{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}", 0, "truncated");
     refused_tensor("{\"dtype\":\"U8\",\"shape\":[0],\"data_offsets\":[5,5]}", 0, "truncated");
-    refused_tensor("{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[9223372036854775806,9223372036854775807]}", 1, "truncated");
+    refused_tensor("{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[9223372036854775806,9223372036854775807]}", 1,
+                   "truncated");
 }
 
 static void trailing_bytes_are_refused(void **state)
@@ -447,8 +461,8 @@ static void thousands_of_tensors_are_quick(void **state)
     assert_non_null(header);
     *p++ = '{';
     for (int i = 0; i < N; i++)
-        p += sprintf(p, "%s\"t.%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i ? "," : "", i, N - 1 - i,
-                     N - i);
+        p += sprintf(p, "%s\"t.%d\":{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[%d,%d]}", i ? "," : "", i,
+                     N - 1 - i, N - i);
     *p++ = '}';
     st_store(path, (uint64_t)(p - header), header, (size_t)(p - header), N);
     zo2_safetensors *s;

@@ -134,8 +134,16 @@ static void duplicates_over_shards_are_refused(void **state)
 static void shard_names_that_are_no_plain_names_are_refused(void **state)
 {
     (void)state;
-    static const char *const names[] = {"\"../m.safetensors\"", "\"/etc/passwd\"", "\"a/b\"", "\"..\"", "\".\"", "\"\"",
-                                        "\"a\\\\b\"", "3", "null", "[]"};
+    static const char *const names[] = {"\"../m.safetensors\"",
+                                        "\"/etc/passwd\"",
+                                        "\"a/b\"",
+                                        "\"..\"",
+                                        "\".\"",
+                                        "\"\"",
+                                        "\"a\\\\b\"",
+                                        "3",
+                                        "null",
+                                        "[]"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         char index[200];
         snprintf(index, sizeof index, INDEX("{\"a\":\"m-1.safetensors\",\"b\":%s}"), names[i]);

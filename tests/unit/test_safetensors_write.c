@@ -1,4 +1,5 @@
-/* test_safetensors_write.c: safetensors files and shards as they are written, read back, and with every operation failing in turn. */
+/* test_safetensors_write.c: safetensors files and shards as they are written, read back, and with every operation
+ * failing in turn. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -26,12 +27,12 @@ static int teardown(void **state)
 
 #define N 6
 static const zo2_st_tensor sample[N] = {
-    {.name = "a.weight", .dtype = ZO2_F32, .rank = 2, .shape = {3, 5}},      /* 60 bytes */
+    {.name = "a.weight", .dtype = ZO2_F32, .rank = 2, .shape = {3, 5}},              /* 60 bytes */
     {.name = "b \"quoted\" \xC3\xA9\n", .dtype = ZO2_BF16, .rank = 1, .shape = {7}}, /* 14 */
-    {.name = "empty", .dtype = ZO2_F16, .rank = 3, .shape = {2, 0, 4}},      /* 0 */
-    {.name = "scalar", .dtype_name = "I64", .rank = 0},                      /* 8 */
-    {.name = "c.weight", .dtype = ZO2_F16, .rank = 4, .shape = {1, 2, 3, 4}}, /* 48 */
-    {.name = "last", .dtype_name = "U8", .rank = 1, .shape = {3}},           /* 3 */
+    {.name = "empty", .dtype = ZO2_F16, .rank = 3, .shape = {2, 0, 4}},              /* 0 */
+    {.name = "scalar", .dtype_name = "I64", .rank = 0},                              /* 8 */
+    {.name = "c.weight", .dtype = ZO2_F16, .rank = 4, .shape = {1, 2, 3, 4}},        /* 48 */
+    {.name = "last", .dtype_name = "U8", .rank = 1, .shape = {3}},                   /* 3 */
 };
 static const uint64_t sample_size[N] = {60, 14, 0, 8, 48, 3};
 #define TOTAL 133
@@ -78,7 +79,7 @@ static void every_split_and_piece_comes_back(void **state)
     static const struct {
         uint64_t split;
         int files; /* shards, and the index */
-    } splits[] = {{0, 1}, {TOTAL, 1}, {TOTAL - 1, 3}, {82, 3}, {81, 4}, {60, 4}, {56, 4}, {1, 6}};
+    } splits[] = {{0, 1}, {TOTAL, 1}, {TOTAL - 1, 3}, {82, 3}, {81, 3}, {60, 4}, {56, 4}, {1, 6}};
     static const size_t pieces[] = {1, 7, 60, 61, TOTAL};
     for (size_t i = 0; i < sizeof splits / sizeof *splits; i++)
         for (size_t k = 0; k < sizeof pieces / sizeof *pieces; k++) {
@@ -173,11 +174,11 @@ static void wrong_calls_are_refused(void **state)
     zo2_st_writer *w;
     const zo2_st_tensor good = {.name = "t", .dtype = ZO2_F32, .rank = 1, .shape = {1}};
     zo2_st_tensor t[2];
-#define BAD(field, value, says)                                                \
-    t[0] = good;                                                               \
-    t[0].field = (value);                                                      \
-    FAILS(ARG, zo2_st_writer_open(&w, &zo2_io_posix, dir, t, 1, 0));           \
-    assert_null(w);                                                            \
+#define BAD(field, value, says)                                      \
+    t[0] = good;                                                     \
+    t[0].field = (value);                                            \
+    FAILS(ARG, zo2_st_writer_open(&w, &zo2_io_posix, dir, t, 1, 0)); \
+    assert_null(w);                                                  \
     SAYS(says)
     BAD(name, NULL, "no name");
     BAD(name, "__metadata__", "no name");

@@ -143,8 +143,8 @@ static void merge_order(void **state)
     (void)state;
     zo2t_tokenizer *t = made_up("\"ab\": 300, \"bc\": 301, \"abc\": 302, \"abcab\": 303, \"aa\": 304, \"aaaa\": 305",
                                 "#version: 0.2\nb c\n\na bc\r\nabc ab\na b\nab c\na a\naa aa", NULL, NULL, NULL);
-    check_ids(t, "abc", 3, -1, IDS(302));      /* b c ranks before a b */
-    check_ids(t, "abcab", 5, -1, IDS(303));    /* a b, then abc ab though it ranks before it */
+    check_ids(t, "abc", 3, -1, IDS(302));         /* b c ranks before a b */
+    check_ids(t, "abcab", 5, -1, IDS(303));       /* a b, then abc ab though it ranks before it */
     check_ids(t, "abcabc", 6, -1, IDS(302, 302)); /* b c everywhere first: no ab is left for abc ab */
     check_ids(t, "aaa", 3, -1, IDS(304, B('a')));
     check_ids(t, "aaaaaaa", 7, -1, IDS(305, 304, B('a')));
@@ -271,7 +271,7 @@ static void pattern(void **state)
     check_ids(t, "x'S", 3, -1, IDS(B('x'), B('\''), B('S')));
     check_ids(t, "x1!x", 4, -1, IDS(B('x'), B('1'), B('!'), B('x')));
     check_ids(t, " x 1 !", 6, -1, IDS(301, 305, 306));
-    check_ids(t, "   x", 4, -1, IDS(300, 301));                  /* all but the last space, which goes with x */
+    check_ids(t, "   x", 4, -1, IDS(300, 301)); /* all but the last space, which goes with x */
     check_ids(t, "  ", 2, -1, IDS(300));
     check_ids(t, "x   ", 4, -1, IDS(B('x'), 300, B(' ')));
     check_ids(t, "\n  x", 4, -1, IDS(B('\n'), B(' '), 301));
@@ -293,7 +293,8 @@ static void special_sources(void **state)
                 "{\"bos_token\": \"</s>\", \"unk_token\": null, \"additional_special_tokens\": [\"<two words>\"], "
                 "\"added_tokens_decoder\": {\"501\": {\"content\": \"<more>\"}}}",
                 "{\"<two words>\": 2000000000, \"<more\": 7000}");
-    check_ids(t, "<mask></s><two words><more><more<s>", 35, -1, IDS(400, 2, 2000000000, 501, 7000, B('<'), B('s'), B('>')));
+    check_ids(t, "<mask></s><two words><more><more<s>", 35, -1,
+              IDS(400, 2, 2000000000, 501, 7000, B('<'), B('s'), B('>')));
     assert_int_equal(zo2t_tokenizer_max_id(t), 2000000000);
     zo2t_tokenizer_close(t);
     /* Named by none: OPT's. */

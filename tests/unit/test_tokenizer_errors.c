@@ -33,7 +33,7 @@ static zo2_status try_extra(const char *extra, const char *merges, const char *m
 static void vocabulary(void **state)
 {
     (void)state;
-#define VOCAB(json, part) assert_error(try(json, MERGES, NULL, NULL, NULL), ZO2_ERR_FORMAT, part)
+#define VOCAB(json, part)  assert_error(try(json, MERGES, NULL, NULL, NULL), ZO2_ERR_FORMAT, part)
 #define EXTRA(extra, part) assert_error(try_extra(extra, MERGES, NULL, NULL, NULL), ZO2_ERR_FORMAT, part)
     assert_int_equal(try_extra("", MERGES, NULL, NULL, NULL), ZO2_OK);
     VOCAB("", "vocab.json line 1: not JSON");
@@ -112,9 +112,9 @@ static void merges(void **state)
 static void specials(void **state)
 {
     (void)state;
-#define MAP(json, part) assert_error(try_extra("", MERGES, json, NULL, NULL), ZO2_ERR_FORMAT, part)
+#define MAP(json, part)            assert_error(try_extra("", MERGES, json, NULL, NULL), ZO2_ERR_FORMAT, part)
 #define CONFIG(json, status, part) assert_error(try_extra("", MERGES, NULL, json, NULL), status, part)
-#define ADDED(json, part) assert_error(try_extra("", MERGES, NULL, NULL, json), ZO2_ERR_FORMAT, part)
+#define ADDED(json, part)          assert_error(try_extra("", MERGES, NULL, NULL, json), ZO2_ERR_FORMAT, part)
     MAP("{", "special_tokens_map.json line 1: not JSON");
     MAP("[]", "special_tokens_map.json: not an object");
     MAP("{\"bos_token\": \"<no>\"}", "special_tokens_map.json: token \"<no>\" has no id");
@@ -201,9 +201,11 @@ static void alphabet(void **state)
 static void damaged(void **state)
 {
     (void)state;
-    char *vocab = test_byte_vocab("\"ab\": 300, \"abc\": 301, \"\xC4\xA0""a\": 302");
+    char *vocab = test_byte_vocab("\"ab\": 300, \"abc\": 301, \"\xC4\xA0"
+                                  "a\": 302");
     char merge[] = MERGES "a b\nab c\n\xC4\xA0 a\n";
-    char map[] = "{\"bos_token\": {\"content\": \"</s>\", \"lstrip\": false}, \"additional_special_tokens\": [\"<s>\"]}";
+    char map[] =
+        "{\"bos_token\": {\"content\": \"</s>\", \"lstrip\": false}, \"additional_special_tokens\": [\"<s>\"]}";
     char config[] = "{\"unk_token\": \"<unk>\", \"added_tokens_decoder\": {\"400\": {\"content\": \"<x>\"}}}";
     char *file[] = {vocab, merge, map, config};
     size_t bytes[] = {strlen(vocab), strlen(merge), strlen(map), strlen(config)};

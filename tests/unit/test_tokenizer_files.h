@@ -7,12 +7,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <cmocka.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <cmocka.h>
 
 #include "tools/text/bytes.h"
 #include "tools/text/tokenizer.h"
@@ -84,16 +84,16 @@ static inline void test_write(char path[64], const void *data, size_t bytes)
 }
 
 /* A status and a part of its message. */
-#define assert_error(expression, expected, part)                                                                       \
-    do {                                                                                                               \
-        zo2_status error_status_ = (expression);                                                                       \
-        if (error_status_ != (expected))                                                                               \
-            fail_msg("status %d, expected %d: %s", error_status_, (expected), zo2_last_error());                       \
-        if (!strstr(zo2_last_error(), (part)))                                                                         \
-            fail_msg("\"%s\" is not in \"%s\"", (part), zo2_last_error());                                             \
+#define assert_error(expression, expected, part)                                                 \
+    do {                                                                                         \
+        zo2_status error_status_ = (expression);                                                 \
+        if (error_status_ != (expected))                                                         \
+            fail_msg("status %d, expected %d: %s", error_status_, (expected), zo2_last_error()); \
+        if (!strstr(zo2_last_error(), (part)))                                                   \
+            fail_msg("\"%s\" is not in \"%s\"", (part), zo2_last_error());                       \
     } while (0)
 
-/* A vocabulary of the four specials (0-3), the 256 bytes (4 + byte) and the extra "token": id pairs, as JSON. To be freed. */
+/* A vocabulary of the four specials (0-3), the 256 bytes (4 + byte) and extra "token": id pairs, as JSON, to be freed. */
 static inline char *test_byte_vocab(const char *extra)
 {
     char *json = malloc(8192 + strlen(extra));

@@ -1,0 +1,84 @@
+# cli_testing.sh: sourced by the shell tests of the tools. BIN and DATA are set by ctest; by hand:
+#   BIN=build/bin DATA=tests/data sh tests/cli/test_pack_usage.sh
+# Each test works in a folder of its own, $work, which is the current one.
+: "${BIN:?}" "${DATA:?}"
+BIN=$(cd "$BIN" && pwd) DATA=$(cd "$DATA" && pwd) || exit 1
+PATH=$BIN:$PATH
+HF=$DATA/tiny-opt/model
+TEXTS=$DATA/tiny-opt/data
+failures=0
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+cd "$work" || exit 1
+
+fail() {
+    echo "FAILED: $*"
+    failures=$((failures + 1))
+}
+
+# expect STATUS PATTERN COMMAND...: the exit status, and a basic regular expression that some line of stdout or stderr
+# matches ('' = anything). What it printed stays in out.txt and err.txt.
+expect() {
+    want=$1 pattern=$2
+    shift 2
+    "$@" >out.txt 2>err.txt
+    got=$?
+    if [ "$got" != "$want" ]; then
+        fail "exit status $got, not $want: $*"
+        cat out.txt err.txt
+    elif [ -n "$pattern" ] && ! cat out.txt err.txt | grep -q -e "$pattern"; then
+        fail "nothing like '$pattern' from: $*"
+        cat out.txt err.txt
+    fi
+}
+
+# usage PATTERN COMMAND...: exit 2, nothing on stdout, and on stderr one line with the pattern and a hint at --help.
+usage() {
+    pattern=$1
+    shift
+    expect 2 "$pattern" "$@"
+    [ ! -s out.txt ] || fail "a usage error printed on stdout: $*"
+    grep -q -e '--help' err.txt || fail "no hint at --help: $*"
+}
+
+# help_and_version COMMAND...: both work, on stdout, whatever else is on the line.
+help_and_version() {
+    expect 0 '^usage: ' "$@" --help
+    [ ! -s err.txt ] || fail "$* --help printed on stderr"
+    awk 'length > 140 { bad = 1 } END { exit bad }' out.txt || fail "$* --help has lines of more than 140 characters"
+    expect 0 '^zo2-[a-z]* [0-9][0-9]*\.[0-9]' "$@" --version
+    expect 0 '^usage: ' "$@" --nonsense --help
+    expect 1 'standard output' sh -c '"$@" >/dev/full' sh "$@" --help
+}
+
+tiny() { # the pack of the tiny real model
+    zo2-pack convert "$HF" tiny.zo2 >/dev/null || exit 1
+}
+
+lines() { # of a file that may not be there yet
+    if [ -f "$1" ]; then wc -l <"$1"; else echo 0; fi
+}
+
+# wait_lines FILE N PID: until FILE has N lines; false when the process ended before or nothing comes.
+wait_lines() {
+    tries=0
+    while [ "$(lines "$1")" -lt "$2" ]; do
+        kill -0 "$3" 2>/dev/null || return 1
+        tries=$((tries + 1))
+        [ $tries -lt 6000 ] || return 1
+        sleep 0.02
+    done
+}
+
+# flip FILE OFFSET: inverts one bit.
+flip() {
+    byte=$(dd if="$1" bs=1 skip="$2" count=1 2>/dev/null | od -An -tu1)
+    # shellcheck disable=SC2059  # the format is the byte
+    printf "\\$(printf %03o $((byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+}
+
+finish() {
+    [ $failures = 0 ] && exit 0
+    echo "$failures failures"
+    exit 1
+}

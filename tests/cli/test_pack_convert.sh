@@ -1,0 +1,56 @@
+#!/bin/sh
+# zo2-pack convert, info, synth: what they print, --force, Ctrl-C.
+. "$(dirname "$0")/cli_testing.sh"
+
+expect 0 '^tiny.zo2: opt, 3,505,536 parameters, fp16, .* model hash 0x[0-9a-f]\{16\}$' zo2-pack convert "$HF" tiny.zo2
+hash=$(sed 's/.*model hash //' out.txt)
+cksum <tiny.zo2 >before
+expect 1 '\-\-force' zo2-pack convert "$HF" tiny.zo2
+cksum <tiny.zo2 | cmp -s - before || fail "a refused convert touched the file"
+expect 0 '' zo2-pack convert "$HF" tiny.zo2 --force
+cksum <tiny.zo2 | cmp -s - before || fail "the same source made another pack"
+expect 0 '' zo2-pack convert --threads=1 "$HF" one.zo2
+cmp -s tiny.zo2 one.zo2 || fail "the number of threads changed the pack"
+
+expect 0 "^model hash  *$hash$" zo2-pack info tiny.zo2
+for line in 'parameters *3,505,536' 'layers *6' 'hidden *192' 'heads *6' 'vocabulary *4096' 'context *256 tokens' \
+    'bos token *2' 'files .*merges.txt'; do
+    grep -q "^$line" out.txt || fail "info lacks $line"
+done
+expect 0 "\"model_hash\": \"$hash\"" zo2-pack info tiny.zo2 --json
+[ "$(wc -l <out.txt)" -eq 1 ] || fail "info --json is not one line"
+expect 0 '4096 x 192  model.decoder.embed_tokens.weight' zo2-pack info tiny.zo2 --tensors
+[ "$(grep -c 'model.decoder' out.txt)" -eq 100 ] || fail "info --tensors doesn't list 100 tensors"
+expect 0 '"tensor_list": \[{"id": 0, .*"shape": \[4096, 192\]' zo2-pack info tiny.zo2 --json --tensors
+expect 1 'standard output' sh -c 'zo2-pack info tiny.zo2 >/dev/full'
+
+expect 0 'opt, .* fp32, ' zo2-pack synth "$HF/config.json" s.zo2 --dtype fp32 --seed 7
+expect 0 '' zo2-pack synth "$HF/config.json" t.zo2 --dtype fp32 --seed 7
+cmp -s s.zo2 t.zo2 || fail "synth is not deterministic"
+expect 1 '\-\-force' zo2-pack synth "$HF/config.json" s.zo2 --seed 8
+expect 0 '' zo2-pack synth "$HF/config.json" s.zo2 --dtype fp32 --seed 8 --force
+cmp -s s.zo2 t.zo2 && fail "synth ignores its seed"
+expect 0 'aliased' sh -c 'zo2-pack synth opt-125m a.zo2 --alias && zo2-pack info a.zo2'
+rm -f ./*.zo2
+
+# --- Ctrl-C: nothing is left, status 130. The pack must take a while: 250 MB. --------------------------------------
+mkdir sub
+zo2-pack synth opt-125m sub/big.zo2 >/dev/null 2>synth.txt &
+pid=$!
+tries=0
+while [ -z "$(ls sub)" ] && [ $tries -lt 500 ]; do
+    tries=$((tries + 1))
+    sleep 0.01
+done
+kill -INT $pid
+wait $pid
+status=$?
+case $status in
+    130)
+        [ -z "$(ls -A sub)" ] || fail "left behind after Ctrl-C: $(ls -A sub)"
+        grep -q 'interrupted' synth.txt || fail "Ctrl-C is not mentioned"
+        ;;
+    0) echo "note: finished before Ctrl-C came" ;;
+    *) fail "exit status $status after Ctrl-C, not 130" ;;
+esac
+finish

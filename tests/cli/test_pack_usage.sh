@@ -1,0 +1,35 @@
+#!/bin/sh
+# zo2-pack: help, version, usage errors of every command.
+. "$(dirname "$0")/cli_testing.sh"
+
+help_and_version zo2-pack
+for command in convert info verify export synth; do
+    help_and_version zo2-pack $command
+    zo2-pack --help | grep -q "^  $command " || fail "zo2-pack --help doesn't list $command"
+    usage 'missing' zo2-pack $command
+    usage 'unknown option --nonsense' zo2-pack $command x y --nonsense
+done
+zo2-pack convert --help | grep -q zstd && fail "convert --help lists what doesn't work yet"
+
+usage 'missing command' zo2-pack
+usage 'unknown command "frobnicate"' zo2-pack frobnicate
+usage 'missing OUT.zo2' zo2-pack convert x
+usage 'unexpected argument "z"' zo2-pack convert x y z
+usage '\-\-zstd is not available in this version' zo2-pack convert x y --zstd 3
+usage '\-\-threads needs a value' zo2-pack convert x y --threads
+usage '"many" is not a number' zo2-pack convert x y --threads many
+usage '"0" is not a number from 1' zo2-pack convert x y --threads=0
+usage '\-\-force takes no value' zo2-pack convert x y --force=yes
+usage '"fp8" is not one of auto, fp32, bf16, fp16' zo2-pack export x y --dtype fp8
+usage '"5X" is not a size' zo2-pack export x y --split-size 5X
+usage '\-\-at-step needs --run' zo2-pack export x y --at-step 3
+usage '"-3" is not' zo2-pack export x y --run r --at-step -3
+usage 'unknown option -x' zo2-pack info -x
+
+expect 1 'not-here' zo2-pack info not-here
+expect 1 'not-here' zo2-pack verify not-here
+expect 1 'not-here' zo2-pack export not-here out
+expect 1 'not-here' zo2-pack convert not-here out.zo2
+expect 1 'opt-1x' zo2-pack synth opt-1x out.zo2
+ls ./*out* 2>/dev/null | grep -v '^./out.txt$' && fail "something was left behind"
+finish

@@ -1,0 +1,53 @@
+#!/bin/sh
+# Damaged packs and runs: verify notices every flipped bit and every cut, train those that concern it.
+. "$(dirname "$0")/cli_testing.sh"
+tiny
+size=$(wc -c <tiny.zo2)
+expect 0 '^tiny.zo2: ok, 100 tensors' zo2-pack verify tiny.zo2
+
+# Flips: the beginning, the end and places between. Padding between sections may be nobody's.
+unnoticed=0
+for place in 0 8 16 64 $((size / 7)) $((size / 3)) $((size / 2)) $((size * 2 / 3)) $((size * 9 / 10)); do
+    cp tiny.zo2 bad.zo2
+    flip bad.zo2 "$place"
+    cmp -s tiny.zo2 bad.zo2 && fail "the test didn't flip anything at $place"
+    if zo2-pack verify bad.zo2 >out.txt 2>err.txt; then
+        echo "a flip at $place was not noticed"
+        unnoticed=$((unnoticed + 1))
+    fi
+done
+[ $unnoticed = 0 ] || fail "$unnoticed flips were not noticed"
+
+for bytes in 0 1 100 4096 $((size / 2)) $((size - 4096)) $((size - 1)); do
+    head -c "$bytes" tiny.zo2 >cut.zo2
+    expect 1 'cut.zo2' zo2-pack verify cut.zo2
+    expect 1 'cut.zo2' zo2-tune train --model cut.zo2 --data "$TEXTS/proverbs.train.jsonl" --run r --steps 1
+    [ ! -e r ] || fail "a refused train left a run directory"
+done
+
+# A flip in the middle of the weights: the message names a tensor, and training doesn't begin.
+cp tiny.zo2 bad.zo2
+flip bad.zo2 $((size / 2))
+expect 1 'model\.decoder\.' zo2-pack verify bad.zo2
+grep -q 'convert the model again' err.txt || fail "no advice on what to do"
+expect 1 'model\.decoder\.' zo2-tune train --model bad.zo2 --data "$TEXTS/proverbs.train.jsonl" --run r --steps 1
+[ ! -e r ] || fail "a refused train left a run directory"
+expect 1 '' zo2-pack export bad.zo2 out
+[ ! -e out ] || fail "a refused export left a directory"
+
+# --- Runs -------------------------------------------------------------------------------------------------------------
+expect 0 '' zo2-tune train --model tiny.zo2 --data "$TEXTS/proverbs.train.jsonl" --run r --steps 5 --batch 2
+expect 0 '^r: ok, 5 steps' zo2-pack verify tiny.zo2 --run r
+expect 1 'not-here' zo2-pack verify tiny.zo2 --run not-here
+snapshot=$(find r/snapshots -type f | head -n 1)
+flip "$snapshot" $(($(wc -c <"$snapshot") / 2))
+expect 1 'snapshot' zo2-pack verify tiny.zo2 --run r
+flip "$snapshot" $(($(wc -c <"$snapshot") / 2))
+expect 0 '' zo2-pack verify tiny.zo2 --run r
+flip r/journal.zo2j $(($(wc -c <r/journal.zo2j) / 2))
+expect 1 'journal' zo2-pack verify tiny.zo2 --run r
+expect 1 'journal' zo2-tune train --model tiny.zo2 --data "$TEXTS/proverbs.train.jsonl" --run r --resume --steps 9
+zo2-pack synth "$HF/config.json" other.zo2 >/dev/null
+flip r/journal.zo2j $(($(wc -c <r/journal.zo2j) / 2))
+expect 1 'another model' zo2-pack verify other.zo2 --run r
+finish

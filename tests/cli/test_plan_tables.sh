@@ -1,0 +1,43 @@
+#!/bin/sh
+# zo2-plan: tables, JSON, budgets that don't fit, usage errors.
+. "$(dirname "$0")/cli_testing.sh"
+help_and_version zo2-plan
+value() { sed "s/.*\"$1\": \([^,}]*\).*/\1/" out.txt; }
+
+expect 0 '^device memory ' zo2-plan opt-125m --batch 2 --seq 128
+grep -q '^host memory ' out.txt || fail "no host memory in the table"
+grep -q '^time per step ' out.txt || fail "no time in the table"
+[ "$(grep -c 'the bottleneck' out.txt)" -eq 1 ] || fail "not one bottleneck"
+
+expect 0 '"device_peak_bytes": [1-9]' zo2-plan opt-175b --batch 1 --seq 2048 --json
+[ "$(value fits)" = true ] || fail "fits isn't true"
+least=$(value device_min_bytes)
+[ "$least" -lt 18000000000 ] || fail "OPT-175B needs $least bytes of device memory"
+parts=0
+for part in context residual norm layer panel ring vector loss workspace; do
+    parts=$((parts + $(value ${part}_bytes)))
+done
+[ "$parts" -eq "$(value device_peak_bytes)" ] || fail "the parts don't add up to the device memory"
+expect 0 '' zo2-plan opt-175b --batch 1 --seq 2048 --device-mem "$least" --json
+expect 1 "doesn't fit: .*$least" zo2-plan opt-175b --batch 1 --seq 2048 --device-mem $((least - 1)) --json
+[ "$(value fits)" = false ] || fail "fits isn't false"
+expect 1 'device-mem' zo2-plan opt-13b --device-mem 1
+# the budget that the message gives works
+enough=$(sed -n 's/.*--device-mem \([0-9][0-9]*[KMGT]*\).*/\1/p' err.txt)
+expect 0 '' zo2-plan opt-13b --device-mem "$enough"
+expect 1 'host-mem' zo2-plan opt-125m --host-mem 1M
+
+tiny
+expect 0 '"parameters": 3505536' zo2-plan tiny.zo2 --json
+expect 0 '"parameters": 3505536' zo2-plan "$HF/config.json" --json
+for options in '--wire fp8-e4m3' '--wire fp32' '--pending 3' '--queries 4 --dist rademacher' '--micro-batch 2' '--threads 1'; do
+    # shellcheck disable=SC2086  # several words
+    expect 0 '"bottleneck": "[a-z]' zo2-plan tiny.zo2 --json $options
+done
+expect 1 'context' zo2-plan tiny.zo2 --seq 257
+expect 1 'opt-1x' zo2-plan opt-1x
+usage 'missing MODEL' zo2-plan
+usage 'not a number from 1' zo2-plan opt-125m --batch 4000000000
+usage 'not a size' zo2-plan opt-125m --device-mem 1X
+usage 'unknown option --steps' zo2-plan opt-125m --steps 3
+finish
