@@ -17,9 +17,10 @@ static void begin(zo2_operands *l, const char *op)
     l->empty = 0;
 }
 
-/* Lists [batch][rows][cols] of elements of `elem` bytes, ld and stride in elements. The caller passes batch, rows, cols >= 1. */
-static zo2_status add(zo2_operands *l, const char *name, const void *at, int access, uint64_t batch, uint64_t stride, uint64_t rows,
-                      uint64_t ld, uint64_t cols, uint32_t elem)
+/* Lists [batch][rows][cols] of elements of `elem` bytes, ld and stride in elements. The caller passes batch, rows, cols
+ * >= 1. */
+static zo2_status add(zo2_operands *l, const char *name, const void *at, int access, uint64_t batch, uint64_t stride,
+                      uint64_t rows, uint64_t ld, uint64_t cols, uint32_t elem)
 {
     zo2_operand *o = &l->v[l->n];
     uint64_t end;
@@ -42,11 +43,11 @@ static zo2_status add(zo2_operands *l, const char *name, const void *at, int acc
     return ZO2_OK;
 }
 
-#define ADD(...)                                                                                                       \
-    do {                                                                                                               \
-        zo2_status add_status = add(__VA_ARGS__);                                                                      \
-        if (add_status)                                                                                                \
-            return add_status;                                                                                         \
+#define ADD(...)                                  \
+    do {                                          \
+        zo2_status add_status = add(__VA_ARGS__); \
+        if (add_status)                           \
+            return add_status;                    \
     } while (0)
 
 static zo2_operand *last(zo2_operands *l)
@@ -55,9 +56,9 @@ static zo2_operand *last(zo2_operands *l)
 }
 
 /* What the two decodes share: wire, panels, noise. */
-static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src, uint64_t rows, uint64_t cols, const zo2_update *fold,
-                                uint32_t folds, zo2_dist dist, zo2_dtype type, const void *plus, const void *minus, uint64_t ld,
-                                int access, uint32_t elem)
+static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src, uint64_t rows, uint64_t cols,
+                                const zo2_update *fold, uint32_t folds, zo2_dist dist, zo2_dtype type, const void *plus,
+                                const void *minus, uint64_t ld, int access, uint32_t elem)
 {
     const zo2_codec *codec = zo2_codec_get(wire);
     if (!codec)
@@ -90,8 +91,8 @@ zo2_status zo2_operands_decode(zo2_operands *l, const zo2_decode_op *op, uint32_
         l->empty = 1;
         return ZO2_OK;
     }
-    return decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->plus, op->minus,
-                         op->ld, ZO2_OPERAND_WRITE, elem);
+    return decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->plus,
+                         op->minus, op->ld, ZO2_OPERAND_WRITE, elem);
 }
 
 zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *op, uint32_t elem)
@@ -103,8 +104,9 @@ zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *o
     }
     if (op->accumulate && op->type != ZO2_F32)
         return REFUSE("decode_rows: accumulates in fp32 only");
-    zo2_status s = decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->plus, op->minus,
-                                 op->ld, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, elem);
+    zo2_status s =
+        decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->plus,
+                      op->minus, op->ld, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, elem);
     if (s)
         return s;
     ADD(l, "refs", op->refs, ZO2_OPERAND_READ, 1, 0, 1, 0, op->rows, sizeof *op->refs);
@@ -116,14 +118,15 @@ zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_gemm_op *op, uint32_t el
 {
     begin(l, "gemm");
     if (!op->batch || !op->n || !op->k)
-        return REFUSE("gemm: batch %u, n %llu, k %llu", op->batch, (unsigned long long)op->n, (unsigned long long)op->k);
+        return REFUSE("gemm: batch %u, n %llu, k %llu", op->batch, (unsigned long long)op->n,
+                      (unsigned long long)op->k);
     if (!type_ok(op->type) || (op->y_type != ZO2_F32 && op->y_type != op->type))
         return REFUSE("gemm: types %d, %d", (int)op->type, (int)op->y_type);
     if (op->accumulate && op->y_type != ZO2_F32)
         return REFUSE("gemm: accumulates in fp32 only");
     /* BLAS interfaces take 32-bit sizes and strides. */
-    if (op->m > INT32_MAX || op->n > INT32_MAX || op->k > INT32_MAX || op->ldx > INT32_MAX || op->ld_panel > INT32_MAX ||
-        op->ldy > INT32_MAX)
+    if (op->m > INT32_MAX || op->n > INT32_MAX || op->k > INT32_MAX || op->ldx > INT32_MAX ||
+        op->ld_panel > INT32_MAX || op->ldy > INT32_MAX)
         return REFUSE("gemm: a size or row stride is above 2^31 - 1");
     if (op->ldx < op->k || op->ld_panel < op->k || op->ldy < op->n)
         return REFUSE("gemm: a row stride is below the row's length");
@@ -134,8 +137,8 @@ zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_gemm_op *op, uint32_t el
     ADD(l, "x", op->x, ZO2_OPERAND_READ, op->batch, op->stride_x, op->m, op->ldx, op->k, elem);
     ADD(l, "panel", op->panel, ZO2_OPERAND_READ, op->batch, op->stride_panel, op->n, op->ld_panel, op->k, elem);
     last(l)->align = 16;
-    ADD(l, "y", op->y, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, op->batch, op->stride_y, op->m, op->ldy, op->n,
-        op->y_type == ZO2_F32 ? 4 : elem);
+    ADD(l, "y", op->y, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, op->batch, op->stride_y, op->m, op->ldy,
+        op->n, op->y_type == ZO2_F32 ? 4 : elem);
     return ZO2_OK;
 }
 
@@ -143,8 +146,8 @@ zo2_status zo2_operands_bias_act(zo2_operands *l, const zo2_bias_act_op *op, uin
 {
     begin(l, "bias_act");
     if (!op->streams || !op->n || !type_ok(op->type) || (int)op->act < ZO2_ACT_NONE || op->act > ZO2_ACT_GELU)
-        return REFUSE("bias_act: streams %u, n %llu, type %d, activation %d", op->streams, (unsigned long long)op->n, (int)op->type,
-                      (int)op->act);
+        return REFUSE("bias_act: streams %u, n %llu, type %d, activation %d", op->streams, (unsigned long long)op->n,
+                      (int)op->type, (int)op->act);
     if (!op->m) {
         l->empty = 1;
         return ZO2_OK;
@@ -192,7 +195,8 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_attention_op *op, u
     begin(l, "attention");
     uint64_t n = (uint64_t)op->heads * op->head_dim;
     if (!op->streams || !n || !type_ok(op->type))
-        return REFUSE("attention: streams %u, heads %u, head_dim %u, type %d", op->streams, op->heads, op->head_dim, (int)op->type);
+        return REFUSE("attention: streams %u, heads %u, head_dim %u, type %d", op->streams, op->heads, op->head_dim,
+                      (int)op->type);
     if (op->n_seqs && !op->seqs)
         return REFUSE("attention: %u sequences at NULL", op->n_seqs);
     if (op->ld > INT32_MAX || op->ld_out > INT32_MAX || op->ld < n || op->ld_out < n)
@@ -202,8 +206,8 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_attention_op *op, u
         const zo2_seq *s = &op->seqs[i];
         if ((uint64_t)s->first + s->n > op->m || (uint64_t)s->prefix + s->n_prefix > op->m || s->n > INT32_MAX ||
             s->n_prefix > INT32_MAX)
-            return REFUSE("attention: sequence %u (tokens %u + %u, prefix %u + %u) of %llu tokens", i, s->first, s->n, s->prefix,
-                          s->n_prefix, (unsigned long long)op->m);
+            return REFUSE("attention: sequence %u (tokens %u + %u, prefix %u + %u) of %llu tokens", i, s->first, s->n,
+                          s->prefix, s->n_prefix, (unsigned long long)op->m);
     }
     if (!zo2_attention_max_keys(op)) {
         l->empty = 1;
@@ -290,7 +294,8 @@ zo2_status zo2_operands_transfer(zo2_operands *l, const char *op, const void *at
     return ZO2_OK;
 }
 
-/* Whether batch entry i of a meets entry j of b. Exact for equal row strides (columns of one matrix), conservative otherwise. */
+/* Whether batch entry i of a meets entry j of b. Exact for equal row strides (columns of one matrix), conservative
+ * otherwise. */
 static int entries_meet(const zo2_operand *a, uint64_t i, const zo2_operand *b, uint64_t j)
 {
     uint64_t pa = (uint64_t)(uintptr_t)a->at + i * a->stride, pb = (uint64_t)(uintptr_t)b->at + j * b->stride;
@@ -298,7 +303,8 @@ static int entries_meet(const zo2_operand *a, uint64_t i, const zo2_operand *b, 
         return 0;
     if (a->ld != b->ld || a->rows == 1 || b->rows == 1)
         return 1;
-    /* Column of b's first byte seen from a's rows; b's runs must fit between the end of a's and the start of a's next. */
+    /* Column of b's first byte seen from a's rows; b's runs must fit between the end of a's and the start of a's next.
+     */
     uint64_t column = pb >= pa ? (pb - pa) % a->ld : (a->ld - (pa - pb) % a->ld) % a->ld;
     return !(column >= a->row && column + b->row <= a->ld);
 }
@@ -320,8 +326,8 @@ zo2_status zo2_operands_check(const zo2_operands *l, const void *arena, uint64_t
         const zo2_operand *o = &l->v[i];
         uint64_t at = (uint64_t)(uintptr_t)o->at, bytes = (o->batch - 1) * o->stride + o->extent;
         if (at < base || at - base > arena_bytes || bytes > arena_bytes - (at - base))
-            return REFUSE("%s: %s (%llu bytes) is not inside the arena of %llu bytes", l->op, o->name, (unsigned long long)bytes,
-                          (unsigned long long)arena_bytes);
+            return REFUSE("%s: %s (%llu bytes) is not inside the arena of %llu bytes", l->op, o->name,
+                          (unsigned long long)bytes, (unsigned long long)arena_bytes);
         if (at % o->align)
             return REFUSE("%s: %s is not aligned to %u bytes", l->op, o->name, o->align);
         if (at - base + bytes > *high_water)

@@ -1,9 +1,9 @@
-/* operands.h: what an operation reads and writes, said once for all backends. Each zo2_operands_<op>() checks an op struct's shape and
- * lists its device operands; zo2_operands_check() then checks the list against an arena. Refusals are ZO2_ERR_DEVICE and name the
- * operation and the operand.
+/* operands.h: what an operation reads and writes, said once for all backends. Each zo2_operands_<op>() checks an op
+ * struct's shape and lists its device operands; zo2_operands_check() then checks the list against an arena. Refusals
+ * are ZO2_ERR_DEVICE and name the operation and the operand.
  *
- * An operation with no rows (m, rows or n_seqs of 0) does nothing and is allowed: `empty` is set. Matrices without columns and calls
- * without streams are refused. */
+ * An operation with no rows (m, rows or n_seqs of 0) does nothing and is allowed: `empty` is set. Matrices without
+ * columns and calls without streams are refused. */
 #ifndef ZO2_KERNELS_OPERANDS_H
 #define ZO2_KERNELS_OPERANDS_H
 
@@ -17,20 +17,20 @@ typedef struct zo2_operand {
     const void *at;
     uint64_t batch, stride;
     uint64_t rows, ld, row;
-    uint64_t extent;        /* (rows - 1) * ld + row: bytes from the first to the last of one batch entry */
-    uint32_t align;         /* of `at` */
+    uint64_t extent; /* (rows - 1) * ld + row: bytes from the first to the last of one batch entry */
+    uint32_t align;  /* of `at` */
     int access;
-    int uploaded;           /* comes straight from the host: the null backend wants it uploaded, not computed */
-    int scratch;            /* contents don't matter before or after */
+    int uploaded; /* comes straight from the host: the null backend wants it uploaded, not computed */
+    int scratch;  /* contents don't matter before or after */
 } zo2_operand;
 
 #define ZO2_MAX_OPERANDS 6
 
 typedef struct zo2_operands {
-    const char *op;         /* name of the operation */
+    const char *op; /* name of the operation */
     zo2_operand v[ZO2_MAX_OPERANDS];
     uint32_t n;
-    int empty;              /* nothing to do; the list is empty too */
+    int empty; /* nothing to do; the list is empty too */
 } zo2_operands;
 
 /* elem: bytes of an element of the compute type, zo2_backend_ops.element_bytes(). Fills *l from scratch. */
@@ -47,8 +47,8 @@ zo2_status zo2_operands_lse_finish(zo2_operands *l, const zo2_lse *state, uint64
 /* One end of a transfer: `bytes` bytes at `at`. */
 zo2_status zo2_operands_transfer(zo2_operands *l, const char *op, const void *at, uint64_t bytes, int access);
 
-/* Every operand lies in the arena and is aligned; what is written overlaps neither itself nor any other operand (but y of a layernorm,
- * which may be x). *high_water: end of the highest byte, from the arena's start. */
+/* Every operand lies in the arena and is aligned; what is written overlaps neither itself nor any other operand (but y
+ * of a layernorm, which may be x). *high_water: end of the highest byte, from the arena's start. */
 zo2_status zo2_operands_check(const zo2_operands *l, const void *arena, uint64_t arena_bytes, uint64_t *high_water);
 
 /* Most keys a query of the op sees, 0 without sequences. */

@@ -15,7 +15,8 @@ _Static_assert(sizeof(off_t) == 8, "files are larger than 2 GiB: off_t must have
 
 /* One system call moves at most this much: Linux stops at 0x7ffff000 anyway. */
 #define MAX_TRANSFER ((uint64_t)1 << 30)
-/* EAGAIN and EINTR without a byte of progress, before the transfer is given up: an endless loop would hide the fault. */
+/* EAGAIN and EINTR without a byte of progress, before the transfer is given up: an endless loop would hide the fault.
+ * */
 #define MAX_IDLE_RETRIES 1000
 
 /* ---- the system's own calls -------------------------------------------------------------------------------------- */

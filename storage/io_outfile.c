@@ -1,5 +1,5 @@
-/* io_outfile.c: files that appear complete or not at all. A crash at any point leaves the old file or the new one, and perhaps a
- * PATH.tmp-PID, which nothing reads and the next writer of the same name and PID reuses. */
+/* io_outfile.c: files that appear complete or not at all. A crash at any point leaves the old file or the new one, and
+ * perhaps a PATH.tmp-PID, which nothing reads and the next writer of the same name and PID reuses. */
 #include "storage/io.h"
 
 #include <errno.h>

@@ -21,7 +21,8 @@ zo2_status zo2_packfile_open(zo2_packfile **out, const char *path)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", path);
     }
     zo2_status s;
-    /* Non-blocking so that opening a FIFO doesn't hang; it means nothing for the regular file that is required below. */
+    /* Non-blocking so that opening a FIFO doesn't hang; it means nothing for the regular file that is required below.
+     * */
     p->fd = zo2_io_posix.open(zo2_io_posix.ud, path, O_RDONLY | O_NONBLOCK, 0);
     if (p->fd < 0)
         s = zo2_io_error("cannot open pack", path);

@@ -1,6 +1,6 @@
-/* packfile_tables.c: loads a pack's superblock and tables and checks every rule of PACK.md that needs no weights. The layout is
- * canonical: each part starts at the first aligned offset behind the one before, so a walk with one cursor excludes overlaps, holes
- * and lengths that lie. Sizes are compared with the file's before anything is allocated. */
+/* packfile_tables.c: loads a pack's superblock and tables and checks every rule of PACK.md that needs no weights. The
+ * layout is canonical: each part starts at the first aligned offset behind the one before, so a walk with one cursor
+ * excludes overlaps, holes and lengths that lie. Sizes are compared with the file's before anything is allocated. */
 #include "storage/checked.h"
 #include "storage/packfile_internal.h"
 
@@ -36,16 +36,17 @@ static zo2_status check_superblock(zo2_packfile *p)
     if (have < sizeof *b)
         return zo2_error(ZO2_ERR_FORMAT, "%s has only %" PRIu64 " bytes, less than a pack's superblock; " AGAIN,
                          p->path, have);
-    if (b->version != ZO2_PACK_VERSION)
-        return zo2_error(ZO2_ERR_FORMAT,
-                         "%s has pack version %" PRIu32 ", this program reads version %d: update it or convert again",
-                         p->path, b->version, ZO2_PACK_VERSION);
+    /* Its place is the same in all versions: damage is told from news. */
     uint64_t hash = XXH3_64bits(b, offsetof(zo2_pack_superblock, hash));
     if (hash != b->hash)
         return zo2_error(ZO2_ERR_FORMAT,
                          "%s: the checksum of the superblock (offset 0, 4096 bytes) is %016" PRIx64
                          ", stored is %016" PRIx64 "; " AGAIN,
                          p->path, hash, b->hash);
+    if (b->version != ZO2_PACK_VERSION)
+        return zo2_error(ZO2_ERR_FORMAT,
+                         "%s has pack version %" PRIu32 ", this program reads version %d: update it or convert again",
+                         p->path, b->version, ZO2_PACK_VERSION);
     uint64_t unknown = b->features & ~ZO2_PACK_KNOWN_FEATURES;
     if (unknown)
         return zo2_error(ZO2_ERR_FORMAT, "%s needs pack feature %d, which this program doesn't know: update it",
@@ -95,7 +96,8 @@ static zo2_status check_counts(const zo2_packfile *p)
     return ZO2_OK;
 }
 
-/* n bytes at off into a new buffer with a NUL behind it, checksum checked. The caller has compared the range with the length. */
+/* n bytes at off into a new buffer with a NUL behind it, checksum checked. The caller has compared the range with the
+ * length. */
 static zo2_status load(const zo2_packfile *p, uint64_t off, uint64_t n, uint64_t hash, const char *label, void *out)
 {
     char *buf = malloc((size_t)n + 1);

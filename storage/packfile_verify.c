@@ -1,5 +1,5 @@
-/* packfile_verify.c: reads a whole pack, from the first byte to the last, and checks everything that is checked nowhere else: chunk
- * and tensor hashes, that the tables are still those that were opened, and that padding is zero. */
+/* packfile_verify.c: reads a whole pack, from the first byte to the last, and checks everything that is checked nowhere
+ * else: chunk and tensor hashes, that the tables are still those that were opened, and that padding is zero. */
 #include "storage/packfile_internal.h"
 
 #include <inttypes.h>

@@ -1,5 +1,6 @@
-/* packfile_write.c: writes a pack as a stream: chunks as they come; packfile_commit.c does the rest. Holds a chunk and the
- * tables. The result depends on what was written only, not on the sizes of the pieces: equal models give equal files. */
+/* packfile_write.c: writes a pack as a stream: chunks as they come; packfile_commit.c does the rest. Holds a chunk and
+ * the tables. The result depends on what was written only, not on the sizes of the pieces: equal models give equal
+ * files. */
 #include "storage/checked.h"
 #include "storage/packfile_writer.h"
 

@@ -42,7 +42,8 @@ int zo2_st_size(const uint64_t *shape, uint32_t rank, uint32_t element_bytes, ui
 /* Checks file number `file` (path and fd are set) and appends its tensors, in the order of their offsets. */
 zo2_status zo2_st_load_file(zo2_safetensors *s, uint32_t file);
 
-/* The names of the shards that an index lists, sorted and unique (malloc'ed, each and all), and the parsed index itself. */
+/* The names of the shards that an index lists, sorted and unique (malloc'ed, each and all), and the parsed index
+ * itself. */
 struct json_t;
 zo2_status zo2_st_load_index(const char *path, struct json_t **index, char ***shards, uint32_t *n);
 

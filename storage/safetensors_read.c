@@ -1,4 +1,5 @@
-/* safetensors_read.c: opens a file, the shards of an index or a folder of files, finds tensors and reads their bytes. */
+/* safetensors_read.c: opens a file, the shards of an index or a folder of files, finds tensors and reads their bytes.
+ * */
 #include "storage/safetensors_internal.h"
 
 #include <dirent.h>

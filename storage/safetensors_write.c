@@ -1,5 +1,6 @@
-/* safetensors_write.c: a model as one safetensors file, or as shards with an index. Shapes are known beforehand, so every header is
- * written first and the data stream behind it, in order. Nothing has its final name before everything is written and synced. */
+/* safetensors_write.c: a model as one safetensors file, or as shards with an index. Shapes are known beforehand, so
+ * every header is written first and the data stream behind it, in order. Nothing has its final name before everything
+ * is written and synced. */
 #include "storage/checked.h"
 #include "storage/safetensors_internal.h"
 
@@ -211,8 +212,8 @@ static zo2_status begin_shard(zo2_st_writer *w)
     return s;
 }
 
-/* Begins shards and ends complete ones, until one needs data or all are done. A complete one is synced at once: the commit then has
- * less to wait for. */
+/* Begins shards and ends complete ones, until one needs data or all are done. A complete one is synced at once: the
+ * commit then has less to wait for. */
 static zo2_status advance(zo2_st_writer *w)
 {
     while (w->current < w->n_shards) {

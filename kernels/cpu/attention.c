@@ -1,11 +1,12 @@
-/* attention.c: causal attention with shared prefixes on the cpu. A unit is a block of up to 64 queries of one sequence; one unit and one
- * head need a score matrix [queries][keys], which lives in a workspace slot while its task runs. Keys come in two ranges, the prefix and
- * the sequence's own tokens; their scores stand side by side in a row.
+/* attention.c: causal attention with shared prefixes on the cpu. A unit is a block of up to 64 queries of one sequence;
+ * one unit and one head need a score matrix [queries][keys], which lives in a workspace slot while its task runs. Keys
+ * come in two ranges, the prefix and the sequence's own tokens; their scores stand side by side in a row.
  *
- * Short sequences are many and tiny (two tokens behind a prefix of 25), so a task takes several units and all their heads. How they are
- * grouped depends on shapes only. (Own loops instead of BLAS for tiny units were slower down to 2 queries on 27 keys: 0.87 against
- * 0.44 us a head, measured with AVX-512.) Slots are taken by whoever runs; every score that is read was written by the same task, so
- * the slot can't change a bit. A key that is not finite spoils the whole block that sees it or could see it: 0 * NaN is NaN. */
+ * Short sequences are many and tiny (two tokens behind a prefix of 25), so a task takes several units and all their
+ * heads. How they are grouped depends on shapes only. (Own loops instead of BLAS for tiny units were slower down to 2
+ * queries on 27 keys: 0.87 against 0.44 us a head, measured with AVX-512.) Slots are taken by whoever runs; every score
+ * that is read was written by the same task, so the slot can't change a bit. A key that is not finite spoils the whole
+ * block that sees it or could see it: 0 * NaN is NaN. */
 #include <cblas.h>
 #include <math.h>
 #include <stdlib.h>
@@ -32,7 +33,7 @@ typedef struct attention_job {
     zo2_cpu *cpu;
     const unit *units;
     const task *tasks;
-    uint64_t n_tasks;        /* of one stream */
+    uint64_t n_tasks; /* of one stream */
     uint64_t slot_floats;
 } attention_job;
 
@@ -53,7 +54,8 @@ static uint64_t keys_of(const unit *u)
     return (uint64_t)u->seq->n_prefix + u->first + u->queries;
 }
 
-/* Scores to exp(score - max) in the first `visible` places, zero in the rest; the sum of the row. NaN and +inf make the sum NaN. */
+/* Scores to exp(score - max) in the first `visible` places, zero in the rest; the sum of the row. NaN and +inf make the
+ * sum NaN. */
 ZO2_CLONES static float softmax_row(float *score, uint64_t visible, uint64_t keys)
 {
     float max = zo2_row_max(score, visible, -INFINITY);
@@ -73,30 +75,33 @@ ZO2_CLONES static float softmax_row(float *score, uint64_t visible, uint64_t key
 }
 
 /* score = q k^T for n keys. */
-static void scores(const zo2_attention_op *op, const float *q, const float *k, uint64_t m, uint64_t n, float *score, uint64_t ld)
+static void scores(const zo2_attention_op *op, const float *q, const float *k, uint64_t m, uint64_t n, float *score,
+                   uint64_t ld)
 {
     if (n)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->head_dim, 1.0f, q, (blasint)op->ld, k,
-                    (blasint)op->ld, 0.0f, score, (blasint)ld);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->head_dim, 1.0f, q,
+                    (blasint)op->ld, k, (blasint)op->ld, 0.0f, score, (blasint)ld);
 }
 
 /* out = beta out + p v for n keys. */
-static void values(const zo2_attention_op *op, const float *p, uint64_t ld, const float *v, uint64_t m, uint64_t n, float beta,
-                   float *out)
+static void values(const zo2_attention_op *op, const float *p, uint64_t ld, const float *v, uint64_t m, uint64_t n,
+                   float beta, float *out)
 {
     if (n)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)m, (blasint)op->head_dim, (blasint)n, 1.0f, p, (blasint)ld, v,
-                    (blasint)op->ld, beta, out, (blasint)op->ld_out);
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)m, (blasint)op->head_dim, (blasint)n, 1.0f, p,
+                    (blasint)ld, v, (blasint)op->ld, beta, out, (blasint)op->ld_out);
 }
 
 static void attend(const zo2_attention_op *op, uint64_t stream, const unit *u, uint32_t head, float *score)
 {
-    uint64_t d = op->head_dim, m = u->queries, prefix = u->seq->n_prefix, own = (uint64_t)u->first + m, keys = keys_of(u);
+    uint64_t d = op->head_dim, m = u->queries, prefix = u->seq->n_prefix, own = (uint64_t)u->first + m,
+             keys = keys_of(u);
     uint64_t ld_score = round16(keys), column = (uint64_t)head * d, at = stream * op->stride + column;
     const float *q = (const float *)op->q + at + ((uint64_t)u->seq->first + u->first) * op->ld;
     const float *k = (const float *)op->k + at, *v = (const float *)op->v + at;
     uint64_t prefix_at = u->seq->prefix * op->ld, own_at = u->seq->first * op->ld;
-    float *out = (float *)op->out + stream * op->stride_out + column + ((uint64_t)u->seq->first + u->first) * op->ld_out;
+    float *out =
+        (float *)op->out + stream * op->stride_out + column + ((uint64_t)u->seq->first + u->first) * op->ld_out;
 
     scores(op, q, k + prefix_at, m, prefix, score, ld_score);
     scores(op, q, k + own_at, m, own, score + prefix, ld_score);
@@ -127,7 +132,8 @@ static void attention_task(void *arg, uint64_t i)
     atomic_flag_clear_explicit(&job->cpu->slot_taken[slot], memory_order_release);
 }
 
-/* Cuts sequences into units and groups (units, heads) into tasks of about TASK_MACS. tasks has room for n_units * heads. */
+/* Cuts sequences into units and groups (units, heads) into tasks of about TASK_MACS. tasks has room for n_units *
+ * heads. */
 static uint64_t group(const zo2_attention_op *op, const unit *units, uint64_t n_units, task *tasks)
 {
     uint64_t n = 0;
@@ -136,7 +142,8 @@ static uint64_t group(const zo2_attention_op *op, const unit *units, uint64_t n_
         if (macs * op->heads > TASK_MACS) { /* several tasks for this unit */
             uint64_t heads = TASK_MACS / macs ? TASK_MACS / macs : 1;
             for (uint64_t h = 0; h < op->heads; h += heads)
-                tasks[n++] = (task){(uint32_t)u, 1, (uint32_t)h, (uint32_t)(op->heads - h < heads ? op->heads - h : heads)};
+                tasks[n++] =
+                    (task){(uint32_t)u, 1, (uint32_t)h, (uint32_t)(op->heads - h < heads ? op->heads - h : heads)};
             u++;
             continue;
         }
@@ -163,7 +170,8 @@ zo2_status zo2_cpu_attention(zo2_backend *b, const zo2_attention_op *op)
     uint64_t need = zo2_cpu_attention_workspace(op->heads, op->head_dim, max_keys, c->parallel.threads);
     if (op->workspace_bytes < need)
         return zo2_error(ZO2_ERR_DEVICE, "attention: workspace of %llu bytes, needs %llu for %llu keys",
-                         (unsigned long long)op->workspace_bytes, (unsigned long long)need, (unsigned long long)max_keys);
+                         (unsigned long long)op->workspace_bytes, (unsigned long long)need,
+                         (unsigned long long)max_keys);
 
     uint64_t n_units = 0;
     for (uint32_t i = 0; i < op->n_seqs; i++)

@@ -1,6 +1,6 @@
-/* cpu_backend.c: life, lanes, events and transfers of the cpu backend, the reference. The arena is ordinary memory. Every call has
- * finished when it returns, so an event is only a flag; waiting for one that wasn't recorded would be a scheduling error and is
- * reported as such. The upload lane and the compute lane may be driven by two threads. */
+/* cpu_backend.c: life, lanes, events and transfers of the cpu backend, the reference. The arena is ordinary memory.
+ * Every call has finished when it returns, so an event is only a flag; waiting for one that wasn't recorded would be a
+ * scheduling error and is reported as such. The upload lane and the compute lane may be driven by two threads. */
 #include "kernels/cpu/cpu_backend.h"
 
 #include <stdlib.h>
@@ -19,7 +19,8 @@ zo2_status zo2_cpu_admit(zo2_cpu *c, zo2_status s, const zo2_operands *l)
     if (s || (s = zo2_operands_check(l, c->arena, c->arena_bytes, &end)))
         return s;
     uint64_t peak = atomic_load_explicit(&c->peak, memory_order_relaxed);
-    while (peak < end && !atomic_compare_exchange_weak_explicit(&c->peak, &peak, end, memory_order_relaxed, memory_order_relaxed))
+    while (peak < end &&
+           !atomic_compare_exchange_weak_explicit(&c->peak, &peak, end, memory_order_relaxed, memory_order_relaxed))
         ;
     return ZO2_OK;
 }
@@ -86,7 +87,8 @@ static zo2_status open_cpu(zo2_backend **out, const zo2_backend_config *config)
 
 no_memory:
     close_cpu(c ? &c->base : NULL);
-    return zo2_error(ZO2_ERR_NOMEM, "cpu backend: no memory for an arena of %llu bytes", (unsigned long long)config->arena_bytes);
+    return zo2_error(ZO2_ERR_NOMEM, "cpu backend: no memory for an arena of %llu bytes",
+                     (unsigned long long)config->arena_bytes);
 }
 
 static void *arena_of(zo2_backend *b)

@@ -1,6 +1,6 @@
-/* cpu_backend.h: what the files of the cpu backend share. Operations run on the calling thread and the engine's pool and are finished when
- * they return. All work is cut into tasks by shapes alone, each output element is computed within one task, and so results don't
- * depend on the number of threads. */
+/* cpu_backend.h: what the files of the cpu backend share. Operations run on the calling thread and the engine's pool
+ * and are finished when they return. All work is cut into tasks by shapes alone, each output element is computed within
+ * one task, and so results don't depend on the number of threads. */
 #ifndef ZO2_KERNELS_CPU_CPU_BACKEND_H
 #define ZO2_KERNELS_CPU_CPU_BACKEND_H
 
@@ -11,11 +11,11 @@
 
 typedef struct zo2_cpu {
     zo2_backend base;
-    zo2_parallel parallel;      /* threads >= 1 */
+    zo2_parallel parallel; /* threads >= 1 */
     void *arena;
     uint64_t arena_bytes;
-    _Atomic uint64_t peak;      /* end of the highest byte that was an operand; both lanes' threads raise it */
-    atomic_flag *slot_taken;    /* [threads]: attention workspace slots */
+    _Atomic uint64_t peak;   /* end of the highest byte that was an operand; both lanes' threads raise it */
+    atomic_flag *slot_taken; /* [threads]: attention workspace slots */
 } zo2_cpu;
 
 /* After zo2_operands_<op>() (its status is s): checks the operands against the arena and raises the peak. */

@@ -65,7 +65,8 @@ zo2_status zo2_cpu_decode(zo2_backend *b, const zo2_decode_op *op)
     zo2_status s = zo2_cpu_admit(c, zo2_operands_decode(&l, op, 4), &l);
     if (s || l.empty)
         return s;
-    decode_job job = {.op = op, .codec = zo2_codec_get(op->wire), .rows_per_task = zo2_cpu_rows_per_task(op->cols, TASK_ELEMENTS)};
+    decode_job job = {
+        .op = op, .codec = zo2_codec_get(op->wire), .rows_per_task = zo2_cpu_rows_per_task(op->cols, TASK_ELEMENTS)};
     zo2_cpu_run(c, zo2_ceil_div(op->rows, job.rows_per_task), decode_task, &job);
     return ZO2_OK;
 }
@@ -125,6 +126,7 @@ zo2_status zo2_cpu_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
     atomic_init(&job.no_memory, 0);
     zo2_cpu_run(c, zo2_ceil_div(op->rows, job.rows_per_task), decode_rows_task, &job);
     if (atomic_load_explicit(&job.no_memory, memory_order_relaxed))
-        return zo2_error(ZO2_ERR_NOMEM, "decode_rows: no memory for rows of %llu columns", (unsigned long long)op->cols);
+        return zo2_error(ZO2_ERR_NOMEM, "decode_rows: no memory for rows of %llu columns",
+                         (unsigned long long)op->cols);
     return ZO2_OK;
 }

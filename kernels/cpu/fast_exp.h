@@ -1,7 +1,8 @@
 /* fast_exp.h: vector helpers of the softmax, log-sum-exp and layer-norm loops.
  *
- * ZO2_CLONES builds a function for several instruction sets, the loader picks one. Nothing here uses fma and every sum has a fixed order,
- * so the variants give the same bits. Sanitizers run before the loader's choice can, hence the plain build there. */
+ * ZO2_CLONES builds a function for several instruction sets, the loader picks one. Nothing here uses fma and every sum
+ * has a fixed order, so the variants give the same bits. Sanitizers run before the loader's choice can, hence the plain
+ * build there. */
 #ifndef ZO2_KERNELS_CPU_FAST_EXP_H
 #define ZO2_KERNELS_CPU_FAST_EXP_H
 
@@ -10,7 +11,7 @@
 
 #include <math.h> /* __GLIBC__ too */
 
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__) && defined(__OPTIMIZE__) &&                    \
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__) && defined(__OPTIMIZE__) && \
     !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 #define ZO2_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -19,11 +20,12 @@
 
 #define ZO2_INLINE static inline __attribute__((always_inline))
 
-/* e^x for x <= 0 to 2 ulp; 0 below -87 and at -inf (e^-87 = 1.6e-38, the smallest normal range of fp32); NaN for NaN. Without branches,
- * so loops over it vectorise. Cody-Waite reduction with ln 2 in two parts and the polynomial of Cephes' expf. */
+/* e^x for x <= 0 to 2 ulp; 0 below -87 and at -inf (e^-87 = 1.6e-38, the smallest normal range of fp32); NaN for NaN.
+ * Without branches, so loops over it vectorise. Cody-Waite reduction with ln 2 in two parts and the polynomial of
+ * Cephes' expf. */
 ZO2_INLINE float zo2_exp_neg(float x)
 {
-    float y = x < -87.0f ? -87.0f : x; /* in this order a NaN stays */
+    float y = x < -87.0f ? -87.0f : x;                /* in this order a NaN stays */
     float t = y * 1.44269504088896341f + 12582912.0f; /* 1.5 * 2^23: rounds to an integer in the low bits */
     float n = t - 12582912.0f;
     float r = (y - n * 0.693359375f) - n * -2.12194440e-4f;

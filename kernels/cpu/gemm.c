@@ -10,10 +10,11 @@ typedef struct gemm_job {
     uint64_t m_tiles, n_tiles;
 } gemm_job;
 
-/* The tiling rule. A sum's order inside OpenBLAS may depend on the tile's shape, so the rule sees the shapes alone, never the number of
- * threads. OpenBLAS packs the panel again for every tile of m, which costs more than packing x again for every tile of n: m is cut late.
- * The table's first line that gives enough tiles is taken, but none that would leave less than MIN_MACS multiplications to a tile (about
- * 50 us) after the second. Parts are equal up to rounding to 16 elements (a cache line). */
+/* The tiling rule. A sum's order inside OpenBLAS may depend on the tile's shape, so the rule sees the shapes alone,
+ * never the number of threads. OpenBLAS packs the panel again for every tile of m, which costs more than packing x
+ * again for every tile of n: m is cut late. The table's first line that gives enough tiles is taken, but none that
+ * would leave less than MIN_MACS multiplications to a tile (about 50 us) after the second. Parts are equal up to
+ * rounding to 16 elements (a cache line). */
 static const struct {
     uint64_t m, n, enough; /* largest part of m and n; number of tiles, streams counted */
 } tilings[] = {{768, 512, 64}, {768, 256, 8}, {768, 128, 8}, {384, 128, 8}, {192, 128, 8}};
@@ -53,12 +54,13 @@ static void gemm_task(void *arg, uint64_t i)
     const zo2_gemm_op *op = job->op;
     uint64_t n0 = i % job->n_tiles * job->n_tile, m0 = i / job->n_tiles % job->m_tiles * job->m_tile;
     uint64_t b = i / job->n_tiles / job->m_tiles;
-    uint64_t n = op->n - n0 < job->n_tile ? op->n - n0 : job->n_tile, m = op->m - m0 < job->m_tile ? op->m - m0 : job->m_tile;
+    uint64_t n = op->n - n0 < job->n_tile ? op->n - n0 : job->n_tile,
+             m = op->m - m0 < job->m_tile ? op->m - m0 : job->m_tile;
     const float *x = (const float *)op->x + b * op->stride_x + m0 * op->ldx;
     const float *panel = (const float *)op->panel + b * op->stride_panel + n0 * op->ld_panel;
     float *y = (float *)op->y + b * op->stride_y + m0 * op->ldy + n0;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->k, 1.0f, x, (blasint)op->ldx, panel,
-                (blasint)op->ld_panel, op->accumulate ? 1.0f : 0.0f, y, (blasint)op->ldy);
+    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->k, 1.0f, x,
+                (blasint)op->ldx, panel, (blasint)op->ld_panel, op->accumulate ? 1.0f : 0.0f, y, (blasint)op->ldy);
     if (op->y_type != ZO2_F32)
         for (uint64_t r = 0; r < m; r++)
             zo2_round_to(op->y_type, y + r * op->ldy, n);

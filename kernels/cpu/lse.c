@@ -1,6 +1,6 @@
-/* lse.c: streaming log-sum-exp on the cpu. A NaN logit is passed over by the maximum but makes the sum NaN; +inf makes inf - inf = NaN:
- * neither can end in a finite log-probability. -inf counts as probability zero. Sums are fp32 over 32 lanes within 1,024 logits and
- * double across, so the error hardly grows with the vocabulary. */
+/* lse.c: streaming log-sum-exp on the cpu. A NaN logit is passed over by the maximum but makes the sum NaN; +inf makes
+ * inf - inf = NaN: neither can end in a finite log-probability. -inf counts as probability zero. Sums are fp32 over 32
+ * lanes within 1,024 logits and double across, so the error hardly grows with the vocabulary. */
 #include <math.h>
 
 #include "kernels/cpu/cpu_backend.h"

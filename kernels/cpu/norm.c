@@ -1,4 +1,5 @@
-/* norm.c: layer normalisation on the cpu: two passes (mean, then variance about it), sums over 32 lanes in a fixed order. */
+/* norm.c: layer normalisation on the cpu: two passes (mean, then variance about it), sums over 32 lanes in a fixed
+ * order. */
 #include <math.h>
 
 #include "codec/codec.h"
@@ -7,7 +8,8 @@
 
 #define TASK_ELEMENTS 32768
 
-ZO2_CLONES static void normalise_row(const float *x, uint64_t n, float eps, const float *gamma, const float *beta, float *y)
+ZO2_CLONES static void normalise_row(const float *x, uint64_t n, float eps, const float *gamma, const float *beta,
+                                     float *y)
 {
     float lane[ZO2_LANES] = {0};
     uint64_t i = 0;
@@ -51,7 +53,8 @@ static void norm_task(void *arg, uint64_t i)
     uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
     for (; r < end; r++) {
         float *y = (float *)op->y + s * op->stride_y + r * op->n;
-        normalise_row(op->x + s * op->stride_x + r * op->n, op->n, op->eps, op->gamma ? op->gamma + s * op->stride_vec : NULL,
+        normalise_row(op->x + s * op->stride_x + r * op->n, op->n, op->eps,
+                      op->gamma ? op->gamma + s * op->stride_vec : NULL,
                       op->beta ? op->beta + s * op->stride_vec : NULL, y);
         zo2_round_to(op->type, y, op->n);
     }

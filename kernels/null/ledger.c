@@ -1,5 +1,5 @@
-/* ledger.c: a sorted array of segments, split where accesses end and merged where a write covers several; see ledger.h. Arenas hold a
- * few dozen buffers, so the array stays short. */
+/* ledger.c: a sorted array of segments, split where accesses end and merged where a write covers several; see ledger.h.
+ * Arenas hold a few dozen buffers, so the array stays short. */
 #include "kernels/null/ledger.h"
 
 #include <stdlib.h>
@@ -81,7 +81,8 @@ const char *zo2_ledger_may_read(const zo2_ledger *g, zo2_lane lane, uint64_t beg
         if (uploaded && !s->uploaded)
             return "is not completely uploaded (or was overwritten since)";
         if (!before(g, (int)lane, s->write_lane, s->write))
-            return s->uploaded ? "is read without waiting for its upload" : "is read without waiting for what writes it";
+            return s->uploaded ? "is read without waiting for its upload"
+                               : "is read without waiting for what writes it";
     }
     return NULL;
 }
@@ -99,7 +100,8 @@ const char *zo2_ledger_may_write(const zo2_ledger *g, zo2_lane lane, uint64_t be
     return NULL;
 }
 
-/* Makes segment borders at begin and end. Indices stay valid up to the returned one, the segment that starts at begin. */
+/* Makes segment borders at begin and end. Indices stay valid up to the returned one, the segment that starts at begin.
+ */
 static zo2_status cut(zo2_ledger *g, uint64_t begin, uint64_t end, uint64_t *first, uint64_t *count)
 {
     if (g->n + 2 > g->room) {

@@ -1,9 +1,10 @@
-/* ledger.h: who last wrote and read each byte of the arena, and what is ordered before what: a race detector for two lanes.
+/* ledger.h: who last wrote and read each byte of the arena, and what is ordered before what: a race detector for two
+ * lanes.
  *
- * Each lane counts its operations. A lane knows how far the other one is surely done (`seen`): waiting for an event raises that to what
- * the event's lane had done, and seen, when it was recorded; a drain raises both to now. An access is allowed if every conflicting one
- * before it (a write, or a read that it overwrites) is on the same lane or within what the lane has seen, and if bytes that are read
- * were written before. Not thread-safe. */
+ * Each lane counts its operations. A lane knows how far the other one is surely done (`seen`): waiting for an event
+ * raises that to what the event's lane had done, and seen, when it was recorded; a drain raises both to now. An access
+ * is allowed if every conflicting one before it (a write, or a read that it overwrites) is on the same lane or within
+ * what the lane has seen, and if bytes that are read were written before. Not thread-safe. */
 #ifndef ZO2_KERNELS_NULL_LEDGER_H
 #define ZO2_KERNELS_NULL_LEDGER_H
 
@@ -11,14 +12,14 @@
 
 typedef struct zo2_ledger_segment {
     uint64_t begin, end;
-    uint64_t write;         /* stamp of the last write, 0: none */
-    uint64_t read[2];       /* stamps of the last read since, by lane */
+    uint64_t write;   /* stamp of the last write, 0: none */
+    uint64_t read[2]; /* stamps of the last read since, by lane */
     uint8_t write_lane;
-    uint8_t uploaded;       /* the last write was a transfer from the host */
+    uint8_t uploaded; /* the last write was a transfer from the host */
 } zo2_ledger_segment;
 
 typedef struct zo2_ledger_clock {
-    uint64_t done[2];       /* operations of each lane */
+    uint64_t done[2]; /* operations of each lane */
 } zo2_ledger_clock;
 
 typedef struct zo2_ledger {
@@ -36,7 +37,8 @@ zo2_ledger_clock zo2_ledger_record(const zo2_ledger *g, zo2_lane lane);
 void zo2_ledger_wait(zo2_ledger *g, zo2_lane lane, const zo2_ledger_clock *event);
 void zo2_ledger_drain(zo2_ledger *g);
 
-/* NULL if the lane's next operation may read (write) all of [begin, end), else what is wrong. uploaded: it must come from the host. */
+/* NULL if the lane's next operation may read (write) all of [begin, end), else what is wrong. uploaded: it must come
+ * from the host. */
 const char *zo2_ledger_may_read(const zo2_ledger *g, zo2_lane lane, uint64_t begin, uint64_t end, int uploaded);
 const char *zo2_ledger_may_write(const zo2_ledger *g, zo2_lane lane, uint64_t begin, uint64_t end);
 

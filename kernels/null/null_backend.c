@@ -1,14 +1,15 @@
-/* null_backend.c: a backend without arithmetic and without memory, for testing schedules. Its arena is a reserved range of addresses that
- * nobody can touch. Every operation is validated like on the cpu (shapes, alignment, overlap, arena: ZO2_ERR_DEVICE), and every access
- * is checked against the ledger (ledger.h; ZO2_ERR_INTERNAL), as if each lane were a queue that runs at any speed:
+/* null_backend.c: a backend without arithmetic and without memory, for testing schedules. Its arena is a reserved range
+ * of addresses that nobody can touch. Every operation is validated like on the cpu (shapes, alignment, overlap, arena:
+ * ZO2_ERR_DEVICE), and every access is checked against the ledger (ledger.h; ZO2_ERR_INTERNAL), as if each lane were a
+ * queue that runs at any speed:
  *
- *     - bytes that are read were written before; wires, row references, indices and targets came completely from the host
+ *     - bytes that are read were written before; wires, row references, indices and targets came whole from the host
  *     - an operation that reads what the other lane wrote comes after a wait for an event recorded behind that write
  *     - likewise for overwriting what the other lane read or wrote
  *     - events are recorded before they are waited for
  *
- * A strided matrix counts as the whole range from its first to its last byte, once per stream. Downloads fill host memory with zero
- * bytes: log-probabilities of 0. Element sizes and the context stand for a GPU's. Thread-safe. */
+ * A strided matrix counts as the whole range from its first to its last byte, once per stream. Downloads fill host
+ * memory with zero bytes: log-probabilities of 0. Element sizes and the context stand for a GPU's. Thread-safe. */
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,14 +18,14 @@
 #include "kernels/null/ledger.h"
 #include "kernels/operands.h"
 
-#define CONTEXT_BYTES 500000000u        /* what a CUDA context with cuBLAS takes, roughly */
+#define CONTEXT_BYTES 500000000u /* what a CUDA context with cuBLAS takes, roughly */
 #define SCORES_BYTES  ((uint64_t)128 << 20)
 
 typedef struct null_backend {
     zo2_backend base;
     unsigned char *arena;
     uint64_t arena_bytes;
-    pthread_mutex_t lock;               /* guards the rest, and events */
+    pthread_mutex_t lock; /* guards the rest, and events */
     zo2_ledger ledger;
     uint64_t peak;
 } null_backend;
@@ -39,7 +40,8 @@ static uint32_t element_bytes(zo2_dtype compute)
     return compute == ZO2_F32 ? 4 : 2;
 }
 
-/* fp32 scores [keys][keys] of the largest group of heads, in both streams of a query, that takes at most 128 MiB; at least one head. */
+/* fp32 scores [keys][keys] of the largest group of heads, in both streams of a query, that takes at most 128 MiB; at
+ * least one head. */
 static uint64_t attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads)
 {
     (void)head_dim;
@@ -53,7 +55,8 @@ static uint64_t attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t 
     return head * (group ? group : 1);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------------------------- */
+/* ---- life ----------------------------------------------------------------------------------------------------------
+ */
 
 static void close_null(zo2_backend *b)
 {
@@ -84,7 +87,8 @@ static zo2_status open_null(zo2_backend **out, const zo2_backend_config *config)
         if (arena != MAP_FAILED)
             z->arena = arena;
         else
-            s = zo2_error(ZO2_ERR_NOMEM, "null backend: no addresses for an arena of %llu bytes", (unsigned long long)z->arena_bytes);
+            s = zo2_error(ZO2_ERR_NOMEM, "null backend: no addresses for an arena of %llu bytes",
+                          (unsigned long long)z->arena_bytes);
     }
     if (s) {
         close_null(&z->base);
@@ -108,7 +112,8 @@ static uint64_t peak_bytes(zo2_backend *b)
     return CONTEXT_BYTES + peak;
 }
 
-/* ---- events -------------------------------------------------------------------------------------------------------- */
+/* ---- events --------------------------------------------------------------------------------------------------------
+ */
 
 static zo2_status event_create(zo2_backend *b, zo2_event **out)
 {
@@ -165,7 +170,8 @@ static zo2_status drain(zo2_backend *b)
     return ZO2_OK;
 }
 
-/* ---- operations ---------------------------------------------------------------------------------------------------- */
+/* ---- operations ----------------------------------------------------------------------------------------------------
+ */
 
 static const char *may(const null_backend *z, zo2_lane lane, const zo2_operand *o, uint64_t begin, uint64_t end)
 {
@@ -177,8 +183,8 @@ static const char *may(const null_backend *z, zo2_lane lane, const zo2_operand *
     return wrong;
 }
 
-/* One operation of a lane whose operands are listed in *l by zo2_operands_...(), with status s. All accesses are checked before the first
- * is noted, so a refused operation leaves no trace. */
+/* One operation of a lane whose operands are listed in *l by zo2_operands_...(), with status s. All accesses are
+ * checked before the first is noted, so a refused operation leaves no trace. */
 static zo2_status perform(zo2_backend *b, zo2_lane lane, zo2_status s, const zo2_operands *l, int from_host)
 {
     null_backend *z = (null_backend *)b;
@@ -189,7 +195,8 @@ static zo2_status perform(zo2_backend *b, zo2_lane lane, zo2_status s, const zo2
     for (uint32_t i = 0; i < l->n; i++)
         for (uint64_t j = 0; j < l->v[i].batch; j++) {
             const zo2_operand *o = &l->v[i];
-            uint64_t begin = (uint64_t)((const unsigned char *)o->at - z->arena) + j * o->stride, end = begin + o->extent;
+            uint64_t begin = (uint64_t)((const unsigned char *)o->at - z->arena) + j * o->stride,
+                     end = begin + o->extent;
             const char *wrong = may(z, lane, o, begin, end);
             if (wrong) {
                 s = zo2_error(ZO2_ERR_INTERNAL, "null backend: %s: %s (arena bytes %llu to %llu) %s", l->op, o->name,
@@ -201,7 +208,8 @@ static zo2_status perform(zo2_backend *b, zo2_lane lane, zo2_status s, const zo2
     for (uint32_t i = 0; i < l->n && !s; i++)
         for (uint64_t j = 0; j < l->v[i].batch && !s; j++) {
             const zo2_operand *o = &l->v[i];
-            uint64_t begin = (uint64_t)((const unsigned char *)o->at - z->arena) + j * o->stride, end = begin + o->extent;
+            uint64_t begin = (uint64_t)((const unsigned char *)o->at - z->arena) + j * o->stride,
+                     end = begin + o->extent;
             /* A write covers the read of an update. */
             s = (o->access & ZO2_OPERAND_WRITE) ? zo2_ledger_write(&z->ledger, lane, begin, end, from_host)
                                                 : zo2_ledger_read(&z->ledger, lane, begin, end);
@@ -223,7 +231,8 @@ static zo2_status upload(zo2_backend *b, zo2_lane lane, void *dst, const void *s
 static zo2_status download(zo2_backend *b, void *dst, const void *src, uint64_t bytes)
 {
     zo2_operands l;
-    zo2_status s = perform(b, ZO2_LANE_COMPUTE, zo2_operands_transfer(&l, "download", src, bytes, ZO2_OPERAND_READ), &l, 0);
+    zo2_status s =
+        perform(b, ZO2_LANE_COMPUTE, zo2_operands_transfer(&l, "download", src, bytes, ZO2_OPERAND_READ), &l, 0);
     if (!s && bytes)
         memset(dst, 0, bytes);
     return s;
@@ -266,8 +275,8 @@ static zo2_status attention(zo2_backend *b, const zo2_attention_op *op)
     if (!s && !l.empty) {
         uint64_t need = attention_workspace(op->heads, op->head_dim, zo2_attention_max_keys(op), 1);
         if (op->workspace_bytes < need)
-            return zo2_error(ZO2_ERR_DEVICE, "attention: workspace of %llu bytes, needs %llu", (unsigned long long)op->workspace_bytes,
-                             (unsigned long long)need);
+            return zo2_error(ZO2_ERR_DEVICE, "attention: workspace of %llu bytes, needs %llu",
+                             (unsigned long long)op->workspace_bytes, (unsigned long long)need);
     }
     return perform(b, ZO2_LANE_COMPUTE, s, &l, 0);
 }

@@ -7,8 +7,9 @@ for command in convert info verify export synth; do
     help_and_version zo2-pack $command
     zo2-pack --help | grep -q "^  $command " || fail "zo2-pack --help doesn't list $command"
     usage 'missing' zo2-pack $command
-    usage 'unknown option --nonsense' zo2-pack $command x y --nonsense
+    usage 'unknown option --nonsense' zo2-pack $command --nonsense x y
 done
+expect 0 '^usage: zo2-pack info' zo2-pack info x y z --nonsense --help # --help works whatever else is on the line
 zo2-pack convert --help | grep -q zstd && fail "convert --help lists what doesn't work yet"
 
 usage 'missing command' zo2-pack

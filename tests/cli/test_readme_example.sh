@@ -1,0 +1,19 @@
+#!/bin/sh
+# The C program of the README: taken from there, compiled against the library, run, and run again on the same run directory.
+set -eu
+[ -z "${ZO2_SANITIZE-}" ] || exit 77
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$SRC/README.md" >"$work/finetune.c"
+[ "$(wc -l <"$work/finetune.c")" -le 50 ] || { echo "the example has grown beyond 50 lines"; exit 1; }
+mkdir "$work/include"
+cp "$SRC/engine/zo2.h" "$work/include/"
+"${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -I "$work/include" "$work/finetune.c" -o "$work/finetune" "$LIBZO2" \
+    -Wl,-rpath,"$(dirname "$LIBZO2")"
+"$BIN/zo2-pack" convert "$DATA/tiny-opt/model" "$work/tiny.zo2" >/dev/null
+"$work/finetune" "$work/tiny.zo2" "$work/run" >"$work/first"
+"$work/finetune" "$work/tiny.zo2" "$work/run" >"$work/second"
+cat "$work/first" "$work/second"
+[ "$(grep -c '^step' "$work/first")" = 10 ]
+grep -q '^step 0: loss [0-9.]*, projected gradient' "$work/first"
+grep -q '^step 19: ' "$work/second" # resumed, not started again

@@ -1,0 +1,85 @@
+#!/bin/sh
+# zo2-tune: help, version, usage errors, absurd values.
+. "$(dirname "$0")/cli_testing.sh"
+tiny
+
+help_and_version zo2-tune
+for command in train eval log tokenize; do
+    help_and_version zo2-tune $command
+    zo2-tune --help | grep -q "^  $command " || fail "zo2-tune --help doesn't list $command"
+    usage 'unknown option --nonsense' zo2-tune $command --nonsense x
+done
+zo2-tune train --help >help.txt
+for option in model data run resume eval eval-every steps batch seq lr lr-schedule warmup eps weight-decay clip seed dist \
+    queries pending micro-batch bos wire compute backend device-mem host-mem threads snapshot-every snapshot log-every \
+    dry-run quiet json; do
+    grep -q -e "^  --$option\( \|$\)" help.txt || fail "train --help lacks --$option"
+done
+for option in spill write-budget trace; do
+    grep -q -e "--$option" help.txt && fail "train --help lists --$option, which doesn't work yet"
+    usage "\-\-$option is not available in this version" zo2-tune train --$option 1
+done
+
+data=$TEXTS/wordnet_kind.train.jsonl
+usage 'missing command' zo2-tune
+usage 'unknown command' zo2-tune fly
+usage '\-\-model FILE is needed' zo2-tune train --data "$data" --run r
+usage '\-\-data TRAIN.jsonl is needed' zo2-tune train --model tiny.zo2 --run r
+usage '\-\-run RUN_DIR is needed' zo2-tune train --model tiny.zo2 --data "$data"
+usage '\-\-model FILE is needed' zo2-tune eval --data "$data"
+usage '\-\-data EVAL.jsonl is needed' zo2-tune eval --model tiny.zo2
+usage '\-\-model FILE is needed' zo2-tune tokenize text
+usage 'missing RUN_DIR' zo2-tune log
+usage '\-\-at-step needs --run' zo2-tune eval --model tiny.zo2 --data "$data" --at-step 1
+
+train() { # status or "usage", pattern, options
+    how=$1 pattern=$2
+    shift 2
+    case $how in
+        usage) usage "$pattern" zo2-tune train --model tiny.zo2 --data "$data" --run r "$@" ;;
+        *) expect "$how" "$pattern" zo2-tune train --model tiny.zo2 --data "$data" --run r "$@" ;;
+    esac
+    [ ! -e r ] || fail "a refused train left a run directory: $*"
+    rm -rf r
+}
+train usage 'not a whole number of at least 1' --steps 0
+train usage 'not a whole number' --steps 1e3
+train usage 'not a whole number' --steps 99999999999999999999
+train usage 'from 1 to' --batch 4000000000
+train usage 'from 1 to' --batch 0
+train usage '\-\-seq 999999: the model.s context is 256 tokens' --seq 999999
+train usage 'at least 2' --seq 1
+train usage 'from 1 to 16' --queries 17
+train usage 'from 0 to 64' --pending 65
+train usage 'not a number of at least 0' --lr -1
+train usage 'not a number of at least 0' --lr nan
+train usage 'not a number of at least 0' --lr 0x10
+train usage 'not a number above 0' --eps 0
+train usage 'not one of gaussian, rademacher' --dist uniform
+train usage 'not one of bf16, fp8-e4m3, fp32' --wire int4
+train usage 'not one of constant, linear, cosine' --lr-schedule step
+train usage 'not a size' --device-mem 0
+train usage 'not a size' --device-mem 12Q
+train usage 'not a time' --snapshot-every 5y
+train usage '\-\-bos' --bos 4096
+train usage '\-\-bos' --bos some
+train usage '\-\-eval-every needs --eval' --eval-every 5
+train usage 'unexpected argument' stray
+train 1 'batch' --batch 16777216
+train 1 '\-\-device-mem' --device-mem 1
+train 1 '\-\-host-mem' --host-mem 1
+train 1 'not-here' --eval not-here
+train 0 '^device memory ' --dry-run --wire fp8-e4m3
+train 0 '"fits": true' --dry-run --json
+train 1 "doesn't fit" --dry-run --json --device-mem 1
+expect 1 'not-here' zo2-tune train --model not-here --data "$data" --run r
+expect 1 'not-here' zo2-tune train --model tiny.zo2 --data not-here --run r
+expect 1 'not-here' zo2-tune eval --model tiny.zo2 --data "$data" --run not-here
+expect 1 'not-here' zo2-tune log not-here
+
+# Directories that can't be written: no permission bits, they don't stop root.
+expect 1 'tiny.zo2/r' zo2-tune train --model tiny.zo2 --data "$data" --run tiny.zo2/r --steps 1
+expect 1 'no/such' zo2-tune train --model tiny.zo2 --data "$data" --run no/such/r --steps 1
+expect 1 '/proc/r' zo2-tune train --model tiny.zo2 --data "$data" --run /proc/r --steps 1
+expect 1 'tiny.zo2' zo2-tune train --model tiny.zo2 --data "$data" --run tiny.zo2 --steps 1
+finish

@@ -1,0 +1,82 @@
+/* args.h: command lines from tables. A tool has commands (zo2-pack convert, ...) or is one command itself; a command has
+ * groups of options, each a constant table whose rows say where in a settings struct the value goes.
+ *
+ * Syntax: --name VALUE or --name=VALUE, flags without value, options anywhere, "--" ends them. The last one of an option
+ * given twice counts, lists collect. --help and --version work everywhere. */
+#ifndef ZO2_TOOLS_CLI_ARGS_H
+#define ZO2_TOOLS_CLI_ARGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum { CLI_EXIT_OK = 0, CLI_EXIT_FAILED = 1, CLI_EXIT_USAGE = 2, CLI_EXIT_INTERRUPTED = 130 };
+
+/* What an option brought. All zero: it was absent. text points into argv. */
+typedef struct cli_value {
+    bool given;
+    const char *text; /* the value as written */
+    uint64_t u;       /* CLI_COUNT, CLI_SIZE */
+    double f;         /* CLI_REAL, CLI_ABOVE0, CLI_TIME (seconds) */
+} cli_value;
+
+typedef enum cli_kind {
+    CLI_FLAG,
+    CLI_TEXT,
+    CLI_COUNT,  /* integer in [min, max]; max 0 = UINT64_MAX */
+    CLI_SIZE,   /* bytes, see cli_parse_size(); at least min */
+    CLI_TIME,   /* seconds */
+    CLI_REAL,   /* finite, at least 0 */
+    CLI_ABOVE0, /* finite, above 0 */
+    CLI_CHOICE, /* one of `value`, separated by "|" */
+    CLI_FUTURE, /* known, but refused: "not available in this version"; not in the help */
+} cli_kind;
+
+typedef struct cli_option {
+    const char *name;  /* without dashes; NULL ends a table */
+    const char *value; /* placeholder in the help, choices of CLI_CHOICE; NULL for flags */
+    cli_kind kind;
+    size_t offset;    /* of the cli_value in the group's settings */
+    const char *help; /* one line, default included */
+    uint64_t min, max;
+} cli_option;
+
+typedef struct cli_group {
+    const char *title;         /* heading in the help; NULL: goes on under the last one */
+    const cli_option *options; /* NULL ends the list of groups */
+    void *settings;
+} cli_group;
+
+typedef struct cli_positional {
+    const char *name; /* "FILE"; NULL ends the list */
+    const char *help;
+    const char **out; /* NULL stored when absent */
+    bool optional;    /* the last one only */
+} cli_positional;
+
+typedef struct cli_command {
+    const char *program;               /* "zo2-pack convert": begins messages and the usage line */
+    const char *summary;               /* one line */
+    const cli_positional *positionals; /* NULL: none */
+    const cli_group *groups;           /* NULL: none */
+    const char *notes;                 /* end of the help, NULL: none */
+} cli_command;
+
+/* Reads argv[1 .. argc - 1]. True: go on. False: *exit_status is the process's (0 after --help or --version, 2 after a
+ * usage error, which is on stderr by then). */
+bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status);
+
+/* A usage error found later (a missing option, two that exclude each other). Prints it with a hint at --help; returns
+ * CLI_EXIT_USAGE. */
+int cli_usage_error(const cli_command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* A tool of several commands. */
+typedef struct cli_subcommand {
+    const char *name; /* NULL ends the list */
+    const char *summary;
+    int (*run)(int argc, char **argv); /* argv[0] is the name */
+} cli_subcommand;
+
+int cli_dispatch(const char *tool, const char *summary, const cli_subcommand *list, int argc, char **argv);
+
+#endif

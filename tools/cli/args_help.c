@@ -1,0 +1,68 @@
+/* args_help.c: see args_help.h. */
+#include "tools/cli/args_help.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { HELP_COLUMN = 30 };
+
+/* "  left" padded to the help column, then the text; on a line of its own where left is too long. */
+static void print_row(const char *left, const char *text)
+{
+    int width = printf("  %s", left);
+    if (width + 2 > HELP_COLUMN) {
+        putchar('\n');
+        width = 0;
+    }
+    printf("%*s%s\n", HELP_COLUMN - width, "", text);
+}
+
+static bool has_visible(const cli_group *g)
+{
+    for (const cli_option *o = g->options; o->name; o++)
+        if (o->kind != CLI_FUTURE)
+            return true;
+    return false;
+}
+
+void cli_print_help(const cli_command *c)
+{
+    bool any_options = false;
+    for (const cli_group *g = c->groups; g && g->options; g++)
+        any_options = any_options || has_visible(g);
+
+    printf("usage: %s", c->program);
+    for (const cli_positional *p = c->positionals; p && p->name; p++)
+        printf(p->optional ? " [%s]" : " %s", p->name);
+    printf("%s\n\n%s\n", any_options ? " [OPTION]..." : "", c->summary);
+
+    if (c->positionals && c->positionals->name)
+        putchar('\n');
+    for (const cli_positional *p = c->positionals; p && p->name; p++)
+        print_row(p->name, p->help);
+    for (const cli_group *g = c->groups; g && g->options; g++) {
+        if (!has_visible(g))
+            continue;
+        if (g->title)
+            printf("\n%s:\n", g->title);
+        for (const cli_option *o = g->options; o->name; o++) {
+            char left[160];
+            if (o->kind == CLI_FUTURE)
+                continue;
+            snprintf(left, sizeof left, "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+            print_row(left, o->help);
+        }
+    }
+    puts("");
+    print_row("--help, --version", "this text; the version");
+    if (c->notes)
+        printf("\n%s\n", c->notes);
+}
+
+void cli_print_commands(const char *tool, const char *summary, const cli_subcommand *list)
+{
+    printf("usage: %s COMMAND [ARGUMENT]...\n\n%s\n\n", tool, summary);
+    for (const cli_subcommand *s = list; s->name; s++)
+        print_row(s->name, s->summary);
+    printf("\n%s COMMAND --help tells more. --version prints the version.\n", tool);
+}

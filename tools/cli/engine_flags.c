@@ -1,0 +1,58 @@
+/* engine_flags.c: see engine_flags.h. */
+#include "tools/cli/engine_flags.h"
+
+#define AT(member) offsetof(cli_engine_flags, member)
+
+// clang-format off
+const cli_option cli_shape_options[] = {
+    {"batch", "N", CLI_COUNT, AT(batch), "lines in a batch (16)", 1, CLI_MAX_BATCH},
+    {"seq", "N", CLI_COUNT, AT(seq), "longest row in tokens; longer ones are cut (the model's context)", 2, 0},
+    {0},
+};
+
+const cli_option cli_method_options[] = {
+    {"queries", "N", CLI_COUNT, AT(queries), "directions per step (1)", 1, ZO2_MAX_QUERIES},
+    {"dist", "gaussian|rademacher", CLI_CHOICE, AT(dist), "distribution of z (gaussian)", 0, 0},
+    {"pending", "K", CLI_COUNT, AT(pending), "updates a tile's wire may lack (0)", 0, ZO2_MAX_PENDING},
+    {"micro-batch", "N", CLI_COUNT, AT(micro_batch), "lines on the device at a time (the whole batch)", 1, CLI_MAX_BATCH},
+    {0},
+};
+
+const cli_option cli_compute_options[] = {
+    {"wire", CLI_WIRES, CLI_CHOICE, AT(wire), "codec of the weights on their way to the device (bf16)", 0, 0},
+    {"compute", CLI_COMPUTES, CLI_CHOICE, AT(compute), "type that matrices are multiplied in (fp32 on cpu)", 0, 0},
+    {"backend", CLI_BACKENDS, CLI_CHOICE, AT(backend), "where to compute (auto: the fastest here)", 0, 0},
+    {0},
+};
+
+const cli_option cli_resource_options[] = {
+    {"device-mem", "SIZE", CLI_SIZE, AT(device_mem), "device budget (cpu: the plan's minimum)", 1, 0},
+    {"host-mem", "SIZE", CLI_SIZE, AT(host_mem), "host budget (90 % of what is available)", 1, 0},
+    {"threads", "N", CLI_COUNT, AT(threads), "threads (usable CPUs)", 1, 4096},
+    {0},
+};
+// clang-format on
+
+void cli_engine_flags_apply(const cli_engine_flags *f, zo2_engine_opts *o)
+{
+    if (f->queries.given)
+        o->queries = (uint32_t)f->queries.u;
+    if (f->dist.given)
+        o->dist = zo2_dist_parse(f->dist.text);
+    if (f->pending.given)
+        o->pending = (int32_t)f->pending.u;
+    if (f->micro_batch.given)
+        o->micro_batch = (uint32_t)f->micro_batch.u;
+    if (f->wire.given)
+        o->wire = zo2_wire_parse(f->wire.text);
+    if (f->compute.given)
+        o->compute = zo2_dtype_parse(f->compute.text);
+    if (f->backend.given)
+        o->backend = (zo2_backend_kind)zo2_backend_parse(f->backend.text);
+    if (f->device_mem.given)
+        o->device_bytes = f->device_mem.u;
+    if (f->host_mem.given)
+        o->host_bytes = f->host_mem.u;
+    if (f->threads.given)
+        o->threads = (uint32_t)f->threads.u;
+}

@@ -1,0 +1,31 @@
+/* engine_flags.h: the options about sizes, arithmetic and resources that zo2-tune and zo2-plan share. */
+#ifndef ZO2_TOOLS_CLI_ENGINE_FLAGS_H
+#define ZO2_TOOLS_CLI_ENGINE_FLAGS_H
+
+#include "engine/zo2.h"
+#include "tools/cli/args.h"
+
+typedef struct cli_engine_flags {
+    cli_value batch, seq;
+    cli_value queries, dist, pending, micro_batch;
+    cli_value wire, compute, backend;
+    cli_value device_mem, host_mem, threads;
+} cli_engine_flags;
+
+enum { CLI_DEFAULT_BATCH = 16, CLI_DEFAULT_STEPS = 20000, CLI_MAX_BATCH = 1 << 24 };
+
+/* Choices, best known first. */
+#define CLI_WIRES    "bf16|fp8-e4m3|fp32"
+#define CLI_COMPUTES "fp32|fp16|bf16"
+#define CLI_BACKENDS "auto|cpu"
+
+/* Tables over a cli_engine_flags. */
+extern const cli_option cli_shape_options[];    /* batch, seq */
+extern const cli_option cli_method_options[];   /* queries, dist, pending, micro-batch */
+extern const cli_option cli_compute_options[];  /* wire, compute, backend */
+extern const cli_option cli_resource_options[]; /* device-mem, host-mem, threads */
+
+/* Stores what was given in o, all but batch and seq, which become rows in different ways. */
+void cli_engine_flags_apply(const cli_engine_flags *f, zo2_engine_opts *o);
+
+#endif

@@ -1,0 +1,82 @@
+/* export.c: zo2-pack export. */
+#include <stdio.h>
+
+#include "engine/zo2.h"
+#include "tools/cli/args.h"
+#include "tools/cli/interrupt.h"
+#include "tools/cli/progress.h"
+#include "tools/cli/report.h"
+#include "tools/pack/commands.h"
+
+typedef struct export_flags {
+    cli_value run, at_step, dtype, split_size, threads, force;
+} export_flags;
+
+// clang-format off
+static const cli_option options[] = {
+    {"run", "RUN_DIR", CLI_TEXT, offsetof(export_flags, run), "the weights of this run (the pack's own)", 0, 0},
+    {"at-step", "N", CLI_COUNT, offsetof(export_flags, at_step), "as they were after N steps (all)", 0, INT64_MAX},
+    {"dtype", "auto|fp32|bf16|fp16", CLI_CHOICE, offsetof(export_flags, dtype), "type of the weights (auto: as in the source)", 0, 0},
+    {"split-size", "SIZE", CLI_SIZE, offsetof(export_flags, split_size), "largest file of weights (5,000,000,000 bytes)", 1, 0},
+    {"threads", "N", CLI_COUNT, offsetof(export_flags, threads), "threads (usable CPUs)", 1, 4096},
+    {"force", NULL, CLI_FLAG, offsetof(export_flags, force), "replace OUT_DIR if it exists", 0, 0},
+    {0},
+};
+// clang-format on
+
+int pack_export(int argc, char **argv)
+{
+    export_flags flags = {0};
+    const char *path = NULL, *out = NULL;
+    const cli_positional positionals[] = {
+        {"FILE", "the pack", &path, false},
+        {"OUT_DIR", "the directory to write", &out, false},
+        {0},
+    };
+    const cli_group groups[] = {{"Options", options, &flags}, {0}};
+    const cli_command command = {
+        "zo2-pack export",
+        "Writes a directory that Hugging Face transformers loads: weights, configuration, tokenizer.",
+        positionals,
+        groups,
+        "Updates that a run has still pending are applied to the output, never to the run.\n"
+        "OUT_DIR appears when it is complete, or not at all.",
+    };
+    int status;
+    if (!cli_parse(&command, argc, argv, &status))
+        return cli_finish(command.program, status);
+    if (flags.at_step.given && !flags.run.given)
+        return cli_usage_error(&command, "--at-step needs --run");
+
+    cli_progress progress;
+    cli_progress_init(&progress, command.program, false);
+    cli_interrupt_install();
+    zo2_export_opts o;
+    zo2_export_opts_init(&o);
+    o.run_dir = flags.run.text;
+    o.at_step = flags.at_step.given ? (int64_t)flags.at_step.u : -1;
+    if (flags.dtype.given)
+        o.dtype = zo2_dtype_parse(flags.dtype.text); /* 0, auto, for "auto" */
+    o.split_bytes = flags.split_size.u;
+    o.threads = (uint32_t)flags.threads.u;
+    o.force = flags.force.given;
+    o.log = cli_log;
+    o.log_ud = &progress;
+    o.progress = cli_progress_work;
+    o.progress_ud = &progress;
+    zo2_status s = zo2_pack_export(path, out, &o);
+    cli_progress_clear(&progress);
+    if (s != ZO2_OK) {
+        status = cli_fail(command.program, NULL, s);
+        if (s == ZO2_ERR_EXISTS)
+            fprintf(stderr, "Choose another name, or replace it with --force.\n");
+        else if (s == ZO2_ERR_CANCELLED || s == ZO2_ERR_NOSPACE)
+            fprintf(stderr, "%s was not written; nothing is left behind.\n", out);
+        return status;
+    }
+    if (flags.at_step.given)
+        printf("%s: the weights of %s after %s steps\n", out, flags.run.text, flags.at_step.text);
+    else
+        printf("%s: the weights of %s\n", out, flags.run.given ? flags.run.text : path);
+    return cli_finish(command.program, CLI_EXIT_OK);
+}

@@ -1,0 +1,149 @@
+/* info.c: zo2-pack info. */
+#include <stdio.h>
+
+#include "engine/zo2.h"
+#include "tools/cli/args.h"
+#include "tools/cli/jsonout.h"
+#include "tools/cli/numbers.h"
+#include "tools/cli/report.h"
+#include "tools/pack/commands.h"
+
+/* Shape of a tensor as text: "4096 x 192", "192". */
+static const char *shape_text(char out[CLI_TEXT_BYTES], const zo2_tensor_info *t)
+{
+    if (t->rank == 1)
+        snprintf(out, CLI_TEXT_BYTES, "%llu", (unsigned long long)t->cols);
+    else
+        snprintf(out, CLI_TEXT_BYTES, "%llu x %llu", (unsigned long long)t->rows, (unsigned long long)t->cols);
+    return out;
+}
+
+static void print_table(const char *path, const zo2_pack *pack, const zo2_pack_info *info)
+{
+    char text[CLI_TEXT_BYTES];
+    printf("file         %s\n", path);
+    printf("size         %s (format version %u)\n", cli_human_size(text, info->file_bytes), info->version);
+    printf("model        %s%s\n", info->arch, info->aliased ? ", one stored layer serves all (aliased)" : "");
+    printf("parameters   %s\n", cli_human_count(text, info->parameters));
+    printf("dtype        %s\n", zo2_dtype_name(info->dtype));
+    printf("layers       %u\n", info->layers);
+    printf("hidden       %u\n", info->hidden);
+    printf("heads        %u\n", info->heads);
+    printf("ffn          %u\n", info->ffn);
+    printf("vocabulary   %u\n", info->vocab);
+    printf("context      %u tokens\n", info->context);
+    if (info->bos_token_id >= 0)
+        printf("bos token    %d\n", info->bos_token_id);
+    if (info->pad_token_id >= 0)
+        printf("pad token    %d\n", info->pad_token_id);
+    printf("tensors      %s\n", cli_human_count(text, info->tensors));
+    printf("model hash   0x%016llx\n", (unsigned long long)info->model_hash);
+    printf("files       ");
+    for (size_t i = 0; zo2_pack_file_name(pack, i); i++)
+        printf(" %s", zo2_pack_file_name(pack, i));
+    putchar('\n');
+}
+
+static zo2_status print_tensor_table(const zo2_pack *pack, const zo2_pack_info *info)
+{
+    printf("\n%5s %5s %5s %16s  %s\n", "id", "block", "dtype", "shape", "name");
+    for (uint64_t i = 0; i < info->tensors; i++) {
+        zo2_tensor_info t;
+        char shape[CLI_TEXT_BYTES];
+        zo2_status s = zo2_pack_tensor(pack, i, &t);
+        if (s != ZO2_OK)
+            return s;
+        printf("%5u %5u %5s %16s  %s\n", t.id, t.block, zo2_dtype_name(t.dtype), shape_text(shape, &t), t.name);
+    }
+    return ZO2_OK;
+}
+
+static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_pack_info *info, bool tensors)
+{
+    zo2_status s = ZO2_OK;
+    cli_json j;
+    cli_json_start(&j, stdout);
+    cli_json_open(&j, NULL, '{');
+    cli_json_text(&j, "file", path);
+    cli_json_u64(&j, "version", info->version);
+    cli_json_u64(&j, "file_bytes", info->file_bytes);
+    cli_json_text(&j, "arch", info->arch);
+    cli_json_u64(&j, "parameters", info->parameters);
+    cli_json_text(&j, "dtype", zo2_dtype_name(info->dtype));
+    cli_json_bool(&j, "aliased", info->aliased);
+    cli_json_u64(&j, "layers", info->layers);
+    cli_json_u64(&j, "hidden", info->hidden);
+    cli_json_u64(&j, "heads", info->heads);
+    cli_json_u64(&j, "ffn", info->ffn);
+    cli_json_u64(&j, "vocab", info->vocab);
+    cli_json_u64(&j, "context", info->context);
+    cli_json_i64(&j, "bos_token_id", info->bos_token_id);
+    cli_json_i64(&j, "pad_token_id", info->pad_token_id);
+    cli_json_u64(&j, "tensors", info->tensors);
+    cli_json_hash(&j, "model_hash", info->model_hash);
+    cli_json_open(&j, "files", '[');
+    for (size_t i = 0; zo2_pack_file_name(pack, i); i++)
+        cli_json_text(&j, NULL, zo2_pack_file_name(pack, i));
+    cli_json_close(&j, ']');
+    if (tensors) {
+        cli_json_open(&j, "tensor_list", '[');
+        for (uint64_t i = 0; i < info->tensors && s == ZO2_OK; i++) {
+            zo2_tensor_info t;
+            s = zo2_pack_tensor(pack, i, &t);
+            if (s != ZO2_OK)
+                break;
+            cli_json_open(&j, NULL, '{');
+            cli_json_u64(&j, "id", t.id);
+            cli_json_text(&j, "name", t.name);
+            cli_json_u64(&j, "block", t.block);
+            cli_json_text(&j, "dtype", zo2_dtype_name(t.dtype));
+            cli_json_open(&j, "shape", '[');
+            if (t.rank != 1)
+                cli_json_u64(&j, NULL, t.rows);
+            cli_json_u64(&j, NULL, t.cols);
+            cli_json_close(&j, ']');
+            cli_json_bool(&j, "decays", t.decays);
+            cli_json_close(&j, '}');
+        }
+        cli_json_close(&j, ']');
+    }
+    cli_json_close(&j, '}');
+    cli_json_end(&j);
+    return s;
+}
+
+int pack_info(int argc, char **argv)
+{
+    struct {
+        cli_value json, tensors;
+    } flags = {0};
+    static const cli_option options[] = {
+        {"tensors", NULL, CLI_FLAG, sizeof(cli_value), "list the tensors too", 0, 0},
+        {"json", NULL, CLI_FLAG, 0, "one JSON object", 0, 0},
+        {0},
+    };
+    const char *path = NULL;
+    const cli_positional positionals[] = {{"FILE", "a pack", &path, false}, {0}};
+    const cli_group groups[] = {{"Options", options, &flags}, {0}};
+    const cli_command command = {"zo2-pack info", "Shows what a pack holds.", positionals, groups, NULL};
+    int status;
+    if (!cli_parse(&command, argc, argv, &status))
+        return cli_finish(command.program, status);
+
+    zo2_pack *pack = NULL;
+    zo2_pack_info info;
+    zo2_status s = zo2_pack_open(&pack, path);
+    if (s == ZO2_OK)
+        s = zo2_pack_get_info(pack, &info);
+    if (s == ZO2_OK && flags.json.given) {
+        s = print_json(path, pack, &info, flags.tensors.given);
+    } else if (s == ZO2_OK) {
+        print_table(path, pack, &info);
+        if (flags.tensors.given)
+            s = print_tensor_table(pack, &info);
+    }
+    if (s != ZO2_OK)
+        status = cli_fail(command.program, NULL, s);
+    zo2_pack_close(pack);
+    return cli_finish(command.program, status);
+}

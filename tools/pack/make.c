@@ -1,0 +1,134 @@
+/* make.c: zo2-pack convert and zo2-pack synth, the two ways to a pack. */
+#include <stdio.h>
+
+#include "engine/zo2.h"
+#include "tools/cli/args.h"
+#include "tools/cli/interrupt.h"
+#include "tools/cli/numbers.h"
+#include "tools/cli/progress.h"
+#include "tools/cli/report.h"
+#include "tools/pack/commands.h"
+
+/* What was made, in one line on stdout. Returns the exit status. */
+static int describe(const char *program, const char *path)
+{
+    zo2_pack *pack = NULL;
+    zo2_pack_info info;
+    zo2_status s = zo2_pack_open(&pack, path);
+    if (s == ZO2_OK)
+        s = zo2_pack_get_info(pack, &info);
+    if (s != ZO2_OK) {
+        zo2_pack_close(pack);
+        return cli_fail(program, path, s);
+    }
+    char parameters[CLI_TEXT_BYTES], size[CLI_TEXT_BYTES];
+    printf("%s: %s, %s parameters, %s, %s, model hash 0x%016llx\n", path, info.arch,
+           cli_human_count(parameters, info.parameters), zo2_dtype_name(info.dtype),
+           cli_human_size(size, info.file_bytes), (unsigned long long)info.model_hash);
+    zo2_pack_close(pack);
+    return cli_finish(program, CLI_EXIT_OK);
+}
+
+/* cli_fail() with the way out of the commonest failure. */
+static int failed(const char *program, const char *out, zo2_status s)
+{
+    int status = cli_fail(program, NULL, s);
+    if (s == ZO2_ERR_EXISTS)
+        fprintf(stderr, "Choose another name, or replace it with --force.\n");
+    else if (s == ZO2_ERR_CANCELLED || s == ZO2_ERR_NOSPACE)
+        fprintf(stderr, "%s was not written; nothing is left behind.\n", out);
+    return status;
+}
+
+int pack_convert(int argc, char **argv)
+{
+    struct {
+        cli_value threads, force;
+    } flags = {0};
+    static const cli_option options[] = {
+        {"threads", "N", CLI_COUNT, 0, "threads (usable CPUs)", 1, 4096},
+        {"force", NULL, CLI_FLAG, sizeof(cli_value), "replace OUT.zo2 if it exists", 0, 0},
+        {"zstd", "LEVEL", CLI_FUTURE, 0, NULL, 0, 0},
+        {0},
+    };
+    const char *dir = NULL, *out = NULL;
+    const cli_positional positionals[] = {
+        {"HF_DIR", "directory with config.json, *.safetensors and tokenizer files", &dir, false},
+        {"OUT.zo2", "the pack to write", &out, false},
+        {0},
+    };
+    const cli_group groups[] = {{"Options", options, &flags}, {0}};
+    const cli_command command = {
+        "zo2-pack convert",
+        "Converts a Hugging Face model directory into a pack. The source's own bits are kept.",
+        positionals,
+        groups,
+        "Needs little memory whatever the model's size. OUT.zo2 appears when it is complete, or not at all.",
+    };
+    int status;
+    if (!cli_parse(&command, argc, argv, &status))
+        return cli_finish(command.program, status);
+
+    cli_progress progress;
+    cli_progress_init(&progress, command.program, false);
+    cli_interrupt_install();
+    zo2_convert_opts o;
+    zo2_convert_opts_init(&o);
+    o.threads = (uint32_t)flags.threads.u;
+    o.force = flags.force.given;
+    o.log = cli_log;
+    o.log_ud = &progress;
+    o.progress = cli_progress_work;
+    o.progress_ud = &progress;
+    zo2_status s = zo2_pack_convert(dir, out, &o);
+    cli_progress_clear(&progress);
+    return s == ZO2_OK ? describe(command.program, out) : failed(command.program, out, s);
+}
+
+int pack_synth(int argc, char **argv)
+{
+    struct {
+        cli_value dtype, alias, seed, force;
+    } flags = {0};
+    static const cli_option options[] = {
+        {"dtype", "fp16|bf16|fp32", CLI_CHOICE, 0, "type of the weights (fp16)", 0, 0},
+        {"alias", NULL, CLI_FLAG, sizeof(cli_value), "store one layer for all: a small file for a large model", 0, 0},
+        {"seed", "N", CLI_COUNT, 2 * sizeof(cli_value), "seed of the weights (0)", 0, 0},
+        {"force", NULL, CLI_FLAG, 3 * sizeof(cli_value), "replace OUT.zo2 if it exists", 0, 0},
+        {0},
+    };
+    const char *arch = NULL, *out = NULL;
+    const cli_positional positionals[] = {
+        {"ARCH", "opt-125m ... opt-175b, or the path of a config.json", &arch, false},
+        {"OUT.zo2", "the pack to write", &out, false},
+        {0},
+    };
+    const cli_group groups[] = {{"Options", options, &flags}, {0}};
+    const cli_command command = {
+        "zo2-pack synth",
+        "Makes a pack of random weights, for measurements.",
+        positionals,
+        groups,
+        "The pack has no tokenizer: train it on ready ids, {\"tokens\": [...]}.\n"
+        "With --alias all layers share their storage: results mean nothing, costs are real.",
+    };
+    int status;
+    if (!cli_parse(&command, argc, argv, &status))
+        return cli_finish(command.program, status);
+
+    cli_progress progress;
+    cli_progress_init(&progress, command.program, false);
+    cli_interrupt_install();
+    zo2_synth_opts o;
+    zo2_synth_opts_init(&o);
+    if (flags.dtype.given)
+        o.dtype = zo2_dtype_parse(flags.dtype.text);
+    o.alias = flags.alias.given;
+    o.seed = flags.seed.u;
+    o.force = flags.force.given;
+    o.progress = cli_progress_work;
+    o.progress_ud = &progress;
+    zo2_status s = zo2_pack_synth(arch, out, &o);
+    cli_progress_clear(&progress);
+    return s == ZO2_OK ? describe(command.program, out) : failed(command.program, out, s);
+}

@@ -1,0 +1,70 @@
+/* plan_main.c: zo2-plan: what a training run would need, before a byte moves. */
+#include <stdio.h>
+#include <string.h>
+
+#include "engine/zo2.h"
+#include "tools/cli/args.h"
+#include "tools/cli/engine_flags.h"
+#include "tools/cli/numbers.h"
+#include "tools/cli/plan_print.h"
+#include "tools/cli/report.h"
+
+static const cli_option output_options[] = {
+    {"json", NULL, CLI_FLAG, 0, "one JSON object", 0, 0},
+    {0},
+};
+
+int main(int argc, char **argv)
+{
+    cli_engine_flags flags = {0};
+    cli_value json = {0};
+    const char *model = NULL;
+    const cli_positional positionals[] = {
+        {"MODEL", "a pack, opt-125m ... opt-175b, or the path of a config.json", &model, false},
+        {0},
+    };
+    const cli_group groups[] = {
+        {"Sizes", cli_shape_options, &flags},        {"Method", cli_method_options, &flags},
+        {"Arithmetic", cli_compute_options, &flags}, {"Resources", cli_resource_options, &flags},
+        {"Output", output_options, &json},           {0},
+    };
+    const cli_command command = {
+        "zo2-plan",
+        "Shows the memory, disk and time that training a model would take, and whether it fits.",
+        positionals,
+        groups,
+        "A line of a batch counts as one row here; a line with n options makes n.\n"
+        "Exit status 1 if it doesn't fit; the message has the smallest budget that works.",
+    };
+    int status;
+    if (!cli_parse(&command, argc, argv, &status))
+        return cli_finish(command.program, status);
+
+    zo2_engine_opts o;
+    zo2_engine_opts_init(&o);
+    cli_engine_flags_apply(&flags, &o);
+    o.max_rows = flags.batch.given ? (uint32_t)flags.batch.u : CLI_DEFAULT_BATCH;
+    if (flags.micro_batch.given)
+        o.max_rows_micro = flags.micro_batch.u < o.max_rows ? (uint32_t)flags.micro_batch.u : o.max_rows;
+    if (flags.seq.given) {
+        if (flags.seq.u > UINT32_MAX)
+            return cli_usage_error(&command, "--seq %s is longer than any model's context", flags.seq.text);
+        o.max_seq = (uint32_t)flags.seq.u;
+    }
+
+    zo2_plan plan;
+    memset(&plan, 0, sizeof plan);
+    plan.struct_size = sizeof plan;
+    zo2_status s = zo2_plan_estimate(model, &o, &plan);
+    if (s != ZO2_OK && s != ZO2_ERR_NOMEM)
+        return cli_fail(command.program, NULL, s);
+    bool known = plan.parameters != 0; /* too small a budget still leaves the plan */
+    if (known && json.given)
+        cli_plan_print_json(model, &plan, s == ZO2_OK);
+    else if (known)
+        cli_plan_print(model, &o, &plan);
+    fflush(stdout);
+    if (s != ZO2_OK)
+        status = cli_fail(command.program, known ? "doesn't fit" : NULL, s);
+    return cli_finish(command.program, status);
+}

@@ -1,0 +1,78 @@
+/* dataset.h: a JSONL data file as token ids. A file holds language-model lines or options lines, not both:
+ *
+ *     {"text": "..."}                                          loss on all tokens but the first
+ *     {"prompt": "...", "completion": "..."}                   loss on the completion
+ *     {"tokens": [2, 17, ...], "loss_from": 5}                 ready ids as they are, loss from an index on (default 1)
+ *     {"prompt": "...", "options": ["...", ...], "label": 0}   a choice: a row per option, scored on its tokens
+ *
+ * Prompt and completion or option are tokenised separately and concatenated. BOS comes in front of a text or prompt.
+ * Blank lines are skipped, other keys ignored.
+ *
+ * Rows longer than the sequence lose their oldest prompt (or text) tokens, BOS stays; the rows of one example lose the
+ * same ones, so that the longest option fits. "tokens" with loss_from 1 are cut like a text, with a larger one like a
+ * prompt and completion; a first token equal to BOS stays. A completion or option that doesn't fit with one token
+ * before it is an error. */
+#ifndef ZO2_TOOLS_TEXT_DATASET_H
+#define ZO2_TOOLS_TEXT_DATASET_H
+
+#include "tools/text/tokenizer.h"
+
+typedef struct zo2t_dataset zo2t_dataset;
+
+typedef enum zo2t_kind { ZO2T_LM = 1, ZO2T_OPTIONS = 2 } zo2t_kind;
+
+typedef struct zo2t_dataset_opts {
+    uint32_t seq;   /* tokens of the longest row, at least 2 */
+    uint32_t vocab; /* of the model: ids are below it */
+    int32_t bos;    /* id put in front, -1 = none */
+} zo2t_dataset_opts;
+
+/* The value of --bos, "auto" (the model's own), "none" or an id below the model's vocabulary, as an id or -1.
+ * ZO2_ERR_ARG. */
+zo2_status zo2t_bos_parse(const char *arg, const zo2_pack_info *model, int32_t *bos);
+
+/* Reads and tokenises a file. t may be NULL for a model without tokenizer: then only "tokens" lines work. On success
+ * *out is the caller's until zo2t_dataset_close(); it doesn't need t any more. On failure *out is NULL.
+ * ZO2_ERR_NOTFOUND, ZO2_ERR_IO; ZO2_ERR_FORMAT with file and line: not UTF-8, not JSON, a missing key or wrong type,
+ * too few options, a label that isn't one, an empty completion or option, no loss token, a token outside the
+ * vocabulary, a completion that doesn't fit, the other kind of line, no line at all. */
+zo2_status zo2t_dataset_load(zo2t_dataset **out, const char *path, zo2t_tokenizer *t, const zo2t_dataset_opts *o);
+void zo2t_dataset_close(zo2t_dataset *d); /* NULL is fine */
+
+typedef struct zo2t_dataset_info {
+    zo2t_kind kind;
+    uint64_t examples;        /* lines, blank ones not counted */
+    uint64_t rows;            /* a line with n options makes n */
+    uint64_t tokens;          /* of all rows, unpadded */
+    uint64_t loss_tokens;     /* of all rows */
+    uint32_t max_options;     /* rows of the line with most */
+    uint32_t longest_row;     /* tokens */
+    uint64_t truncated;       /* lines that lost tokens */
+    uint64_t first_truncated; /* number of the first such line in the file, 0 = none */
+    uint64_t file_bytes;
+    uint64_t file_hash; /* XXH3-64 of the file's bytes */
+} zo2t_dataset_info;
+
+void zo2t_dataset_get_info(const zo2t_dataset *d, zo2t_dataset_info *out);
+
+/* Most rows and loss tokens that `lines` consecutive draws can have in any order of the epochs (a line can come up once
+ * per epoch that they touch), and the longest row. For zo2_engine_opts: with --batch max_rows, max_seq and
+ * max_loss_tokens, with --micro-batch max_rows_micro. ZO2_ERR_ARG: no lines, or 2^32 rows or more. */
+typedef struct zo2t_bounds {
+    uint32_t rows, seq;
+    uint64_t loss_tokens;
+} zo2t_bounds;
+
+zo2_status zo2t_dataset_bounds(const zo2t_dataset *d, uint64_t lines, zo2t_bounds *out);
+
+/* Example i < examples: its rows are prompt + suffix. Valid as long as the data set. */
+typedef struct zo2t_example {
+    uint32_t rows, label;   /* label: options only */
+    uint32_t prompt;        /* tokens in front of every row's suffix = index of the row's first loss token */
+    const int32_t *tokens;  /* prompt, then the suffixes one after another */
+    const uint32_t *suffix; /* [rows] tokens of each suffix, all of them loss tokens */
+} zo2t_example;
+
+void zo2t_dataset_example(const zo2t_dataset *d, uint64_t i, zo2t_example *out);
+
+#endif

@@ -1,0 +1,136 @@
+/* lines.c: see lines.h. */
+#include "tools/text/lines.h"
+#include "tools/text/ids.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
+
+#define BLOCK ((size_t)1 << 18)
+
+struct zo2t_lines {
+    int fd, eof;
+    char *path;
+    uint64_t number, bytes;
+    XXH3_state_t *hash;
+    char *buffer; /* [capacity]: [start, end) is read and not yet returned, [start, scanned) has no line feed */
+    size_t start, scanned, end, capacity;
+};
+
+zo2_status zo2t_lines_open(zo2t_lines **out, const char *path)
+{
+    *out = NULL;
+    zo2t_lines *l = calloc(1, sizeof *l);
+    if (!l)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for %s", path);
+    zo2_status s = ZO2_OK;
+    l->fd = -1;
+    l->path = strdup(path);
+    l->hash = XXH3_createState();
+    if (!l->path || !l->hash) {
+        s = zo2_error(ZO2_ERR_NOMEM, "out of memory for %s", path);
+        goto done;
+    }
+    XXH3_64bits_reset(l->hash);
+    l->fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (l->fd < 0)
+        s = zo2_error(errno == ENOENT ? ZO2_ERR_NOTFOUND : ZO2_ERR_IO, "%s: %s", path, strerror(errno));
+done:
+    if (s)
+        zo2t_lines_close(l);
+    else
+        *out = l;
+    return s;
+}
+
+void zo2t_lines_close(zo2t_lines *l)
+{
+    if (!l)
+        return;
+    if (l->fd >= 0)
+        close(l->fd);
+    XXH3_freeState(l->hash);
+    free(l->path);
+    free(l->buffer);
+    free(l);
+}
+
+/* Reads one more block behind `end`. */
+static zo2_status more(zo2t_lines *l)
+{
+    if (l->start) {
+        memmove(l->buffer, l->buffer + l->start, l->end - l->start);
+        l->end -= l->start;
+        l->scanned -= l->start;
+        l->start = 0;
+    }
+    void *p = l->buffer;
+    zo2_status s = zo2t_grow(&p, &l->capacity, l->end + BLOCK, 1);
+    l->buffer = p;
+    if (s)
+        return s;
+    ssize_t n;
+    do {
+        n = read(l->fd, l->buffer + l->end, BLOCK);
+    } while (n < 0 && errno == EINTR);
+    if (n < 0)
+        return zo2_error(ZO2_ERR_IO, "%s: %s", l->path, strerror(errno));
+    if (!n)
+        l->eof = 1;
+    XXH3_64bits_update(l->hash, l->buffer + l->end, (size_t)n);
+    l->end += (size_t)n;
+    l->bytes += (uint64_t)n;
+    return ZO2_OK;
+}
+
+zo2_status zo2t_lines_next(zo2t_lines *l, const char **line, size_t *bytes)
+{
+    *line = NULL;
+    *bytes = 0;
+    const char *feed = NULL;
+    for (;;) {
+        if (l->scanned < l->end)
+            feed = memchr(l->buffer + l->scanned, '\n', l->end - l->scanned);
+        l->scanned = feed ? (size_t)(feed - l->buffer) + 1 : l->end;
+        if ((feed ? (size_t)(feed - l->buffer) : l->end) - l->start > ZO2T_LINE_BYTES)
+            return zo2_error(ZO2_ERR_FORMAT, "%s line %llu: longer than %zu bytes", l->path,
+                             (unsigned long long)l->number + 1, ZO2T_LINE_BYTES);
+        if (feed || l->eof)
+            break;
+        zo2_status s = more(l);
+        if (s)
+            return s;
+    }
+    if (!feed && l->start == l->end)
+        return ZO2_OK;
+    const char *at = l->buffer + l->start;
+    size_t n = (feed ? (size_t)(feed - l->buffer) : l->end) - l->start;
+    l->start = l->scanned;
+    if (n && at[n - 1] == '\r')
+        n--;
+    if (!l->number++ && n >= 3 && !memcmp(at, "\xEF\xBB\xBF", 3)) {
+        at += 3;
+        n -= 3;
+    }
+    *line = at;
+    *bytes = n;
+    return ZO2_OK;
+}
+
+uint64_t zo2t_lines_number(const zo2t_lines *l)
+{
+    return l->number;
+}
+
+uint64_t zo2t_lines_hash(const zo2t_lines *l)
+{
+    return XXH3_64bits_digest(l->hash);
+}
+
+uint64_t zo2t_lines_bytes(const zo2t_lines *l)
+{
+    return l->bytes;
+}

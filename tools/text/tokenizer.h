@@ -1,0 +1,54 @@
+/* tokenizer.h: the tokenizer of OPT and GPT-2: byte-level BPE with vocab.json and merges.txt.
+ *
+ * A text is cut at special tokens, the pieces in between into words by GPT-2's pattern (PCRE2), words into ids by
+ * ranked merges. No normalisation, no prefix space: every text has one encoding and decodes to the same bytes. Special
+ * tokens are recognised anywhere in a text, as Hugging Face's tokenizers do.
+ *
+ * A tokenizer is one caller's at a time (it keeps a cache of words and scratch memory); different ones are independent.
+ * All functions set zo2_last_error() when they fail; messages about a file begin with its name. */
+#ifndef ZO2_TOOLS_TEXT_TOKENIZER_H
+#define ZO2_TOOLS_TEXT_TOKENIZER_H
+
+#include "tools/text/ids.h"
+
+typedef struct zo2t_tokenizer zo2t_tokenizer;
+
+typedef struct zo2t_file {
+    const char *data; /* NULL: there is no such file */
+    size_t bytes;
+} zo2t_file;
+
+/* The files by content; read during zo2t_tokenizer_open() only. The last three are optional. Special tokens are those
+ * that these three name: `added_tokens.json` {"text": id}, `tokenizer_config.json` "added_tokens_decoder", and in it
+ * and in `special_tokens_map.json` the keys bos_token, eos_token, unk_token, pad_token, sep_token, cls_token,
+ * mask_token and additional_special_tokens. Where they name none: those of <s>, <pad>, </s>, <unk> that are in the
+ * vocabulary. */
+typedef struct zo2t_tokenizer_files {
+    zo2t_file vocab, merges, special_tokens_map, tokenizer_config, added_tokens;
+} zo2t_tokenizer_files;
+
+/* On success *out is the caller's until zo2t_tokenizer_close(); on failure it is NULL. ZO2_ERR_NOTFOUND: vocab or
+ * merges are absent. ZO2_ERR_FORMAT: a malformed file. ZO2_ERR_UNSUPPORTED: a setting of another tokenizer. */
+zo2_status zo2t_tokenizer_open(zo2t_tokenizer **out, const zo2t_tokenizer_files *files);
+
+/* The same with the files that a pack carries; ZO2_ERR_NOTFOUND if it carries no tokenizer (synthetic models). */
+zo2_status zo2t_tokenizer_open_pack(zo2t_tokenizer **out, const zo2_pack *pack);
+
+void zo2t_tokenizer_close(zo2t_tokenizer *t); /* NULL is fine */
+
+/* Appends bos (if >= 0; not checked) and the ids of text to *out. ZO2_ERR_FORMAT: not UTF-8, with the offset of the
+ * first bad byte. ZO2_ERR_ARG: 2 GiB or more. On failure *out is as it was. */
+zo2_status zo2t_encode(zo2t_tokenizer *t, const char *text, size_t bytes, int32_t bos, zo2t_ids *out);
+
+/* The bytes that n ids stand for, special tokens by their text. Cut within a character they are not UTF-8. *text is
+ * NUL-terminated, the caller's to free(); bytes may be NULL. ZO2_ERR_ARG: an id that is not in the vocabulary. */
+zo2_status zo2t_decode(const zo2t_tokenizer *t, const int32_t *ids, size_t n, char **text, size_t *bytes);
+
+/* Id of a token as vocab.json writes it ("\xC4\xA0great", "</s>"), -1 if there is none. */
+int32_t zo2t_token_id(const zo2t_tokenizer *t, const char *token);
+
+/* How many tokens there are, and the largest id. */
+size_t zo2t_tokenizer_size(const zo2t_tokenizer *t);
+int32_t zo2t_tokenizer_max_id(const zo2t_tokenizer *t);
+
+#endif

@@ -1,0 +1,185 @@
+/* eval.c: zo2-tune eval: loss or accuracy of a pack, or of a run, on a data file. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "tools/cli/engine_flags.h"
+#include "tools/cli/interrupt.h"
+#include "tools/cli/jsonout.h"
+#include "tools/cli/numbers.h"
+#include "tools/cli/report.h"
+#include "tools/tune/commands.h"
+#include "tools/tune/evaluate.h"
+#include "tools/tune/inputs.h"
+#include "tools/tune/metrics.h"
+#include "tools/tune/settings.h"
+
+typedef struct eval_flags {
+    cli_value model, data, run, at_step, bos, json;
+    cli_engine_flags engine;
+} eval_flags;
+
+#define AT(member) offsetof(eval_flags, member)
+
+// clang-format off
+static const cli_option options[] = {
+    {"model", "FILE", CLI_TEXT, AT(model), "the pack", 0, 0},
+    {"data", "EVAL.jsonl", CLI_TEXT, AT(data), "lines to evaluate on", 0, 0},
+    {"run", "RUN_DIR", CLI_TEXT, AT(run), "the weights of this run, and its settings (the pack's own)", 0, 0},
+    {"at-step", "N", CLI_COUNT, AT(at_step), "as they were after N steps (all)", 0, INT64_MAX},
+    {"batch", "N", CLI_COUNT, AT(engine.batch), "lines in a batch (the run's, else 16)", 1, CLI_MAX_BATCH},
+    {"seq", "N", CLI_COUNT, AT(engine.seq), "longest row in tokens; longer ones are cut (the run's, else the context)", 2, 0},
+    {"bos", "auto|none|ID", CLI_TEXT, AT(bos), "token in front of texts and prompts (the run's, else the model's own)", 0, 0},
+    {"wire", CLI_WIRES, CLI_CHOICE, AT(engine.wire), "evaluate through this codec too (the run's, else fp32)", 0, 0},
+    {"compute", CLI_COMPUTES, CLI_CHOICE, AT(engine.compute), "type that matrices are multiplied in (the run's, else fp32 on cpu)", 0, 0},
+    {"backend", CLI_BACKENDS, CLI_CHOICE, AT(engine.backend), "where to compute (auto: the fastest here)", 0, 0},
+    {"json", NULL, CLI_FLAG, AT(json), "one JSON object", 0, 0},
+    {0},
+};
+// clang-format on
+
+/* What the run was made with. Without --run all zero and the defaults. */
+static int read_run(const char *program, const eval_flags *f, const tune_model *m, tune_settings *settings,
+                    zo2_engine_opts *run_opts)
+{
+    zo2_run *run = NULL;
+    memset(settings, 0, sizeof *settings);
+    zo2_engine_opts_init(run_opts);
+    if (!f->run.given)
+        return 0;
+    zo2_status s = zo2_run_open(&run, f->run.text);
+    if (s != ZO2_OK)
+        return cli_fail(program, NULL, s);
+    zo2_run_get_opts(run, run_opts);
+    uint64_t hash = zo2_run_model_hash(run), steps = zo2_run_steps(run);
+    zo2_run_close(run);
+    if (hash != m->info.model_hash)
+        return cli_error(program, "%s was made from another model: its model hash is 0x%016llx, that of %s 0x%016llx",
+                         f->run.text, (unsigned long long)hash, m->path, (unsigned long long)m->info.model_hash);
+    if (f->at_step.given && f->at_step.u > steps)
+        return cli_error(program, "--at-step %s: the run in %s has %llu steps", f->at_step.text, f->run.text,
+                         (unsigned long long)steps);
+    s = tune_settings_load(settings, f->run.text);
+    return s == ZO2_OK || s == ZO2_ERR_NOTFOUND ? 0 : cli_fail(program, NULL, s);
+}
+
+static void print_text(const tune_evaluation *e, zo2_wire wire)
+{
+    char count[CLI_TEXT_BYTES], time[CLI_TEXT_BYTES];
+    if (e->options) {
+        printf("accuracy   %.1f %%\n", 100 * e->accuracy_fp32);
+        printf("loss       %.4f\n", e->loss_fp32);
+    } else {
+        printf("loss       %.4f\n", e->loss_fp32);
+        printf("perplexity %.4g\n", exp(e->loss_fp32));
+    }
+    if (wire != ZO2_WIRE_FP32 && e->options)
+        printf("through the %s wire: accuracy %.1f %%, loss %.4f\n", zo2_wire_name(wire), 100 * e->accuracy, e->loss);
+    else if (wire != ZO2_WIRE_FP32)
+        printf("through the %s wire: loss %.4f, perplexity %.4g\n", zo2_wire_name(wire), e->loss, exp(e->loss));
+    printf("%s examples", cli_human_count(count, e->examples));
+    printf(", %s tokens", cli_human_count(count, e->tokens));
+    printf(", %s\n", cli_human_time(time, e->seconds));
+}
+
+static void print_json(const tune_evaluation *e)
+{
+    cli_json j;
+    cli_json_start(&j, stdout);
+    cli_json_open(&j, NULL, '{');
+    tune_metrics_evaluation(&j, e);
+    cli_json_u64(&j, "examples", e->examples);
+    cli_json_u64(&j, "loss_tokens", e->loss_tokens);
+    cli_json_u64(&j, "tokens", e->tokens);
+    cli_json_f64(&j, "seconds", e->seconds);
+    cli_json_close(&j, '}');
+    cli_json_end(&j);
+}
+
+/* Engine on the weights asked for, sized for the data; evaluates and prints. */
+static int evaluate(const char *program, const eval_flags *f, const zo2t_dataset *d, const tune_settings *settings,
+                    uint32_t run_micro, cli_progress *progress)
+{
+    uint64_t batch = f->engine.batch.given ? f->engine.batch.u : settings->batch ? settings->batch : CLI_DEFAULT_BATCH;
+    zo2_engine *e = NULL;
+    zo2_engine_opts o;
+    tune_evaluation result;
+    zo2_engine_opts_init(&o);
+    o.max_rows = o.max_rows_micro = o.max_seq = 0;
+    o.max_loss_tokens = 0;
+    int status = tune_raise_bounds(&o, program, d, batch, run_micro == UINT32_MAX ? 0 : run_micro, true);
+    if (status)
+        return status;
+    if (!f->run.given)
+        o.wire = ZO2_WIRE_FP32;
+    cli_engine_flags_apply(&f->engine, &o);
+    o.read_only = 1;
+    o.at_step = f->at_step.given ? (int64_t)f->at_step.u : -1;
+    o.snapshot_dir = settings->snapshot_dir;
+    o.log = cli_log;
+    o.log_ud = progress;
+    o.progress = cli_progress_work;
+    o.progress_ud = progress;
+    zo2_status s = zo2_engine_open(&e, f->model.text, f->run.text, &o);
+    cli_progress_clear(progress);
+    if (s == ZO2_OK) {
+        cli_interrupt_engine(e);
+        zo2_engine_get_opts(e, &o);
+        s = tune_evaluate(&result, e, d, batch, progress);
+        cli_interrupt_engine(NULL);
+    }
+    zo2_engine_close(e);
+    if (s != ZO2_OK)
+        return cli_fail(program, NULL, s);
+    if (f->json.given)
+        print_json(&result);
+    else
+        print_text(&result, o.wire);
+    return 0;
+}
+
+int tune_eval(int argc, char **argv)
+{
+    eval_flags flags = {0};
+    const cli_group groups[] = {{"Options", options, &flags}, {"Resources", cli_resource_options, &flags.engine}, {0}};
+    const cli_command command = {
+        .program = "zo2-tune eval",
+        .summary = "Evaluates a model, or a run, on a data file: language-model loss, or the accuracy of choices.",
+        .groups = groups,
+        .notes = "The figures are those of the fp32 weights that zo2-pack export writes.",
+    };
+    int status;
+    if (!cli_parse(&command, argc, argv, &status))
+        return cli_finish(command.program, status);
+    if (!flags.model.given)
+        return cli_usage_error(&command, "--model FILE is needed");
+    if (!flags.data.given)
+        return cli_usage_error(&command, "--data EVAL.jsonl is needed");
+    if (flags.at_step.given && !flags.run.given)
+        return cli_usage_error(&command, "--at-step needs --run");
+
+    cli_progress progress;
+    cli_progress_init(&progress, command.program, false);
+    cli_interrupt_install();
+    tune_model model;
+    tune_settings settings = {0};
+    zo2_engine_opts run_opts;
+    zo2t_dataset *data = NULL;
+    uint32_t seq = 0;
+    int32_t bos = -1;
+    status = tune_model_open(&model, command.program, flags.model.text);
+    if (!status)
+        status = read_run(command.program, &flags, &model, &settings, &run_opts);
+    if (!status)
+        status = tune_resolve_seq(&command, &model, &flags.engine.seq, settings.seq, &seq);
+    if (!status)
+        status = tune_resolve_bos(&command, &model, &flags.bos, settings.batch ? &settings.bos : NULL, &bos);
+    if (!status)
+        status = tune_data_load(&data, flags.data.text, &model, seq, bos, &progress);
+    if (!status)
+        status = evaluate(command.program, &flags, data, &settings, run_opts.micro_batch, &progress);
+    zo2t_dataset_close(data);
+    tune_settings_free(&settings);
+    tune_model_close(&model);
+    return cli_finish(command.program, status);
+}

@@ -1,0 +1,168 @@
+/* metrics.c: writing metrics and reading evaluations back; repair is in metrics_repair.c. */
+#include "tools/tune/metrics.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tools/tune/settings.h"
+
+/* ---- writing ----------------------------------------------------------------------------------------------------- */
+
+void tune_metrics_evaluation(cli_json *j, const tune_evaluation *e)
+{
+    cli_json_f64(j, "eval_loss", e->loss);
+    cli_json_f64(j, "eval_loss_fp32", e->loss_fp32);
+    if (e->options) {
+        cli_json_f64(j, "eval_accuracy", e->accuracy);
+        cli_json_f64(j, "eval_accuracy_fp32", e->accuracy_fp32);
+    }
+}
+
+void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_evaluation *e, bool rebuilt)
+{
+    cli_json j;
+    cli_json_start(&j, out);
+    cli_json_open(&j, NULL, '{');
+    cli_json_u64(&j, "step", r->step);
+    cli_json_f64(&j, "loss", (r->loss_plus + r->loss_minus) / 2);
+    cli_json_f64(&j, "loss_plus", r->loss_plus);
+    cli_json_f64(&j, "loss_minus", r->loss_minus);
+    cli_json_f64(&j, "projected_grad", r->projected_grad);
+    cli_json_f64(&j, "lr", r->lr);
+    cli_json_u64(&j, "tokens", r->tokens);
+    if (rebuilt) {
+        cli_json_null(&j, "seconds");
+        cli_json_null(&j, "device_peak_bytes");
+        cli_json_null(&j, "host_peak_bytes");
+    } else {
+        cli_json_f64(&j, "seconds", r->seconds);
+        cli_json_u64(&j, "device_peak_bytes", r->device_peak_bytes);
+        cli_json_u64(&j, "host_peak_bytes", r->host_peak_bytes);
+    }
+    if (r->skipped)
+        cli_json_bool(&j, "skipped", true);
+    if (e && e->done)
+        tune_metrics_evaluation(&j, e);
+    cli_json_close(&j, '}');
+    cli_json_end(&j);
+}
+
+zo2_status tune_metrics_append(tune_metrics_file *m, const zo2_step_result *r, const tune_evaluation *e)
+{
+    char *text = NULL;
+    size_t bytes = 0;
+    FILE *memory = open_memstream(&text, &bytes);
+    if (!memory)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory");
+    tune_metrics_write(memory, r, e, false);
+    zo2_status s = fclose(memory) == 0 ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "out of memory");
+    for (size_t done = 0; s == ZO2_OK && done < bytes;) {
+        ssize_t n = write(m->fd, text + done, bytes - done);
+        if (n > 0)
+            done += (size_t)n;
+        else if (n == 0 || errno != EINTR)
+            s = zo2_error(errno == ENOSPC ? ZO2_ERR_NOSPACE : ZO2_ERR_IO, "cannot write %s: %s", m->path,
+                          strerror(errno));
+    }
+    free(text);
+    return s;
+}
+
+void tune_metrics_close(tune_metrics_file *m)
+{
+    if (m->path && m->fd >= 0)
+        close(m->fd);
+    free(m->path);
+    m->path = NULL;
+    m->fd = -1;
+}
+
+/* ---- reading evaluations ----------------------------------------------------------------------------------------- */
+
+static double number_at(const json_t *o, const char *key)
+{
+    const json_t *v = json_object_get(o, key);
+    return json_is_number(v) ? json_number_value(v) : NAN;
+}
+
+/* False: the line is no step with an evaluation. */
+static bool read_evaluation(const char *line, size_t bytes, tune_metrics_eval *out)
+{
+    if (!memmem(line, bytes, "\"eval_loss", 10)) /* most lines have none */
+        return false;
+    json_t *o = json_loadb(line, bytes, 0, NULL);
+    const json_t *step = json_object_get(o, "step");
+    bool found = json_is_integer(step) && json_integer_value(step) >= 0 && json_object_get(o, "eval_loss_fp32");
+    if (found) {
+        out->steps = (uint64_t)json_integer_value(step) + 1;
+        out->loss = number_at(o, "eval_loss_fp32");
+        out->accuracy = number_at(o, "eval_accuracy_fp32");
+    }
+    json_decref(o);
+    return found;
+}
+
+zo2_status tune_metrics_evaluations(const char *run_dir, tune_metrics_eval **out, size_t *n)
+{
+    zo2_status s = ZO2_OK;
+    size_t capacity = 0, size = 0;
+    char *line = NULL, *path = tune_run_path(run_dir, "metrics.jsonl");
+    *out = NULL;
+    *n = 0;
+    if (!path)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory");
+    FILE *file = fopen(path, "rb");
+    if (!file && errno != ENOENT)
+        s = zo2_error(ZO2_ERR_IO, "%s: %s", path, strerror(errno));
+    ssize_t bytes;
+    while (file && s == ZO2_OK && (bytes = getline(&line, &size, file)) > 0) {
+        tune_metrics_eval e;
+        if (!read_evaluation(line, (size_t)bytes, &e))
+            continue;
+        if (*n == capacity) {
+            capacity = capacity ? 2 * capacity : 16;
+            tune_metrics_eval *more = realloc(*out, capacity * sizeof *more);
+            if (!more) {
+                s = zo2_error(ZO2_ERR_NOMEM, "out of memory");
+                break;
+            }
+            *out = more;
+        }
+        (*out)[(*n)++] = e;
+    }
+    if (file && s == ZO2_OK && ferror(file))
+        s = zo2_error(ZO2_ERR_IO, "%s: %s", path, strerror(errno));
+    if (file)
+        fclose(file);
+    free(line);
+    free(path);
+    if (s != ZO2_OK) {
+        free(*out);
+        *out = NULL;
+        *n = 0;
+    }
+    return s;
+}
+
+static bool better(const tune_metrics_eval *a, const tune_metrics_eval *b)
+{
+    if (a->accuracy > b->accuracy || (!isnan(a->accuracy) && isnan(b->accuracy)))
+        return true;
+    if (a->accuracy < b->accuracy || (isnan(a->accuracy) && !isnan(b->accuracy)))
+        return false;
+    return a->loss < b->loss || (!isnan(a->loss) && isnan(b->loss));
+}
+
+const tune_metrics_eval *tune_metrics_best(const tune_metrics_eval *e, size_t n)
+{
+    const tune_metrics_eval *best = &e[0];
+    for (size_t i = 1; i < n; i++)
+        if (better(&e[i], best))
+            best = &e[i];
+    return best;
+}

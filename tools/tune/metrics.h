@@ -1,0 +1,47 @@
+/* metrics.h: RUN_DIR/metrics.jsonl, one object per step. The journal is the record of a run; this file is for plotting.
+ * Every step's line is written after its evaluation, if it has one; lines that a crash cost are made again from the
+ * journal when the run goes on. */
+#ifndef ZO2_TOOLS_TUNE_METRICS_H
+#define ZO2_TOOLS_TUNE_METRICS_H
+
+#include <stdbool.h>
+#include <stdio.h>
+
+#include "engine/zo2.h"
+#include "tools/cli/jsonout.h"
+#include "tools/tune/evaluate.h"
+
+typedef struct tune_metrics_file {
+    int fd; /* -1: closed */
+    char *path;
+} tune_metrics_file;
+
+/* Writes the object of a step: e may be NULL (no evaluation); rebuilt: seconds and peaks are unknown, null. */
+void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_evaluation *e, bool rebuilt);
+
+/* The keys of an evaluation, into an open object. */
+void tune_metrics_evaluation(cli_json *j, const tune_evaluation *e);
+
+/* Opens (or creates) the file so that it ends with the line of the journal's last step: torn lines and lines beyond the
+ * journal are cut, missing ones made from `run` (NULL: a new run, the file becomes empty). *rebuilt counts those.
+ * ZO2_ERR_IO, ZO2_ERR_NOSPACE. tune_metrics_close() in any case. */
+zo2_status tune_metrics_open(tune_metrics_file *m, const char *run_dir, const zo2_run *run, uint64_t *rebuilt);
+
+/* Appends a step's line, in one write. ZO2_ERR_IO, ZO2_ERR_NOSPACE. */
+zo2_status tune_metrics_append(tune_metrics_file *m, const zo2_step_result *r, const tune_evaluation *e);
+
+void tune_metrics_close(tune_metrics_file *m);
+
+typedef struct tune_metrics_eval {
+    uint64_t steps;        /* done when it was made: --at-step's number */
+    double loss, accuracy; /* at the fp32 weights; accuracy NaN for language-model lines */
+} tune_metrics_eval;
+
+/* The evaluations in RUN_DIR/metrics.jsonl in order; *out for the caller to free(), NULL if there are none. A missing
+ * file has none. ZO2_ERR_IO, ZO2_ERR_NOMEM. */
+zo2_status tune_metrics_evaluations(const char *run_dir, tune_metrics_eval **out, size_t *n);
+
+/* The best of n > 0: highest accuracy, then lowest loss; the earlier of equals. */
+const tune_metrics_eval *tune_metrics_best(const tune_metrics_eval *e, size_t n);
+
+#endif

@@ -1,0 +1,193 @@
+/* train.c: zo2-tune train: the loop. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "tools/cli/interrupt.h"
+#include "tools/cli/numbers.h"
+#include "tools/cli/report.h"
+#include "tools/tune/commands.h"
+#include "tools/tune/train.h"
+
+enum { MAX_SKIPPED = 10, SMOOTH = 50 };
+
+/* What the progress line shows: means over the last steps. */
+typedef struct recent {
+    double loss[SMOOTH], seconds[SMOOTH];
+    uint64_t tokens[SMOOTH], n;
+} recent;
+
+static void recent_add(recent *w, const zo2_step_result *r)
+{
+    uint64_t i = w->n++ % SMOOTH;
+    w->loss[i] = (r->loss_plus + r->loss_minus) / 2;
+    w->seconds[i] = r->seconds;
+    w->tokens[i] = r->tokens;
+}
+
+static const char *recent_text(char *out, size_t size, const recent *w, uint64_t steps)
+{
+    double loss = 0, seconds = 0;
+    uint64_t tokens = 0, n = 0;
+    for (uint64_t i = 0; i < SMOOTH && i < w->n; i++) {
+        seconds += w->seconds[i];
+        tokens += w->tokens[i];
+        if (isfinite(w->loss[i])) {
+            loss += w->loss[i];
+            n++;
+        }
+    }
+    snprintf(out, size, "step %" PRIu64 ", loss %.4f, %.0f tokens/s", steps, n ? loss / (double)n : NAN,
+             seconds > 0 ? (double)tokens / seconds : 0);
+    return out;
+}
+
+static void show_progress(train *t, const recent *w, uint64_t steps, uint64_t target)
+{
+    char details[128];
+    bool by_steps = t->flags->log_every.given && !t->progress.tty;
+    bool due = by_steps ? steps % t->flags->log_every.u == 0 || steps == target : cli_progress_due(&t->progress);
+    if (due)
+        cli_progress_show(&t->progress, steps, target, recent_text(details, sizeof details, w, steps));
+}
+
+static zo2_status evaluate(train *t, uint64_t steps)
+{
+    zo2_status s = tune_evaluate(&t->last_eval, t->engine, t->eval_data, t->settings.batch, &t->progress);
+    cli_progress_begin(&t->progress, "training", steps);
+    if (s == ZO2_OK)
+        train_show_evaluation(t, steps, &t->last_eval);
+    return s;
+}
+
+/* Is there an evaluation after `steps` of `target` steps? */
+static bool evaluation_due(const train *t, uint64_t steps, uint64_t target)
+{
+    const cli_value *every = &t->flags->eval_every;
+    return t->eval_data && (steps == target || (every->given && steps % every->u == 0));
+}
+
+/* One step, its evaluation and its metrics line. *skipped counts skipped steps in a row. */
+static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps, uint64_t *position, uint64_t *skipped)
+{
+    zo2_batch batch = {.struct_size = sizeof batch};
+    zo2_step_result r = {.struct_size = sizeof r};
+    zo2_status s = zo2t_batcher_fill(t->batcher, *position, t->settings.batch, &batch);
+    if (s == ZO2_OK)
+        s = zo2_step(t->engine, &batch, &r);
+    if (s != ZO2_OK)
+        return s;
+    *position = batch.data_position;
+    *steps = r.step + 1;
+    *skipped = r.skipped ? *skipped + 1 : 0;
+    t->seconds += r.seconds;
+    t->tokens += r.tokens;
+    recent_add(w, &r);
+    if (r.skipped && !t->progress.quiet)
+        cli_progress_message(&t->progress, "step %" PRIu64 " was skipped: its loss is not finite", r.step);
+
+    t->last_eval.done = false;
+    if (evaluation_due(t, *steps, target))
+        s = evaluate(t, *steps);
+    /* The step is done and journaled whatever became of its evaluation: it gets its line. */
+    zo2_status written = tune_metrics_append(&t->metrics, &r, &t->last_eval);
+    if (t->flags->json.given) {
+        tune_metrics_write(stdout, &r, &t->last_eval, false);
+        fflush(stdout); /* whoever reads it reads it now */
+    }
+    if (s == ZO2_OK)
+        s = written;
+    if (s == ZO2_OK)
+        show_progress(t, w, *steps, target);
+    return s;
+}
+
+static int end_of_loop(train *t, zo2_status s, uint64_t steps, uint64_t skipped)
+{
+    const char *program = t->command->program;
+    bool interrupted = cli_interrupted() && (s == ZO2_OK || s == ZO2_ERR_CANCELLED);
+    if (s != ZO2_OK && !interrupted) {
+        int status = cli_fail(program, NULL, s);
+        fprintf(stderr, "The run has %" PRIu64 " good steps; --resume goes on from there.\n", steps);
+        return status;
+    }
+    if (steps > t->steps_before) { /* nothing new, nothing to save */
+        t->progress.detached = true;
+        t->progress.silent = false;
+        cli_progress_begin(&t->progress, "saving", 0);
+        if (interrupted)
+            cli_progress_message(&t->progress, "interrupted; saving the weights (Ctrl-C again quits at once)");
+        s = zo2_snapshot(t->engine);
+        cli_progress_clear(&t->progress);
+        if (s != ZO2_OK) /* a snapshot only saves time: the journal has it all */
+            cli_progress_message(&t->progress, "warning: no snapshot: %s; a resume replays the journal instead",
+                                 zo2_last_error());
+    }
+    if (interrupted) {
+        cli_progress_message(&t->progress, "interrupted after %" PRIu64 " steps; go on with --resume", steps);
+        return CLI_EXIT_INTERRUPTED;
+    }
+    if (skipped >= MAX_SKIPPED)
+        return cli_error(program,
+                         "%d steps in a row had a loss that is not finite: the weights or the perturbation are too "
+                         "large. Try a smaller --lr or --eps, --clip, or --compute fp32, in another run; this one's "
+                         "weights of before are at \"zo2-pack export --at-step N\".",
+                         MAX_SKIPPED);
+    return train_summary(t);
+}
+
+static int loop(train *t)
+{
+    zo2_engine_state state;
+    zo2_engine_get_state(t->engine, &state);
+    t->steps_before = state.step;
+    uint64_t steps = state.step, position = state.data_position, target = t->settings.steps, skipped = 0;
+    recent w = {.n = 0};
+    zo2_status s = ZO2_OK;
+    if (steps >= target) {
+        cli_progress_message(&t->progress, "the run has its %" PRIu64 " steps already; go on with a larger --steps",
+                             steps);
+        return train_summary(t);
+    }
+    if (state.resumed && steps && !t->progress.quiet)
+        cli_progress_message(&t->progress, "going on after %" PRIu64 " of %" PRIu64 " steps", steps, target);
+    t->progress.silent = true; /* the bar counts steps, not what the engine does for each */
+    cli_progress_begin(&t->progress, "training", steps);
+    if (t->eval_data && steps == 0)
+        s = evaluate(t, 0);
+    while (s == ZO2_OK && steps < target && skipped < MAX_SKIPPED && !cli_interrupted())
+        s = one_step(t, target, &w, &steps, &position, &skipped);
+    cli_progress_clear(&t->progress);
+    return end_of_loop(t, s, steps, skipped);
+}
+
+int tune_train(int argc, char **argv)
+{
+    train_flags flags = {0};
+    cli_group groups[TRAIN_GROUPS];
+    cli_command command;
+    int status;
+    train_command(&command, groups, &flags);
+    if (!cli_parse(&command, argc, argv, &status))
+        return cli_finish(command.program, status);
+    if (!flags.model.given)
+        return cli_usage_error(&command, "--model FILE is needed: the pack to fine-tune");
+    if (!flags.data.given)
+        return cli_usage_error(&command, "--data TRAIN.jsonl is needed");
+    if (!flags.run.given)
+        return cli_usage_error(&command, "--run RUN_DIR is needed: where the run is to be kept");
+    if (flags.eval_every.given && !flags.eval.given)
+        return cli_usage_error(&command, "--eval-every needs --eval EVAL.jsonl");
+
+    cli_interrupt_install();
+    train t;
+    status = train_setup(&t, &command, &flags);
+    if (!status && flags.dry_run.given)
+        status = train_show_plan(&t);
+    else if (!status)
+        status = train_start(&t);
+    if (!status && !flags.dry_run.given)
+        status = loop(&t);
+    train_free(&t);
+    return cli_finish(command.program, status);
+}

@@ -1,0 +1,64 @@
+/* train.h: the state of zo2-tune train, shared by its setup (train_setup.c), loop (train.c) and summary
+ * (train_summary.c). */
+#ifndef ZO2_TOOLS_TUNE_TRAIN_H
+#define ZO2_TOOLS_TUNE_TRAIN_H
+
+#include <stdbool.h>
+
+#include "engine/zo2.h"
+#include "tools/cli/args.h"
+#include "tools/cli/engine_flags.h"
+#include "tools/cli/progress.h"
+#include "tools/text/batcher.h"
+#include "tools/tune/evaluate.h"
+#include "tools/tune/inputs.h"
+#include "tools/tune/metrics.h"
+#include "tools/tune/settings.h"
+
+typedef struct train_flags {
+    cli_value model, data, run, eval, eval_every, steps, bos;
+    cli_value lr, schedule, warmup, eps, weight_decay, clip, seed;
+    cli_value snapshot_every, snapshot, log_every, resume, dry_run, quiet, json;
+    cli_value future; /* of options that this version doesn't have */
+    cli_engine_flags engine;
+} train_flags;
+
+enum { TRAIN_GROUPS = 9 };
+
+/* The command with its options stored in *f; it points to groups. */
+void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags *f);
+
+typedef struct train {
+    const cli_command *command;
+    const train_flags *flags;
+    cli_progress progress;
+    tune_model model;
+    zo2t_dataset *data, *eval_data; /* eval_data: NULL without --eval */
+    tune_settings settings;         /* in force */
+    bool existed;                   /* the run did */
+    bool settings_changed;          /* settings.json has to be written */
+    uint64_t steps_before;          /* done when this session began */
+    zo2_engine_opts opts;
+    zo2_engine *engine;
+    zo2t_batcher *batcher;
+    tune_metrics_file metrics;
+    /* results of this session */
+    tune_evaluation last_eval;
+    double seconds; /* spent in steps */
+    uint64_t tokens;
+} train;
+
+/* Up to the engine's opening: model, run, data, options, all checks. 0 or the exit status. train_free() in any case. */
+int train_setup(train *t, const cli_command *c, const train_flags *f);
+/* The plan on stdout, for --dry-run. Returns the exit status. */
+int train_show_plan(train *t);
+/* Opens engine and metrics and writes settings.json. 0 or the exit status. */
+int train_start(train *t);
+void train_free(train *t);
+
+/* One line about an evaluation on stdout (not with --quiet or --json). */
+void train_show_evaluation(const train *t, uint64_t steps, const tune_evaluation *e);
+/* What was done, the best evaluation and how to export it. Returns the exit status. */
+int train_summary(train *t);
+
+#endif

@@ -1,0 +1,71 @@
+/* train_options.c: the command line of zo2-tune train. */
+#include "tools/tune/train.h"
+
+#define AT(member) offsetof(train_flags, member)
+
+// clang-format off
+static const cli_option file_options[] = {
+    {"model", "FILE", CLI_TEXT, AT(model), "the pack to fine-tune (zo2-pack convert makes one)", 0, 0},
+    {"data", "TRAIN.jsonl", CLI_TEXT, AT(data), "training lines", 0, 0},
+    {"run", "RUN_DIR", CLI_TEXT, AT(run), "directory of the run", 0, 0},
+    {"resume", NULL, CLI_FLAG, AT(resume), "continue the run if it exists; absent options take its values", 0, 0},
+    {"eval", "EVAL.jsonl", CLI_TEXT, AT(eval), "evaluate on these lines before the first step and at the end", 0, 0},
+    {"eval-every", "N", CLI_COUNT, AT(eval_every), "and after every N steps", 1, 0},
+    {0},
+};
+
+static const cli_option size_options[] = {
+    {"steps", "N", CLI_COUNT, AT(steps), "where the run ends (20000); may grow later with a constant schedule", 1, INT64_MAX},
+    {"bos", "auto|none|ID", CLI_TEXT, AT(bos), "token in front of texts and prompts (auto: the model's own)", 0, 0},
+    {0},
+};
+
+static const cli_option method_options[] = {
+    {"lr", "F", CLI_REAL, AT(lr), "learning rate (1e-6)", 0, 0},
+    {"lr-schedule", "constant|linear|cosine", CLI_CHOICE, AT(schedule), "the last two reach 0 after --steps (constant)", 0, 0},
+    {"warmup", "N", CLI_COUNT, AT(warmup), "steps of linear warm-up (0)", 0, INT64_MAX},
+    {"eps", "F", CLI_ABOVE0, AT(eps), "length of the perturbation (1e-3)", 0, 0},
+    {"weight-decay", "F", CLI_REAL, AT(weight_decay), "not for biases and norms (0)", 0, 0},
+    {"clip", "F", CLI_REAL, AT(clip), "clamp each projected gradient to +-F (0: off)", 0, 0},
+    {"seed", "N", CLI_COUNT, AT(seed), "of perturbations and data order (0)", 0, 0},
+    {0},
+};
+
+static const cli_option output_options[] = {
+    {"snapshot-every", "TIME", CLI_TIME, AT(snapshot_every), "save the weights that often (30m), at most 5 % of the time; 0: at the end only", 0, 0},
+    {"snapshot", "DIR", CLI_TEXT, AT(snapshot), "where to (RUN_DIR/snapshots)", 0, 0},
+    {"log-every", "N", CLI_COUNT, AT(log_every), "a line on stderr every N steps where it is no terminal (every 10 s)", 1, 0},
+    {"dry-run", NULL, CLI_FLAG, AT(dry_run), "show the plan and stop", 0, 0},
+    {"quiet", NULL, CLI_FLAG, AT(quiet), "warnings and errors only", 0, 0},
+    {"json", NULL, CLI_FLAG, AT(json), "every step's metrics on stdout, at the end a summary object", 0, 0},
+    {"spill", "DIR", CLI_FUTURE, AT(future), NULL, 0, 0},
+    {"write-budget", "SIZE", CLI_FUTURE, AT(future), NULL, 0, 0},
+    {"trace", "FILE", CLI_FUTURE, AT(future), NULL, 0, 0},
+    {0},
+};
+// clang-format on
+
+void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags *f)
+{
+    const cli_group all[TRAIN_GROUPS] = {
+        {"Files", file_options, f},
+        {"Sizes", size_options, f},
+        {NULL, cli_shape_options, &f->engine},
+        {"Method", method_options, f},
+        {NULL, cli_method_options, &f->engine},
+        {"Arithmetic and resources", cli_compute_options, &f->engine},
+        {NULL, cli_resource_options, &f->engine},
+        {"Saving and output", output_options, f},
+        {0},
+    };
+    for (int i = 0; i < TRAIN_GROUPS; i++)
+        groups[i] = all[i];
+    *out = (cli_command){
+        .program = "zo2-tune train",
+        .summary = "Fine-tunes every parameter of a model with zeroth-order steps: two forward passes each.",
+        .groups = groups,
+        .notes =
+            "Data lines: {\"text\"}, {\"prompt\", \"completion\"}, {\"prompt\", \"options\": [...], \"label\"} or\n"
+            "{\"tokens\": [...], \"loss_from\"}. Ctrl-C stops between steps and saves; --resume goes on, bit for bit.",
+    };
+}

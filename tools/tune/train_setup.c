@@ -1,0 +1,350 @@
+/* train_setup.c: everything before the first step: which run this is, whether the command fits it, and the plan. */
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#include "tools/cli/interrupt.h"
+#include "tools/cli/numbers.h"
+#include "tools/cli/plan_print.h"
+#include "tools/cli/report.h"
+#include "tools/tune/train.h"
+
+/* "--NAME ...: the run has ...": a difference from the run, by name. Returns the exit status. */
+static int differs(const train *t, const char *name, const char *here, const char *there)
+{
+    return cli_error(t->command->program,
+                     "--%s %s: the run in %s was made with %s, and that can't change; leave the option out, "
+                     "or start another run",
+                     name, here, t->flags->run.text, there);
+}
+
+/* ---- which run ---------------------------------------------------------------------------------------------------- */
+
+/* Settles whether the run exists, and reads what it was made with: opts holds its settings then. */
+static int find_run(train *t)
+{
+    const char *program = t->command->program, *dir = t->flags->run.text;
+    zo2_run *run = NULL;
+    zo2_engine_opts_init(&t->opts);
+    zo2_status s = zo2_run_open(&run, dir);
+    if (s == ZO2_ERR_NOTFOUND)
+        return 0;
+    if (s != ZO2_OK)
+        return cli_fail(program, NULL, s);
+    t->existed = true;
+    t->steps_before = zo2_run_steps(run);
+    zo2_run_get_opts(run, &t->opts);
+    uint64_t hash = zo2_run_model_hash(run);
+    zo2_run_close(run);
+
+    if (!t->flags->resume.given)
+        return cli_error(
+            program, "%s has a run of %" PRIu64 " steps already: continue it with --resume, or choose another --run",
+            dir, t->steps_before);
+    if (hash != t->model.info.model_hash)
+        return cli_error(program,
+                         "%s was made from another model: its model hash is 0x%016" PRIx64 ", that of %s 0x%016" PRIx64,
+                         dir, hash, t->flags->model.text, t->model.info.model_hash);
+    s = tune_settings_load(&t->settings, dir);
+    if (s == ZO2_ERR_NOTFOUND && t->steps_before == 0) /* the session that made it ended there and then */
+        return 0;
+    if (s == ZO2_ERR_NOTFOUND)
+        return cli_error(program,
+                         "%s/settings.json is missing, so nobody knows how the run's batches were made; put it back "
+                         "(from a copy), or start another run",
+                         dir);
+    return s == ZO2_OK ? 0 : cli_fail(program, NULL, s);
+}
+
+/* Batch, sequence, BOS, steps: as given, else the run's, else the defaults; differences from the run are refused. */
+static int resolve_settings(train *t)
+{
+    const train_flags *f = t->flags;
+    tune_settings *s = &t->settings;
+    bool known = s->batch != 0; /* settings.json was there */
+    char here[CLI_TEXT_BYTES], there[CLI_TEXT_BYTES];
+
+    uint64_t batch = f->engine.batch.given ? f->engine.batch.u : known ? s->batch : CLI_DEFAULT_BATCH;
+    uint32_t seq;
+    int32_t bos;
+    int status = tune_resolve_seq(t->command, &t->model, &f->engine.seq, s->seq, &seq);
+    if (!status)
+        status = tune_resolve_bos(t->command, &t->model, &f->bos, known ? &s->bos : NULL, &bos);
+    if (status)
+        return status;
+    if (known && batch != s->batch) {
+        snprintf(there, sizeof there, "%" PRIu64, s->batch);
+        return differs(t, "batch", f->engine.batch.text, there);
+    }
+    if (known && seq != s->seq) {
+        snprintf(there, sizeof there, "%u", s->seq);
+        return differs(t, "seq", f->engine.seq.text, there);
+    }
+    if (known && bos != s->bos) {
+        snprintf(there, sizeof there, s->bos < 0 ? "none" : "%d", s->bos);
+        return differs(t, "bos", f->bos.text, there);
+    }
+
+    uint64_t steps = f->steps.given ? f->steps.u : known ? s->steps : CLI_DEFAULT_STEPS;
+    if (known && steps != s->steps) {
+        snprintf(here, sizeof here, "%" PRIu64, steps);
+        snprintf(there, sizeof there, "%" PRIu64, s->steps);
+        bool constant = t->opts.schedule == ZO2_CONSTANT;
+        if (!constant || steps < s->steps)
+            return cli_error(t->command->program, "--steps %s: the run in %s was made with %s%s", here, f->run.text,
+                             there,
+                             constant ? ", and that may only grow"
+                                      : "; its learning-rate schedule ends there, so that can't change");
+    }
+    t->settings_changed = !known || steps != s->steps;
+    s->batch = batch;
+    s->seq = seq;
+    s->bos = bos;
+    s->steps = steps;
+    s->model_hash = t->model.info.model_hash;
+    return 0;
+}
+
+/* ---- data ---------------------------------------------------------------------------------------------------------- */
+
+static int load_data(train *t)
+{
+    const train_flags *f = t->flags;
+    tune_settings *s = &t->settings;
+    bool known = s->train_hash != 0; /* settings.json was there */
+    int status = tune_data_load(&t->data, f->data.text, &t->model, s->seq, s->bos, &t->progress);
+    if (status)
+        return status;
+    zo2t_dataset_info info;
+    zo2t_dataset_get_info(t->data, &info);
+    if (known && info.file_hash != s->train_hash)
+        return cli_error(t->command->program,
+                         "--data %s is not the run's training file%s%s: its XXH3 is 0x%016" PRIx64
+                         ", that of the run's 0x%016" PRIx64,
+                         f->data.text, s->train ? ", which was " : "", s->train ? s->train : "", info.file_hash,
+                         s->train_hash);
+    s->train_hash = info.file_hash;
+    return f->eval.given ? tune_data_load(&t->eval_data, f->eval.text, &t->model, s->seq, s->bos, &t->progress) : 0;
+}
+
+/* ---- options and plan ------------------------------------------------------------------------------------------------ */
+
+/* Stores everything given in o. */
+static void apply_flags(const train *t, zo2_engine_opts *o)
+{
+    const train_flags *f = t->flags;
+    cli_engine_flags_apply(&f->engine, o);
+    if (f->seed.given) {
+        o->seed = f->seed.u;
+        o->seed_set = 1;
+    }
+    if (f->lr.given)
+        o->lr = f->lr.f;
+    if (f->schedule.given)
+        o->schedule = zo2_schedule_parse(f->schedule.text);
+    if (f->warmup.given)
+        o->warmup = f->warmup.u;
+    if (f->eps.given)
+        o->eps = f->eps.f;
+    if (f->weight_decay.given)
+        o->weight_decay = f->weight_decay.f;
+    if (f->clip.given)
+        o->clip = f->clip.f;
+    if (f->snapshot_every.given)
+        o->snapshot_seconds = f->snapshot_every.f;
+    o->total_steps = t->settings.steps;
+    o->snapshot_dir = f->snapshot.given ? f->snapshot.text : t->settings.snapshot_dir;
+}
+
+/* Sizes of the largest batch, from the data. */
+static int bounds(const train *t, zo2_engine_opts *o, uint32_t micro)
+{
+    o->max_rows = o->max_rows_micro = o->max_seq = 0;
+    o->max_loss_tokens = 0;
+    int status = tune_raise_bounds(o, t->command->program, t->data, t->settings.batch, micro, false);
+    if (!status && t->eval_data)
+        status = tune_raise_bounds(o, t->command->program, t->eval_data, t->settings.batch, micro, true);
+    return status;
+}
+
+int train_setup(train *t, const cli_command *c, const train_flags *f)
+{
+    memset(t, 0, sizeof *t);
+    t->command = c;
+    t->flags = f;
+    t->metrics.fd = -1;
+    cli_progress_init(&t->progress, c->program, f->quiet.given);
+    if (f->log_every.given && !t->progress.tty)
+        t->progress.interval = HUGE_VAL; /* lines come by steps, see train.c */
+
+    int status = tune_model_open(&t->model, c->program, f->model.text);
+    if (!status)
+        status = find_run(t);
+    if (!status)
+        status = resolve_settings(t);
+    if (!status)
+        status = load_data(t);
+    if (status)
+        return status;
+
+    /* For the plan: the run's own values with what was given on top. (The engine refuses differences by name later.) */
+    apply_flags(t, &t->opts);
+    uint32_t micro = t->opts.micro_batch;
+    status = bounds(t, &t->opts, micro == UINT32_MAX ? 0 : micro);
+    if (status)
+        return status;
+    t->opts.log = cli_log;
+    t->opts.log_ud = &t->progress;
+    t->opts.progress = cli_progress_work;
+    t->opts.progress_ud = &t->progress;
+    return 0;
+}
+
+int train_show_plan(train *t)
+{
+    zo2_plan plan = {.struct_size = sizeof plan};
+    zo2_status s = zo2_plan_estimate(t->model.path, &t->opts, &plan);
+    bool known = plan.parameters != 0;
+    if (known && t->flags->json.given)
+        cli_plan_print_json(t->model.path, &plan, s == ZO2_OK);
+    else if (known)
+        cli_plan_print(t->model.path, &t->opts, &plan);
+    return s == ZO2_OK ? 0 : cli_fail(t->command->program, known ? "doesn't fit" : NULL, s);
+}
+
+/* ---- start ------------------------------------------------------------------------------------------------------------ */
+
+/* Free bytes where `path` is or will be: of the nearest folder that exists. False: nobody knows. */
+static bool free_bytes(const char *path, uint64_t *out, char *where, size_t size)
+{
+    struct statvfs v;
+    snprintf(where, size, "%s", path);
+    while (statvfs(where, &v) != 0) {
+        char *slash = strrchr(where, '/');
+        if (errno != ENOENT || !strcmp(where, ".") || !strcmp(where, "/"))
+            return false;
+        if (!slash)
+            snprintf(where, size, ".");
+        else if (slash == where)
+            where[1] = '\0';
+        else
+            *slash = '\0';
+    }
+    *out = (uint64_t)v.f_bavail * v.f_frsize;
+    return v.f_blocks > 0; /* /proc and its like have none: there the writing itself tells what is wrong */
+}
+
+/* Before step 0: two snapshots must fit, or the run would lose its way back when the disk is full. */
+static int check_disk(const train *t)
+{
+    zo2_plan plan = {.struct_size = sizeof plan};
+    zo2_status s = zo2_plan_estimate(t->model.path, &t->opts, &plan);
+    if (s != ZO2_OK)
+        return cli_fail(t->command->program, s == ZO2_ERR_NOMEM ? "doesn't fit" : NULL, s);
+    char where[4096], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
+    uint64_t available;
+    const char *dir = t->opts.snapshot_dir ? t->opts.snapshot_dir : t->flags->run.text;
+    if (t->steps_before || !free_bytes(dir, &available, where, sizeof where) || available / 2 >= plan.snapshot_bytes)
+        return 0;
+    return cli_error(t->command->program,
+                     "%s: two snapshots take %s, but %s are free there; make room, or choose another place with "
+                     "--snapshot DIR",
+                     where, cli_human_size(need, 2 * plan.snapshot_bytes), cli_human_size(have, available));
+}
+
+static void remember(char **to, const char *path)
+{
+    free(*to);
+    *to = NULL;
+    if (!path)
+        return;
+    *to = realpath(path, NULL);
+    if (!*to)
+        *to = strdup(path);
+}
+
+static int save_settings(train *t)
+{
+    const train_flags *f = t->flags;
+    tune_settings *s = &t->settings;
+    char *before = s->snapshot_dir ? strdup(s->snapshot_dir) : NULL;
+    if (f->snapshot.given)
+        remember(&s->snapshot_dir, f->snapshot.text);
+    bool moved = f->snapshot.given && (!before || !s->snapshot_dir || strcmp(before, s->snapshot_dir) != 0);
+    free(before);
+    if (!t->settings_changed && !moved)
+        return 0;
+    remember(&s->model, f->model.text);
+    remember(&s->train, f->data.text);
+    remember(&s->eval, f->eval.text);
+    zo2_status status = tune_settings_save(s, f->run.text);
+    return status == ZO2_OK ? 0 : cli_fail(t->command->program, NULL, status);
+}
+
+static int open_metrics(train *t)
+{
+    zo2_run *run = NULL;
+    uint64_t rebuilt = 0;
+    zo2_status s = zo2_run_open(&run, t->flags->run.text);
+    if (s == ZO2_OK)
+        s = tune_metrics_open(&t->metrics, t->flags->run.text, run, &rebuilt);
+    zo2_run_close(run);
+    if (s != ZO2_OK)
+        return cli_fail(t->command->program, NULL, s);
+    if (rebuilt && !t->progress.quiet)
+        cli_progress_message(&t->progress, "metrics.jsonl: %" PRIu64 " missing lines made again from the journal",
+                             rebuilt);
+    return 0;
+}
+
+int train_start(train *t)
+{
+    int status = check_disk(t);
+    if (status)
+        return status;
+    /* For the engine: only what was given; it fills in the run's values and refuses differences. */
+    zo2_engine_opts o;
+    zo2_engine_opts_init(&o);
+    apply_flags(t, &o);
+    o.max_rows = t->opts.max_rows;
+    o.max_rows_micro = t->opts.max_rows_micro;
+    o.max_seq = t->opts.max_seq;
+    o.max_loss_tokens = t->opts.max_loss_tokens;
+    o.log = t->opts.log;
+    o.log_ud = t->opts.log_ud;
+    o.progress = t->opts.progress;
+    o.progress_ud = t->opts.progress_ud;
+    o.resume = t->flags->resume.given;
+    zo2_status s = zo2_engine_open(&t->engine, t->flags->model.text, t->flags->run.text, &o);
+    cli_progress_clear(&t->progress);
+    if (s != ZO2_OK)
+        return cli_fail(t->command->program, NULL, s);
+    cli_interrupt_engine(t->engine);
+    zo2_engine_get_opts(t->engine, &t->opts);
+
+    status = save_settings(t);
+    if (!status)
+        status = open_metrics(t);
+    if (status)
+        return status;
+    s = zo2t_batcher_open_train(&t->batcher, t->data, t->opts.seed);
+    return s == ZO2_OK ? 0 : cli_fail(t->command->program, NULL, s);
+}
+
+void train_free(train *t)
+{
+    cli_progress_clear(&t->progress);
+    cli_interrupt_engine(NULL);
+    tune_metrics_close(&t->metrics);
+    zo2t_batcher_close(t->batcher);
+    zo2_engine_close(t->engine);
+    zo2t_dataset_close(t->data);
+    zo2t_dataset_close(t->eval_data);
+    tune_model_close(&t->model);
+    tune_settings_free(&t->settings);
+}

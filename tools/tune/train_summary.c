@@ -1,0 +1,157 @@
+/* train_summary.c: what zo2-tune train says about evaluations and at the end. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/cli/jsonout.h"
+#include "tools/cli/numbers.h"
+#include "tools/cli/report.h"
+#include "tools/tune/train.h"
+
+enum { LAST_STEPS = 100 };
+
+/* "loss 0.8995, accuracy 70.4 %" */
+static const char *figures(char *out, size_t size, double loss, double accuracy)
+{
+    if (isnan(accuracy))
+        snprintf(out, size, "loss %.4f, perplexity %.4g", loss, exp(loss));
+    else
+        snprintf(out, size, "loss %.4f, accuracy %.1f %%", loss, 100 * accuracy);
+    return out;
+}
+
+void train_show_evaluation(const train *t, uint64_t steps, const tune_evaluation *e)
+{
+    char text[96], wire[96] = "";
+    if (t->flags->quiet.given || t->flags->json.given)
+        return;
+    if (t->opts.wire != ZO2_WIRE_FP32) {
+        char there[64];
+        snprintf(wire, sizeof wire, " (through the %s wire: %s)", zo2_wire_name(t->opts.wire),
+                 figures(there, sizeof there, e->loss, e->accuracy));
+    }
+    printf("after %" PRIu64 " steps: evaluation %s%s\n", steps,
+           figures(text, sizeof text, e->loss_fp32, e->accuracy_fp32), wire);
+    fflush(stdout);
+}
+
+/* Mean loss of the journal's last steps that weren't skipped; NaN if there is none. */
+static double last_loss(const zo2_run *run, uint64_t *over)
+{
+    uint64_t steps = zo2_run_steps(run), n = 0;
+    double sum = 0;
+    *over = steps < LAST_STEPS ? steps : LAST_STEPS;
+    for (uint64_t i = steps - *over; i < steps; i++) {
+        zo2_run_record r;
+        if (zo2_run_record_get(run, i, &r) == ZO2_OK && !r.skipped) {
+            sum += (r.loss_plus + r.loss_minus) / 2;
+            n++;
+        }
+    }
+    return n ? sum / (double)n : NAN;
+}
+
+/* A path as a shell takes it: quoted where it has to be. For free(). */
+static char *shell_word(const char *s)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:@%";
+    if (*s && s[strspn(s, plain)] == '\0')
+        return strdup(s);
+    char *out = malloc(4 * strlen(s) + 3), *to = out;
+    if (!out)
+        return NULL;
+    *to++ = '\'';
+    for (; *s; s++) {
+        if (*s == '\'') {
+            memcpy(to, "'\\'", 3);
+            to += 3;
+        }
+        *to++ = *s;
+    }
+    *to++ = '\'';
+    *to = '\0';
+    return out;
+}
+
+/* "zo2-pack export MODEL OUT --run RUN [--at-step N]", for free(). */
+static char *export_command(const train *t, const tune_metrics_eval *best)
+{
+    char *model = shell_word(t->flags->model.text), *run = shell_word(t->flags->run.text), *command = NULL;
+    char at_step[40] = "";
+    if (best)
+        snprintf(at_step, sizeof at_step, " --at-step %" PRIu64, best->steps);
+    if (!model || !run || asprintf(&command, "zo2-pack export %s OUT --run %s%s", model, run, at_step) < 0)
+        command = NULL;
+    free(model);
+    free(run);
+    return command;
+}
+
+static void print_json(const train *t, uint64_t steps, double loss, const tune_metrics_eval *best, const char *command)
+{
+    cli_json j;
+    cli_json_start(&j, stdout);
+    cli_json_open(&j, NULL, '{');
+    cli_json_bool(&j, "summary", true);
+    cli_json_u64(&j, "steps", steps);
+    cli_json_u64(&j, "steps_this_session", steps - t->steps_before);
+    cli_json_f64(&j, "final_loss", loss);
+    cli_json_f64(&j, "seconds", t->seconds);
+    cli_json_u64(&j, "tokens", t->tokens);
+    cli_json_f64(&j, "tokens_per_second", t->seconds > 0 ? (double)t->tokens / t->seconds : NAN);
+    if (best) {
+        cli_json_u64(&j, "best_at_step", best->steps);
+        cli_json_f64(&j, "best_eval_loss_fp32", best->loss);
+        if (!isnan(best->accuracy))
+            cli_json_f64(&j, "best_eval_accuracy_fp32", best->accuracy);
+    }
+    cli_json_text(&j, "export_command", command);
+    cli_json_close(&j, '}');
+    cli_json_end(&j);
+}
+
+static void print_text(const train *t, uint64_t steps, double loss, uint64_t over, const tune_metrics_eval *best,
+                       const char *command)
+{
+    char time[CLI_TEXT_BYTES], text[96];
+    uint64_t here = steps - t->steps_before;
+    printf("%" PRIu64 " steps", steps);
+    if (here && here < steps)
+        printf(", %" PRIu64 " of them now", here);
+    if (here)
+        printf(" in %s, %.0f tokens/s", cli_human_time(time, t->seconds),
+               t->seconds > 0 ? (double)t->tokens / t->seconds : 0);
+    printf("; loss %.4f (mean of the last %" PRIu64 ")\n", loss, over);
+    if (best)
+        printf("best evaluation after %" PRIu64 " steps: %s\n", best->steps,
+               figures(text, sizeof text, best->loss, best->accuracy));
+    printf("export: %s\n", command);
+}
+
+int train_summary(train *t)
+{
+    zo2_run *run = NULL;
+    tune_metrics_eval *evals = NULL;
+    size_t n = 0;
+    zo2_status s = zo2_run_open(&run, t->flags->run.text);
+    if (s == ZO2_OK)
+        s = tune_metrics_evaluations(t->flags->run.text, &evals, &n);
+    if (s != ZO2_OK) {
+        zo2_run_close(run);
+        return cli_fail(t->command->program, NULL, s);
+    }
+    const tune_metrics_eval *best = n ? tune_metrics_best(evals, n) : NULL;
+    uint64_t steps = zo2_run_steps(run), over;
+    double loss = last_loss(run, &over);
+    char *command = export_command(t, best);
+    if (t->flags->json.given)
+        print_json(t, steps, loss, best, command);
+    else if (!t->flags->quiet.given)
+        print_text(t, steps, loss, over, best, command ? command : "");
+    free(command);
+    free(evals);
+    zo2_run_close(run);
+    return 0;
+}
