@@ -8,8 +8,8 @@
 #include "codec/bf16.h"
 #include "codec/fp16.h"
 #include "codec/fp8_e4m3.h"
-#include "codec/plane_layout.h"
 #include "codec/noise_inline.h"
+#include "codec/plane_layout.h"
 #include "codec/simd.h"
 #include "codec/update_inline.h"
 

@@ -1,6 +1,6 @@
 # cli_testing.sh: sourced by the shell tests of the tools. BIN and DATA are set by ctest; by hand:
 #   BIN=build/bin DATA=tests/data sh tests/cli/test_pack_usage.sh
-# Each test works in a folder of its own, $work, which is the current one.
+# Names of the helpers' variables begin with _ (a POSIX shell has no local ones). Each test works in a folder of its own, $work, which is the current one.
 : "${BIN:?}" "${DATA:?}"
 BIN=$(cd "$BIN" && pwd) DATA=$(cd "$DATA" && pwd) || exit 1
 PATH=$BIN:$PATH
@@ -19,24 +19,24 @@ fail() {
 # expect STATUS PATTERN COMMAND...: the exit status, and a basic regular expression that some line of stdout or stderr
 # matches ('' = anything). What it printed stays in out.txt and err.txt.
 expect() {
-    want=$1 pattern=$2
+    _want=$1 _like=$2
     shift 2
     "$@" >out.txt 2>err.txt
-    got=$?
-    if [ "$got" != "$want" ]; then
-        fail "exit status $got, not $want: $*"
+    _got=$?
+    if [ "$_got" != "$_want" ]; then
+        fail "exit status $_got, not $_want: $*"
         cat out.txt err.txt
-    elif [ -n "$pattern" ] && ! cat out.txt err.txt | grep -q -e "$pattern"; then
-        fail "nothing like '$pattern' from: $*"
+    elif [ -n "$_like" ] && ! cat out.txt err.txt | grep -q -e "$_like"; then
+        fail "nothing like '$_like' from: $*"
         cat out.txt err.txt
     fi
 }
 
 # usage PATTERN COMMAND...: exit 2, nothing on stdout, and on stderr one line with the pattern and a hint at --help.
 usage() {
-    pattern=$1
+    _usage=$1
     shift
-    expect 2 "$pattern" "$@"
+    expect 2 "$_usage" "$@"
     [ ! -s out.txt ] || fail "a usage error printed on stdout: $*"
     grep -q -e '--help' err.txt || fail "no hint at --help: $*"
 }
@@ -60,20 +60,20 @@ lines() { # of a file that may not be there yet
 
 # wait_lines FILE N PID: until FILE has N lines; false when the process ended before or nothing comes.
 wait_lines() {
-    tries=0
+    _tries=0
     while [ "$(lines "$1")" -lt "$2" ]; do
         kill -0 "$3" 2>/dev/null || return 1
-        tries=$((tries + 1))
-        [ $tries -lt 6000 ] || return 1
+        _tries=$((_tries + 1))
+        [ $_tries -lt 6000 ] || return 1
         sleep 0.02
     done
 }
 
 # flip FILE OFFSET: inverts one bit.
 flip() {
-    byte=$(dd if="$1" bs=1 skip="$2" count=1 2>/dev/null | od -An -tu1)
+    _byte=$(dd if="$1" bs=1 skip="$2" count=1 2>/dev/null | od -An -tu1)
     # shellcheck disable=SC2059  # the format is the byte
-    printf "\\$(printf %03o $((byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
+    printf "\\$(printf %03o $((_byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
 }
 
 finish() {

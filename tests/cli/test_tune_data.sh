@@ -24,7 +24,7 @@ bad 'no examples' '\n\n'
 bad 'line 1.*"label" is 2' '{"prompt": "a", "options": ["x", "y"], "label": 2}\n'
 bad 'line 1.*empty' '{"prompt": "a", "completion": ""}\n'
 bad 'line 2' '{"text": "a line"}\n{"prompt": "a", "options": ["x", "y"], "label": 1}\n'
-bad 'line 1' '{"text": "\\377"}\n'
+bad 'line 1.*UTF-8' '{"text": "\377"}\n'
 
 awk 'BEGIN { printf "{\"prompt\": \"a\", \"completion\": \""; for (i = 0; i < 600; i++) printf "word "; print "\"}" }' >long.jsonl
 expect 1 'long.jsonl line 1.*256' zo2-tune eval --model tiny.zo2 --data long.jsonl

@@ -113,7 +113,7 @@ static void test_nonfinite(void **state)
     free(got);
     test_fill(logits, STREAMS * VOCAB, 3, 5.0f, ZO2_F32);
     for (int i = 0; i < STREAMS * VOCAB; i++)
-        logits[i] -= 200.0f; /* an empty tile must not leave a maximum of 0 behind */
+        logits[i] -= 200.0f;      /* an empty tile must not leave a maximum of 0 behind */
     for (int i = 0; i < 100; i++) /* a whole tile without any probability, before and between others */
         logits[i] = logits[VOCAB + 100 + i] = -INFINITY;
     target = 250;

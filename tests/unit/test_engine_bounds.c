@@ -8,7 +8,7 @@
 
 #include <math.h>
 
-#define MODEL "opt-fixtures/prenorm-f16-headdim20"
+#define MODEL      "opt-fixtures/prenorm-f16-headdim20"
 #define LOSS_BOUND 1e-4
 
 static zo2_engine_opts base_opts(void)
@@ -115,7 +115,8 @@ static void queries(void **state)
     assert_true(both.query[1].loss_plus != both.query[0].loss_plus);
     for (int q = 0; q < 2; q++)
         assert_true(both.query[q].c == (float)(1e-3 * (double)both.query[q].g_clipped / 2));
-    assert_near(both.projected_grad, ((double)both.query[0].g_raw + both.query[1].g_raw) / 2, 1e-6 * fabs(both.projected_grad));
+    assert_near(both.projected_grad, ((double)both.query[0].g_raw + both.query[1].g_raw) / 2,
+                1e-6 * fabs(both.projected_grad));
 }
 
 /* The second query alone: a custom loss that sees streams in the documented order gives both queries' losses by hand. */
@@ -220,7 +221,10 @@ static void types_and_wires(void **state)
         zo2_dtype compute;
         zo2_wire wire;
         double bound;
-    } v[] = {{ZO2_F32, ZO2_WIRE_BF16, 0.05}, {ZO2_F16, ZO2_WIRE_FP32, 0.01}, {ZO2_BF16, ZO2_WIRE_BF16, 0.08}, {ZO2_F32, ZO2_WIRE_E4M3, 0.4}};
+    } v[] = {{ZO2_F32, ZO2_WIRE_BF16, 0.05},
+             {ZO2_F16, ZO2_WIRE_FP32, 0.01},
+             {ZO2_BF16, ZO2_WIRE_BF16, 0.08},
+             {ZO2_F32, ZO2_WIRE_E4M3, 0.4}};
     test_batch t;
     random_batch(&t, 4, 100, 12, 14, 0);
     zo2_engine_opts o = base_opts();
@@ -282,8 +286,8 @@ static int clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(micro_batches), cmocka_unit_test(shared_prompts), cmocka_unit_test(queries),
-        cmocka_unit_test(custom_loss),   cmocka_unit_test(skipped_steps),  cmocka_unit_test(types_and_wires),
+        cmocka_unit_test(micro_batches),     cmocka_unit_test(shared_prompts), cmocka_unit_test(queries),
+        cmocka_unit_test(custom_loss),       cmocka_unit_test(skipped_steps),  cmocka_unit_test(types_and_wires),
         cmocka_unit_test(master_evaluation),
     };
     return cmocka_run_group_tests(tests, NULL, clean);

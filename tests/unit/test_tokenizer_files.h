@@ -93,7 +93,7 @@ static inline void test_write(char path[64], const void *data, size_t bytes)
             fail_msg("\"%s\" is not in \"%s\"", (part), zo2_last_error());                       \
     } while (0)
 
-/* A vocabulary of the four specials (0-3), the 256 bytes (4 + byte) and extra "token": id pairs, as JSON, to be freed. */
+/* Vocabulary of the four specials (0-3), the 256 bytes (4 + byte) and extra "token": id pairs, as JSON, to be freed. */
 static inline char *test_byte_vocab(const char *extra)
 {
     char *json = malloc(8192 + strlen(extra));

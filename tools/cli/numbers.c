@@ -194,21 +194,6 @@ const char *cli_human_count(char out[CLI_TEXT_BYTES], uint64_t n)
     return out;
 }
 
-const char *cli_size_argument(char out[CLI_TEXT_BYTES], uint64_t bytes)
-{
-    static const char units[] = "KMGT";
-    unsigned unit = 4;
-    while (unit && bytes < UINT64_C(10) << (10 * unit)) /* below 10 of them: use the next smaller unit */
-        unit--;
-    if (!unit) {
-        snprintf(out, CLI_TEXT_BYTES, "%" PRIu64, bytes);
-        return out;
-    }
-    uint64_t size = UINT64_C(1) << (10 * unit);
-    snprintf(out, CLI_TEXT_BYTES, "%" PRIu64 "%c", bytes / size + (bytes % size != 0), units[unit - 1]);
-    return out;
-}
-
 const char *cli_double_text(char out[CLI_TEXT_BYTES], double v)
 {
     if (!isfinite(v)) {

@@ -24,9 +24,6 @@ const char *cli_human_size(char out[CLI_TEXT_BYTES], uint64_t bytes);
 const char *cli_human_time(char out[CLI_TEXT_BYTES], double seconds);
 const char *cli_human_count(char out[CLI_TEXT_BYTES], uint64_t n);
 
-/* A SIZE that cli_parse_size() reads back as at least `bytes` and little more: "2.2G". For "use --device-mem ...". */
-const char *cli_size_argument(char out[CLI_TEXT_BYTES], uint64_t bytes);
-
 /* The shortest decimal text that reads back as the same double; "null" for NaN and infinities (JSON's way). */
 const char *cli_double_text(char out[CLI_TEXT_BYTES], double v);
 

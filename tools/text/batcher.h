@@ -1,4 +1,4 @@
-/* batcher.h: batches for the engine from a data set: in the order of order.h for training, of the file for evaluation. */
+/* batcher.h: batches for the engine from a data set, in order.h's order for training, the file's for evaluation. */
 #ifndef ZO2_TOOLS_TEXT_BATCHER_H
 #define ZO2_TOOLS_TEXT_BATCHER_H
 

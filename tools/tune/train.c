@@ -102,6 +102,18 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     return s;
 }
 
+static int too_many_skipped(const train *t, uint64_t steps)
+{
+    cli_error(t->command->program,
+              "%d steps in a row had a loss that is not finite: the weights or the perturbation got too large. Try a "
+              "smaller --lr or --eps, or --clip, in another run.",
+              MAX_SKIPPED);
+    if (steps > MAX_SKIPPED) /* the update before the first skipped one is the likely culprit */
+        fprintf(stderr, "The weights of before: zo2-pack export %s OUT --run %s --at-step %" PRIu64 "\n",
+                t->flags->model.text, t->flags->run.text, steps - MAX_SKIPPED - 1);
+    return CLI_EXIT_FAILED;
+}
+
 static int end_of_loop(train *t, zo2_status s, uint64_t steps, uint64_t skipped)
 {
     const char *program = t->command->program;
@@ -128,11 +140,7 @@ static int end_of_loop(train *t, zo2_status s, uint64_t steps, uint64_t skipped)
         return CLI_EXIT_INTERRUPTED;
     }
     if (skipped >= MAX_SKIPPED)
-        return cli_error(program,
-                         "%d steps in a row had a loss that is not finite: the weights or the perturbation are too "
-                         "large. Try a smaller --lr or --eps, --clip, or --compute fp32, in another run; this one's "
-                         "weights of before are at \"zo2-pack export --at-step N\".",
-                         MAX_SKIPPED);
+        return too_many_skipped(t, steps);
     return train_summary(t);
 }
 

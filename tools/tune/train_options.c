@@ -66,6 +66,6 @@ void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags
         .groups = groups,
         .notes =
             "Data lines: {\"text\"}, {\"prompt\", \"completion\"}, {\"prompt\", \"options\": [...], \"label\"} or\n"
-            "{\"tokens\": [...], \"loss_from\"}. Ctrl-C stops between steps and saves; --resume goes on, bit for bit.",
+            "{\"tokens\": [...], \"loss_from\"}. Ctrl-C stops and saves; --resume goes on, bit for bit.",
     };
 }
