@@ -1,4 +1,5 @@
 /* test_convert_errors.c: every input that a conversion refuses, with the words it says, and that nothing is left behind. */
+#include "engine/pack_api.h"
 #include "hf_dir.h"
 
 typedef struct bench {
@@ -227,16 +228,65 @@ static void truncated_file(void **state)
     end(&b);
 }
 
-/* A pack whose config.json and tensors disagree is refused when opened. */
+/* A pack of one tensor more or less, or of a changed one, than the configuration (from -> to in it) that it carries. */
+static void make_pack(const char *path, const char *from, const char *to, const char *arch, int drop, int flip_decay)
+{
+    zo2_packwriter *w;
+    zo2_arch a;
+    size_t n;
+    char *dir = hf_temp();
+    const char *config = hf_path(dir, "config.json");
+    hf_copy(FIXTURES "prenorm-f32/config.json", config, from, to);
+    char *text = hf_read(config, &n);
+    assert_ok(zo2_arch_load(&a, FIXTURES "prenorm-f32", NULL));
+    assert_ok(zo2_packwriter_open(&w, &zo2_io_posix, path, arch, 1));
+    assert_ok(zo2_packwriter_file(w, "config.json", text, n));
+    for (uint32_t i = 0; i < a.n_tensors - (uint32_t)drop; i++) {
+        zo2_packtensor t = zo2_pack_record(&a.tensors[i], ZO2_F32);
+        void *zeros = calloc(t.rows * t.cols, 4);
+        t.decays ^= flip_decay;
+        assert_ok(zo2_packwriter_tensor(w, &t));
+        assert_ok(zo2_packwriter_rows(w, zeros, t.rows * t.cols * 4));
+        free(zeros);
+    }
+    assert_ok(zo2_packwriter_commit(w, NULL));
+    zo2_packwriter_close(w);
+    zo2_arch_free(&a);
+    free(text);
+    hf_remove_tree(dir);
+}
+
+/* What isn't a pack, or one whose tensors aren't those of its config.json, is refused when opened. */
 static void foreign_packs(void **state)
 {
     (void)state;
     char *dir = hf_temp();
+    const char *path = hf_path(dir, "x.zo2");
     zo2_pack *p = (zo2_pack *)dir;
-    hf_write_text(hf_path(dir, "no.zo2"), "not a pack");
-    assert_error(zo2_pack_open(&p, hf_path(dir, "no.zo2")), ZO2_ERR_FORMAT, "no.zo2");
+    hf_write_text(path, "not a pack");
+    assert_error(zo2_pack_open(&p, path), ZO2_ERR_FORMAT, "x.zo2");
     assert_null(p);
     assert_error(zo2_pack_open(&p, hf_path(dir, "none.zo2")), ZO2_ERR_NOTFOUND, "none.zo2");
+    make_pack(path, NULL, NULL, "opt", 0, 0);
+    assert_ok(zo2_pack_open(&p, path));
+    zo2_pack_close(p);
+    make_pack(path, "\"ffn_dim\": 48", "\"ffn_dim\": 47", "opt", 0, 0);
+    assert_error(zo2_pack_open(&p, path), ZO2_ERR_FORMAT,
+                 "tensor 14 is model.decoder.layers.0.fc1.weight [48, 32], but the config.json it carries asks for "
+                 "model.decoder.layers.0.fc1.weight [47, 32] there");
+    make_pack(path, "\"enable_bias\": true", "\"enable_bias\": false", "opt", 0, 0);
+    assert_error(zo2_pack_open(&p, path), ZO2_ERR_FORMAT,
+                 "tensor 5 is model.decoder.layers.0.self_attn.q_proj.bias [32]");
+    make_pack(path, NULL, NULL, "opt", 1, 0);
+    assert_error(zo2_pack_open(&p, path), ZO2_ERR_FORMAT, "has 35 tensors, the config.json it carries asks for 36");
+    make_pack(path, NULL, NULL, "opt", 0, 1);
+    assert_error(zo2_pack_open(&p, path), ZO2_ERR_FORMAT,
+                 "model.decoder.embed_tokens.weight is in block 0 without weight decay");
+    make_pack(path, NULL, NULL, "llama", 0, 0);
+    assert_error(zo2_pack_open(&p, path), ZO2_ERR_FORMAT, "architecture 'llama'");
+    make_pack(path, "\"model_type\": \"opt\"", "\"model_type\": \"llama\"", "llama", 0, 0);
+    assert_error(zo2_pack_open(&p, path), ZO2_ERR_UNSUPPORTED, "unsupported architecture 'llama' in ");
+    assert_null(p);
     zo2_pack_close(NULL);
     hf_remove_tree(dir);
 }
