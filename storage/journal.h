@@ -62,7 +62,8 @@ uint64_t zo2_journal_torn_bytes(const zo2_journal *j);
 /* Chain value after `steps` records (0: the header's): binds a snapshot to the history it was taken from. */
 uint64_t zo2_journal_chain(const zo2_journal *j, uint64_t steps);
 
-/* Appends r (r->step must equal steps, r->queries the settings') and fdatasyncs. Only after ZO2_OK may a chunk carry the step's effect. A failed
+/* Appends r (r->step must equal steps, r->queries the settings') and fdatasyncs. Only after ZO2_OK may a chunk carry the step's effect. ZO2_ERR_NONFINITE: d or a
+ * c of a step that isn't skipped is not finite; nothing is written and the handle stays usable. A failed
  * append is final for this handle (later ones fail too; a failed fsync is never retried); what it left of the record is cut off if possible. */
 zo2_status zo2_journal_append(zo2_journal *j, const zo2_journal_record *r);
 

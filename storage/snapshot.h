@@ -20,8 +20,9 @@ zo2_status zo2_snapwriter_open(zo2_snapwriter **out, const zo2_io *io, const cha
 /* Unit by unit in order: its step, then its values in any number of pieces. */
 zo2_status zo2_snapwriter_unit(zo2_snapwriter *w, uint64_t step);
 zo2_status zo2_snapwriter_values(zo2_snapwriter *w, const float *values, uint64_t n);
-/* Checks completeness, fsync, rename, fsync of the folder; reads the file back and verifies it; then removes all but the newest two
- * snapshots (never the one just written). */
+/* Checks completeness, fsync; reads the file back and verifies it before it gets its name; rename, fsync of the folder. Then removes all
+ * snapshots but this one and the newest below it: those of later steps belong to a history that the journal no longer has. A folder of
+ * snapshots belongs to one run. */
 zo2_status zo2_snapwriter_commit(zo2_snapwriter *w);
 void zo2_snapwriter_close(zo2_snapwriter *w); /* without commit: the temporary file is removed */
 

@@ -34,7 +34,7 @@ refused "'wire'" --wire fp32
 refused "'compute'" --compute bf16
 refused "'schedule'" --lr-schedule linear
 refused "'warmup'" --warmup 3
-head -n 400 "$data" >part.jsonl
+head -n 10 "$data" >part.jsonl
 expect 1 'part.jsonl is not the run.s training file.*XXH3' zo2-tune train --model tiny.zo2 --data part.jsonl --run r --resume
 zo2-pack synth "$HF/config.json" other.zo2 >/dev/null
 expect 1 'another model' zo2-tune train --model other.zo2 --data "$data" --run r --resume
@@ -59,7 +59,7 @@ expect 0 '' $base-cos --lr-schedule cosine --steps 3 --batch 2
 expect 1 "\-\-steps 6: .*schedule" $base-cos --resume --steps 6
 
 # One process at a time.
-zo2-tune train --model tiny.zo2 --data "$data" --run busy --steps 100000 --batch 1 --quiet &
+zo2-tune train --model tiny.zo2 --data "$data" --run busy --steps 100000 --batch 1 --seq 16 --quiet &
 pid=$!
 if wait_lines busy/metrics.jsonl 2 $pid; then
     expect 1 'in use\|another process\|busy' zo2-tune train --model tiny.zo2 --data "$data" --run busy --resume

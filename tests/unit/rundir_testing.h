@@ -1,102 +1,10 @@
-/* rundir_testing.h: what the tests of journal, snapshots and lock share: a scratch folder, whole files, sample contents. Include
+/* rundir_testing.h: what the tests of journal, snapshots and lock share: sample contents. Scratch folders and whole files: files_testing.h. Include
  * after cmocka.h. */
 #ifndef ZO2_TESTS_RUNDIR_TESTING_H
 #define ZO2_TESTS_RUNDIR_TESTING_H
 
 #include "storage/journal_format.h"
-
-#include <dirent.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
-
-#define OK(call)       assert_int_equal((call), ZO2_OK)
-#define FAILS(s, call) assert_int_equal((call), ZO2_ERR_##s)
-/* The message must name what is wrong. */
-#define SAYS(text)                                                       \
-    do {                                                                 \
-        if (!strstr(zo2_last_error(), text))                             \
-            fail_msg("\"%s\" is not in \"%s\"", text, zo2_last_error()); \
-    } while (0)
-
-/* A fresh folder; in memory where possible, because these tests sync thousands of times. */
-static inline char *scratch_make(void)
-{
-    static const char *const roots[] = {"/dev/shm", "/tmp"};
-    for (size_t i = 0; i < 2; i++) {
-        char *dir = malloc(64);
-        assert_non_null(dir);
-        snprintf(dir, 64, "%s/zo2-test-XXXXXX", roots[i]);
-        if (mkdtemp(dir))
-            return dir;
-        free(dir);
-    }
-    fail_msg("no place for a scratch folder");
-    return NULL;
-}
-
-/* Removes the files of a folder; returns how many there were. Folders in it stay. */
-static inline int scratch_empty(const char *dir)
-{
-    int n = 0;
-    DIR *d = opendir(dir);
-    assert_non_null(d);
-    for (struct dirent *e; (e = readdir(d));)
-        n += unlinkat(dirfd(d), e->d_name, 0) == 0;
-    closedir(d);
-    return n;
-}
-
-static inline void scratch_remove(char *dir)
-{
-    scratch_empty(dir);
-    assert_int_equal(rmdir(dir), 0);
-    free(dir);
-}
-
-/* Files of a folder whose names contain `part`. */
-static inline int count_files(const char *dir, const char *part)
-{
-    int n = 0;
-    DIR *d = opendir(dir);
-    assert_non_null(d);
-    for (struct dirent *e; (e = readdir(d));)
-        n += e->d_name[0] != '.' && strstr(e->d_name, part);
-    closedir(d);
-    return n;
-}
-
-static inline char *in_dir(const char *dir, const char *name)
-{
-    char *path = zo2_path_join(dir, name);
-    assert_non_null(path);
-    return path;
-}
-
-static inline unsigned char *file_load(const char *path, size_t *n)
-{
-    char *data;
-    OK(zo2_io_slurp(path, (uint64_t)1 << 32, &data, n));
-    return (unsigned char *)data;
-}
-
-static inline void file_store(const char *path, const void *data, size_t n)
-{
-    FILE *f = fopen(path, "wb");
-    assert_non_null(f);
-    assert_int_equal(fwrite(data, 1, n, f), n);
-    assert_int_equal(fclose(f), 0);
-}
-
-/* splitmix64: fixed sequences for sample contents. */
-static inline uint64_t mix(uint64_t *state)
-{
-    uint64_t z = (*state += UINT64_C(0x9E3779B97F4A7C15));
-    z = (z ^ (z >> 30)) * UINT64_C(0xBF58476D1CE4E5B9);
-    z = (z ^ (z >> 27)) * UINT64_C(0x94D049BB133111EB);
-    return z ^ (z >> 31);
-}
+#include "tests/unit/files_testing.h"
 
 static inline zo2_run_settings sample_settings(uint32_t queries)
 {
