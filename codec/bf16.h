@@ -1,5 +1,6 @@
-/* bf16.h: one bf16 value, C and CUDA: the upper half of an fp32. As a wire it is rounded half away from zero by split(), because then
- * the two 16-bit planes together are the fp32 master; as a storage type (bf16_encode) to nearest even. CODECS.md, "bf16". */
+/* bf16.h: one bf16 value, C and CUDA: the upper half of an fp32. As a wire it is rounded half away from zero by
+ * split(), because then the two 16-bit planes together are the fp32 master; as a storage type (bf16_encode) to nearest
+ * even. CODECS.md, "bf16". */
 #ifndef ZO2_CODEC_BF16_H
 #define ZO2_CODEC_BF16_H
 

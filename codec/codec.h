@@ -22,8 +22,8 @@ typedef struct zo2_codec {
     uint64_t (*wire_bytes)(uint64_t rows, uint64_t cols);
     uint64_t (*rest_bytes)(uint64_t rows, uint64_t cols);
 
-    /* Stores w[n][cols] as rows [row, row + n) of a chunk of rows x cols. Disjoint row ranges may be stored concurrently: no byte
-     * outside those rows is written. Values must satisfy representable(). */
+    /* Stores w[n][cols] as rows [row, row + n) of a chunk of rows x cols. Disjoint row ranges may be stored
+     * concurrently: no byte outside those rows is written. Values must satisfy representable(). */
     void (*split)(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest);
 
     /* The inverse: the exact values that split() was given. */
@@ -36,16 +36,16 @@ typedef struct zo2_codec {
     void (*copy_row)(const void *src, uint64_t src_rows, uint64_t src_row, uint64_t cols, void *dst, uint64_t dst_rows,
                      uint64_t dst_row);
 
-    /* 1 if every value can be stored: finite, and for bf16 and e4m3 below 0x7F7F8000 in magnitude, above which the bf16 value or the
-     * largest code times its scale would be infinite. */
+    /* 1 if every value can be stored: finite, and for bf16 and e4m3 below 0x7F7F8000 in magnitude, above which the bf16
+     * value or the largest code times its scale would be infinite. */
     int (*representable)(const float *w, uint64_t n);
 } zo2_codec;
 
 /* The codec of a wire, NULL for unknown numbers. */
 const zo2_codec *zo2_codec_get(zo2_wire id);
 
-/* Source bits (little-endian F32/F16/BF16, n values, any alignment) to fp32, exactly (signalling fp16 NaNs become quiet ones); and fp32 rounded to nearest even into
- * F16/BF16 (F32: copied). Overflow gives infinity as IEEE says. */
+/* Source bits (little-endian F32/F16/BF16, n values, any alignment) to fp32, exactly (signalling fp16 NaNs become quiet
+ * ones); and fp32 rounded to nearest even into F16/BF16 (F32: copied). Overflow gives infinity as IEEE says. */
 void zo2_source_decode(zo2_dtype dtype, const void *src, uint64_t n, float *dst);
 void zo2_source_encode(zo2_dtype dtype, const float *src, uint64_t n, void *dst);
 uint32_t zo2_dtype_bytes(zo2_dtype dtype); /* 0 for unknown ones */

@@ -1,5 +1,5 @@
-/* codec_bf16.c: the bf16 wire: the fp32 master in two 16-bit planes, of which the upper one is the wire. Costs no memory beyond the
- * master's own four bytes. CODECS.md, "bf16". */
+/* codec_bf16.c: the bf16 wire: the fp32 master in two 16-bit planes, of which the upper one is the wire. Costs no
+ * memory beyond the master's own four bytes. CODECS.md, "bf16". */
 #include <string.h>
 
 #include "codec/bf16.h"

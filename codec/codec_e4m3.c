@@ -1,4 +1,5 @@
-/* codec_e4m3.c: the fp8-e4m3 wire: a plane of codes, then a plane of scales; the rest is the fp32 master itself. CODECS.md, "E4M3". */
+/* codec_e4m3.c: the fp8-e4m3 wire: a plane of codes, then a plane of scales; the rest is the fp32 master itself.
+ * CODECS.md, "E4M3". */
 #include <string.h>
 
 #include "codec/codec_table.h"

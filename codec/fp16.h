@@ -1,4 +1,5 @@
-/* fp16.h: one IEEE half, C and CUDA, with integer and exact fp32 operations only; the same bits as the F16C instructions, NaN included. */
+/* fp16.h: one IEEE half, C and CUDA, with integer and exact fp32 operations only; the same bits as the F16C
+ * instructions, NaN included. */
 #ifndef ZO2_CODEC_FP16_H
 #define ZO2_CODEC_FP16_H
 

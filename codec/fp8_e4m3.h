@@ -1,5 +1,6 @@
 /* fp8_e4m3.h: one E4M3 code (OCP OFP8: bias 7, no infinity, S.1111.111 is NaN, largest 448) with a scale, C and CUDA.
- * code: one byte per weight, rows padded to 16 bytes; scale: bf16 bits, one per 128 weights of a row. CODECS.md, "E4M3". */
+ * code: one byte per weight, rows padded to 16 bytes; scale: bf16 bits, one per 128 weights of a row. CODECS.md,
+ * "E4M3". */
 #ifndef ZO2_CODEC_FP8_E4M3_H
 #define ZO2_CODEC_FP8_E4M3_H
 
@@ -10,8 +11,8 @@
 /* Above 448 times the largest scale whose product with 448 is finite; by luck also where bf16 rounds to infinity. */
 #define ZO2_E4M3_LIMIT_BITS 0x7F7F8000u
 
-/* code * scale, one fp32 multiplication, exact for the scales that split() writes: 4 significant bits times 8, the smallest product
- * 2^-135 with its last bit at 2^-142. NaN codes give the quiet NaN 0x7FC00000 with the code's sign. */
+/* code * scale, one fp32 multiplication, exact for the scales that split() writes: 4 significant bits times 8, the
+ * smallest product 2^-135 with its last bit at 2^-142. NaN codes give the quiet NaN 0x7FC00000 with the code's sign. */
 ZO2_HD float zo2_e4m3_get(uint8_t code, uint16_t scale)
 {
     uint32_t sign = (uint32_t)(code & 0x80u) << 24, mag = code & 0x7Fu;
@@ -22,8 +23,8 @@ ZO2_HD float zo2_e4m3_get(uint8_t code, uint16_t scale)
     return zo2_bits_float(sign | (mag == 0x7Fu ? 0x7FC00000u : zo2_float_bits(product)));
 }
 
-/* Smallest bf16 whose product with 448 is at least the magnitude amax (given as fp32 bits), at least 2^-126. A non-finite amax gives the
- * largest bf16, so that its group decodes to NaN and infinities where they were. */
+/* Smallest bf16 whose product with 448 is at least the magnitude amax (given as fp32 bits), at least 2^-126. A
+ * non-finite amax gives the largest bf16, so that its group decodes to NaN and infinities where they were. */
 ZO2_HD uint16_t zo2_e4m3_scale(uint32_t amax_bits)
 {
     float amax = zo2_bits_float(amax_bits);
@@ -35,7 +36,8 @@ ZO2_HD uint16_t zo2_e4m3_scale(uint32_t amax_bits)
     return (uint16_t)(amax_bits >= 0x7F800000u ? 0x7F7Fu : scale);
 }
 
-/* w / scale rounded to fp32 (IEEE division), then that to nearest even; above 448: 448 (SATFINITE); NaN: 0x7F whatever its sign. */
+/* w / scale rounded to fp32 (IEEE division), then that to nearest even; above 448: 448 (SATFINITE); NaN: 0x7F whatever
+ * its sign. */
 ZO2_HD uint8_t zo2_e4m3_encode(float w, float scale)
 {
     uint32_t u = zo2_float_bits(zo2_div(w, scale)), mag = u & 0x7FFFFFFFu;

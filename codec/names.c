@@ -1,4 +1,5 @@
-/* names.c: names of types, wires and distributions, as on the command line. One list per enumeration feeds both directions. */
+/* names.c: names of types, wires and distributions, as on the command line. One list per enumeration feeds both
+ * directions. */
 #include <stddef.h>
 #include <string.h>
 

@@ -1,8 +1,10 @@
-/* noise_inline.h: the noise of one element, C and CUDA. z is a pure function of (key, query, tensor_id, element index); the key is one of
- * (seed, step). Loops over many elements: simd_loops.inc (CPU) and the decode kernels; they must agree with this text bit for bit.
- * Noise version 1 (ZO2_NOISE_VERSION): stored runs depend on every constant. CODECS.md, "Noise".
+/* noise_inline.h: the noise of one element, C and CUDA. z is a pure function of (key, query, tensor_id, element index);
+ * the key is one of (seed, step). Loops over many elements: simd_loops.inc (CPU) and the decode kernels; they must
+ * agree with this text bit for bit. Noise version 1 (ZO2_NOISE_VERSION): stored runs depend on every constant.
+ * CODECS.md, "Noise".
  *
- * Gaussian and Rademacher noise of one key read the same Philox blocks. A run uses one distribution, so that is no correlation. */
+ * Gaussian and Rademacher noise of one key read the same Philox blocks. A run uses one distribution, so that is no
+ * correlation. */
 #ifndef ZO2_CODEC_NOISE_INLINE_H
 #define ZO2_CODEC_NOISE_INLINE_H
 
@@ -13,7 +15,8 @@
 #define ZO2_GAUSSIAN_PER_CALL   4   /* elements one Philox block serves */
 #define ZO2_RADEMACHER_PER_CALL 128 /* one bit each */
 
-/* A bijection of 64-bit numbers in which every output bit depends on every input bit (splitmix64's finaliser, Stafford's mix 13). */
+/* A bijection of 64-bit numbers in which every output bit depends on every input bit (splitmix64's finaliser,
+ * Stafford's mix 13). */
 ZO2_HD uint64_t zo2_mix64(uint64_t x)
 {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;

@@ -1,14 +1,14 @@
-/* normal.h: two uniform 32-bit words to two standard normals, by Box-Muller of fp32 add, mul, fma, IEEE sqrt and integer operations
- * only: the same bits in scalar and vector code and on every device. Branch-free, so that a loop over it vectorises.
- * Absolute error against the exact functions of the same words below 1e-6; |z| <= 6.7638. Part of noise version 1: no constant
- * here may ever change. CODECS.md, "Normals". */
+/* normal.h: two uniform 32-bit words to two standard normals, by Box-Muller of fp32 add, mul, fma, IEEE sqrt and
+ * integer operations only: the same bits in scalar and vector code and on every device. Branch-free, so that a loop
+ * over it vectorises. Absolute error against the exact functions of the same words below 1e-6; |z| <= 6.7638. Part of
+ * noise version 1: no constant here may ever change. CODECS.md, "Normals". */
 #ifndef ZO2_CODEC_NORMAL_H
 #define ZO2_CODEC_NORMAL_H
 
 #include "codec/rn.h"
 
-/* sqrt(-2 ln u) with u = (a + 0.5) 2^-32 in (0, 1). Words above one half are handled through 1 - u: rounding u itself to fp32 would
- * cost the small radii all their digits (and give radius 0 to 128 words). */
+/* sqrt(-2 ln u) with u = (a + 0.5) 2^-32 in (0, 1). Words above one half are handled through 1 - u: rounding u itself
+ * to fp32 would cost the small radii all their digits (and give radius 0 to 128 words). */
 ZO2_HD float zo2_normal_radius(uint32_t a)
 {
     /* p = u below one half, u - 1 above it: to 24 significant bits, never 0, |p| in [2^-33, 0.5] */
@@ -32,8 +32,8 @@ ZO2_HD float zo2_normal_radius(uint32_t a)
     return zo2_sqrt(zo2_fma((float)e, -0x1.62e43p0f, s));
 }
 
-/* A point on the unit circle from a word: with y = ((b mod 2^30 as a signed 30-bit number) + 0.5) 2^-29 in (-1, 1) the point
- * (cos(pi/4 y), sin(pi/4 y)); bit 31 mirrors the cosine, then bit 30 swaps the two. */
+/* A point on the unit circle from a word: with y = ((b mod 2^30 as a signed 30-bit number) + 0.5) 2^-29 in (-1, 1) the
+ * point (cos(pi/4 y), sin(pi/4 y)); bit 31 mirrors the cosine, then bit 30 swaps the two. */
 ZO2_HD void zo2_normal_direction(uint32_t b, float *first, float *second)
 {
     float y = zo2_fma((float)(int32_t)(b << 2), 0x1p-31f, 0x1p-30f);

@@ -1,6 +1,6 @@
-/* rn.h: fp32 operations with one rounding each (to nearest even), and bit casts. Everything whose bits must agree between machines is
- * written with these, so that no compiler contracts, reassociates or approximates: the C build has -ffp-contract=off, device code
- * uses the _rn intrinsics, which nvcc never merges into an fma. */
+/* rn.h: fp32 operations with one rounding each (to nearest even), and bit casts. Everything whose bits must agree
+ * between machines is written with these, so that no compiler contracts, reassociates or approximates: the C build has
+ * -ffp-contract=off, device code uses the _rn intrinsics, which nvcc never merges into an fma. */
 #ifndef ZO2_CODEC_RN_H
 #define ZO2_CODEC_RN_H
 

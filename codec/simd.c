@@ -14,8 +14,8 @@ static const zo2_simd *const tables[] = {
 };
 enum { TABLES = sizeof tables / sizeof tables[0] };
 
-/* The library's one mutable global: a cache of a pure function of the CPU, every thread would store the same pointer. Results don't
- * depend on it. */
+/* The library's one mutable global: a cache of a pure function of the CPU, every thread would store the same pointer.
+ * Results don't depend on it. */
 static _Atomic(const zo2_simd *) chosen;
 
 static int runs_here(const zo2_simd *t)

@@ -1,5 +1,5 @@
-/* simd.h: the loops that are built once per instruction set, private to codec/. simd_loops.inc is their one text; simd_scalar.c,
- * simd_avx2.c and simd_avx512.c compile it under different flags. All tables give the same bits. */
+/* simd.h: the loops that are built once per instruction set, private to codec/. simd_loops.inc is their one text;
+ * simd_scalar.c, simd_avx2.c and simd_avx512.c compile it under different flags. All tables give the same bits. */
 #ifndef ZO2_CODEC_SIMD_H
 #define ZO2_CODEC_SIMD_H
 

@@ -1,12 +1,13 @@
-/* simd_avx2.c: the loops for AVX2, FMA and F16C. Only Philox needs intrinsics: gcc makes its 32 x 32 -> 64 multiplications from
- * twice the instructions (measured: 1.6 ns a word instead of 0.55). */
+/* simd_avx2.c: the loops for AVX2, FMA and F16C. Only Philox needs intrinsics: gcc makes its 32 x 32 -> 64
+ * multiplications from twice the instructions (measured: 1.6 ns a word instead of 0.55). */
 #include "codec/simd_includes.h"
 
 #include <immintrin.h>
 
-/* Each block's counter lives in the low halves of four 64-bit lanes, one per word, because that is what vpmuludq reads and where its
- * product has both halves. The upper halves hold garbage, which no product reads. Even-numbered blocks are in one vector, odd ones in
- * another, so that a blend puts the words in order. One such pair fills the 16 registers; iterations overlap. */
+/* Each block's counter lives in the low halves of four 64-bit lanes, one per word, because that is what vpmuludq reads
+ * and where its product has both halves. The upper halves hold garbage, which no product reads. Even-numbered blocks
+ * are in one vector, odd ones in another, so that a blend puts the words in order. One such pair fills the 16
+ * registers; iterations overlap. */
 static void philox_planes(uint32_t *restrict w, uint32_t calls, uint32_t lo, uint32_t hi, uint32_t tensor_id,
                           uint32_t query, uint32_t k0, uint32_t k1)
 {

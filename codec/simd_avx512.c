@@ -1,11 +1,11 @@
-/* simd_avx512.c: the loops for AVX-512 F, BW, DQ and VL. Only Philox needs intrinsics: see simd_avx2.c (measured: 0.9 ns a word by the
- * compiler, 0.35 by hand). */
+/* simd_avx512.c: the loops for AVX-512 F, BW, DQ and VL. Only Philox needs intrinsics: see simd_avx2.c (measured: 0.9
+ * ns a word by the compiler, 0.35 by hand). */
 #include "codec/simd_includes.h"
 
 #include <immintrin.h>
 
-/* As in simd_avx2.c: counters in the low halves of 64-bit lanes, even-numbered blocks and odd ones in separate vectors. `vectors` is a
- * constant where this is inlined: 4 hide the multiplier's latency, 2 serve short runs. */
+/* As in simd_avx2.c: counters in the low halves of 64-bit lanes, even-numbered blocks and odd ones in separate vectors.
+ * `vectors` is a constant where this is inlined: 4 hide the multiplier's latency, 2 serve short runs. */
 static inline __attribute__((always_inline)) void philox_group(uint32_t *restrict w, uint32_t calls, uint32_t lo,
                                                                uint32_t hi, uint32_t tensor_id, uint32_t query,
                                                                uint32_t k0, uint32_t k1, int vectors)

@@ -1,5 +1,6 @@
-/* update.h: the weight update and the perturbation, the two uses of noise. One definition per element (update_inline.h, C and CUDA),
- * the loops over many elements behind a run-time choice of instruction set. All of them give the same bits. */
+/* update.h: the weight update and the perturbation, the two uses of noise. One definition per element (update_inline.h,
+ * C and CUDA), the loops over many elements behind a run-time choice of instruction set. All of them give the same
+ * bits. */
 #ifndef ZO2_CODEC_UPDATE_H
 #define ZO2_CODEC_UPDATE_H
 
@@ -16,7 +17,8 @@ typedef struct zo2_update {
 /* Philox key of a step: a 64-bit mix of (seed, step), bijective in step for each seed. CODECS.md, "Noise". */
 uint64_t zo2_noise_key(uint64_t seed, uint64_t step);
 
-/* z of elements [first, first + n) of a tensor into out[n]. Any first, any float address: the values do not depend on the cut. */
+/* z of elements [first, first + n) of a tensor into out[n]. Any first, any float address: the values do not depend on
+ * the cut. */
 void zo2_noise_values(float *out, uint64_t key, uint32_t query, uint32_t tensor_id, uint64_t first, uint64_t n,
                       zo2_dist dist);
 
@@ -26,12 +28,14 @@ void zo2_noise_values(float *out, uint64_t key, uint32_t query, uint32_t tensor_
 void zo2_update_apply(float *w, uint64_t n, uint64_t first, uint32_t tensor_id, zo2_dist dist, int decays,
                       const zo2_update *u, uint32_t count);
 
-/* plus[i] = w[i] + eps z[i], minus[i] = w[i] - eps z[i], each one fmaf (fmaf(eps, z, w), fmaf(-eps, z, w)). plus may be w itself. */
+/* plus[i] = w[i] + eps z[i], minus[i] = w[i] - eps z[i], each one fmaf (fmaf(eps, z, w), fmaf(-eps, z, w)). plus may be
+ * w itself. */
 void zo2_perturb(const float *w, uint64_t n, uint64_t first, uint32_t tensor_id, zo2_dist dist, uint64_t key,
                  uint32_t query, float eps, float *plus, float *minus);
 
-/* The instruction sets the loops are built for, best first; names "avx512", "avx2", "scalar". zo2_simd_select(NULL) chooses the best
- * this machine has (also done on first use); a name forces one, for tests: 0 if it can't run here. Not thread-safe against the above. */
+/* The instruction sets the loops are built for, best first; names "avx512", "avx2", "scalar". zo2_simd_select(NULL)
+ * chooses the best this machine has (also done on first use); a name forces one, for tests: 0 if it can't run here. Not
+ * thread-safe against the above. */
 const char *zo2_simd_current(void);
 int zo2_simd_select(const char *name);
 

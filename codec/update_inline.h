@@ -1,9 +1,10 @@
-/* update_inline.h: the update and the perturbation of one element, C and CUDA: the CPU's update lane, the decode kernel that folds pending
- * updates and replay all use these, so they agree bit for bit. CODECS.md, "Update".
+/* update_inline.h: the update and the perturbation of one element, C and CUDA: the CPU's update lane, the decode kernel
+ * that folds pending updates and replay all use these, so they agree bit for bit. CODECS.md, "Update".
  *
  *     v = zo2_update_begin(d, w);  for q in order: v = zo2_update_query(c[q], z[q], v);  w = zo2_update_end(w, v);
  *
- * One rounding into w per step: 1 - d rounds to 1 in fp32 at MeZO's learning rates, so d is never factored out of the sum. */
+ * One rounding into w per step: 1 - d rounds to 1 in fp32 at MeZO's learning rates, so d is never factored out of the
+ * sum. */
 #ifndef ZO2_CODEC_UPDATE_INLINE_H
 #define ZO2_CODEC_UPDATE_INLINE_H
 

@@ -1,6 +1,6 @@
-/* batch.h: a caller's padded batch, checked and packed: real tokens back to back, no padding anywhere. Rows of one example share the
- * computation of their common beginning (the prompt of a multiple-choice line), and tokens that no loss token depends on are left out;
- * neither changes what is computed for the others. */
+/* batch.h: a caller's padded batch, checked and packed: real tokens back to back, no padding anywhere. Rows of one
+ * example share the computation of their common beginning (the prompt of a multiple-choice line), and tokens that no
+ * loss token depends on are left out; neither changes what is computed for the others. */
 #ifndef ZO2_ENGINE_BATCH_H
 #define ZO2_ENGINE_BATCH_H
 
@@ -37,8 +37,8 @@ typedef struct zo2_packed {
     uint64_t capacity;
 } zo2_packed;
 
-/* Checks everything and packs. micro_batch: examples per micro-batch (UINT32_MAX: all). *out is zeroed before its first use and may be
- * used again. ZO2_ERR_ARG names row and place. */
+/* Checks everything and packs. micro_batch: examples per micro-batch (UINT32_MAX: all). *out is zeroed before its first
+ * use and may be used again. ZO2_ERR_ARG names row and place. */
 zo2_status zo2_batch_pack(zo2_packed *out, const zo2_batch *b, uint32_t vocab, uint32_t context, uint32_t micro_batch);
 void zo2_packed_free(zo2_packed *p); /* zeroed is fine */
 

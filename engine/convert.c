@@ -1,5 +1,6 @@
-/* convert.c: a Hugging Face directory to a pack. First everything that can be known without reading weights is checked (every tensor there,
- * shape, type), then the weights stream through one buffer in canonical order. The source's own bits are kept. */
+/* convert.c: a Hugging Face directory to a pack. First everything that can be known without reading weights is checked
+ * (every tensor there, shape, type), then the weights stream through one buffer in canonical order. The source's own
+ * bits are kept. */
 #include "codec/codec.h"
 #include "engine/pack_api.h"
 #include "storage/safetensors.h"
@@ -13,7 +14,8 @@
 
 #define BUFFER_BYTES      ((uint64_t)4 << 20) /* a multiple of every element size */
 #define MAX_CARRIED_BYTES ((uint64_t)128 << 20)
-/* What a pack has beside the weights, for the disk check: chunks are padded to 4 KiB, the tables take about 200 bytes a tensor. */
+/* What a pack has beside the weights, for the disk check: chunks are padded to 4 KiB, the tables take about 200 bytes a
+ * tensor. */
 #define PACK_OVERHEAD_BYTES   ((uint64_t)1 << 20)
 #define TENSOR_OVERHEAD_BYTES ((uint64_t)8 << 10)
 
@@ -43,7 +45,8 @@ static zo2_status report(const job *j)
     return ZO2_OK;
 }
 
-/* ---- what is in the directory ------------------------------------------------------------------------------------- */
+/* ---- what is in the directory -------------------------------------------------------------------------------------
+ */
 
 static int ends_with(const char *s, const char *suffix)
 {
@@ -100,7 +103,8 @@ static zo2_status load_config(job *j)
     return s;
 }
 
-/* ---- which stored tensor is which --------------------------------------------------------------------------------- */
+/* ---- which stored tensor is which ---------------------------------------------------------------------------------
+ */
 
 static int is_ignored(const char *name)
 {
@@ -230,7 +234,8 @@ static zo2_status check_all(job *j)
     return j->head ? check_head(j) : ZO2_OK;
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------ */
+/* ---- writing ------------------------------------------------------------------------------------------------------
+ */
 
 static zo2_status write_tensor(job *j, zo2_packwriter *w, uint32_t id)
 {

@@ -1,5 +1,5 @@
-/* core.h: everything that one streaming pass needs, put together: backend, arena by the plan, layouts, programs, lanes, masters, history.
- * The engine adds the run directory; the null-backend test uses the core alone. */
+/* core.h: everything that one streaming pass needs, put together: backend, arena by the plan, layouts, programs, lanes,
+ * masters, history. The engine adds the run directory; the null-backend test uses the core alone. */
 #ifndef ZO2_ENGINE_CORE_H
 #define ZO2_ENGINE_CORE_H
 
@@ -42,11 +42,13 @@ typedef struct zo2_core_config {
     int with_masters;                 /* 0: sizes only (null backend) */
 } zo2_core_config;
 
-/* Plans, allocates, starts threads. The masters' values are undefined and the history is empty. On failure nothing is left. */
+/* Plans, allocates, starts threads. The masters' values are undefined and the history is empty. On failure nothing is
+ * left. */
 zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config);
 void zo2_core_destroy(zo2_core *c); /* zeroed is fine */
 
-/* The pass of step t over the packed batch: log-probabilities into c->logprob, [2Q][losses]. The history has t steps. */
+/* The pass of step t over the packed batch: log-probabilities into c->logprob, [2Q][losses]. The history has t steps.
+ */
 zo2_status zo2_core_train_pass(zo2_core *c);
 /* The unperturbed one, [1][losses]; source: ZO2_SOURCE_WIRE or ZO2_SOURCE_EXACT. */
 zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source);

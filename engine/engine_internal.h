@@ -1,5 +1,5 @@
-/* engine_internal.h: what an engine is: a core, its pack and its run directory. Private to engine.c, step.c and state.c; tests reach the
- * head-tile observer through it. */
+/* engine_internal.h: what an engine is: a core, its pack and its run directory. Private to engine.c, step.c and
+ * state.c; tests reach the head-tile observer through it. */
 #ifndef ZO2_ENGINE_ENGINE_INTERNAL_H
 #define ZO2_ENGINE_ENGINE_INTERNAL_H
 

@@ -1,6 +1,6 @@
-/* export.c: a pack, and optionally a run's steps on top of it, to a Hugging Face directory. Weights stream in groups of a few million
- * elements: the caller's thread reads source bits and writes the result, the pool decodes, replays and encodes in between. Replay goes
- * from step 0: snapshots are cut by the engine's units and only it knows them. */
+/* export.c: a pack, and optionally a run's steps on top of it, to a Hugging Face directory. Weights stream in groups of
+ * a few million elements: the caller's thread reads source bits and writes the result, the pool decodes, replays and
+ * encodes in between. Replay goes from step 0: snapshots are cut by the engine's units and only it knows them. */
 #include "codec/codec.h"
 #include "engine/export_dir.h"
 #include "engine/fpenv.h"
@@ -59,7 +59,8 @@ static zo2_status report(const job *j, uint64_t done)
     return ZO2_OK;
 }
 
-/* ---- preparation -------------------------------------------------------------------------------------------------- */
+/* ---- preparation --------------------------------------------------------------------------------------------------
+ */
 
 static zo2_status open_run(job *j)
 {
@@ -131,7 +132,8 @@ static zo2_status prepare(job *j)
     return zo2_pool_create(&j->pool, j->o.threads);
 }
 
-/* ---- the estimate ------------------------------------------------------------------------------------------------- */
+/* ---- the estimate -------------------------------------------------------------------------------------------------
+ */
 
 static double now(void)
 {
@@ -164,9 +166,11 @@ static void announce_replay(const job *j)
     j->o.log(j->o.log_ud, ZO2_LOG_INFO, text);
 }
 
-/* ---- weights ------------------------------------------------------------------------------------------------------ */
+/* ---- weights ------------------------------------------------------------------------------------------------------
+ */
 
-/* One piece of one pass: the first pass decodes, every pass replays its steps, the last one encodes and looks for what got lost. */
+/* One piece of one pass: the first pass decodes, every pass replays its steps, the last one encodes and looks for what
+ * got lost. */
 static void do_piece(void *arg, uint64_t i)
 {
     const job *j = arg;
@@ -264,7 +268,8 @@ static zo2_status write_weights(job *j)
     return s;
 }
 
-/* ---- the other files ---------------------------------------------------------------------------------------------- */
+/* ---- the other files ----------------------------------------------------------------------------------------------
+ */
 
 /* JSON text in as few digits as give the same numbers back: 0.1 must not become 0.10000000000000001. */
 static char *dump_json(const json_t *v)
@@ -309,7 +314,8 @@ static zo2_status write_files(const job *j)
     return s;
 }
 
-/* ---- entry -------------------------------------------------------------------------------------------------------- */
+/* ---- entry --------------------------------------------------------------------------------------------------------
+ */
 
 static zo2_status export_pack(job *j, const char *out_dir)
 {

@@ -61,8 +61,8 @@ static zo2_status check_replaceable(const char *path)
     return s;
 }
 
-/* Removes the directory at path with the files of an export in it (all: with any files, for what was built here). Anything else makes
- * the last rmdir() fail, and stays. */
+/* Removes the directory at path with the files of an export in it (all: with any files, for what was built here).
+ * Anything else makes the last rmdir() fail, and stays. */
 static void remove_dir(const char *path, int all)
 {
     DIR *dir = opendir(path);

@@ -1,5 +1,5 @@
-/* export_dir.h: an output directory that appears complete or not at all: built as a temporary sibling, renamed at the end. Private to
- * engine/. */
+/* export_dir.h: an output directory that appears complete or not at all: built as a temporary sibling, renamed at the
+ * end. Private to engine/. */
 #ifndef ZO2_ENGINE_EXPORT_DIR_H
 #define ZO2_ENGINE_EXPORT_DIR_H
 
@@ -11,8 +11,8 @@ typedef struct zo2_export_dir {
     int force;
 } zo2_export_dir;
 
-/* Makes the temporary sibling. ZO2_ERR_EXISTS if path exists and not force, or with force if it is not a directory or holds anything
- * that an export would not write: a mistyped path must not cost a folder. */
+/* Makes the temporary sibling. ZO2_ERR_EXISTS if path exists and not force, or with force if it is not a directory or
+ * holds anything that an export would not write: a mistyped path must not cost a folder. */
 zo2_status zo2_export_dir_begin(zo2_export_dir *d, const char *path, int force);
 
 /* Writes one whole file into it. */

@@ -1,5 +1,6 @@
-/* forward.h: one streaming pass over the model. The model's own file (models/opt_forward.c) says what is computed; the functions here
- * say how: wires arrive through the pipeline, are decoded tile by tile and multiplied, and are let go as early as the plan allows. */
+/* forward.h: one streaming pass over the model. The model's own file (models/opt_forward.c) says what is computed; the
+ * functions here say how: wires arrive through the pipeline, are decoded tile by tile and multiplied, and are let go as
+ * early as the plan allows. */
 #ifndef ZO2_ENGINE_FORWARD_H
 #define ZO2_ENGINE_FORWARD_H
 
@@ -7,8 +8,9 @@
 #include "engine/pipeline.h"
 #include "engine/plan.h"
 
-/* Sees every tile of logits before it is reduced: logits[streams][m][n] (fp32, device address) of streams from `stream` on, loss tokens
- * from `loss` on and vocabulary rows from `row` on. For tests, on backends whose memory the host can read. */
+/* Sees every tile of logits before it is reduced: logits[streams][m][n] (fp32, device address) of streams from `stream`
+ * on, loss tokens from `loss` on and vocabulary rows from `row` on. For tests, on backends whose memory the host can
+ * read. */
 typedef void (*zo2_head_observer)(void *ud, uint32_t stream, uint32_t streams, uint64_t loss, uint64_t m, uint64_t row,
                                   uint64_t n, const float *logits, uint64_t ld, uint64_t stride);
 
@@ -52,8 +54,8 @@ zo2_act zo2_activation_at(const zo2_forward_pass *f, uint64_t offset, uint64_t m
 /* The residual stream of a micro-batch. */
 zo2_act zo2_residual_of(const zo2_forward_pass *f, const zo2_micro *m);
 
-/* Fetches a block's vectors and decodes them for all streams. zo2_vector() then gives stream 0's, NULL if the model has none of that
- * role; streams are device->vector_stride apart. */
+/* Fetches a block's vectors and decodes them for all streams. zo2_vector() then gives stream 0's, NULL if the model has
+ * none of that role; streams are device->vector_stride apart. */
 zo2_status zo2_load_vectors(zo2_forward_pass *f, uint32_t block);
 const float *zo2_vector(const zo2_forward_pass *f, zo2_role role, uint32_t layer);
 
@@ -61,15 +63,17 @@ const float *zo2_vector(const zo2_forward_pass *f, zo2_role role, uint32_t layer
  * y = x W^T (or y += x W^T) in all streams, W a matrix of the model, tile by tile: y's columns are W's rows. */
 zo2_status zo2_matmul(zo2_forward_pass *f, uint32_t tensor, uint64_t m, zo2_act x, zo2_act y, int accumulate,
                       zo2_hold hold);
-/* How long the head block's wires stay: its matrices see all micro-batches tile by tile, so never for the whole block. */
+/* How long the head block's wires stay: its matrices see all micro-batches tile by tile, so never for the whole block.
+ */
 zo2_hold zo2_head_hold(const zo2_forward_pass *f);
-/* The same for the output embedding: its tiles of logits go into the loss tokens' running log-sum-exp instead of memory. x: [streams][losses]. */
+/* The same for the output embedding: its tiles of logits go into the loss tokens' running log-sum-exp instead of
+ * memory. x: [streams][losses]. */
 zo2_status zo2_head(zo2_forward_pass *f, uint32_t tensor, zo2_act x);
 /* A block's last use of its wires, when they were held for all micro-batches. */
 zo2_status zo2_block_done(zo2_forward_pass *f, uint32_t block);
 
-/* Gathered rows of a table, decoded into y (and added, if accumulate) in all streams. rows[i] of the micro-batch's n tokens. Which of the two
- * tables it is says where the staging is. */
+/* Gathered rows of a table, decoded into y (and added, if accumulate) in all streams. rows[i] of the micro-batch's n
+ * tokens. Which of the two tables it is says where the staging is. */
 zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t *rows, uint32_t row_offset, uint64_t n,
                            zo2_act y, int accumulate);
 

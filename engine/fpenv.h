@@ -1,5 +1,5 @@
-/* fpenv.h: the floating-point environment is pinned (round to nearest, no flush to zero) on worker threads and at every public entry
- * that computes, and given back on return: the caller's MXCSR must not change our bits, nor we his. */
+/* fpenv.h: the floating-point environment is pinned (round to nearest, no flush to zero) on worker threads and at every
+ * public entry that computes, and given back on return: the caller's MXCSR must not change our bits, nor we his. */
 #ifndef ZO2_ENGINE_FPENV_H
 #define ZO2_ENGINE_FPENV_H
 

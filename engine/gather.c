@@ -1,5 +1,6 @@
-/* gather.c: embedding rows through the wire. Only the rows that a micro-batch uses go up, as the wire that their chunk has or will have in
- * this step, so that the tied head sees the same weights. Rows are read before the lanes may touch the tables (pipeline.h, gate). */
+/* gather.c: embedding rows through the wire. Only the rows that a micro-batch uses go up, as the wire that their chunk
+ * has or will have in this step, so that the tied head sees the same weights. Rows are read before the lanes may touch
+ * the tables (pipeline.h, gate). */
 #include "engine/forward.h"
 #include "engine/job_error.h"
 #include "storage/checked.h"

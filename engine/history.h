@@ -1,5 +1,6 @@
-/* history.h: the journal as the list of updates that a weight has to take. Replay, the update lane, folding and export all go through it,
- * which is why they agree bit for bit. Skipped steps have no update: positions in the list are looked up by step. */
+/* history.h: the journal as the list of updates that a weight has to take. Replay, the update lane, folding and export
+ * all go through it, which is why they agree bit for bit. Skipped steps have no update: positions in the list are
+ * looked up by step. */
 #ifndef ZO2_ENGINE_HISTORY_H
 #define ZO2_ENGINE_HISTORY_H
 
@@ -23,10 +24,12 @@ zo2_status zo2_history_push(zo2_history *h, const zo2_journal_record *r);
 /* The first `steps` steps of a journal. */
 zo2_status zo2_history_load(zo2_history *h, const zo2_journal *j, uint64_t steps);
 
-/* The updates of steps [from, to), from <= to <= steps: a pointer into the list (valid until the next push) and their number. */
+/* The updates of steps [from, to), from <= to <= steps: a pointer into the list (valid until the next push) and their
+ * number. */
 const zo2_update *zo2_history_range(const zo2_history *h, uint64_t from, uint64_t to, uint32_t *count);
 
-/* w[n], elements [first, first + n) of a tensor that stands at step `from`, brought to step `to`. In place. Thread-safe for readers. */
+/* w[n], elements [first, first + n) of a tensor that stands at step `from`, brought to step `to`. In place. Thread-safe
+ * for readers. */
 void zo2_history_apply(const zo2_history *h, uint32_t tensor_id, int decays, uint64_t first, uint64_t n, uint64_t from,
                        uint64_t to, float *w);
 

@@ -1,6 +1,7 @@
-/* layout.h: how a model's tensors are cut. Units are what a run fixes: panel tiles of matrices (TN rows) and one group of all vectors a
- * block; pending updates and snapshots go by unit. Chunks are what a session chooses: consecutive whole rows inside one unit, the piece
- * that is updated and uploaded at once; cutting differently never changes a bit. Spans are the rows of one tensor in a chunk. */
+/* layout.h: how a model's tensors are cut. Units are what a run fixes: panel tiles of matrices (TN rows) and one group
+ * of all vectors a block; pending updates and snapshots go by unit. Chunks are what a session chooses: consecutive
+ * whole rows inside one unit, the piece that is updated and uploaded at once; cutting differently never changes a bit.
+ * Spans are the rows of one tensor in a chunk. */
 #ifndef ZO2_ENGINE_LAYOUT_H
 #define ZO2_ENGINE_LAYOUT_H
 
@@ -47,9 +48,10 @@ typedef struct zo2_layout {
     uint64_t max_chunk_wire; /* largest wire_bytes */
 } zo2_layout;
 
-/* TN: rows of a panel tile of a matrix rows x cols in a compute type. From shape and type alone, so it is a part of what fixes bits:
- * the largest multiple of 128 whose panel fits 64 MiB, at most 4,096; where that gives fewer than 1,024 rows, up to 1,024 if the panel
- * fits 128 MiB; at least 128. Then tiles of equal size: the rows spread over as many tiles, rounded up to a multiple of 128. */
+/* TN: rows of a panel tile of a matrix rows x cols in a compute type. From shape and type alone, so it is a part of
+ * what fixes bits: the largest multiple of 128 whose panel fits 64 MiB, at most 4,096; where that gives fewer than
+ * 1,024 rows, up to 1,024 if the panel fits 128 MiB; at least 128. Then tiles of equal size: the rows spread over as
+ * many tiles, rounded up to a multiple of 128. */
 uint64_t zo2_tile_rows(uint64_t rows, uint64_t cols, zo2_dtype compute);
 
 /* The codec of a tensor in a run with this wire: exempt tensors stay fp32. */
@@ -69,7 +71,8 @@ void zo2_layout_free(zo2_layout *l); /* zeroed is fine */
 /* Unit of a row of a tensor (vectors: row 0). */
 uint32_t zo2_layout_unit(const zo2_layout *l, uint32_t tensor, uint64_t row);
 
-/* Step that unit u's wire holds during step t with K pending: the last s <= t with (s + tile) mod (K + 1) = 0, or 0. Vectors: t. */
+/* Step that unit u's wire holds during step t with K pending: the last s <= t with (s + tile) mod (K + 1) = 0, or 0.
+ * Vectors: t. */
 uint64_t zo2_unit_due_step(const zo2_unit *u, uint64_t t, uint32_t pending);
 
 #endif

@@ -3,7 +3,8 @@
 
 #include <math.h>
 
-/* Cross-entropy of the label under a softmax over the rows' scores, and whether the label is the best (ties go to the first). */
+/* Cross-entropy of the label under a softmax over the rows' scores, and whether the label is the best (ties go to the
+ * first). */
 static double cross_entropy(const double *score, uint32_t n, uint32_t label, uint64_t *correct)
 {
     uint32_t best = 0;

@@ -167,7 +167,8 @@ zo2_status zo2_masters_gather(const zo2_masters *m, const zo2_history *h, uint32
                            dst_rows, dst_row);
         return ZO2_OK;
     }
-    /* Codecs work row by row, so a row that is updated and encoded on its own has the bits it will have in its chunk. */
+    /* Codecs work row by row, so a row that is updated and encoded on its own has the bits it will have in its chunk.
+     */
     uint64_t wire = s->codec->wire_bytes(1, s->cols), rest = s->codec->rest_bytes(1, s->cols);
     float *w = malloc(s->cols * sizeof *w);
     uint8_t *planes = malloc(wire + rest);

@@ -1,5 +1,5 @@
-/* masters.h: the fp32 master weights of a run in host memory, chunk by chunk as two planes (wire, rest; codec.h), each chunk at its own
- * step: the number of journaled steps whose updates it holds. */
+/* masters.h: the fp32 master weights of a run in host memory, chunk by chunk as two planes (wire, rest; codec.h), each
+ * chunk at its own step: the number of journaled steps whose updates it holds. */
 #ifndef ZO2_ENGINE_MASTERS_H
 #define ZO2_ENGINE_MASTERS_H
 
@@ -18,11 +18,13 @@ typedef struct zo2_masters {
     uint8_t *shared; /* [n_chunks]: 1 if another chunk uses the same memory (aliased packs) */
 } zo2_masters;
 
-/* stored_as[n_tensors]: tensor whose memory a tensor uses (aliased packs), NULL: its own. All chunks stand at step 0, values undefined. */
+/* stored_as[n_tensors]: tensor whose memory a tensor uses (aliased packs), NULL: its own. All chunks stand at step 0,
+ * values undefined. */
 zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const uint32_t *stored_as);
 void zo2_masters_free(zo2_masters *m); /* zeroed is fine */
 
-/* Bytes that create() would take for a run's wire, without making a layout. Chunk padding (up to 256 bytes a plane) is not counted. */
+/* Bytes that create() would take for a run's wire, without making a layout. Chunk padding (up to 256 bytes a plane) is
+ * not counted. */
 uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wire wire, const uint32_t *stored_as);
 
 static inline void *zo2_masters_wire(const zo2_masters *m, uint32_t chunk)
@@ -30,8 +32,8 @@ static inline void *zo2_masters_wire(const zo2_masters *m, uint32_t chunk)
     return m->memory + m->at[chunk];
 }
 
-/* Where the rest plane begins behind the wire plane: never at the same address modulo 4,096, where a store to one and a load from the
- * other would be taken for the same (measured: split then runs at a third of its speed or less). */
+/* Where the rest plane begins behind the wire plane: never at the same address modulo 4,096, where a store to one and a
+ * load from the other would be taken for the same (measured: split then runs at a third of its speed or less). */
 static inline uint64_t zo2_masters_rest_at(const zo2_chunk *c)
 {
     return ((c->wire_bytes + 4095) & ~4095ull) + 1344;
@@ -42,7 +44,8 @@ static inline void *zo2_masters_rest(const zo2_masters *m, uint32_t chunk)
     return m->memory + m->at[chunk] + zo2_masters_rest_at(&m->layout->chunks[chunk]);
 }
 
-/* Rows [row, row + n) of a tensor (vectors: row 0, n 1), dense: stores them as they are, or loads what is stored. Rows lie in one unit. */
+/* Rows [row, row + n) of a tensor (vectors: row 0, n 1), dense: stores them as they are, or loads what is stored. Rows
+ * lie in one unit. */
 void zo2_masters_store(zo2_masters *m, uint32_t tensor, uint64_t row, uint64_t n, const float *w);
 void zo2_masters_fetch(const zo2_masters *m, uint32_t tensor, uint64_t row, uint64_t n, float *w);
 
@@ -53,17 +56,18 @@ void zo2_masters_read(const zo2_masters *m, const zo2_history *h, uint32_t tenso
 /* Step at which a row's chunk stands. */
 uint64_t zo2_masters_row_step(const zo2_masters *m, uint32_t tensor, uint64_t row);
 
-/* The wire that a row will have when its chunk stands at step `to`, written as row dst_row of a staged chunk of dst_rows rows. The
- * chunk itself is not touched: gathered rows must not wait for it. */
+/* The wire that a row will have when its chunk stands at step `to`, written as row dst_row of a staged chunk of
+ * dst_rows rows. The chunk itself is not touched: gathered rows must not wait for it. */
 zo2_status zo2_masters_gather(const zo2_masters *m, const zo2_history *h, uint32_t tensor, uint64_t row, uint64_t to,
                               void *dst, uint64_t dst_rows, uint64_t dst_row);
 
-/* Brings a chunk to step `to` (a no-op if it is there or beyond) on the pool, wire and rest in one pass. ZO2_ERR_NONFINITE names the
- * tensor; the chunk's memory is then undefined and the masters must be loaded again. */
+/* Brings a chunk to step `to` (a no-op if it is there or beyond) on the pool, wire and rest in one pass.
+ * ZO2_ERR_NONFINITE names the tensor; the chunk's memory is then undefined and the masters must be loaded again. */
 zo2_status zo2_masters_update(zo2_masters *m, const zo2_history *h, zo2_pool *pool, uint32_t chunk, uint64_t to);
 
-/* Fills every chunk from the pack, or from a snapshot (may be NULL; damaged units come from the pack, with a warning through log), and
- * brings unit u to the step where it stands after `steps` steps: zo2_unit_due_step(u, steps - 1, pending). exact: to `steps` instead. */
+/* Fills every chunk from the pack, or from a snapshot (may be NULL; damaged units come from the pack, with a warning
+ * through log), and brings unit u to the step where it stands after `steps` steps: zo2_unit_due_step(u, steps - 1,
+ * pending). exact: to `steps` instead. */
 typedef struct zo2_masters_load {
     const zo2_packfile *pack;
     const zo2_snapfile *snapshot;
@@ -79,7 +83,8 @@ typedef struct zo2_masters_load {
 } zo2_masters_load;
 zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how);
 
-/* Writes a snapshot of every unit. A unit whose chunks stand at different steps (a cancelled step) is brought to the latest of them. */
+/* Writes a snapshot of every unit. A unit whose chunks stand at different steps (a cancelled step) is brought to the
+ * latest of them. */
 zo2_status zo2_masters_snapshot(zo2_masters *m, const zo2_history *h, zo2_pool *pool, const zo2_io *io, const char *dir,
                                 uint64_t model_hash, uint64_t chain, zo2_progress_fn progress, void *progress_ud);
 

@@ -79,8 +79,8 @@ static zo2_status load_unit(load_job *job)
         pieces = job->m->layout->chunks[u->first_chunk].n_spans;
     } else {
         const zo2_tensor *t = &job->m->layout->arch->tensors[u->tensor];
-        /* Multiples of the pack's own chunks, so that no byte is read and hashed twice. Tiles start at multiples of 128 rows; where the
-         * two don't line up the chunk in between is read twice, which is rare and harmless. */
+        /* Multiples of the pack's own chunks, so that no byte is read and hashed twice. Tiles start at multiples of 128
+         * rows; where the two don't line up the chunk in between is read twice, which is rare and harmless. */
         uint64_t unit_rows = zo2_packfile_chunk_rows(job->how->pack, u->tensor);
         uint64_t wish = PIECE_BYTES / (4 * t->cols);
         job->piece_rows = unit_rows < u->rows ? unit_rows : wish ? wish : 1;
@@ -116,7 +116,8 @@ zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how)
     for (uint32_t i = 0; i < l->n_units && !s; i++) {
         const zo2_unit *u = &l->units[i];
         load_job job = {.m = m, .how = how, .unit = u, .error = ZO2_JOB_ERROR_INIT};
-        /* A cancelled step may have left chunks of the snapshot one step ahead of the schedule; the next step brings the others there. */
+        /* A cancelled step may have left chunks of the snapshot one step ahead of the schedule; the next step brings
+         * the others there. */
         if (how->steps)
             job.to = how->exact ? how->steps : zo2_unit_due_step(u, how->steps - 1, how->pending);
         float *values = snapshot_values(how, u, i, how->steps);

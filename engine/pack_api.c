@@ -227,7 +227,8 @@ zo2_status zo2_require_absent(const char *path, int force)
     return errno == ENOENT ? ZO2_OK : zo2_io_error("cannot examine", path);
 }
 
-/* Values whose exponent is all ones. The first loop has no early exit, so that it vectorises; the second rarely runs. */
+/* Values whose exponent is all ones. The first loop has no early exit, so that it vectorises; the second rarely runs.
+ */
 static uint64_t first_nonfinite16(const unsigned char *bits, uint64_t n, uint16_t exponent)
 {
     unsigned bad = 0;

@@ -1,4 +1,5 @@
-/* pack_api.h: what a zo2_pack is made of, and what the functions that read and write packs and exports share. Private to engine/. */
+/* pack_api.h: what a zo2_pack is made of, and what the functions that read and write packs and exports share. Private
+ * to engine/. */
 #ifndef ZO2_ENGINE_PACK_API_H
 #define ZO2_ENGINE_PACK_API_H
 
@@ -7,7 +8,8 @@
 
 #include <string.h>
 
-/* An open pack whose tensors are exactly those of arch, in canonical order: tensor i of the file is tensor_id i. Immutable. */
+/* An open pack whose tensors are exactly those of arch, in canonical order: tensor i of the file is tensor_id i.
+ * Immutable. */
 struct zo2_pack {
     zo2_packfile *file;
     zo2_arch arch;
@@ -22,7 +24,8 @@ uint64_t zo2_pack_tensor_bytes(const zo2_packtensor *t);
 /* The pack's record of a tensor of the architecture, not stored yet. */
 zo2_packtensor zo2_pack_record(const zo2_tensor *t, zo2_dtype dtype);
 
-/* ZO2_ERR_NOSPACE if the file system that will hold `path` (which needn't exist, its folder must) can't take that many bytes more. */
+/* ZO2_ERR_NOSPACE if the file system that will hold `path` (which needn't exist, its folder must) can't take that many
+ * bytes more. */
 zo2_status zo2_require_space(const char *path, uint64_t bytes);
 
 /* ZO2_ERR_EXISTS if something is at path, unless force. */
@@ -31,8 +34,8 @@ zo2_status zo2_require_absent(const char *path, int force);
 /* Index of the first of n little-endian values that isn't finite, n if all are. */
 uint64_t zo2_first_nonfinite(zo2_dtype dtype, const void *bits, uint64_t n);
 
-/* Copies a caller's option struct over *dst (already at its defaults; size bytes), as much as the caller's version has. src NULL:
- * nothing. 0 if struct_size was not set. */
+/* Copies a caller's option struct over *dst (already at its defaults; size bytes), as much as the caller's version has.
+ * src NULL: nothing. 0 if struct_size was not set. */
 static inline int zo2_opts_take(void *dst, size_t size, const void *src)
 {
     size_t have;

@@ -1,4 +1,5 @@
-/* pipeline.c: see pipeline.h. All state is guarded by one mutex and one condition; lanes hold it only to look and to publish. */
+/* pipeline.c: see pipeline.h. All state is guarded by one mutex and one condition; lanes hold it only to look and to
+ * publish. */
 #include "engine/pipeline.h"
 #include "engine/fpenv.h"
 #include "engine/job_error.h"

@@ -1,12 +1,13 @@
-/* pipeline.h: the lanes. A program lists the chunks of a pass in the order in which the forward passes use them. Two threads run ahead of
- * the caller, who is the compute lane:
+/* pipeline.h: the lanes. A program lists the chunks of a pass in the order in which the forward passes use them. Two
+ * threads run ahead of the caller, who is the compute lane:
  *
  *     update lane   slot in the ring -> bring the chunk to its step (or stage exact values)
  *     upload lane   copy its wire into the slot
  *     compute lane  wait for it, decode it, release the slot       (the caller's thread)
  *
- * Slots are taken in program order before a chunk enters its first lane and are released in program order, so no lane ever holds what
- * one before it needs: there is nothing to deadlock on. Lanes of later tiers (reading from NVMe) come before the update lane. */
+ * Slots are taken in program order before a chunk enters its first lane and are released in program order, so no lane
+ * ever holds what one before it needs: there is nothing to deadlock on. Lanes of later tiers (reading from NVMe) come
+ * before the update lane. */
 #ifndef ZO2_ENGINE_PIPELINE_H
 #define ZO2_ENGINE_PIPELINE_H
 
@@ -59,12 +60,14 @@ void zo2_pipeline_destroy(zo2_pipeline *p); /* NULL is fine; no pass may be runn
 
 /* Starts the lanes on a pass; the pass and what it points to stay untouched until finish(). */
 zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass);
-/* Compute lane: waits until the chunk at `position` is on the device and gives its address. ZO2_ERR_CANCELLED, or a lane's error. */
+/* Compute lane: waits until the chunk at `position` is on the device and gives its address. ZO2_ERR_CANCELLED, or a
+ * lane's error. */
 zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wire);
 /* Compute lane: everything before `position` has been used by operations enqueued so far. */
 zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position);
 void zo2_pipeline_open_gate(zo2_pipeline *p);
-/* Waits for the lanes: to complete the program, or, after an error (status is what the caller got so far), to stop. Returns the first error. */
+/* Waits for the lanes: to complete the program, or, after an error (status is what the caller got so far), to stop.
+ * Returns the first error. */
 zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status);
 
 #endif

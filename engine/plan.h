@@ -1,5 +1,5 @@
-/* plan.h: where every byte goes, before one moves. The engine runs by this very plan: device buffers are the offsets computed here, and
- * the arena has exactly this size. */
+/* plan.h: where every byte goes, before one moves. The engine runs by this very plan: device buffers are the offsets
+ * computed here, and the arena has exactly this size. */
 #ifndef ZO2_ENGINE_PLAN_H
 #define ZO2_ENGINE_PLAN_H
 
@@ -67,8 +67,8 @@ typedef struct zo2_full_plan {
     zo2_device_layout device;
     uint64_t chunk_bytes; /* chosen */
     zo2_hold hold;
-    uint64_t
-        gather_bytes; /* host: gathered rows of a micro-batch on their way up: refs, rows, refs, positions, each at 256 */
+    uint64_t gather_bytes; /* host: gathered rows of a micro-batch on their way up: refs, rows, refs, positions, each at
+                              256 */
     uint64_t staging_bytes; /* host: those, and chunks at their exact values (a mirror of the ring) */
 } zo2_full_plan;
 
@@ -80,8 +80,9 @@ typedef struct zo2_rates {
     double decode_weights; /* one query, both panels */
 } zo2_rates;
 
-/* Plans. stored_as: aliased tensors (masters.h), may be NULL. rates NULL: a short probe is not made and times stay 0. ZO2_ERR_NOMEM with the
- * smallest budget that works in the message if one in `shape` is too small; *out is filled all the same. */
+/* Plans. stored_as: aliased tensors (masters.h), may be NULL. rates NULL: a short probe is not made and times stay 0.
+ * ZO2_ERR_NOMEM with the smallest budget that works in the message if one in `shape` is too small; *out is filled all
+ * the same. */
 zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
                          const uint32_t *stored_as, const zo2_rates *rates);
 

@@ -1,5 +1,5 @@
-/* pool.c: see pool.h. A job lives on its caller's stack; workers find it in a list under the pool's mutex and then take indices with one
- * atomic add each. */
+/* pool.c: see pool.h. A job lives on its caller's stack; workers find it in a list under the pool's mutex and then take
+ * indices with one atomic add each. */
 #include "engine/pool.h"
 #include "engine/fpenv.h"
 

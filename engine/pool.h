@@ -12,8 +12,8 @@ zo2_status zo2_pool_create(zo2_pool **out, uint32_t threads);
 void zo2_pool_destroy(zo2_pool *pool); /* NULL is fine; no job may be running */
 uint32_t zo2_pool_threads(const zo2_pool *pool);
 
-/* Runs fn(arg, i) for every i in [0, n), on the workers and the caller, and returns when all are done. Tasks must not call
- * zo2_pool_run() themselves. May be called from several threads at once. */
+/* Runs fn(arg, i) for every i in [0, n), on the workers and the caller, and returns when all are done. Tasks must not
+ * call zo2_pool_run() themselves. May be called from several threads at once. */
 void zo2_pool_run(zo2_pool *pool, uint64_t n, void (*fn)(void *arg, uint64_t i), void *arg);
 
 /* The pool as backends see it. */

@@ -1,4 +1,5 @@
-/* program.c: the order in which a pass fetches chunks: embeddings' matrices, layers, head, and last the tables that nothing waits for. */
+/* program.c: the order in which a pass fetches chunks: embeddings' matrices, layers, head, and last the tables that
+ * nothing waits for. */
 #include "engine/pipeline.h"
 
 #include <stdlib.h>

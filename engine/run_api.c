@@ -1,5 +1,5 @@
-/* run_api.c: reading run directories: RUN_DIR/journal.zo2j and RUN_DIR/snapshots. Never writes, takes no lock, works beside a session
- * that trains. */
+/* run_api.c: reading run directories: RUN_DIR/journal.zo2j and RUN_DIR/snapshots. Never writes, takes no lock, works
+ * beside a session that trains. */
 #include "engine/run_api.h"
 
 #include "engine/layout.h"

@@ -1,5 +1,5 @@
-/* schedule.c: learning-rate schedules and their names. The rate only enters through the coefficients that a step journals as bits, so
- * libm's cos() may differ between machines without harm to a replay. */
+/* schedule.c: learning-rate schedules and their names. The rate only enters through the coefficients that a step
+ * journals as bits, so libm's cos() may differ between machines without harm to a replay. */
 #include "engine/zo2.h"
 
 #include <math.h>

@@ -26,7 +26,8 @@ const char *zo2_last_error(void)
 
 zo2_status zo2_error(zo2_status s, const char *fmt, ...)
 {
-    /* Formatted aside first, so that the old text may be an argument: zo2_error(s, "%s: %s", where, zo2_last_error()). */
+    /* Formatted aside first, so that the old text may be an argument: zo2_error(s, "%s: %s", where, zo2_last_error()).
+     */
     char text[LAST_ERROR_BYTES];
     va_list args;
     va_start(args, fmt);

@@ -1,5 +1,5 @@
-/* synth.c: packs of random weights for measurements. Weights come from the noise generator, so a pack is a pure function of architecture,
- * type and seed. */
+/* synth.c: packs of random weights for measurements. Weights come from the noise generator, so a pack is a pure
+ * function of architecture, type and seed. */
 #include "codec/codec.h"
 #include "engine/fpenv.h"
 #include "engine/pack_api.h"

@@ -5,11 +5,11 @@
  * memory; the device sees one decoded tile of one matrix at a time.
  *
  * Conventions. Functions return a zo2_status; ZO2_OK is 0, errors are negative. After an error zo2_last_error() on the
- * same thread says what was wrong, where, and what to do. Handles are opaque: one caller at a time per handle, different
- * handles are independent and may be used from different threads. Option structs start with struct_size, set by their
- * init function; zero in any other field means the documented default. Sizes are bytes unless named otherwise. The
- * library never prints, never exits and never reads the environment. It changes no process-wide state (rounding mode and
- * BLAS threads are restored on return). */
+ * same thread says what was wrong, where, and what to do. Handles are opaque: one caller at a time per handle,
+ * different handles are independent and may be used from different threads. Option structs start with struct_size, set
+ * by their init function; zero in any other field means the documented default. Sizes are bytes unless named otherwise.
+ * The library never prints, never exits and never reads the environment. It changes no process-wide state (rounding
+ * mode and BLAS threads are restored on return). */
 #ifndef ZO2_H
 #define ZO2_H
 
@@ -71,7 +71,8 @@ ZO2_API zo2_status zo2_error(zo2_status s, const char *fmt, ...) ZO2_PRINTF(2, 3
 /* Library version, for example "0.1.0". */
 ZO2_API const char *zo2_version(void);
 
-/* ---- enumerations: stored in files, numbers never change ----------------------------------------------------------- */
+/* ---- enumerations: stored in files, numbers never change -----------------------------------------------------------
+ */
 
 typedef enum zo2_dtype { ZO2_F32 = 1, ZO2_F16 = 2, ZO2_BF16 = 3 } zo2_dtype; /* 0: auto */
 
@@ -113,12 +114,13 @@ typedef enum zo2_log_level { ZO2_LOG_INFO = 0, ZO2_LOG_WARNING = 1 } zo2_log_lev
 typedef void (*zo2_log_fn)(void *ud, zo2_log_level level, const char *message);
 
 /* Progress of long work: `done` of `total` units (bytes or chunks) of `what`. Caller's thread only; between chunks of a
- * step too. A non-zero return cancels: the call returns ZO2_ERR_CANCELLED and leaves everything as if it had not begun. */
+ * step too. A non-zero return cancels: the call returns ZO2_ERR_CANCELLED and leaves everything as if it had not begun.
+ */
 typedef int (*zo2_progress_fn)(void *ud, const char *what, uint64_t done, uint64_t total);
 
-/* Custom loss: called 2Q times after the forward (query-major, + before -) on the caller's thread with the log-probability
- * of every loss token in batch order (n of them; natural logarithm). Writes the scalar to *loss. Must be deterministic.
- * A status other than ZO2_OK aborts the step. */
+/* Custom loss: called 2Q times after the forward (query-major, + before -) on the caller's thread with the
+ * log-probability of every loss token in batch order (n of them; natural logarithm). Writes the scalar to *loss. Must
+ * be deterministic. A status other than ZO2_OK aborts the step. */
 typedef zo2_status (*zo2_loss_fn)(void *ud, const float *logprobs, uint64_t n, double *loss);
 
 /* ---- packs: converted model files -------------------------------------------------------------------------------- */
@@ -155,12 +157,12 @@ typedef struct zo2_synth_opts {
 
 ZO2_API void zo2_synth_opts_init(zo2_synth_opts *o);
 
-/* A pack of random weights (normal, standard deviation 0.02; norms one, biases zero) for measurements. arch: "opt-125m" ... "opt-175b"
- * or the path of a config.json. */
+/* A pack of random weights (normal, standard deviation 0.02; norms one, biases zero) for measurements. arch: "opt-125m"
+ * ... "opt-175b" or the path of a config.json. */
 ZO2_API zo2_status zo2_pack_synth(const char *arch, const char *out, const zo2_synth_opts *o);
 
-/* Opens and checks superblock, tables and their checksums (not the weights: see zo2_pack_verify). *out is the caller's until
- * zo2_pack_close(). The file may be opened any number of times; it is never written. */
+/* Opens and checks superblock, tables and their checksums (not the weights: see zo2_pack_verify). *out is the caller's
+ * until zo2_pack_close(). The file may be opened any number of times; it is never written. */
 ZO2_API zo2_status zo2_pack_open(zo2_pack **out, const char *path);
 ZO2_API void zo2_pack_close(zo2_pack *p); /* NULL is fine */
 
@@ -193,7 +195,8 @@ typedef struct zo2_tensor_info {
 /* Tensor i of the canonical order, i < zo2_pack_info.tensors; ZO2_ERR_NOTFOUND past the end. */
 ZO2_API zo2_status zo2_pack_tensor(const zo2_pack *p, uint64_t i, zo2_tensor_info *out);
 
-/* A file carried in the pack ("config.json", "vocab.json", ...). *data is valid as long as the pack and followed by a NUL byte. */
+/* A file carried in the pack ("config.json", "vocab.json", ...). *data is valid as long as the pack and followed by a
+ * NUL byte. */
 ZO2_API zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char **data, size_t *bytes);
 /* Name of carried file i, NULL past the end. */
 ZO2_API const char *zo2_pack_file_name(const zo2_pack *p, size_t i);
@@ -217,8 +220,9 @@ typedef struct zo2_export_opts {
 
 ZO2_API void zo2_export_opts_init(zo2_export_opts *o);
 
-/* Writes a directory that Hugging Face transformers loads: safetensors with original names (a tied head left out), config and
- * tokenizer files. Applies what is pending to its output, never to the run. Streams. The directory appears complete or not at all. */
+/* Writes a directory that Hugging Face transformers loads: safetensors with original names (a tied head left out),
+ * config and tokenizer files. Applies what is pending to its output, never to the run. Streams. The directory appears
+ * complete or not at all. */
 ZO2_API zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o);
 
 /* ---- settings, plan, engine -------------------------------------------------------------------------------------- */
@@ -228,15 +232,16 @@ ZO2_API zo2_status zo2_pack_export(const char *pack, const char *out_dir, const 
 
 typedef struct zo2_engine_opts { /* zero in any field = documented default */
     size_t struct_size;
-    /* numeric settings: fixed when a run is created and stored in it; a resume takes the run's values for fields left at 0
-     * (or NAN for the floating-point ones), and refuses other differences with ZO2_ERR_MISMATCH, naming the setting */
+    /* numeric settings: fixed when a run is created and stored in it; a resume takes the run's values for fields left
+     * at 0 (or NAN for the floating-point ones), and refuses other differences with ZO2_ERR_MISMATCH, naming the
+     * setting */
     uint64_t seed;
-    int seed_set;          /* 1: seed is meant even on a resume (0 is a valid seed) */
-    double lr;             /* NAN = 1e-6 */
-    zo2_schedule schedule; /* constant */
-    uint64_t warmup;       /* steps of linear warm-up; UINT64_MAX = 0 */
-    uint64_t
-        total_steps; /* of linear and cosine schedules, both reaching 0 after the last; 0 = 20,000. May grow on resume with constant */
+    int seed_set;             /* 1: seed is meant even on a resume (0 is a valid seed) */
+    double lr;                /* NAN = 1e-6 */
+    zo2_schedule schedule;    /* constant */
+    uint64_t warmup;          /* steps of linear warm-up; UINT64_MAX = 0 */
+    uint64_t total_steps;     /* of linear and cosine schedules, both reaching 0 after the last; 0 = 20,000. May grow on
+                                 resume with constant */
     double eps;               /* NAN = 1e-3 */
     double weight_decay;      /* NAN = 0; not applied to biases and norms */
     double clip;              /* NAN = 0: off; else each g is clamped to +-clip */
@@ -247,14 +252,15 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     zo2_wire wire;            /* bf16 */
     zo2_dtype compute;        /* fp32 on cpu */
     zo2_backend_kind backend; /* auto */
-    /* sizes of the largest batch; part of the plan, not of the run's settings. 0: max_rows 16, max_seq the model's context. */
+    /* sizes of the largest batch; part of the plan, not of the run's settings. 0: max_rows 16, max_seq the model's
+     * context. */
     uint32_t max_rows;        /* rows of the largest batch (a line with n options makes n rows) */
     uint32_t max_rows_micro;  /* rows of the largest micro-batch; 0 = max_rows */
     uint32_t max_seq;         /* tokens of the longest row */
     uint64_t max_loss_tokens; /* loss tokens of the largest batch; 0 = max_rows * (max_seq - 1) */
     /* resources: free to change between sessions, never change a bit */
-    uint64_t
-        device_bytes; /* device budget: context and workspaces included; 0 = the plan's minimum on cpu, 90 % of what is free on cuda */
+    uint64_t device_bytes;    /* device budget: context and workspaces included; 0 = the plan's minimum on cpu, 90 % of
+                                 what is free on cuda */
     uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = 90 % of MemAvailable */
     uint32_t threads;         /* 0 = usable CPUs (affinity, cgroup) */
     uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB */
@@ -276,8 +282,8 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
 /* Sets struct_size and the "unset" markers above. */
 ZO2_API void zo2_engine_opts_init(zo2_engine_opts *o);
 
-/* Rate of the learning-rate schedule at a step (0-based) for options as in o: warm-up lr*(step+1)/warmup, then constant, linear or
- * cosine decay to zero at total_steps. Pure. */
+/* Rate of the learning-rate schedule at a step (0-based) for options as in o: warm-up lr*(step+1)/warmup, then
+ * constant, linear or cosine decay to zero at total_steps. Pure. */
 ZO2_API double zo2_lr_at(const zo2_engine_opts *o, uint64_t step);
 
 typedef struct zo2_plan {
@@ -305,18 +311,20 @@ typedef struct zo2_plan {
     uint32_t largest_tile_rows;                             /* TN of the widest matrix */
 } zo2_plan;
 
-/* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o. No weights are
- * read. ZO2_ERR_NOMEM if a budget in o is too small: the message has the smallest that works; *out is filled all the same. */
+/* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o. No
+ * weights are read. ZO2_ERR_NOMEM if a budget in o is too small: the message has the smallest that works; *out is
+ * filled all the same. */
 ZO2_API zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out);
 
 typedef struct zo2_engine zo2_engine;
 
-/* Opens a pack and creates or continues the run in run_dir (created if missing, its parent must exist). Loads masters, replays the
- * journal. On success *out is the caller's until zo2_engine_close(). On failure *out is NULL, nothing leaks and the run directory is
- * as it was. ZO2_ERR_BUSY: another process has the run. */
+/* Opens a pack and creates or continues the run in run_dir (created if missing, its parent must exist). Loads masters,
+ * replays the journal. On success *out is the caller's until zo2_engine_close(). On failure *out is NULL, nothing leaks
+ * and the run directory is as it was. ZO2_ERR_BUSY: another process has the run. */
 ZO2_API zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_dir, const zo2_engine_opts *o);
 
-/* Ends lanes and threads and frees everything. Writes nothing: call zo2_snapshot() before for a fast resume. NULL is fine. */
+/* Ends lanes and threads and frees everything. Writes nothing: call zo2_snapshot() before for a fast resume. NULL is
+ * fine. */
 ZO2_API void zo2_engine_close(zo2_engine *e);
 
 typedef struct zo2_engine_state {
@@ -333,9 +341,9 @@ ZO2_API void zo2_engine_get_state(const zo2_engine *e, zo2_engine_state *out);
 ZO2_API void zo2_engine_get_opts(const zo2_engine *e, zo2_engine_opts *out);
 ZO2_API void zo2_engine_get_plan(const zo2_engine *e, zo2_plan *out);
 
-/* A batch. rows x seq places, row-major. Real tokens are those with mask 1 (any padding side); a row's position ids count its real
- * tokens from 0. A place with loss 1 is a loss token: its token is predicted from the real tokens before it in the row (so it can't be
- * the row's first). Arrays are the caller's and only read during the call. */
+/* A batch. rows x seq places, row-major. Real tokens are those with mask 1 (any padding side); a row's position ids
+ * count its real tokens from 0. A place with loss 1 is a loss token: its token is predicted from the real tokens before
+ * it in the row (so it can't be the row's first). Arrays are the caller's and only read during the call. */
 typedef struct zo2_batch {
     size_t struct_size;
     uint32_t rows, seq;
@@ -362,13 +370,15 @@ typedef struct zo2_step_result {
     uint64_t device_peak_bytes, host_peak_bytes;
 } zo2_step_result;
 
-/* One SPSA step: losses at W + eps z and W - eps z for each query, journaled before it affects a weight. Deterministic: see D8 of the
- * design. ZO2_ERR_CANCELLED leaves no trace. ZO2_ERR_NONFINITE: an update would make a weight non-finite (the tensor is named). After
- * ZO2_ERR_IO from the journal the engine refuses further steps; the run stays resumable. r may be NULL. */
+/* One SPSA step: losses at W + eps z and W - eps z for each query, journaled before it affects a weight. Deterministic:
+ * see D8 of the design. ZO2_ERR_CANCELLED leaves no trace. ZO2_ERR_NONFINITE: an update would make a weight non-finite
+ * (the tensor is named). After ZO2_ERR_IO from the journal the engine refuses further steps; the run stays resumable. r
+ * may be NULL. */
 ZO2_API zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *r);
 
-/* Makes a zo2_step() or zo2_forward() in progress on another thread, or in a signal handler's thread, return ZO2_ERR_CANCELLED at the
- * next chunk. Async-signal-safe and thread-safe. Sticky until that call returns; without one in progress it cancels the next. */
+/* Makes a zo2_step() or zo2_forward() in progress on another thread, or in a signal handler's thread, return
+ * ZO2_ERR_CANCELLED at the next chunk. Async-signal-safe and thread-safe. Sticky until that call returns; without one
+ * in progress it cancels the next. */
 ZO2_API void zo2_step_abort(zo2_engine *e);
 
 typedef enum zo2_weights { ZO2_WEIGHTS_WIRE = 0, ZO2_WEIGHTS_MASTER = 1 } zo2_weights;
@@ -387,15 +397,17 @@ typedef struct zo2_scores {
     double *row_scores; /* [rows] mean log-probability of the row's loss tokens */
 } zo2_scores;
 
-/* Unperturbed forward at the current weights: through the wire with what is pending folded in, or at the masters' exact fp32 values
- * (what zo2_pack_export writes). Disturbs nothing. s is in and out: set struct_size and the optional arrays. */
+/* Unperturbed forward at the current weights: through the wire with what is pending folded in, or at the masters' exact
+ * fp32 values (what zo2_pack_export writes). Disturbs nothing. s is in and out: set struct_size and the optional
+ * arrays. */
 ZO2_API zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *s);
 ZO2_API void zo2_scores_init(zo2_scores *s);
 
 /* Writes a snapshot of the masters now and keeps the newest two verified ones. */
 ZO2_API zo2_status zo2_snapshot(zo2_engine *e);
 
-/* Current exact value of elements [first, first + n) of a tensor (row-major), with what is pending applied, into out[n]. */
+/* Current exact value of elements [first, first + n) of a tensor (row-major), with what is pending applied, into
+ * out[n]. */
 ZO2_API zo2_status zo2_tensor_read(zo2_engine *e, const char *name, uint64_t first, uint64_t n, float *out);
 
 /* XXH3-64 over the exact current fp32 values of all tensors in canonical order: equal hashes, equal weights. */
@@ -437,8 +449,8 @@ ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack);
 
 #define ZO2_NOISE_VERSION 1
 
-/* z of elements [first, first + n) of a tensor: a pure function of its arguments (codec/CODECS.md, "Noise"). out[n], any alignment.
- * Thread-safe. ZO2_ERR_ARG for an unknown distribution. */
+/* z of elements [first, first + n) of a tensor: a pure function of its arguments (codec/CODECS.md, "Noise"). out[n],
+ * any alignment. Thread-safe. ZO2_ERR_ARG for an unknown distribution. */
 ZO2_API zo2_status zo2_noise_fill(float *out, uint64_t seed, uint64_t step, uint32_t query, uint32_t tensor_id,
                                   uint64_t first, uint64_t n, zo2_dist dist);
 

@@ -1,23 +1,26 @@
-/* backend.h: the one table behind which a device hides: two in-order lanes (upload, compute), one arena of device memory, events
- * between them, and the operations a transformer's forward passes need. `cpu` is the reference; `cuda` implements the same table;
- * `null` does no arithmetic and checks schedules and memory.
+/* backend.h: the one table behind which a device hides: two in-order lanes (upload, compute), one arena of device
+ * memory, events between them, and the operations a transformer's forward passes need. `cpu` is the reference; `cuda`
+ * implements the same table; `null` does no arithmetic and checks schedules and memory.
  *
- * Shapes. S streams are forward passes that run side by side: 2Q perturbed ones (stream 2q is W + eps z_q, 2q + 1 is W - eps z_q), or one
- * unperturbed one. m counts the tokens of a micro-batch (real ones only: there is no padding anywhere below), n and k are matrix rows and
- * columns, ld a row stride and `stride` the distance between streams, both in elements. A "panel" is n decoded rows of a matrix.
- * Types. "compute type" is fp32, fp16 or bf16. The cpu backend stores all of them as fp32 values that are already rounded to the type
- * (element size 4, see zo2_backend_ops.element_bytes), a GPU in the type itself. Accumulation is fp32 everywhere.
+ * Shapes. S streams are forward passes that run side by side: 2Q perturbed ones (stream 2q is W + eps z_q, 2q + 1 is W
+ * - eps z_q), or one unperturbed one. m counts the tokens of a micro-batch (real ones only: there is no padding
+ * anywhere below), n and k are matrix rows and columns, ld a row stride and `stride` the distance between streams, both
+ * in elements. A "panel" is n decoded rows of a matrix. Types. "compute type" is fp32, fp16 or bf16. The cpu backend
+ * stores all of them as fp32 values that are already rounded to the type (element size 4, see
+ * zo2_backend_ops.element_bytes), a GPU in the type itself. Accumulation is fp32 everywhere.
  *
- * Lifetime. Operations and transfers are enqueued; device operands must stay untouched until the lane has passed them. Host arrays
- * in op structs (fold, seqs) are read before the call returns unless said otherwise. One thread per lane. A backend may finish everything before it returns.
- * Errors. Operations return at once with ZO2_ERR_DEVICE and a text when they are refused; later faults surface at sync() or drain(). */
+ * Lifetime. Operations and transfers are enqueued; device operands must stay untouched until the lane has passed them.
+ * Host arrays in op structs (fold, seqs) are read before the call returns unless said otherwise. One thread per lane. A
+ * backend may finish everything before it returns. Errors. Operations return at once with ZO2_ERR_DEVICE and a text
+ * when they are refused; later faults surface at sync() or drain(). */
 #ifndef ZO2_KERNELS_BACKEND_H
 #define ZO2_KERNELS_BACKEND_H
 
 #include "codec/update.h"
 #include "engine/zo2.h"
 
-/* Runs fn(arg, i) for i in [0, n), on several threads, and returns when all are done. Which thread runs which i is unspecified. */
+/* Runs fn(arg, i) for i in [0, n), on several threads, and returns when all are done. Which thread runs which i is
+ * unspecified. */
 typedef struct zo2_parallel {
     void *ud;
     uint32_t threads; /* that may run at once, the caller's included */
@@ -29,7 +32,8 @@ typedef enum zo2_lane { ZO2_LANE_UPLOAD = 0, ZO2_LANE_COMPUTE = 1 } zo2_lane;
 typedef struct zo2_event zo2_event;
 
 /* Wire rows to panels: decode, fold what is pending, perturb, in one pass over the wire.
- * w = decode(src) as fp32; w = updates fold[0..folds) applied; plus = w + eps z, minus = w - eps z; both rounded to type. */
+ * w = decode(src) as fp32; w = updates fold[0..folds) applied; plus = w + eps z, minus = w - eps z; both rounded to
+ * type. */
 typedef struct zo2_decode_op {
     zo2_wire wire;
     const void *src; /* device: wire of a chunk of rows x cols, 16-byte aligned */
@@ -48,7 +52,8 @@ typedef struct zo2_decode_op {
     zo2_dtype type;
 } zo2_decode_op;
 
-/* One gathered row: which row of the tensor it is, and how many of op.fold[] its wire already holds (they are skipped). */
+/* One gathered row: which row of the tensor it is, and how many of op.fold[] its wire already holds (they are skipped).
+ */
 typedef struct zo2_row_ref {
     uint64_t row;
     uint32_t folds_done;
@@ -104,7 +109,8 @@ typedef struct zo2_bias_act_op {
     zo2_dtype type;
 } zo2_bias_act_op;
 
-/* y = (x - mean) / sqrt(var + eps) * gamma + beta over the last axis, biased variance, fp32 inside. y may be x when type is fp32. */
+/* y = (x - mean) / sqrt(var + eps) * gamma + beta over the last axis, biased variance, fp32 inside. y may be x when
+ * type is fp32. */
 typedef struct zo2_layernorm_op {
     uint32_t streams;
     uint64_t m, n;
@@ -118,8 +124,8 @@ typedef struct zo2_layernorm_op {
     zo2_dtype type;
 } zo2_layernorm_op;
 
-/* A sequence of the packed tokens: queries are tokens [first, first + n); each sees the n_prefix tokens from `prefix` on, all of them,
- * and the tokens of [first, ...] up to and including itself. */
+/* A sequence of the packed tokens: queries are tokens [first, first + n); each sees the n_prefix tokens from `prefix`
+ * on, all of them, and the tokens of [first, ...] up to and including itself. */
 typedef struct zo2_seq {
     uint32_t first, n;
     uint32_t prefix, n_prefix;
@@ -192,7 +198,8 @@ typedef struct zo2_backend_ops {
     void (*close)(zo2_backend *b);          /* NULL is fine */
     void *(*arena)(zo2_backend *b);         /* device address of the arena, 4 KiB aligned */
     uint64_t (*peak_bytes)(zo2_backend *b); /* measured: context plus the highest arena byte in use so far */
-    /* Around every step, on the caller's thread; nests, also across backends. NULL: nothing to do. (cpu: OpenBLAS to one thread.) */
+    /* Around every step, on the caller's thread; nests, also across backends. NULL: nothing to do. (cpu: OpenBLAS to
+     * one thread.) */
     void (*enter)(zo2_backend *b);
     void (*leave)(zo2_backend *b);
 

@@ -1,5 +1,6 @@
-/* io.h: the one door to the file system. Everything that storage writes goes through a zo2_io table, so that tests can fail the Nth
- * operation, tear writes and cut the power. Functions return what the system calls return (-1 and errno). */
+/* io.h: the one door to the file system. Everything that storage writes goes through a zo2_io table, so that tests can
+ * fail the Nth operation, tear writes and cut the power. Functions return what the system calls return (-1 and errno).
+ */
 #ifndef ZO2_STORAGE_IO_H
 #define ZO2_STORAGE_IO_H
 
@@ -22,15 +23,18 @@ typedef struct zo2_io {
 
 extern const zo2_io zo2_io_posix;
 
-/* Whole transfers: short transfers and EINTR/EAGAIN are continued. what: the file's name for messages. Errors: ZO2_ERR_IO (with file,
- * offset and the system's reason), ZO2_ERR_NOSPACE (ENOSPC, EDQUOT, EFBIG), ZO2_ERR_FORMAT for an end of file inside a read. */
+/* Whole transfers: short transfers and EINTR/EAGAIN are continued. what: the file's name for messages. Errors:
+ * ZO2_ERR_IO (with file, offset and the system's reason), ZO2_ERR_NOSPACE (ENOSPC, EDQUOT, EFBIG), ZO2_ERR_FORMAT for
+ * an end of file inside a read. */
 zo2_status zo2_io_read(const zo2_io *io, int fd, void *buf, uint64_t n, uint64_t off, const char *what);
 zo2_status zo2_io_write(const zo2_io *io, int fd, const void *buf, uint64_t n, uint64_t off, const char *what);
 
-/* zo2_error() with "WHAT PATH: strerror(errno)" and the status that fits errno (ENOENT -> NOTFOUND, EEXIST -> EXISTS, ...). */
+/* zo2_error() with "WHAT PATH: strerror(errno)" and the status that fits errno (ENOENT -> NOTFOUND, EEXIST -> EXISTS,
+ * ...). */
 zo2_status zo2_io_error(const char *what, const char *path);
 
-/* A new file that appears complete or not at all: written as PATH.tmp-PID, then commit = fsync, rename, fsync of the folder. */
+/* A new file that appears complete or not at all: written as PATH.tmp-PID, then commit = fsync, rename, fsync of the
+ * folder. */
 typedef struct zo2_outfile {
     const zo2_io *io;
     int fd;

@@ -1,8 +1,8 @@
 /* journal.c: the journal as a file: creating, loading, appending. The bytes are journal_format.c's.
  *
- * Relies on: one writer per run (zo2_run_lock), and that a record is durable when fdatasync has returned 0. A failed write or
- * sync ends the handle: after a failed fsync the kernel may have dropped the dirty pages, so a second fsync that succeeds
- * would prove nothing. */
+ * Relies on: one writer per run (zo2_run_lock), and that a record is durable when fdatasync has returned 0. A failed
+ * write or sync ends the handle: after a failed fsync the kernel may have dropped the dirty pages, so a second fsync
+ * that succeeds would prove nothing. */
 #include "storage/journal.h"
 
 #include "storage/journal_format.h"
@@ -155,9 +155,9 @@ static zo2_status load_records(zo2_journal *j, uint64_t size)
     return s;
 }
 
-/* Makes what was loaded durable before anything builds on it. A writer that was killed may have left its last record in the
- * page cache only; one whose fsync failed may have left it there as if it were clean. So the last record is written again:
- * the same bytes, hence nothing can be lost by it. All before it were acknowledged. */
+/* Makes what was loaded durable before anything builds on it. A writer that was killed may have left its last record in
+ * the page cache only; one whose fsync failed may have left it there as if it were clean. So the last record is written
+ * again: the same bytes, hence nothing can be lost by it. All before it were acknowledged. */
 static zo2_status settle(zo2_journal *j)
 {
     const zo2_io *io = j->io;
@@ -328,8 +328,8 @@ zo2_status zo2_journal_append(zo2_journal *j, const zo2_journal_record *r)
         s = zo2_io_error("cannot sync", j->path);
     if (s) {
         j->failed = 1;
-        /* If this fails too, or doesn't last, the next writable open cuts a torn record and may find a whole one: a step
-         * that was computed and is as good as any, only not acknowledged. */
+        /* If this fails too, or doesn't last, the next writable open cuts a torn record and may find a whole one: a
+         * step that was computed and is as good as any, only not acknowledged. */
         j->io->ftruncate(j->io->ud, j->fd, (off_t)j->end);
         return s;
     }

@@ -1,4 +1,5 @@
-/* journal.h: the append-only log of the scalars of every step: with the pack, the state of record of a run. RUN.md has the format. */
+/* journal.h: the append-only log of the scalars of every step: with the pack, the state of record of a run. RUN.md has
+ * the format. */
 #ifndef ZO2_STORAGE_JOURNAL_H
 #define ZO2_STORAGE_JOURNAL_H
 
@@ -48,9 +49,9 @@ typedef struct zo2_journal zo2_journal;
 /* Creates a journal that must not exist: header written and synced, folder synced. */
 zo2_status zo2_journal_create(zo2_journal **out, const zo2_io *io, const char *path, const zo2_run_settings *s);
 
-/* Opens an existing one and loads its valid records. A torn or corrupt LAST record is ignored (writable: cut off; its length is told by
- * zo2_journal_torn_bytes). Damage before the last record: ZO2_ERR_FORMAT naming the record and offset, nothing is cut. writable = 0
- * works beside a writer. */
+/* Opens an existing one and loads its valid records. A torn or corrupt LAST record is ignored (writable: cut off; its
+ * length is told by zo2_journal_torn_bytes). Damage before the last record: ZO2_ERR_FORMAT naming the record and
+ * offset, nothing is cut. writable = 0 works beside a writer. */
 zo2_status zo2_journal_open(zo2_journal **out, const zo2_io *io, const char *path, int writable);
 void zo2_journal_close(zo2_journal *j);
 
@@ -62,9 +63,10 @@ uint64_t zo2_journal_torn_bytes(const zo2_journal *j);
 /* Chain value after `steps` records (0: the header's): binds a snapshot to the history it was taken from. */
 uint64_t zo2_journal_chain(const zo2_journal *j, uint64_t steps);
 
-/* Appends r (r->step must equal steps, r->queries the settings') and fdatasyncs. Only after ZO2_OK may a chunk carry the step's effect. ZO2_ERR_NONFINITE: d or a
- * c of a step that isn't skipped is not finite; nothing is written and the handle stays usable. A failed
- * append is final for this handle (later ones fail too; a failed fsync is never retried); what it left of the record is cut off if possible. */
+/* Appends r (r->step must equal steps, r->queries the settings') and fdatasyncs. Only after ZO2_OK may a chunk carry
+ * the step's effect. ZO2_ERR_NONFINITE: d or a c of a step that isn't skipped is not finite; nothing is written and the
+ * handle stays usable. A failed append is final for this handle (later ones fail too; a failed fsync is never retried);
+ * what it left of the record is cut off if possible. */
 zo2_status zo2_journal_append(zo2_journal *j, const zo2_journal_record *r);
 
 /* flock on DIR/lock; *fd is closed to release it. ZO2_ERR_BUSY if another process has it. */

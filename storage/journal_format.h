@@ -1,4 +1,5 @@
-/* journal_format.h: the bytes of a journal (RUN.md, "Journal"), private to journal*.c and its tests. Little-endian, no padding. */
+/* journal_format.h: the bytes of a journal (RUN.md, "Journal"), private to journal*.c and its tests. Little-endian, no
+ * padding. */
 #ifndef ZO2_STORAGE_JOURNAL_FORMAT_H
 #define ZO2_STORAGE_JOURNAL_FORMAT_H
 
@@ -62,7 +63,8 @@ static_assert(sizeof(zo2_journal_raw_query) == 32, "journal record");
 static_assert(ZO2_JOURNAL_RECORD_BYTES(1) == 80, "one query: 80 bytes a step");
 static_assert(sizeof(double) == 8 && sizeof(float) == 4, "IEEE types are stored as bits");
 
-/* Whether a run may have these settings: enumerations in range, numbers finite. `status` and `where` go into the error. */
+/* Whether a run may have these settings: enumerations in range, numbers finite. `status` and `where` go into the error.
+ */
 zo2_status zo2_journal_check_settings(const zo2_run_settings *s, zo2_status status, const char *where);
 
 /* s must have been checked. */
@@ -70,7 +72,8 @@ void zo2_journal_encode_head(zo2_journal_head *h, const zo2_run_settings *s);
 /* Checks everything; `path` is for messages. */
 zo2_status zo2_journal_decode_head(const zo2_journal_head *h, zo2_run_settings *s, const char *path);
 
-/* Why a record can't be stored: NULL if it can. Replay relies on this: an update that happened has finite coefficients. */
+/* Why a record can't be stored: NULL if it can. Replay relies on this: an update that happened has finite coefficients.
+ */
 const char *zo2_journal_record_fault(const zo2_journal_record *r);
 
 /* Writes the record's RECORD_BYTES(r->queries) bytes to `raw`; returns the chain value after it. */

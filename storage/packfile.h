@@ -41,8 +41,8 @@ zo2_status zo2_packfile_file(const zo2_packfile *p, const char *name, const char
 /* Rows per pack chunk of a tensor: reads in multiples of it, starting at a multiple, touch every byte once. */
 uint64_t zo2_packfile_chunk_rows(const zo2_packfile *p, uint32_t tensor);
 
-/* Source bits of rows [row, row + n) into dst (n * cols * dtype bytes). Whole chunks are read and their hashes checked. Thread-safe.
- * ZO2_ERR_FORMAT names tensor and offset of a damaged chunk. */
+/* Source bits of rows [row, row + n) into dst (n * cols * dtype bytes). Whole chunks are read and their hashes checked.
+ * Thread-safe. ZO2_ERR_FORMAT names tensor and offset of a damaged chunk. */
 zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst);
 
 /* Reads everything, checks every chunk's, tensor's and the model's hash. */
@@ -52,8 +52,8 @@ zo2_status zo2_packfile_verify(const zo2_packfile *p, zo2_progress_fn progress, 
 typedef struct zo2_packwriter zo2_packwriter;
 
 zo2_status zo2_packwriter_open(zo2_packwriter **out, const zo2_io *io, const char *path, const char *arch, int force);
-/* Begins the next tensor in canonical order (t->stored_as and hash are ignored), then rows() appends its source bits in order, any
- * number of bytes at a time; the next tensor() or commit() checks that exactly rows * cols values came. */
+/* Begins the next tensor in canonical order (t->stored_as and hash are ignored), then rows() appends its source bits in
+ * order, any number of bytes at a time; the next tensor() or commit() checks that exactly rows * cols values came. */
 zo2_status zo2_packwriter_tensor(zo2_packwriter *w, const zo2_packtensor *t);
 zo2_status zo2_packwriter_rows(zo2_packwriter *w, const void *data, uint64_t bytes);
 /* The next tensor in canonical order shares the bytes of an earlier one of equal shape and type. */

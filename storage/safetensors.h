@@ -19,8 +19,9 @@ typedef struct zo2_st_tensor {
 
 typedef struct zo2_safetensors zo2_safetensors;
 
-/* Opens DIR/model.safetensors, or the shards that DIR/model.safetensors.index.json names (a missing shard is named before anything
- * else), or every *.safetensors of DIR; or path itself if it is a file. Every rule of research/storage.md's list is checked here with a message naming file and tensor. */
+/* Opens DIR/model.safetensors, or the shards that DIR/model.safetensors.index.json names (a missing shard is named
+ * before anything else), or every *.safetensors of DIR; or path itself if it is a file. Every rule of
+ * research/storage.md's list is checked here with a message naming file and tensor. */
 zo2_status zo2_safetensors_open(zo2_safetensors **out, const char *path);
 void zo2_safetensors_close(zo2_safetensors *s);
 uint64_t zo2_safetensors_count(const zo2_safetensors *s);
@@ -34,9 +35,10 @@ zo2_status zo2_safetensors_read(const zo2_safetensors *s, const zo2_st_tensor *t
 /* ---- writer: a directory of one or more shards ---- */
 typedef struct zo2_st_writer zo2_st_writer;
 
-/* tensors[n]: names, dtype, rank, shape of everything in the order in which data will come. Files go to dir (which exists): one
- * "model.safetensors", or, when the bytes exceed split_bytes, "model-0000i-of-0000n.safetensors" and "model.safetensors.index.json"
- * (total_size, weight_map). __metadata__ {"format":"pt"}; data offsets are contiguous, headers padded to 8 bytes. */
+/* tensors[n]: names, dtype, rank, shape of everything in the order in which data will come. Files go to dir (which
+ * exists): one "model.safetensors", or, when the bytes exceed split_bytes, "model-0000i-of-0000n.safetensors" and
+ * "model.safetensors.index.json" (total_size, weight_map). __metadata__ {"format":"pt"}; data offsets are contiguous,
+ * headers padded to 8 bytes. */
 zo2_status zo2_st_writer_open(zo2_st_writer **out, const zo2_io *io, const char *dir, const zo2_st_tensor *tensors,
                               uint64_t n, uint64_t split_bytes);
 /* Appends bytes of the tensor data in order; may cross tensors. */

@@ -1,5 +1,5 @@
-/* snapshot_format.h: the bytes of a snapshot (RUN.md, "Snapshots") and what its writer and reader share. Private to snapshot*.c
- * and their tests. Little-endian. */
+/* snapshot_format.h: the bytes of a snapshot (RUN.md, "Snapshots") and what its writer and reader share. Private to
+ * snapshot*.c and their tests. Little-endian. */
 #ifndef ZO2_STORAGE_SNAPSHOT_FORMAT_H
 #define ZO2_STORAGE_SNAPSHOT_FORMAT_H
 
@@ -46,13 +46,15 @@ static_assert(offsetof(zo2_snap_head, hash) == ZO2_SNAPSHOT_HEADER_BYTES - 8, "s
 static_assert(sizeof(zo2_snap_unit) == 32, "snapshot table");
 static_assert(sizeof(float) == 4, "values are stored as fp32 bits");
 
-/* Places of all units. Returns the file's length, 0 if a count is out of range or a sum overflows. table may be NULL. */
+/* Places of all units. Returns the file's length, 0 if a count is out of range or a sum overflows. table may be NULL.
+ */
 uint64_t zo2_snap_layout(zo2_snap_unit *table, const uint64_t *elements, uint32_t units);
 
 /* "DIR/snapshot-<step>.zo2s" in a malloc'ed string; NULL when out of memory. */
 char *zo2_snap_path(const char *dir, uint64_t step);
 
-/* The step in a snapshot's file name; 0 if `name` is none. *rest is what follows ".zo2s" ("" for a finished snapshot). */
+/* The step in a snapshot's file name; 0 if `name` is none. *rest is what follows ".zo2s" ("" for a finished snapshot).
+ */
 int zo2_snap_name(const char *name, uint64_t *step, const char **rest);
 
 /* zo2_snapfile_open() by path and through an I/O table. */
@@ -62,8 +64,8 @@ zo2_status zo2_snapfile_check_unit(const zo2_snapfile *s, uint32_t unit, float *
 /* Table of an open snapshot. */
 const zo2_snap_unit *zo2_snapfile_table(const zo2_snapfile *s);
 
-/* After the snapshot of `step` was written: removes all but it and the newest one below it. What claims a later step belongs
- * to a history that the journal no longer has. Best effort. */
+/* After the snapshot of `step` was written: removes all but it and the newest one below it. What claims a later step
+ * belongs to a history that the journal no longer has. Best effort. */
 void zo2_snapshot_prune(const zo2_io *io, const char *dir, uint64_t step);
 
 #endif

@@ -1,7 +1,7 @@
 /* snapshot_write.c: writes a snapshot, reads it back, and only then gives it its name.
  *
- * Data comes first and the header with the table last, because a unit's hash is known only when it is complete. Hashes are
- * taken from the caller's memory before the bytes go down, so what comes back is compared with what was meant. */
+ * Data comes first and the header with the table last, because a unit's hash is known only when it is complete. Hashes
+ * are taken from the caller's memory before the bytes go down, so what comes back is compared with what was meant. */
 #include "storage/snapshot_format.h"
 
 #include <errno.h>

@@ -1,5 +1,5 @@
-/* arch.c: architectures by name or from a file, and look-ups in the tensor list. Relies on the list's layout: block 0, then the same
- * roles for every layer, then the head's. */
+/* arch.c: architectures by name or from a file, and look-ups in the tensor list. Relies on the list's layout: block 0,
+ * then the same roles for every layer, then the head's. */
 #include "engine/models/arch.h"
 #include "engine/models/opt_arch.h"
 #include "storage/packfile.h"

@@ -1,5 +1,5 @@
-/* arch.h: what a model is made of: its configuration and its tensors in canonical order. Everything that is not arithmetic (packs, plans,
- * masters, export) works on this list; the forward passes are in models/opt_forward.c. */
+/* arch.h: what a model is made of: its configuration and its tensors in canonical order. Everything that is not
+ * arithmetic (packs, plans, masters, export) works on this list; the forward passes are in models/opt_forward.c. */
 #ifndef ZO2_ENGINE_MODELS_ARCH_H
 #define ZO2_ENGINE_MODELS_ARCH_H
 
@@ -69,12 +69,13 @@ typedef struct zo2_arch {
     zo2_tensor *tensors; /* owned */
 } zo2_arch;
 
-/* Parses the text of a config.json (path: for messages). Refuses by name what isn't supported: other architectures, activation functions,
- * heads that don't divide hidden, absurd sizes. Then builds the tensor list. */
+/* Parses the text of a config.json (path: for messages). Refuses by name what isn't supported: other architectures,
+ * activation functions, heads that don't divide hidden, absurd sizes. Then builds the tensor list. */
 zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, const char *path);
 /* "opt-125m" ... "opt-175b"; ZO2_ERR_NOTFOUND otherwise, listing the names. */
 zo2_status zo2_arch_from_name(zo2_arch *out, const char *name);
-/* A name, the path of a config.json or of a pack (told by its magic), or a directory with a config.json. pack_bytes: size of the pack, 0 if it isn't one; may be NULL. */
+/* A name, the path of a config.json or of a pack (told by its magic), or a directory with a config.json. pack_bytes:
+ * size of the pack, 0 if it isn't one; may be NULL. */
 zo2_status zo2_arch_load(zo2_arch *out, const char *arch_or_path, uint64_t *pack_bytes);
 void zo2_arch_free(zo2_arch *a); /* zeroed is fine */
 

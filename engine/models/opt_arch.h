@@ -1,5 +1,5 @@
-/* opt_arch.h: the two halves of zo2_arch for the OPT family: reading a configuration, and building the tensor list from it.
- * Private to engine/models; everyone else includes arch.h. */
+/* opt_arch.h: the two halves of zo2_arch for the OPT family: reading a configuration, and building the tensor list from
+ * it. Private to engine/models; everyone else includes arch.h. */
 #ifndef ZO2_ENGINE_MODELS_OPT_ARCH_H
 #define ZO2_ENGINE_MODELS_OPT_ARCH_H
 
@@ -15,8 +15,8 @@
 /* The learned position table starts with two rows that no real token uses: a token's row is its position + 2. */
 #define ZO2_OPT_POSITION_OFFSET 2u
 
-/* Builds a->tensors, n_tensors, n_blocks and parameters from the sizes and switches in *a. what: for messages. On failure nothing is
- * allocated. */
+/* Builds a->tensors, n_tensors, n_blocks and parameters from the sizes and switches in *a. what: for messages. On
+ * failure nothing is allocated. */
 zo2_status zo2_opt_tensors_build(zo2_arch *a, const char *what);
 
 #endif

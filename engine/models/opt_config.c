@@ -1,5 +1,6 @@
-/* opt_config.c: config.json of the OPT family, read and written. Keys and defaults are those of Hugging Face's OPTConfig: a key that is
- * missing or null has its default there too, so published files that leave keys out mean the same here. */
+/* opt_config.c: config.json of the OPT family, read and written. Keys and defaults are those of Hugging Face's
+ * OPTConfig: a key that is missing or null has its default there too, so published files that leave keys out mean the
+ * same here. */
 #include "engine/models/opt_arch.h"
 
 #include <inttypes.h>
@@ -55,7 +56,8 @@ static zo2_status get_bool(const json_t *config, const char *key, int fallback, 
     return ZO2_OK;
 }
 
-/* A token id: null and negative numbers say that the model has none. Lists (several ends of text) count by their first. */
+/* A token id: null and negative numbers say that the model has none. Lists (several ends of text) count by their first.
+ */
 static zo2_status get_token(const json_t *config, const char *key, int fallback, uint32_t vocab, const char *path,
                             int *out)
 {

@@ -1,8 +1,10 @@
-/* opt_forward.c: OPT as Hugging Face computes it (modeling_opt.py), over packed tokens and several perturbed streams at once.
+/* opt_forward.c: OPT as Hugging Face computes it (modeling_opt.py), over packed tokens and several perturbed streams at
+ * once.
  *
- * Details that are easy to get wrong: positions begin at row 2 and count real tokens; q is scaled after its bias, before the product;
- * opt-350m has projections in and out, norms after each residual addition, and no final norm; each layer's second norm is called
- * final_layer_norm; positions are added after project_in; the head is tied to the embedding.
+ * Details that are easy to get wrong: positions begin at row 2 and count real tokens; q is scaled after its bias,
+ * before the product; opt-350m has projections in and out, norms after each residual addition, and no final norm; each
+ * layer's second norm is called final_layer_norm; positions are added after project_in; the head is tied to the
+ * embedding.
  *
  * Shapes: S streams, T tokens of the micro-batch, D hidden, E embedding, F ffn. */
 #include "engine/forward.h"

@@ -1,5 +1,6 @@
-/* opt_tensors.c: the tensors of an OPT model in canonical order. A tensor's place in this list is its tensor_id, which seeds its noise: the
- * order of specs[] and of zo2_role may never change. Golden test: tests/unit/test_arch_tensors.c. */
+/* opt_tensors.c: the tensors of an OPT model in canonical order. A tensor's place in this list is its tensor_id, which
+ * seeds its noise: the order of specs[] and of zo2_role may never change. Golden test: tests/unit/test_arch_tensors.c.
+ */
 #include "engine/models/opt_arch.h"
 
 #include <inttypes.h>

@@ -22,7 +22,8 @@ static inline const char *test_isa(int i)
     return i < 3 ? names[i] : NULL;
 }
 
-/* Runs the block for each instruction set this machine has, in force and in `isa`. Ends with the best one in force: no break. */
+/* Runs the block for each instruction set this machine has, in force and in `isa`. Ends with the best one in force: no
+ * break. */
 #define FOR_EACH_ISA(isa)                         \
     for (int isa##_i = 0; isa##_i < 4; isa##_i++) \
         for (const char *isa = test_isa(isa##_i); zo2_simd_select(isa) && isa != NULL; isa = NULL)
@@ -52,7 +53,8 @@ static inline float test_float(uint32_t u)
     return f;
 }
 
-/* Weights as they come: normal-looking magnitudes around 0.02, some zeros, subnormals and large ones. Finite, below 2^127. */
+/* Weights as they come: normal-looking magnitudes around 0.02, some zeros, subnormals and large ones. Finite, below
+ * 2^127. */
 static inline float test_weight(uint64_t *state)
 {
     uint64_t r = test_random(state);

@@ -1,4 +1,5 @@
-/* engine_testing.h: what the tests of the engine share: packs made from fixtures, batches, run directories that go away. */
+/* engine_testing.h: what the tests of the engine share: packs made from fixtures, batches, run directories that go
+ * away. */
 #ifndef ZO2_TESTS_ENGINE_TESTING_H
 #define ZO2_TESTS_ENGINE_TESTING_H
 
@@ -79,7 +80,8 @@ typedef struct test_batch {
     uint32_t example[64], label[64];
 } test_batch;
 
-/* rows of random lengths up to seq, loss on all tokens but the first (labelled 0), or n_options rows an example with a common prompt. */
+/* rows of random lengths up to seq, loss on all tokens but the first (labelled 0), or n_options rows an example with a
+ * common prompt. */
 static inline void random_batch(test_batch *t, uint32_t seed, uint32_t vocab, uint32_t rows, uint32_t seq,
                                 uint32_t options)
 {

@@ -294,8 +294,8 @@ static inline void faulty_free(faulty_io *f)
     pthread_mutex_destroy(&f->lock);
 }
 
-/* Of the operations in mask that come from now on, spoils number `first` (from 0) and the repeat - 1 after it; repeat 0:
- * every one from then on. FAULTY_NONE disarms. */
+/* Of the operations in mask that come from now on, spoils number `first` (from 0) and the repeat - 1 after it; repeat
+ * 0: every one from then on. FAULTY_NONE disarms. */
 static inline void faulty_arm(faulty_io *f, int mask, uint64_t first, faulty_kind kind, int err, uint64_t repeat)
 {
     f->mask = mask;
@@ -316,7 +316,8 @@ static inline uint64_t faulty_count(const faulty_io *f, int mask)
     return n;
 }
 
-/* Index of the first entry at or after `from` that is in mask and, unless NULL, whose path ends with suffix; -1: none. */
+/* Index of the first entry at or after `from` that is in mask and, unless NULL, whose path ends with suffix; -1: none.
+ */
 static inline long faulty_find(const faulty_io *f, size_t from, int mask, const char *suffix)
 {
     size_t ns = suffix ? strlen(suffix) : 0;

@@ -1,4 +1,5 @@
-/* files_testing.h: what the tests of files share: status checks, a scratch folder, whole files. Include after cmocka.h. */
+/* files_testing.h: what the tests of files share: status checks, a scratch folder, whole files. Include after cmocka.h.
+ */
 #ifndef ZO2_TESTS_FILES_TESTING_H
 #define ZO2_TESTS_FILES_TESTING_H
 

@@ -1,5 +1,5 @@
-/* hf_dir.h: Hugging Face directories for tests: temporary folders, whole files, and models that are loaded, spoilt and written again.
- * Header-only. Failures end the test. */
+/* hf_dir.h: Hugging Face directories for tests: temporary folders, whole files, and models that are loaded, spoilt and
+ * written again. Header-only. Failures end the test. */
 #ifndef ZO2_TESTS_HF_DIR_H
 #define ZO2_TESTS_HF_DIR_H
 

@@ -1,4 +1,5 @@
-/* packfile_testing.h: what the tests of packs share: a small model with every kind of content. Include after cmocka.h. */
+/* packfile_testing.h: what the tests of packs share: a small model with every kind of content. Include after cmocka.h.
+ */
 #ifndef ZO2_TESTS_PACKFILE_TESTING_H
 #define ZO2_TESTS_PACKFILE_TESTING_H
 

@@ -1,7 +1,8 @@
-/* powercut.h: what a disk may hold after the power fails. From a faulty_io log (with keep_data) it builds the files of a folder as they
- * might be found after a cut behind any operation: what was synced is there; of the rest any subset, torn at sectors of 512
- * bytes, in any order; names in the order of their operations, as far as the journal of the file system got. A sync that
- * failed loses what it should have written: the pages are clean in memory and were never on the disk. */
+/* powercut.h: what a disk may hold after the power fails. From a faulty_io log (with keep_data) it builds the files of
+ * a folder as they might be found after a cut behind any operation: what was synced is there; of the rest any subset,
+ * torn at sectors of 512 bytes, in any order; names in the order of their operations, as far as the journal of the file
+ * system got. A sync that failed loses what it should have written: the pages are clean in memory and were never on the
+ * disk. */
 #ifndef ZO2_TESTS_POWERCUT_H
 #define ZO2_TESTS_POWERCUT_H
 

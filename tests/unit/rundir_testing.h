@@ -1,5 +1,5 @@
-/* rundir_testing.h: what the tests of journal, snapshots and lock share: sample contents. Scratch folders and whole files: files_testing.h. Include
- * after cmocka.h. */
+/* rundir_testing.h: what the tests of journal, snapshots and lock share: sample contents. Scratch folders and whole
+ * files: files_testing.h. Include after cmocka.h. */
 #ifndef ZO2_TESTS_RUNDIR_TESTING_H
 #define ZO2_TESTS_RUNDIR_TESTING_H
 

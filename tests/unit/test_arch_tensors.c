@@ -1,5 +1,5 @@
-/* test_arch_tensors.c: the canonical order. A tensor's place is its tensor_id and seeds its noise: if a golden list here has to change,
- * every existing run breaks. */
+/* test_arch_tensors.c: the canonical order. A tensor's place is its tensor_id and seeds its noise: if a golden list
+ * here has to change, every existing run breaks. */
 #include "engine/models/arch.h"
 #include "hf_dir.h"
 

@@ -1,5 +1,6 @@
-/* test_backend_null_plan.c: the whole schedule of a step (lanes, ring, arena, events) without arithmetic, for every OPT size up to 175B
- * at 2,048 tokens: what the backend saw in use is what the plan said, and no buffer is used before its time. */
+/* test_backend_null_plan.c: the whole schedule of a step (lanes, ring, arena, events) without arithmetic, for every OPT
+ * size up to 175B at 2,048 tokens: what the backend saw in use is what the plan said, and no buffer is used before its
+ * time. */
 #include "tests/unit/engine_testing.h"
 
 static const char *const sizes[] = {"opt-125m", "opt-350m", "opt-1.3b", "opt-2.7b", "opt-6.7b",
@@ -49,8 +50,8 @@ static uint64_t run(const char *name, const variant *v, uint64_t device_bytes, z
     return peak;
 }
 
-/* The arena's last bytes may be the padding of an aligned buffer or the last row of a length that the batch does not reach (a row's last
- * token predicts nothing): 1 % and 256 bytes at most. */
+/* The arena's last bytes may be the padding of an aligned buffer or the last row of a length that the batch does not
+ * reach (a row's last token predicts nothing): 1 % and 256 bytes at most. */
 static void assert_peak(const char *name, uint64_t peak, const zo2_plan *plan)
 {
     if (peak > plan->device_peak_bytes || peak + plan->device_peak_bytes / 100 + 256 < plan->device_peak_bytes)

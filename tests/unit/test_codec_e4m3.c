@@ -1,4 +1,5 @@
-/* E4M3 with scales: all 256 codes, ties, overflow, NaN, scales of any amax. The reference is made of doubles from the OFP8 text. */
+/* E4M3 with scales: all 256 codes, ties, overflow, NaN, scales of any amax. The reference is made of doubles from the
+ * OFP8 text. */
 #include "codec_test.h"
 
 #include <math.h>

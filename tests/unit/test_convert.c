@@ -1,4 +1,5 @@
-/* test_convert.c: Hugging Face directories to packs: every fixture, bit for bit; carried files; determinism; cancellation. */
+/* test_convert.c: Hugging Face directories to packs: every fixture, bit for bit; carried files; determinism;
+ * cancellation. */
 #include "codec/codec.h"
 #include "engine/pack_api.h"
 #include "hf_dir.h"

@@ -1,4 +1,5 @@
-/* test_convert_errors.c: every input that a conversion refuses, with the words it says, and that nothing is left behind. */
+/* test_convert_errors.c: every input that a conversion refuses, with the words it says, and that nothing is left
+ * behind. */
 #include "engine/pack_api.h"
 #include "hf_dir.h"
 

@@ -1,5 +1,6 @@
-/* test_engine_bits.c: what DESIGN D8 promises: under equal settings the journal and the masters have the same bits whatever the device
- * budget, threads, chunk size, snapshots, evaluations and interruptions; with an fp32 wire, whatever K. */
+/* test_engine_bits.c: what DESIGN D8 promises: under equal settings the journal and the masters have the same bits
+ * whatever the device budget, threads, chunk size, snapshots, evaluations and interruptions; with an fp32 wire,
+ * whatever K. */
 #include "tests/unit/engine_testing.h"
 
 #include <sys/wait.h>

@@ -1,9 +1,11 @@
-/* test_engine_bounds.c: what changes bits but must not change results: micro-batches, prompt sharing, queries, compute types, wires.
+/* test_engine_bounds.c: what changes bits but must not change results: micro-batches, prompt sharing, queries, compute
+ * types, wires.
  *
- * Bound for losses computed along different cuts: a loss is a mean of log-probabilities; each is a function of sums of at most
- * max(ffn, hidden, vocab) = 160 products of fp32 values in this model, through 2 layers. The rounding errors of a sum of n products are
- * at most n 2^-24 of the sum of magnitudes; with about 10 such sums in a row and logits up to 30 the bound is 10 * 160 * 6e-8 * 30 = 3e-3.
- * Errors of random sign stay far below; 1e-4 is asked for. The coefficient c = lr g / Q divides a difference of losses by 2 eps. */
+ * Bound for losses computed along different cuts: a loss is a mean of log-probabilities; each is a function of sums of
+ * at most max(ffn, hidden, vocab) = 160 products of fp32 values in this model, through 2 layers. The rounding errors of
+ * a sum of n products are at most n 2^-24 of the sum of magnitudes; with about 10 such sums in a row and logits up to
+ * 30 the bound is 10 * 160 * 6e-8 * 30 = 3e-3. Errors of random sign stay far below; 1e-4 is asked for. The coefficient
+ * c = lr g / Q divides a difference of losses by 2 eps. */
 #include "tests/unit/engine_testing.h"
 
 #include <math.h>
@@ -96,8 +98,9 @@ static void shared_prompts(void **state)
     zo2_engine_close(e);
 }
 
-/* Query q of a two-query step is the same experiment as a one-query step with that query's z: losses agree, so g does within the bound,
- * and the two-query step's coefficients are half the single ones'. Query 0 is the single run's own. */
+/* Query q of a two-query step is the same experiment as a one-query step with that query's z: losses agree, so g does
+ * within the bound, and the two-query step's coefficients are half the single ones'. Query 0 is the single run's own.
+ */
 static void queries(void **state)
 {
     (void)state;
@@ -119,7 +122,8 @@ static void queries(void **state)
                 1e-6 * fabs(both.projected_grad));
 }
 
-/* The second query alone: a custom loss that sees streams in the documented order gives both queries' losses by hand. */
+/* The second query alone: a custom loss that sees streams in the documented order gives both queries' losses by hand.
+ */
 typedef struct custom {
     int calls;
     double loss[4];
@@ -212,8 +216,8 @@ static void skipped_steps(void **state)
     zo2_engine_close(e);
 }
 
-/* Other compute types and wires: near the fp32 loss by the type's own rounding, 2^-8 relative for bf16 and 2^-4 for e4m3 weights, on
- * losses near 4.6 (log of the vocabulary). */
+/* Other compute types and wires: near the fp32 loss by the type's own rounding, 2^-8 relative for bf16 and 2^-4 for
+ * e4m3 weights, on losses near 4.6 (log of the vocabulary). */
 static void types_and_wires(void **state)
 {
     (void)state;

@@ -1,5 +1,6 @@
-/* test_engine_reference.c: logits of the engine against values computed by Hugging Face transformers (opt-fixtures) and by an independent
- * implementation (tiny-opt), through the head-tile observer. Bound: 1e-4 of the largest reference value, in fp32. */
+/* test_engine_reference.c: logits of the engine against values computed by Hugging Face transformers (opt-fixtures) and
+ * by an independent implementation (tiny-opt), through the head-tile observer. Bound: 1e-4 of the largest reference
+ * value, in fp32. */
 #include "tests/unit/engine_testing.h"
 
 #include <dirent.h>
@@ -48,8 +49,9 @@ static zo2_engine *open_for(const char *pack, uint32_t rows, uint32_t seq)
     return e;
 }
 
-/* The engine gives the logits that predict loss tokens; the last real token of a row predicts none. So one token more is appended to
- * every row that has room in the context, and rows without room are checked up to their last place but one. */
+/* The engine gives the logits that predict loss tokens; the last real token of a row predicts none. So one token more
+ * is appended to every row that has room in the context, and rows without room are checked up to their last place but
+ * one. */
 static void check_case(const char *pack, const json_t *ids, const json_t *mask, const float *reference, uint64_t vocab,
                        uint32_t context)
 {

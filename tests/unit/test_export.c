@@ -1,4 +1,5 @@
-/* test_export.c: packs to Hugging Face directories without a run: bits, types, shards, configuration, and what happens to what is there. */
+/* test_export.c: packs to Hugging Face directories without a run: bits, types, shards, configuration, and what happens
+ * to what is there. */
 #include "codec/codec.h"
 #include "engine/models/arch.h"
 #include "hf_dir.h"
@@ -50,7 +51,8 @@ static const hf_tensor *stored(const zo2_arch *a, const hf_model *m, const zo2_t
     return NULL;
 }
 
-/* Every tensor of the architecture under its canonical name and nothing else; values as `source` has them, in type `to` (0: its own). */
+/* Every tensor of the architecture under its canonical name and nothing else; values as `source` has them, in type `to`
+ * (0: its own). */
 static void assert_weights(const char *out, const char *source, zo2_dtype to)
 {
     zo2_arch a;

@@ -1,5 +1,5 @@
-/* test_export_run.c: exports of runs. The oracle is a scalar replay written here from the formulas of the design (D4), on journals made by
- * hand with coefficients far larger than any training's, so that every term counts. */
+/* test_export_run.c: exports of runs. The oracle is a scalar replay written here from the formulas of the design (D4),
+ * on journals made by hand with coefficients far larger than any training's, so that every term counts. */
 #include "codec/codec.h"
 #include "engine/layout.h"
 #include "engine/models/arch.h"

@@ -1,5 +1,5 @@
-/* Every operation of creating, opening and appending made to fail, once and from then on: an error leaves a valid prefix with every
- * acknowledged step, transient trouble leaves nothing at all. */
+/* Every operation of creating, opening and appending made to fail, once and from then on: an error leaves a valid
+ * prefix with every acknowledged step, transient trouble leaves nothing at all. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

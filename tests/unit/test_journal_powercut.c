@@ -1,5 +1,5 @@
-/* The power fails behind every single operation of a run's journal: what is found afterwards opens, holds every acknowledged step and
- * nothing that was not appended, and goes on. */
+/* The power fails behind every single operation of a run's journal: what is found afterwards opens, holds every
+ * acknowledged step and nothing that was not appended, and goes on. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -88,8 +88,8 @@ static void two_sessions(void **state)
     }
 }
 
-/* A session ends with a failed append: its write or its sync failed, the cut failed too or didn't; another one goes on. The
- * pages that the failed sync should have written look fine in memory and are lost on the disk. */
+/* A session ends with a failed append: its write or its sync failed, the cut failed too or didn't; another one goes on.
+ * The pages that the failed sync should have written look fine in memory and are lost on the disk. */
 static void after_a_failed_append(void **state)
 {
     (void)state;

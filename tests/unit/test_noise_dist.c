@@ -1,5 +1,5 @@
-/* Is the noise standard normal, or a fair coin, and are streams independent? Seeds are fixed, so these tests can't fail by chance; the
- * limits are those that a good generator exceeds once in a few thousand seeds. */
+/* Is the noise standard normal, or a fair coin, and are streams independent? Seeds are fixed, so these tests can't fail
+ * by chance; the limits are those that a good generator exceeds once in a few thousand seeds. */
 #include "codec_test.h"
 
 #include <math.h>

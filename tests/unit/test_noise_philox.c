@@ -10,7 +10,8 @@
 #endif
 
 #ifdef HAVE_CURAND
-/* The parts of the CUDA headers that curand_philox4x32_x.h expects. It is C++ in one place: two functions have one name. */
+/* The parts of the CUDA headers that curand_philox4x32_x.h expects. It is C++ in one place: two functions have one
+ * name. */
 typedef struct uint2 {
     unsigned int x, y;
 } uint2;

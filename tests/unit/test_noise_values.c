@@ -1,4 +1,5 @@
-/* The noise as a function of its arguments: golden values, independence of cuts and instruction sets, bit order, keys. */
+/* The noise as a function of its arguments: golden values, independence of cuts and instruction sets, bit order, keys.
+ */
 #include "codec_test.h"
 
 #include "codec/noise_inline.h"

@@ -1,4 +1,5 @@
-/* test_pool.c: the thread pool: every index once, jobs from several threads at once, floating-point environment of workers. */
+/* test_pool.c: the thread pool: every index once, jobs from several threads at once, floating-point environment of
+ * workers. */
 #include "engine/job_error.h"
 #include "engine/pool.h"
 

@@ -1,5 +1,5 @@
-/* The bf16 planes over all 2^32 bit patterns: hi is u rounded half away from zero, and the two planes give u back, so that splitting is a
- * bijection. On the best instruction set and on the plainest. */
+/* The bf16 planes over all 2^32 bit patterns: hi is u rounded half away from zero, and the two planes give u back, so
+ * that splitting is a bijection. On the best instruction set and on the plainest. */
 #include "codec_test.h"
 
 enum { RUN = 65536 };

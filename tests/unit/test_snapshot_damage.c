@@ -1,5 +1,5 @@
-/* Damaged snapshots: every byte of header and table, every unit's data, every kind of truncation, and headers that lie with the right
- * checksum. */
+/* Damaged snapshots: every byte of header and table, every unit's data, every kind of truncation, and headers that lie
+ * with the right checksum. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
-/* Every operation of writing a snapshot made to fail, tear or flip a bit; the power cut behind every one. The snapshots that were
- * there stay, a snapshot that has its name is whole, and one that was reported is there. */
+/* Every operation of writing a snapshot made to fail, tear or flip a bit; the power cut behind every one. The snapshots
+ * that were there stay, a snapshot that has its name is whole, and one that was reported is there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,8 +1,8 @@
-/* args.h: command lines from tables. A tool has commands (zo2-pack convert, ...) or is one command itself; a command has
- * groups of options, each a constant table whose rows say where in a settings struct the value goes.
+/* args.h: command lines from tables. A tool has commands (zo2-pack convert, ...) or is one command itself; a command
+ * has groups of options, each a constant table whose rows say where in a settings struct the value goes.
  *
- * Syntax: --name VALUE or --name=VALUE, flags without value, options anywhere, "--" ends them. The last one of an option
- * given twice counts, lists collect. --help and --version work everywhere. */
+ * Syntax: --name VALUE or --name=VALUE, flags without value, options anywhere, "--" ends them. The last one of an
+ * option given twice counts, lists collect. --help and --version work everywhere. */
 #ifndef ZO2_TOOLS_CLI_ARGS_H
 #define ZO2_TOOLS_CLI_ARGS_H
 

@@ -1,5 +1,5 @@
-/* interrupt.h: Ctrl-C. The first SIGINT or SIGTERM asks: it sets a flag and makes the registered engine's step return at
- * its next chunk. The second one ends the process at once with status 130; everything on disk survives that. */
+/* interrupt.h: Ctrl-C. The first SIGINT or SIGTERM asks: it sets a flag and makes the registered engine's step return
+ * at its next chunk. The second one ends the process at once with status 130; everything on disk survives that. */
 #ifndef ZO2_TOOLS_CLI_INTERRUPT_H
 #define ZO2_TOOLS_CLI_INTERRUPT_H
 

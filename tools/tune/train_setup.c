@@ -23,7 +23,8 @@ static int differs(const train *t, const char *name, const char *here, const cha
                      name, here, t->flags->run.text, there);
 }
 
-/* ---- which run ---------------------------------------------------------------------------------------------------- */
+/* ---- which run ----------------------------------------------------------------------------------------------------
+ */
 
 /* Settles whether the run exists, and reads what it was made with: opts holds its settings then. */
 static int find_run(train *t)
@@ -110,7 +111,8 @@ static int resolve_settings(train *t)
     return 0;
 }
 
-/* ---- data ---------------------------------------------------------------------------------------------------------- */
+/* ---- data ----------------------------------------------------------------------------------------------------------
+ */
 
 static int load_data(train *t)
 {
@@ -132,7 +134,8 @@ static int load_data(train *t)
     return f->eval.given ? tune_data_load(&t->eval_data, f->eval.text, &t->model, s->seq, s->bos, &t->progress) : 0;
 }
 
-/* ---- options and plan ------------------------------------------------------------------------------------------------ */
+/* ---- options and plan
+ * ------------------------------------------------------------------------------------------------ */
 
 /* Stores everything given in o. */
 static void apply_flags(const train *t, zo2_engine_opts *o)
@@ -217,7 +220,8 @@ int train_show_plan(train *t)
     return s == ZO2_OK ? 0 : cli_fail(t->command->program, known ? "doesn't fit" : NULL, s);
 }
 
-/* ---- start ------------------------------------------------------------------------------------------------------------ */
+/* ---- start
+ * ------------------------------------------------------------------------------------------------------------ */
 
 /* Free bytes where `path` is or will be: of the nearest folder that exists. False: nobody knows. */
 static bool free_bytes(const char *path, uint64_t *out, char *where, size_t size)
