@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DEFAULT_LR    1e-6
@@ -20,13 +21,24 @@ void zo2_engine_opts_init(zo2_engine_opts *o)
     o->at_step = -1;
 }
 
-/* Values as text, so that one comparison serves all types: doubles with every digit. */
+/* Names are the tools' flags. */
 static zo2_status differs(const char *name, const char *run, const char *given)
 {
     return zo2_error(
         ZO2_ERR_MISMATCH,
         "setting '%s' differs: the run has %s, this call has %s; leave it out to go on with the run's value, or start a new run",
         name, run, given);
+}
+
+/* The fewest digits that read back as the same double: 1e-06, not 9.9999999999999995e-07. text[40]. */
+static const char *shortest(char *text, double value)
+{
+    for (int digits = 1; digits <= 17; digits++) {
+        snprintf(text, 40, "%.*g", digits, value);
+        if (strtod(text, NULL) == value)
+            break;
+    }
+    return text;
 }
 
 static zo2_status take_double(const char *name, double given, double fallback, const double *run, double *out)
@@ -39,9 +51,7 @@ static zo2_status take_double(const char *name, double given, double fallback, c
     if (isnan(given) || given == *run)
         return ZO2_OK;
     char a[40], b[40];
-    snprintf(a, sizeof a, "%.17g", *run);
-    snprintf(b, sizeof b, "%.17g", given);
-    return differs(name, a, b);
+    return differs(name, shortest(a, *run), shortest(b, given));
 }
 
 static zo2_status take_number(const char *name, int is_set, uint64_t given, uint64_t fallback, const uint64_t *run,
@@ -110,7 +120,7 @@ static zo2_status take_names(zo2_run_settings *out, const zo2_engine_opts *o, co
         int given, fallback, run;
         const char *(*text)(int);
         int value;
-    } n[] = {{"schedule", (int)o->schedule, ZO2_CONSTANT, run ? (int)run->schedule : 0, schedule_text, 0},
+    } n[] = {{"lr-schedule", (int)o->schedule, ZO2_CONSTANT, run ? (int)run->schedule : 0, schedule_text, 0},
              {"dist", (int)o->dist, ZO2_GAUSSIAN, run ? (int)run->dist : 0, dist_text, 0},
              {"wire", (int)o->wire, ZO2_WIRE_BF16, run ? (int)run->wire : 0, wire_text, 0},
              {"compute", (int)o->compute, compute, run ? (int)run->compute : 0, dtype_text, 0},

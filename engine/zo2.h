@@ -248,7 +248,7 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     zo2_dist dist;            /* gaussian */
     uint32_t queries;         /* 1 */
     int32_t pending;          /* K; -1 = 0 */
-    uint32_t micro_batch;     /* examples per micro-batch; UINT32_MAX = the whole batch */
+    uint32_t micro_batch;     /* examples per micro-batch; 0 is unset, UINT32_MAX the whole batch (the default) */
     zo2_wire wire;            /* bf16 */
     zo2_dtype compute;        /* fp32 on cpu */
     zo2_backend_kind backend; /* auto */

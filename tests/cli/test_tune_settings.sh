@@ -32,7 +32,7 @@ refused "'pending'" --pending 1
 refused "'micro.batch'" --micro-batch 1
 refused "'wire'" --wire fp32
 refused "'compute'" --compute bf16
-refused "'schedule'" --lr-schedule linear
+refused "'lr-schedule'" --lr-schedule linear
 refused "'warmup'" --warmup 3
 head -n 10 "$data" >part.jsonl
 expect 1 'part.jsonl is not the run.s training file.*XXH3' zo2-tune train --model tiny.zo2 --data part.jsonl --run r --resume
