@@ -219,7 +219,7 @@ zo2_status zo2_batch_pack(zo2_packed *out, const zo2_batch *b, uint32_t vocab, u
     uint64_t places = (uint64_t)b->rows * b->seq;
     packer k = {.out = out, .b = b};
     out->micros = 0;
-    out->tokens = out->losses = out->real_tokens = out->max_keys = 0;
+    out->tokens = out->losses = out->real_tokens = out->longest = 0;
     out->rows = b->rows;
     out->label = b->label;
     s = reserve(out, places, b->rows);
@@ -237,8 +237,8 @@ zo2_status zo2_batch_pack(zo2_packed *out, const zo2_batch *b, uint32_t vocab, u
             break;
         losses += out->row_losses[r];
         out->real_tokens += k.length[r];
-        if (k.length[r] > out->max_keys)
-            out->max_keys = k.length[r];
+        if (k.length[r] > out->longest)
+            out->longest = k.length[r];
         uint64_t at = (uint64_t)r * b->seq;
         for (uint64_t i = at, to = at; i < at + b->seq; i++) {
             if (is_real(b, i)) {

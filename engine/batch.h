@@ -32,7 +32,7 @@ typedef struct zo2_packed {
     uint32_t *example_rows; /* [examples] */
     const uint32_t *label;  /* the caller's; NULL: language-model loss */
     uint64_t real_tokens;   /* of the batch as given */
-    uint64_t max_keys;      /* tokens of the longest row */
+    uint64_t longest;       /* tokens of the longest row */
     void *memory;           /* of all arrays, reused */
     uint64_t capacity;
 } zo2_packed;

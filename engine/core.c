@@ -101,10 +101,10 @@ zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b)
         tokens = p->micro[i].tokens > tokens ? p->micro[i].tokens : tokens;
         losses = p->micro[i].losses > losses ? p->micro[i].losses : losses;
     }
-    if (p->max_keys > c->shape.max_keys)
+    if (p->longest > c->shape.seq)
         return zo2_error(ZO2_ERR_ARG,
                          "a row of %llu tokens is longer than the %llu that the engine was opened for (max_seq)",
-                         (ull)p->max_keys, (ull)c->shape.max_keys);
+                         (ull)p->longest, (ull)c->shape.seq);
     if (tokens > c->shape.tokens || p->tokens > c->shape.batch_tokens || p->losses > c->shape.loss_tokens ||
         losses > c->shape.loss_micro)
         return zo2_error(

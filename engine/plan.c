@@ -245,8 +245,8 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
     }
     out->pub.device_min_bytes = min_bytes;
     out->pub.parameters = a->parameters;
-    out->pub.tokens = s->tokens;
-    out->pub.batch_tokens = s->batch_tokens;
+    out->pub.tokens = s->tokens / s->max_keys * s->seq;
+    out->pub.batch_tokens = s->batch_tokens / s->max_keys * s->seq;
     out->pub.master_bytes = zo2_masters_estimate(a, s->wire, stored_as);
     out->pub.staging_bytes = out->staging_bytes;
     out->pub.host_peak_bytes = out->pub.master_bytes + out->staging_bytes + HOST_FIXED;
@@ -273,14 +273,16 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->queries = o->queries ? o->queries : 1;
     out->pending = o->pending > 0 ? (uint32_t)o->pending : 0;
     out->streams = o->read_only ? 1 : 2 * out->queries;
-    out->tokens = micro * seq;
-    out->batch_tokens = rows * seq;
+    uint64_t used = seq > 1 ? seq - 1 : 1;
+    out->tokens = micro * used;
+    out->batch_tokens = rows * used;
     out->micro_batched = micro < rows || (o->micro_batch && o->micro_batch != UINT32_MAX);
-    uint64_t most = seq > 1 ? rows * (seq - 1) : rows;
+    uint64_t most = rows * used;
     out->loss_tokens = o->max_loss_tokens && o->max_loss_tokens < most ? o->max_loss_tokens : most;
-    most = seq > 1 ? micro * (seq - 1) : micro;
+    most = micro * used;
     out->loss_micro = out->loss_tokens < most ? out->loss_tokens : most;
-    out->max_keys = seq;
+    out->max_keys = used;
+    out->seq = seq;
     out->wire = o->wire ? o->wire : ZO2_WIRE_BF16;
     out->compute = o->compute                    ? o->compute
                    : be->kind == ZO2_BACKEND_CPU ? ZO2_F32

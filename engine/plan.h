@@ -9,11 +9,12 @@
 /* What the plan depends on, all defaults resolved. */
 typedef struct zo2_shape {
     uint32_t streams;      /* 2 Q, or 1 when the engine only evaluates */
-    uint64_t tokens;       /* most tokens of a micro-batch */
+    uint64_t tokens;       /* most tokens of a micro-batch that are computed: a row's last one predicts nothing */
     uint64_t batch_tokens; /* of a batch */
     uint64_t loss_tokens;  /* most loss tokens of a batch */
     uint64_t loss_micro;   /* of a micro-batch */
-    uint64_t max_keys;     /* tokens of the longest row */
+    uint64_t max_keys;     /* of the longest row */
+    uint64_t seq;          /* tokens of the longest row as given */
     int micro_batched;     /* a batch may hold several micro-batches */
     zo2_wire wire;
     zo2_dtype compute;

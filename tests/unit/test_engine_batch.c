@@ -20,7 +20,7 @@ static void padding_and_trimming(void **state)
     zo2_packed p = {0};
     MUST(zo2_batch_pack(&p, &b, 10, 8, UINT32_MAX));
     assert_int_equal(p.real_tokens, 9);
-    assert_int_equal(p.max_keys, 4);
+    assert_int_equal(p.longest, 4);
     static const uint32_t ids[] = {1, 2, 4, 6}, positions[] = {0, 1, 0, 0}, index[] = {1, 2, 3}, target[] = {3, 5, 7};
     assert_int_equal(p.tokens, 4);
     assert_memory_equal(p.id, ids, sizeof ids);
