@@ -50,6 +50,10 @@ FIXTURES = {
         note="the plain case; the longest sequence fills the position table",
         config=dict(vocab_size=104, hidden_size=32, num_attention_heads=4, ffn_dim=48, num_hidden_layers=2,
                     max_position_embeddings=14), length=14),
+    "tiles-f16": dict(
+        note="vocabulary and ffn above 4,096 rows, so that matrices are cut in several panel tiles",
+        config=dict(vocab_size=4201, hidden_size=12, num_attention_heads=2, ffn_dim=4300, num_hidden_layers=1),
+        dtype="F16", length=5),
     "prenorm-f16-headdim20": dict(
         note="head dimension 20; `decoder.` names and the stray tensor `decoder.version`",
         config=dict(vocab_size=104, hidden_size=60, num_attention_heads=3, ffn_dim=100, num_hidden_layers=1),

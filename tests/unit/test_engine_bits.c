@@ -6,7 +6,10 @@
 #include <sys/wait.h>
 
 #define STEPS 9
-#define MODEL "opt-fixtures/prenorm-f16-headdim20"
+static const char one_tile[] = "opt-fixtures/prenorm-f16-headdim20";
+static const char several_tiles[] = "opt-fixtures/tiles-f16"; /* embedding, head and fc1 in two panel tiles each */
+
+static const char *model = one_tile;
 
 typedef struct outcome {
     uint64_t hash;  /* of the masters */
@@ -68,9 +71,10 @@ static void train(zo2_engine *e, uint64_t to, int evaluate, outcome *out)
 
 static zo2_engine *start(const char *run, const zo2_engine_opts *o)
 {
-    char path[512];
+    char path[512], name[100];
     zo2_engine *e;
-    MUST(zo2_engine_open(&e, pack_of(MODEL), scratch_path(path, sizeof path, run), o));
+    snprintf(name, sizeof name, "%s-%s", model == one_tile ? "one" : "several", run);
+    MUST(zo2_engine_open(&e, pack_of(model), scratch_path(path, sizeof path, name), o));
     return e;
 }
 
@@ -176,12 +180,23 @@ static void e4m3_queries_pending_micro_batches(void **state)
     each_wire(ZO2_WIRE_E4M3, 2, 3, 2);
 }
 
+/* The same with matrices in several tiles, which stand at different steps when updates are pending. */
+static void tiles_pending(void **state)
+{
+    (void)state;
+    model = several_tiles;
+    each_wire(ZO2_WIRE_BF16, 1, 1, UINT32_MAX);
+    each_wire(ZO2_WIRE_E4M3, 2, 2, 2);
+    model = one_tile;
+}
+
 /* With an fp32 wire a folded update and an applied one are the same arithmetic, so K changes nothing. */
 static void pending_is_exact_with_fp32_wire(void **state)
 {
     (void)state;
     static const int32_t pending[] = {0, 1, 7};
     outcome first = {0};
+    model = several_tiles;
     for (int i = 0; i < 3; i++) {
         char run[64];
         zo2_engine_opts o = base_opts();
@@ -194,6 +209,7 @@ static void pending_is_exact_with_fp32_wire(void **state)
         assert_int_equal(first.hash, out.hash);
         assert_memory_equal(first.loss, out.loss, sizeof first.loss); /* the journals' headers differ in K */
     }
+    model = one_tile;
 }
 
 /* A step cancelled between any two chunks leaves no trace; neither does one that is killed. */
@@ -303,13 +319,10 @@ static int clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(bf16),
-        cmocka_unit_test(bf16_pending_micro_batches),
-        cmocka_unit_test(e4m3_queries),
-        cmocka_unit_test(e4m3_queries_pending_micro_batches),
-        cmocka_unit_test(pending_is_exact_with_fp32_wire),
-        cmocka_unit_test(cancelled),
-        cmocka_unit_test(aborted_by_signal),
+        cmocka_unit_test(bf16),          cmocka_unit_test(bf16_pending_micro_batches),
+        cmocka_unit_test(e4m3_queries),  cmocka_unit_test(e4m3_queries_pending_micro_batches),
+        cmocka_unit_test(tiles_pending), cmocka_unit_test(pending_is_exact_with_fp32_wire),
+        cmocka_unit_test(cancelled),     cmocka_unit_test(aborted_by_signal),
         cmocka_unit_test(killed),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
