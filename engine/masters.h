@@ -67,7 +67,7 @@ zo2_status zo2_masters_update(zo2_masters *m, const zo2_history *h, zo2_pool *po
 
 /* Fills every chunk from the pack, or from a snapshot (may be NULL; damaged units come from the pack, with a warning
  * through log), and brings unit u to the step where it stands after `steps` steps: zo2_unit_due_step(u, steps - 1,
- * pending). exact: to `steps` instead. */
+ * pending). */
 typedef struct zo2_masters_load {
     const zo2_packfile *pack;
     const zo2_snapfile *snapshot;
@@ -75,7 +75,6 @@ typedef struct zo2_masters_load {
     zo2_pool *pool;
     uint64_t steps;
     uint32_t pending;
-    int exact;
     zo2_log_fn log;
     void *log_ud;
     zo2_progress_fn progress;

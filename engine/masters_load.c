@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define PIECE_BYTES (1u << 20)
-
 typedef struct load_job {
     zo2_masters *m;
     const zo2_masters_load *how;
@@ -14,7 +12,7 @@ typedef struct load_job {
     uint64_t to;         /* step that the unit is brought to */
     uint64_t from;       /* step of `values` */
     const float *values; /* the unit from a snapshot; NULL: read the pack */
-    uint64_t piece_rows;
+    uint64_t chunk_rows; /* of the pack */
     zo2_job_error error;
 } load_job;
 
@@ -62,10 +60,13 @@ static void load_piece(void *arg, uint64_t i)
         const zo2_span *span = &job->m->layout->spans[c->first_span + i];
         s = load_rows(job, span->tensor, 0, 1, job->values ? job->values + span->element_at : NULL);
     } else {
-        uint64_t at = i * job->piece_rows;
-        uint64_t rows = u->rows - at < job->piece_rows ? u->rows - at : job->piece_rows;
+        /* the rows of one chunk of the pack that lie in the unit */
+        uint64_t chunk = u->row / job->chunk_rows + i, end = u->row + u->rows;
+        uint64_t from = chunk * job->chunk_rows, to = from + job->chunk_rows;
+        from = from > u->row ? from : u->row;
+        to = to < end ? to : end;
         uint64_t cols = job->m->layout->arch->tensors[u->tensor].cols;
-        s = load_rows(job, u->tensor, u->row + at, rows, job->values ? job->values + at * cols : NULL);
+        s = load_rows(job, u->tensor, from, to - from, job->values ? job->values + (from - u->row) * cols : NULL);
     }
     if (s)
         zo2_job_error_set(&job->error, s);
@@ -78,13 +79,9 @@ static zo2_status load_unit(load_job *job)
     if (u->tensor == ZO2_NO_TENSOR) {
         pieces = job->m->layout->chunks[u->first_chunk].n_spans;
     } else {
-        const zo2_tensor *t = &job->m->layout->arch->tensors[u->tensor];
-        /* Multiples of the pack's own chunks, so that no byte is read and hashed twice. Tiles start at multiples of 128
-         * rows; where the two don't line up the chunk in between is read twice, which is rare and harmless. */
-        uint64_t unit_rows = zo2_packfile_chunk_rows(job->how->pack, u->tensor);
-        uint64_t wish = PIECE_BYTES / (4 * t->cols);
-        job->piece_rows = unit_rows < u->rows ? unit_rows : wish ? wish : 1;
-        pieces = (u->rows + job->piece_rows - 1) / job->piece_rows;
+        /* By the pack's own chunks: a read checks whole ones, so other pieces would read and hash bytes twice. */
+        job->chunk_rows = zo2_packfile_chunk_rows(job->how->pack, u->tensor);
+        pieces = (u->row + u->rows - 1) / job->chunk_rows - u->row / job->chunk_rows + 1;
     }
     zo2_pool_run(job->how->pool, pieces, load_piece, job);
     return zo2_job_error_raise(&job->error);
@@ -119,7 +116,7 @@ zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how)
         /* A cancelled step may have left chunks of the snapshot one step ahead of the schedule; the next step brings
          * the others there. */
         if (how->steps)
-            job.to = how->exact ? how->steps : zo2_unit_due_step(u, how->steps - 1, how->pending);
+            job.to = zo2_unit_due_step(u, how->steps - 1, how->pending);
         float *values = snapshot_values(how, u, i, how->steps);
         if (values) {
             job.values = values;

@@ -129,7 +129,7 @@ typedef struct zo2_pack zo2_pack;
 
 typedef struct zo2_convert_opts {
     size_t struct_size;
-    uint32_t threads; /* 0 = usable CPUs */
+    uint32_t threads; /* reserved: this version converts on the caller's thread */
     int force;        /* replace an existing output */
     zo2_log_fn log;
     void *log_ud;

@@ -46,7 +46,7 @@ int pack_convert(int argc, char **argv)
         cli_value threads, force;
     } flags = {0};
     static const cli_option options[] = {
-        {"threads", "N", CLI_COUNT, 0, "threads (usable CPUs)", 1, 4096},
+        {"threads", "N", CLI_COUNT, 0, "accepted; this version converts on one thread", 1, 4096},
         {"force", NULL, CLI_FLAG, sizeof(cli_value), "replace OUT.zo2 if it exists", 0, 0},
         {"zstd", "LEVEL", CLI_FUTURE, 0, NULL, 0, 0},
         {0},
