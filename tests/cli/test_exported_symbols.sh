@@ -27,4 +27,11 @@ printf '%s\n' "$declared" | diff - "$list" || {
     echo "< is declared in zo2.h but not exported, > is exported but not declared"
     exit 1
 }
+# The library never prints, never ends the process, reads no environment and changes no process-wide setting.
+imported=$(nm -D --undefined-only "$LIBZO2" | awk '{ print $NF }' | sed 's/@.*//' |
+    grep -x -E '_?_?(getenv|secure_getenv|exit|_exit|abort|printf|vprintf|puts|putchar|perror|setlocale|signal|sigaction|chdir|umask|system|setenv|putenv)(_chk)?')
+if [ -n "$imported" ]; then
+    echo "libzo2.so must not call:" $imported
+    exit 1
+fi
 echo "$(printf '%s\n' "$symbols" | wc -l) symbols, as listed and as declared"

@@ -131,7 +131,8 @@ static const char *kind_of(const char *placeholder)
 {
     if (ends_with(placeholder, "DIR"))
         return "directory";
-    return strchr(placeholder, '.') || ends_with(placeholder, "FILE") || !strcmp(placeholder, "MODEL") ? "file" : "value";
+    return strchr(placeholder, '.') || ends_with(placeholder, "FILE") || !strcmp(placeholder, "MODEL") ? "file"
+                                                                                                       : "value";
 }
 
 void cli_print_completion(const cli_command *c)
