@@ -7,6 +7,8 @@
 
 #define ZO2_FP8_NAN       0x7Fu
 #define ZO2_FP8_MIN_SCALE 0x0080u /* 2^-126, the smallest normal bf16 */
+#define ZO2_FP8_NONFINITE \
+    0x7F7Fu /* scale of a group with a NaN or infinity, the largest bf16; no finite group needs it */
 
 /* A format; compile-time constants wherever these functions are used, so nothing of it is left in machine code. */
 typedef struct zo2_fp8_format {
@@ -27,13 +29,14 @@ ZO2_HD float zo2_fp8_pow2(int32_t n)
  * times 8, and no last bit below 2^-149. NaN codes give the quiet NaN 0x7FC00000 with the code's sign. */
 ZO2_HD float zo2_fp8_get(zo2_fp8_format f, uint8_t code, uint16_t scale)
 {
-    uint32_t sign = (uint32_t)(code & 0x80u) << 24, mag = code & 0x7Fu;
+    /* the code in the topmost byte: in the lowest, compilers work with vectors of bytes and widen every part on its own */
+    uint32_t x = (uint32_t)code << 24, mag = x & 0x7F000000u;
     /* subnormal codes: no fp32 subnormals on the way, which are slow on some CPUs */
-    float small = zo2_mul((float)(int32_t)mag, zo2_fp8_pow2(1 - (int32_t)(f.bias + f.mantissa)));
-    float normal = zo2_bits_float((mag << (23 - f.mantissa)) + ((127 - f.bias) << 23));
-    float product = zo2_mul(mag < 1u << f.mantissa ? small : normal, zo2_bf16_get(scale));
-    uint32_t special = mag == f.infinity ? 0x7F800000u : 0x7FC00000u;
-    return zo2_bits_float(sign | (mag > f.largest ? special : zo2_float_bits(product)));
+    float small = zo2_mul((float)(int32_t)mag, zo2_fp8_pow2(1 - 24 - (int32_t)(f.bias + f.mantissa)));
+    float normal = zo2_bits_float((mag >> (1 + f.mantissa)) + ((127 - f.bias) << 23));
+    float product = zo2_mul(mag < 1u << (24 + f.mantissa) ? small : normal, zo2_bf16_get(scale));
+    uint32_t special = mag == f.infinity << 24 ? 0x7F800000u : 0x7FC00000u;
+    return zo2_bits_float((x & 0x80000000u) | (mag > f.largest << 24 ? special : zo2_float_bits(product)));
 }
 
 /* Smallest bf16 whose product with f.max is at least the magnitude amax (given as fp32 bits), at least 2^-126. A
@@ -46,7 +49,7 @@ ZO2_HD uint16_t zo2_fp8_scale(zo2_fp8_format f, uint32_t amax_bits)
     /* the quotient may have been rounded down onto a bf16; max * scale is exact (3 significant bits times 8) */
     if (zo2_mul(zo2_bits_float(scale << 16), f.max) < amax)
         scale++;
-    return (uint16_t)(amax_bits >= 0x7F800000u ? 0x7F7Fu : scale);
+    return (uint16_t)(amax_bits >= 0x7F800000u ? ZO2_FP8_NONFINITE : scale);
 }
 
 /* The code of x (fp32 bits), |x| <= f.max, to nearest even. Adding a power of two whose ulp is the distance of the codes
@@ -62,8 +65,9 @@ ZO2_HD uint32_t zo2_fp8_code(zo2_fp8_format f, uint32_t x)
     uint32_t offset = 0u - ((128 - f.bias) << f.mantissa);
     uint32_t magic = power + ((23 - f.mantissa) << 23) + (offset & 0xFFu);
     uint32_t sum = zo2_float_bits(zo2_add(zo2_bits_float(mag), zo2_bits_float(magic)));
-    uint32_t code = sum + (power >> (23 - f.mantissa));
-    return (code & 0x7Fu) | ((x >> 24) & 0x80u);
+    /* put together in the topmost byte: in the lowest, compilers narrow every part to bytes before they combine them */
+    uint32_t code = (sum + (power >> (23 - f.mantissa))) << 24;
+    return ((code & 0x7FFFFFFFu) | (x & 0x80000000u)) >> 24;
 }
 
 /* w / scale rounded to fp32 (IEEE division), then that to nearest even; beyond the largest finite value: that value
