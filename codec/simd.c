@@ -31,15 +31,22 @@ static int runs_here(const zo2_simd *t)
     return t == &zo2_simd_scalar;
 }
 
-int zo2_simd_select(const char *name)
+const zo2_simd *zo2_simd_table(const char *name)
 {
     for (int i = 0; i < TABLES; i++) {
-        if ((name == NULL || strcmp(name, tables[i]->name) == 0) && runs_here(tables[i])) {
-            atomic_store_explicit(&chosen, tables[i], memory_order_relaxed);
-            return 1;
-        }
+        if ((name == NULL || strcmp(name, tables[i]->name) == 0) && runs_here(tables[i]))
+            return tables[i];
     }
-    return 0;
+    return NULL;
+}
+
+int zo2_simd_select(const char *name)
+{
+    const zo2_simd *t = zo2_simd_table(name);
+    if (t == NULL)
+        return 0;
+    atomic_store_explicit(&chosen, t, memory_order_relaxed);
+    return 1;
 }
 
 const zo2_simd *zo2_simd_get(void)

@@ -47,6 +47,9 @@ extern const zo2_simd zo2_simd_avx2;
 extern const zo2_simd zo2_simd_avx512;
 #endif
 
+/* The table of an instruction set by name, the best one for NULL; NULL if it can't run here. */
+const zo2_simd *zo2_simd_table(const char *name);
+
 /* The table in force. */
 const zo2_simd *zo2_simd_get(void);
 
