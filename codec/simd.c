@@ -31,15 +31,22 @@ static int runs_here(const zo2_simd *t)
     return t == &zo2_simd_scalar;
 }
 
-int zo2_simd_select(const char *name)
+const zo2_simd *zo2_simd_table(const char *name)
 {
     for (int i = 0; i < TABLES; i++) {
-        if ((name == NULL || strcmp(name, tables[i]->name) == 0) && runs_here(tables[i])) {
-            atomic_store_explicit(&chosen, tables[i], memory_order_relaxed);
-            return 1;
-        }
+        if ((name == NULL || strcmp(name, tables[i]->name) == 0) && runs_here(tables[i]))
+            return tables[i];
     }
-    return 0;
+    return NULL;
+}
+
+int zo2_simd_select(const char *name)
+{
+    const zo2_simd *t = zo2_simd_table(name);
+    if (t == NULL)
+        return 0;
+    atomic_store_explicit(&chosen, t, memory_order_relaxed);
+    return 1;
 }
 
 const zo2_simd *zo2_simd_get(void)
@@ -71,7 +78,8 @@ void zo2_noise_values(float *out, uint64_t key, uint32_t query, uint32_t tensor_
 void zo2_update_apply(float *w, uint64_t n, uint64_t first, uint32_t tensor_id, zo2_dist dist, int decays,
                       const zo2_update *u, uint32_t count)
 {
-    zo2_simd_get()->update_apply(w, n, first, tensor_id, dist, decays, u, count);
+    zo2_updates a = {.tensor_id = tensor_id, .dist = dist, .decays = decays, .u = u, .count = count};
+    zo2_simd_get()->update_fp32(w, n, first, &a);
 }
 
 void zo2_perturb(const float *w, uint64_t n, uint64_t first, uint32_t tensor_id, zo2_dist dist, uint64_t key,

@@ -30,7 +30,7 @@ expect 1 'host-mem' zo2-plan opt-125m --host-mem 1M
 tiny
 expect 0 '"parameters": 3505536' zo2-plan tiny.zo2 --json
 expect 0 '"parameters": 3505536' zo2-plan "$HF/config.json" --json
-for options in '--wire fp8-e4m3' '--wire fp32' '--pending 3' '--queries 4 --dist rademacher' '--micro-batch 2' '--threads 1'; do
+for options in '--wire fp8-e4m3' '--wire fp8-e5m2' '--wire fp16' '--wire fp32' '--pending 3' '--queries 4 --dist rademacher' '--micro-batch 2' '--threads 1'; do
     # shellcheck disable=SC2086  # several words
     expect 0 '"bottleneck": "[a-z]' zo2-plan tiny.zo2 --json $options
 done

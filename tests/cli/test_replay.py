@@ -115,3 +115,5 @@ def check(name, flags, work):
 with tempfile.TemporaryDirectory() as work:
     check("prenorm-f16-headdim20", [], work)
     check("no-bias-bf16", ["--queries", "2", "--dist", "rademacher", "--pending", "2", "--wire", "fp8-e4m3"], work)
+    check("prenorm-f32", ["--wire", "fp8-e5m2", "--pending", "1"], work)
+    check("bare-postnorm-f16", ["--wire", "fp16", "--dist", "rademacher"], work)

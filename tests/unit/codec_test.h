@@ -65,6 +65,13 @@ static inline float test_weight(uint64_t *state)
     return (float)((double)(int64_t)r * 0x1p-63 * 0.05);
 }
 
+/* The same for a wire: fp16's range is smaller. */
+static inline float test_weight_for(const zo2_codec *k, uint64_t *state)
+{
+    float w = test_weight(state);
+    return (test_bits(w) & 0x7FFFFFFFu) < k->limit_bits ? w : w * 0x1p-126f;
+}
+
 static inline void *test_alloc(size_t bytes)
 {
     void *p = malloc(bytes + !bytes);

@@ -180,6 +180,13 @@ static void e4m3_queries_pending_micro_batches(void **state)
     each_wire(ZO2_WIRE_E4M3, 2, 3, 2);
 }
 
+static void e5m2_and_fp16(void **state)
+{
+    (void)state;
+    each_wire(ZO2_WIRE_E5M2, 1, 1, UINT32_MAX);
+    each_wire(ZO2_WIRE_FP16, 1, 0, UINT32_MAX);
+}
+
 /* The same with matrices in several tiles, which stand at different steps when updates are pending. */
 static void tiles_pending(void **state)
 {
@@ -323,7 +330,7 @@ int main(void)
         cmocka_unit_test(e4m3_queries),  cmocka_unit_test(e4m3_queries_pending_micro_batches),
         cmocka_unit_test(tiles_pending), cmocka_unit_test(pending_is_exact_with_fp32_wire),
         cmocka_unit_test(cancelled),     cmocka_unit_test(aborted_by_signal),
-        cmocka_unit_test(killed),
+        cmocka_unit_test(killed),        cmocka_unit_test(e5m2_and_fp16),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
 }
