@@ -1,10 +1,10 @@
 /* core.c: see core.h. */
 #include "engine/core.h"
 #include "engine/fpenv.h"
+#include "kernels/host_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 typedef unsigned long long ull;
 
@@ -16,16 +16,20 @@ static zo2_status create_device(zo2_core *c)
         s = c->ops->event_create(c->be, &c->gathered);
     if (s)
         return s;
-    c->staging =
-        mmap(NULL, c->plan.staging_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (c->staging == MAP_FAILED) {
-        c->staging = NULL;
-        return zo2_error(ZO2_ERR_NOMEM, "cannot allocate %llu bytes of staging memory", (ull)c->plan.staging_bytes);
-    }
+    void *staging;
+    s = zo2_host_map(&staging, c->plan.staging_bytes, "staging");
+    if (s)
+        return s;
+    c->staging = staging;
+    zo2_host_touch(staging, c->plan.gather_bytes, NULL); /* the rest serves evaluation only */
     c->logprob = calloc(c->shape.streams * c->shape.loss_tokens, sizeof *c->logprob);
     if (!c->logprob)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the log-probabilities of %llu tokens",
                          (ull)c->shape.loss_tokens);
+    uint64_t rows = c->shape.batch_tokens / c->shape.max_keys;
+    s = zo2_batch_reserve(&c->packed, rows * c->shape.seq, rows);
+    if (s)
+        return s;
     uint8_t *arena = c->ops->arena(c->be);
     return zo2_pipeline_create(&c->pipe, c->be, c->pool, arena + c->plan.device.ring, c->plan.device.ring_bytes,
                                c->staging + c->plan.gather_bytes, &c->abort);
@@ -61,7 +65,7 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
         s = create_device(c);
     if (!s && config->with_masters) {
         c->has_masters = 1;
-        s = zo2_masters_create(&c->masters, &c->layout, config->stored_as);
+        s = zo2_masters_create(&c->masters, &c->layout, config->stored_as, c->pool);
     }
     if (s)
         zo2_core_destroy(c);
@@ -75,8 +79,7 @@ void zo2_core_destroy(zo2_core *c)
         c->ops->event_destroy(c->be, c->gathered);
         c->ops->close(c->be);
     }
-    if (c->staging)
-        munmap(c->staging, c->plan.staging_bytes);
+    zo2_host_unmap(c->staging, c->plan.staging_bytes);
     free(c->logprob);
     zo2_masters_free(&c->masters);
     zo2_history_free(&c->history);
