@@ -1,24 +1,26 @@
 /* core.c: see core.h. */
 #include "engine/core.h"
 #include "engine/fpenv.h"
+#include "kernels/host_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 typedef unsigned long long ull;
 
 static zo2_status create_staging(zo2_core *c)
 {
     uint64_t bytes = c->plan.host.bytes;
-    void *staging = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (staging == MAP_FAILED)
-        return zo2_error(ZO2_ERR_NOMEM, "cannot allocate %llu bytes of staging memory", (ull)bytes);
+    void *staging;
+    zo2_status s = zo2_host_map(&staging, bytes, "staging");
+    if (s)
+        return s;
     c->staging = staging;
+    zo2_host_touch(staging, c->plan.host.ring, NULL); /* the mirror of the ring serves evaluation only */
     c->logprob = (float *)(void *)(c->staging + c->plan.host.logprob);
     if (!c->ops->host_register)
         return ZO2_OK;
-    zo2_status s = c->ops->host_register(c->be, staging, bytes);
+    s = c->ops->host_register(c->be, staging, bytes);
     c->staging_registered = !s;
     return s;
 }
@@ -50,6 +52,10 @@ static zo2_status create_device(zo2_core *c)
         s = create_events(c, c->staged, 2);
     if (!s)
         s = create_staging(c);
+    if (s)
+        return s;
+    uint64_t rows = c->shape.batch_tokens / c->shape.max_keys;
+    s = zo2_batch_reserve(&c->packed, rows * c->shape.seq, rows);
     if (s)
         return s;
     uint8_t *arena = c->ops->arena(c->be);
@@ -96,7 +102,7 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
         s = create_device(c);
     if (!s && config->with_masters) {
         c->has_masters = 1;
-        s = zo2_masters_create(&c->masters, &c->layout, config->stored_as);
+        s = zo2_masters_create(&c->masters, &c->layout, config->stored_as, c->pool);
     }
     if (s)
         zo2_core_destroy(c);
@@ -118,8 +124,7 @@ void zo2_core_destroy(zo2_core *c)
         destroy_events(c, c->staged, 2);
         c->ops->close(c->be);
     }
-    if (c->staging)
-        munmap(c->staging, c->plan.host.bytes);
+    zo2_host_unmap(c->staging, c->plan.host.bytes);
     zo2_masters_free(&c->masters);
     zo2_history_free(&c->history);
     zo2_resident_free(&c->resident);

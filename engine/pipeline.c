@@ -172,7 +172,6 @@ typedef struct stage_job {
     const zo2_span *span;
     uint8_t *wire;
     uint64_t piece_rows;
-    zo2_job_error error;
 } stage_job;
 
 static void stage_piece(void *arg, uint64_t i)
@@ -180,32 +179,26 @@ static void stage_piece(void *arg, uint64_t i)
     stage_job *job = arg;
     const zo2_span *s = job->span;
     uint64_t row = i * job->piece_rows, rows = s->rows - row < job->piece_rows ? s->rows - row : job->piece_rows;
-    float *w = malloc(rows * s->cols * sizeof *w);
-    if (!w) {
-        zo2_job_error_set(&job->error,
-                          zo2_error(ZO2_ERR_NOMEM, "no memory to stage %llu rows", (unsigned long long)rows));
-        return;
-    }
-    zo2_masters_read(job->p->pass.masters, job->p->pass.history, s->tensor, s->row + row, rows, job->p->pass.step, w);
+    zo2_masters *m = job->p->pass.masters;
+    uint32_t slot = zo2_slots_take(&m->slots);
+    float *w = zo2_masters_scratch(m, slot);
+    zo2_masters_read(m, job->p->pass.history, s->tensor, s->row + row, rows, job->p->pass.step, w);
     s->codec->split(w, s->rows, s->cols, row, rows, job->wire, NULL);
-    free(w);
+    zo2_slots_give(&m->slots, slot);
 }
 
 /* Exact fp32 values of a chunk of the fp32 layout into the staging memory of its slot. */
-static zo2_status stage_exact(zo2_pipeline *p, uint32_t position)
+static void stage_exact(zo2_pipeline *p, uint32_t position)
 {
     const zo2_program *prog = p->pass.program;
     const zo2_chunk *c = &prog->layout->chunks[prog->fetch[position].chunk];
-    zo2_status s = ZO2_OK;
-    for (uint32_t i = 0; i < c->n_spans && !s; i++) {
+    for (uint32_t i = 0; i < c->n_spans; i++) {
         const zo2_span *span = &prog->layout->spans[c->first_span + i];
-        stage_job job = {.p = p, .span = span, .error = ZO2_JOB_ERROR_INIT};
+        stage_job job = {.p = p, .span = span};
         job.wire = p->staging + prog->slot[position] + span->wire_at;
         job.piece_rows = span->cols < 16384 ? 16384 / span->cols : 1;
         zo2_pool_run(p->pool, (span->rows + job.piece_rows - 1) / job.piece_rows, stage_piece, &job);
-        s = zo2_job_error_raise(&job.error);
     }
-    return s;
 }
 
 /* Aliased layers share memory: wait until the uploads issued before this chunk have read it. */
@@ -251,7 +244,7 @@ static zo2_status fill(zo2_pipeline *p, uint32_t position)
     uint64_t from = zo2_clock_ns();
     if (!s && pass->source == ZO2_SOURCE_EXACT) {
         bytes = l->chunks[chunk].wire_bytes;
-        s = stage_exact(p, position);
+        stage_exact(p, position);
     } else if (!s && behind) {
         bytes = l->chunks[chunk].wire_bytes + l->chunks[chunk].rest_bytes;
         s = zo2_masters_update(pass->masters, pass->history, p->pool, chunk, due);
