@@ -5,9 +5,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "kernels/cpu/blas_threads.h"
+#include "kernels/host_memory.h"
 
 struct zo2_event {
     atomic_int recorded;
@@ -52,9 +52,9 @@ static void close_cpu(zo2_backend *b)
     zo2_cpu *c = (zo2_cpu *)b;
     if (!c)
         return;
-    if (c->arena)
-        munmap(c->arena, c->arena_bytes);
-    free(c->slot_taken);
+    zo2_host_unmap(c->arena, c->arena_bytes);
+    zo2_slots_free(&c->slots);
+    free(c->row_pairs);
     free(c);
 }
 
@@ -72,23 +72,20 @@ static zo2_status open_cpu(zo2_backend **out, const zo2_backend_config *config)
         c->parallel.threads = 1;
     c->arena_bytes = config->arena_bytes;
     atomic_init(&c->peak, 0);
-    c->slot_taken = malloc(c->parallel.threads * sizeof *c->slot_taken);
-    if (!c->slot_taken)
+    if (!zo2_slots_create(&c->slots, c->parallel.threads))
         goto no_memory;
-    for (uint32_t i = 0; i < c->parallel.threads; i++)
-        atomic_flag_clear(&c->slot_taken[i]);
-    void *arena = mmap(NULL, c->arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (arena == MAP_FAILED)
-        goto no_memory;
-    c->arena = arena;
-    (void)madvise(arena, c->arena_bytes, MADV_HUGEPAGE); /* a speed-up where the system has them */
+    zo2_status status = zo2_host_map(&c->arena, c->arena_bytes, "the cpu backend's arena");
+    if (status) {
+        close_cpu(&c->base);
+        return status;
+    }
+    zo2_host_touch(c->arena, c->arena_bytes, &c->parallel);
     *out = &c->base;
     return ZO2_OK;
 
 no_memory:
     close_cpu(c ? &c->base : NULL);
-    return zo2_error(ZO2_ERR_NOMEM, "cpu backend: no memory for an arena of %llu bytes",
-                     (unsigned long long)config->arena_bytes);
+    return zo2_error(ZO2_ERR_NOMEM, "cpu backend: no memory to open it");
 }
 
 static void *arena_of(zo2_backend *b)
@@ -167,10 +164,11 @@ static zo2_status upload(zo2_backend *b, zo2_lane lane, void *dst, const void *s
     return s;
 }
 
-static zo2_status download(zo2_backend *b, void *dst, const void *src, uint64_t bytes)
+static zo2_status download(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes)
 {
     zo2_operands l;
     zo2_status s = zo2_cpu_admit((zo2_cpu *)b, zo2_operands_transfer(&l, "download", src, bytes, ZO2_OPERAND_READ), &l);
+    (void)lane;
     if (!s && !l.empty)
         memcpy(dst, src, bytes);
     return s;
@@ -179,6 +177,8 @@ static zo2_status download(zo2_backend *b, void *dst, const void *src, uint64_t 
 const zo2_backend_ops zo2_backend_cpu = {
     .kind = ZO2_BACKEND_CPU,
     .context_bytes = 0,
+    .reserved_bytes = 0,
+    .probe = NULL,
     .element_bytes = element_bytes,
     .attention_workspace = zo2_cpu_attention_workspace,
     .open = open_cpu,
@@ -187,6 +187,8 @@ const zo2_backend_ops zo2_backend_cpu = {
     .peak_bytes = peak_bytes,
     .enter = enter,
     .leave = leave,
+    .host_register = NULL,
+    .host_unregister = NULL,
     .event_create = event_create,
     .event_destroy = event_destroy,
     .record = record,

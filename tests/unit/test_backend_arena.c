@@ -54,12 +54,12 @@ static void test_transfers(void **state)
     TEST_OK(t.ops->upload(t.b, ZO2_LANE_UPLOAD, t.arena + 3996, host, 100));
     assert_int_equal(t.ops->peak_bytes(t.b), 4096);
     memset(back, 0, sizeof back);
-    TEST_OK(t.ops->download(t.b, back, t.arena + 3996, 100));
+    TEST_OK(t.ops->download(t.b, ZO2_LANE_COMPUTE, back, t.arena + 3996, 100));
     assert_memory_equal(host, back, 100);
     TEST_REFUSED(t.ops->upload(t.b, ZO2_LANE_UPLOAD, t.arena + 3997, host, 100), ZO2_ERR_DEVICE, "upload: dst");
     TEST_REFUSED(t.ops->upload(t.b, ZO2_LANE_COMPUTE, t.arena - 1, host, 1), ZO2_ERR_DEVICE, "upload: dst");
-    TEST_REFUSED(t.ops->download(t.b, back, host, 100), ZO2_ERR_DEVICE, "download: src");
-    TEST_REFUSED(t.ops->download(t.b, back, NULL, 100), ZO2_ERR_DEVICE, "download: src");
+    TEST_REFUSED(t.ops->download(t.b, ZO2_LANE_COMPUTE, back, host, 100), ZO2_ERR_DEVICE, "download: src");
+    TEST_REFUSED(t.ops->download(t.b, ZO2_LANE_COMPUTE, back, NULL, 100), ZO2_ERR_DEVICE, "download: src");
     TEST_OK(t.ops->upload(t.b, ZO2_LANE_UPLOAD, NULL, NULL, 0));
     test_close(&t);
 }

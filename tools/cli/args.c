@@ -144,8 +144,10 @@ static void print_version(const cli_command *c)
 bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status)
 {
     const cli_positional *next = c->positionals;
+    unsigned taken = 0; /* by `next` */
     for (const cli_positional *p = next; p && p->name; p++)
-        *p->out = NULL;
+        for (unsigned i = 0; i == 0 || i < p->most; i++)
+            p->out[i] = NULL;
     *exit_status = CLI_EXIT_USAGE;
     /* --help first: it works whatever else is on the line */
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
@@ -174,13 +176,17 @@ bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status)
             cli_usage_error(c, "unknown option %s", argv[i]);
             return false;
         } else if (next && next->name) {
-            *next++->out = argv[i];
+            next->out[taken++] = argv[i];
+            if (taken >= next->most) {
+                next++;
+                taken = 0;
+            }
         } else {
             cli_usage_error(c, "unexpected argument \"%s\"", argv[i]);
             return false;
         }
     }
-    if (next && next->name && !next->optional) {
+    if (next && next->name && !next->optional && !taken) {
         cli_usage_error(c, "missing %s", next->name);
         return false;
     }

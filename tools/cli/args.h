@@ -56,6 +56,7 @@ typedef struct cli_positional {
     const char *help;
     const char **out; /* NULL stored when absent */
     bool optional;    /* the last one only */
+    unsigned most;    /* the last one only: out has room for so many; 0 = one */
 } cli_positional;
 
 typedef struct cli_command {
