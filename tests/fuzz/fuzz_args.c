@@ -1,6 +1,7 @@
 /* fuzz_args.c: what people type: numbers, sizes, times, and the whole command line of zo2-tune train.
  *
- * Input: mode; NUMBERS: one text; else the arguments, one a line.
+ * Input: mode; NUMBERS: one text; else the arguments, one a line, of one command or with COMMANDS of a tool that has
+ * several.
  *
  * Properties: a number is accepted exactly if C's own functions read all of it, with the same value; texts for people
  * fit their buffers; a refused command line says why on stderr, in lines that begin with the program's name, and
@@ -13,7 +14,7 @@
 #include <errno.h>
 #include <math.h>
 
-enum { NUMBERS = 1 };
+enum { NUMBERS = 1, COMMANDS = 2 };
 
 /* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
@@ -191,6 +192,40 @@ static void command_line(char *text)
     free(err);
 }
 
+/* ---- a tool of several commands ---------------------------------------------------------------------------------- */
+
+enum { RAN = 17 };
+
+static int ran(int argc, char **argv)
+{
+    FUZZ_CHECK(argc >= 1 && (strcmp(argv[0], "train") == 0 || strcmp(argv[0], "eval") == 0));
+    return RAN + argc;
+}
+
+static void dispatch(char *text)
+{
+    static const cli_subcommand list[] = {{"train", "trains", ran}, {"eval", "evaluates", ran}, {0}};
+    char *argv[MAX_ARGS + 1], *out, *err;
+    const int argc = split(text, argv);
+    const cli_command tool = {.program = "tool"};
+    const int known = strcmp(argv[1], "train") == 0 || strcmp(argv[1], "eval") == 0;
+    fuzz_catch_begin();
+    int status = cli_dispatch("tool", "does things", list, 1, argv);
+    fuzz_catch_end(&out, &err);
+    check_output(&tool, 0, status, out, err);
+    FUZZ_CHECK(status == CLI_EXIT_USAGE && strstr(err, "missing command"));
+    free(out);
+    free(err);
+
+    fuzz_catch_begin();
+    status = cli_dispatch("tool", "does things", list, argc, argv);
+    fuzz_catch_end(&out, &err);
+    FUZZ_CHECK(known == (status == RAN + argc - 1));
+    check_output(&tool, known, known ? CLI_EXIT_OK : status, out, err);
+    free(out);
+    free(err);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fuzz_input in = {data, size};
@@ -203,6 +238,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_double(text);
         check_size(text);
         check_time(text);
+    } else if (mode & COMMANDS) {
+        dispatch(text);
     } else {
         command_line(text);
     }

@@ -1,19 +1,24 @@
 /* fuzz_rundir.c: the tools' own files of a run: settings.json and metrics.jsonl.
  *
- * Input: mode, then the file: settings.json, or with METRICS metrics.jsonl beside a journal of four steps.
+ * Input: mode, then the file: settings.json, or with METRICS metrics.jsonl beside a journal of four steps. FOLDER: a
+ * folder is in the file's place.
  *
  * Properties: settings that load are saved and load as the same; metrics come out with one line a step, whatever was
- * there before, whole lines of known steps kept as they were, and a second repair changes nothing. */
+ * there before, whole lines of known steps kept as they were, and a second repair changes nothing; an evaluation that
+ * is appended is read back. */
 #include "engine/layout.h"
 #include "storage/journal.h"
 #include "tests/fuzz/fuzzing.h"
 #include "tools/tune/metrics.h"
 #include "tools/tune/settings.h"
 
+#include <fcntl.h>
 #include <jansson.h>
+#include <math.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
-enum { METRICS = 1, STEPS = 4 };
+enum { METRICS = 1, FOLDER = 2, STEPS = 4 };
 
 static int same_text(const char *a, const char *b)
 {
@@ -23,6 +28,9 @@ static int same_text(const char *a, const char *b)
 static void settings(const fuzz_input *in)
 {
     fuzz_dir_clear();
+    tune_settings none;
+    FUZZ_CHECK(tune_settings_load(&none, fuzz_dir()) == ZO2_ERR_NOTFOUND);
+    tune_settings_free(&none);
     free(fuzz_dir_file("settings.json", in->at, in->left));
     tune_settings s, again;
     if (FUZZ_OK(tune_settings_load(&s, fuzz_dir()))) {
@@ -84,6 +92,51 @@ static void check_lines(const char *text, size_t bytes, const fuzz_input *old, u
     FUZZ_CHECK(step == STEPS && kept + rebuilt >= STEPS);
 }
 
+/* A step's line with an evaluation goes in and comes back as number n; of one without, nothing. */
+static void check_append(size_t n, uint64_t digest)
+{
+    tune_metrics_file m = {.path = zo2_path_join(fuzz_dir(), "metrics.jsonl")};
+    FUZZ_CHECK(m.path && (m.fd = open(m.path, O_WRONLY | O_APPEND | O_CLOEXEC)) >= 0);
+    const zo2_step_result r = {.struct_size = sizeof r, .step = STEPS, .loss_plus = (double)digest, .seconds = 0.1};
+    const tune_evaluation e = {.done = true,
+                               .options = digest % 2,
+                               .loss = 1.5,
+                               .loss_fp32 = (double)(digest >> 3) * 1e-17,
+                               .accuracy = 0.5,
+                               .accuracy_fp32 = (double)(digest >> 11) * 0x1p-53};
+    FUZZ_CHECK(FUZZ_OK(tune_metrics_append(&m, &r, NULL)) && FUZZ_OK(tune_metrics_append(&m, &r, &e)));
+    tune_metrics_close(&m);
+    tune_metrics_eval *got;
+    size_t now;
+    FUZZ_CHECK(FUZZ_OK(tune_metrics_evaluations(fuzz_dir(), &got, &now)) && now == n + 1);
+    FUZZ_CHECK(got[n].steps == STEPS + 1 && got[n].loss == e.loss_fp32);
+    FUZZ_CHECK(e.options ? got[n].accuracy == e.accuracy_fp32 : isnan(got[n].accuracy));
+    free(got);
+}
+
+/* A folder where the file should be: an I/O error, and nothing else happens. */
+static void folders(void)
+{
+    fuzz_dir_clear();
+    zo2_run *run = make_run();
+    char *a = zo2_path_join(fuzz_dir(), "metrics.jsonl"), *b = zo2_path_join(fuzz_dir(), "settings.json");
+    FUZZ_CHECK(a && b && mkdir(a, 0700) == 0 && mkdir(b, 0700) == 0);
+    tune_metrics_file m;
+    tune_metrics_eval *e;
+    tune_settings s;
+    uint64_t rebuilt;
+    size_t n;
+    FUZZ_CHECK(tune_metrics_open(&m, fuzz_dir(), run, &rebuilt) == ZO2_ERR_IO);
+    tune_metrics_close(&m);
+    FUZZ_CHECK(tune_metrics_evaluations(fuzz_dir(), &e, &n) == ZO2_ERR_IO && !e && n == 0);
+    FUZZ_CHECK(tune_settings_load(&s, fuzz_dir()) != ZO2_OK);
+    FUZZ_CHECK(tune_settings_save(&s, fuzz_dir()) == ZO2_ERR_IO);
+    tune_settings_free(&s);
+    free(a);
+    free(b);
+    zo2_run_close(run);
+}
+
 static void metrics(const fuzz_input *in)
 {
     fuzz_dir_clear();
@@ -104,6 +157,7 @@ static void metrics(const fuzz_input *in)
     FUZZ_CHECK(bytes == bytes_again && memcmp(text, again, bytes) == 0);
 
     FUZZ_CHECK(FUZZ_OK(tune_metrics_evaluations(fuzz_dir(), &e, &n)) && n <= STEPS);
+    check_append(n, fuzz_digest(text, bytes));
     if (n) {
         const tune_metrics_eval *best = tune_metrics_best(e, n);
         FUZZ_CHECK(best >= e && best < e + n && best->steps <= STEPS);
@@ -118,7 +172,10 @@ static void metrics(const fuzz_input *in)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fuzz_input in = {data, size};
-    if (fuzz_u8(&in) & METRICS)
+    const int mode = fuzz_u8(&in);
+    if (mode & FOLDER)
+        folders();
+    else if (mode & METRICS)
         metrics(&in);
     else
         settings(&in);

@@ -129,6 +129,7 @@ static void check_text(zo2t_tokenizer *t, const char *text, size_t bytes, int th
     size_t back_bytes;
     FUZZ_CHECK(FUZZ_OK(zo2t_decode(t, first.id, first.n, &back, &back_bytes)));
     FUZZ_CHECK(!there_and_back || (back_bytes == bytes && memcmp(back, text, bytes) == 0));
+    FUZZ_CHECK(zo2t_encode(t, text, (size_t)INT32_MAX + 1, -1, &first) == ZO2_ERR_ARG); /* refused unread */
     for (size_t i = 0; i < first.n; i++)
         FUZZ_CHECK(first.id[i] >= 0 && first.id[i] <= zo2t_tokenizer_max_id(t));
     free(back);
