@@ -33,8 +33,9 @@ zo2_status zo2_error(zo2_status s, const char *fmt, ...)
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
     va_end(args);
+    /* Texts quote names from files: no escape sequence of theirs may reach a terminal, no line feed a log. */
     for (size_t i = 0; i < sizeof text; i++) {
-        last_error[i] = text[i];
+        last_error[i] = text[i] && ((unsigned char)text[i] < 0x20 || text[i] == 0x7F) ? '?' : text[i];
         if (!text[i])
             break;
     }

@@ -61,7 +61,8 @@ typedef enum zo2_status {
 /* Static English text for a status code; "unknown status" for other numbers. Thread-safe. */
 ZO2_API const char *zo2_strerror(zo2_status s);
 
-/* The particulars of the last error on this thread, "" if there was none. Valid until the next zo2 call here. */
+/* The particulars of the last error on this thread, "" if there was none: one line; control characters, which names in
+ * files may have, are '?'. Valid until the next zo2 call here. */
 ZO2_API const char *zo2_last_error(void);
 
 /* Sets this thread's last error to the formatted text (cut at 1,023 bytes) and returns s. For callbacks that want to

@@ -212,9 +212,10 @@ static zo2_status add_tensors(zo2_safetensors *s, uint32_t file, json_t *header,
             return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensor names of %s", path);
         s->tensors[s->n++] = t;
     }
-    if (s->n > first)
-        qsort(s->tensors + first, (size_t)(s->n - first), sizeof *s->tensors, by_offset);
-    status = check_cover(path, s->tensors + first, s->n - first, data_bytes);
+    zo2_st_tensor *mine = s->n > first ? s->tensors + first : NULL; /* there is no array before the first tensor */
+    if (mine)
+        qsort(mine, (size_t)(s->n - first), sizeof *mine, by_offset);
+    status = check_cover(path, mine, s->n - first, data_bytes);
     for (uint64_t i = first; i < s->n; i++)
         s->tensors[i].offset += data_offset;
     return status;

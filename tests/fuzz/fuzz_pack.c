@@ -1,0 +1,267 @@
+/* fuzz_pack.c: pack files: superblock, tables, carried files, chunks.
+ *
+ * Input: mode; then, with PARTS, parts as {u16 length, bytes}, each padded to the alignment with zeros: a pack without
+ * its padding, which the fuzzer would otherwise spend its time on. Without PARTS the file itself.
+ *
+ * Properties: an opened pack keeps its own rules and hands out what its file holds; verify and the reads agree; written
+ * again it is the same file; after one changed byte opening or verifying refuses it. */
+#include "storage/packfile.h"
+#include "storage/packfile_format.h"
+#include "tests/fuzz/fuzzing.h"
+
+#include <unistd.h>
+#include <xxhash.h>
+
+enum { SEALED = 1, PARTS = 2, PLACED = 4 };
+
+#define MAX_BYTES (UINT64_C(1) << 20) /* of all tensors together, for reading them */
+
+#define MAX_PARTS 64
+
+typedef struct image {
+    unsigned char *data; /* [size] */
+    size_t size;
+    size_t part[MAX_PARTS]; /* where the parts begin */
+    size_t length[MAX_PARTS];
+    int parts;
+} image;
+
+static void build(image *m, fuzz_input *in, int mode)
+{
+    const uint8_t *from[MAX_PARTS];
+    *m = (image){0};
+    while (mode & PARTS && in->left && m->parts < MAX_PARTS) {
+        const int i = m->parts++;
+        from[i] = fuzz_bytes(in, fuzz_u16(in), &m->length[i]);
+        m->part[i] = m->size;
+        m->size += (m->length[i] + ZO2_PACK_ALIGN - 1) / ZO2_PACK_ALIGN * ZO2_PACK_ALIGN;
+    }
+    if (!(mode & PARTS)) {
+        from[0] = fuzz_bytes(in, in->left, &m->size);
+        m->length[m->parts++] = m->size;
+    }
+    m->data = fuzz_alloc(m->size);
+    for (int i = 0; i < m->parts; i++)
+        if (m->length[i])
+            memcpy(m->data + m->part[i], from[i], m->length[i]);
+}
+
+/* ---- making checksums right -------------------------------------------------------------------------------------- */
+
+static int inside(const image *m, uint64_t offset, uint64_t bytes)
+{
+    return offset % 8 == 0 && offset <= m->size && bytes <= m->size - offset;
+}
+
+/* Records of table i, NULL if they aren't in the file; *n how many there are of `size` bytes. */
+static void *records(const image *m, int i, size_t size, uint64_t *n)
+{
+    const zo2_pack_section *t = &((zo2_pack_superblock *)(void *)m->data)->table[i];
+    *n = t->bytes / size;
+    return inside(m, t->offset, t->bytes) ? m->data + t->offset : NULL;
+}
+
+/* The last four parts are the tables: says so in the superblock. */
+static void place_tables(const image *m, zo2_pack_superblock *b)
+{
+    for (int i = 0; i < ZO2_PACK_TABLES && m->parts > ZO2_PACK_TABLES; i++) {
+        b->table[i].offset = m->part[m->parts - ZO2_PACK_TABLES + i];
+        b->table[i].bytes = m->length[m->parts - ZO2_PACK_TABLES + i];
+    }
+}
+
+static void seal_contents(const image *m)
+{
+    uint64_t tensors, chunks, files;
+    zo2_pack_tensor_record *t = records(m, ZO2_PACK_TENSORS, sizeof *t, &tensors);
+    zo2_pack_chunk_record *c = records(m, ZO2_PACK_CHUNKS, sizeof *c, &chunks);
+    zo2_pack_file_record *f = records(m, ZO2_PACK_FILES, sizeof *f, &files);
+    for (uint64_t i = 0; c && i < chunks; i++)
+        if (inside(m, c[i].offset, c[i].stored_bytes))
+            c[i].stored_hash = c[i].decoded_hash = XXH3_64bits(m->data + c[i].offset, (size_t)c[i].stored_bytes);
+    for (uint64_t i = 0; f && i < files; i++)
+        if (inside(m, f[i].offset, f[i].bytes))
+            f[i].hash = XXH3_64bits(m->data + f[i].offset, (size_t)f[i].bytes);
+    XXH3_state_t *hash = XXH3_createState();
+    for (uint64_t i = 0; t && c && i < tensors; i++) {
+        if (t[i].stored_as < i) {
+            t[i].hash = t[t[i].stored_as].hash;
+            continue;
+        }
+        XXH3_64bits_reset(hash);
+        uint64_t n = t[i].chunk_rows ? (t[i].rows + t[i].chunk_rows - 1) / t[i].chunk_rows : 0;
+        for (uint64_t k = t[i].first_chunk; k < chunks && k - t[i].first_chunk < n; k++)
+            if (inside(m, c[k].offset, c[k].stored_bytes))
+                XXH3_64bits_update(hash, m->data + c[k].offset, (size_t)c[k].stored_bytes);
+        t[i].hash = XXH3_64bits_digest(hash);
+    }
+    XXH3_freeState(hash);
+}
+
+static void seal(const image *m, int mode)
+{
+    zo2_pack_superblock *b = (zo2_pack_superblock *)(void *)m->data;
+    uint64_t n;
+    if (mode & PLACED) {
+        place_tables(m, b);
+        seal_contents(m);
+    }
+    b->file_bytes = m->size;
+    const zo2_pack_tensor_record *t = records(m, ZO2_PACK_TENSORS, sizeof *t, &n);
+    if (t)
+        zo2_pack_model_hash(t, (uint32_t)n, &b->model_hash);
+    for (int i = 0; i < ZO2_PACK_TABLES; i++)
+        if (inside(m, b->table[i].offset, b->table[i].bytes))
+            b->table[i].hash = XXH3_64bits(m->data + b->table[i].offset, (size_t)b->table[i].bytes);
+    b->hash = XXH3_64bits(b, offsetof(zo2_pack_superblock, hash));
+}
+
+/* ---- properties -------------------------------------------------------------------------------------------------- */
+
+static uint64_t row_bytes(const zo2_packtensor *t)
+{
+    return t->cols * zo2_pack_dtype_bytes(t->dtype);
+}
+
+/* Reads a tensor whole and by rows in odd pieces; 1 and equal bits, or 0 both ways. *bits is malloc'ed. */
+static int read_tensor(const zo2_packfile *p, uint32_t i, unsigned char **bits)
+{
+    const zo2_packtensor *t = zo2_packfile_tensor(p, i);
+    size_t bytes = (size_t)(t->rows * row_bytes(t));
+    unsigned char *again = fuzz_alloc(bytes);
+    *bits = fuzz_alloc(bytes);
+    int whole = FUZZ_OK(zo2_packfile_read_rows(p, i, 0, t->rows, *bits)), pieces = 1;
+    for (uint64_t row = 0, n = 1; row < t->rows; row += n, n = n * 3 + 1) {
+        n = n < t->rows - row ? n : t->rows - row;
+        pieces &= FUZZ_OK(zo2_packfile_read_rows(p, i, row, n, again + row * row_bytes(t)));
+    }
+    FUZZ_CHECK(whole == pieces);
+    FUZZ_CHECK(!whole || memcmp(*bits, again, bytes) == 0);
+    FUZZ_CHECK(zo2_packfile_read_rows(p, i, t->rows, 1, again) == ZO2_ERR_ARG);
+    FUZZ_CHECK(zo2_packfile_read_rows(p, i, 1, UINT64_MAX, again) == ZO2_ERR_ARG);
+    free(again);
+    return whole;
+}
+
+static void check_header(const zo2_packfile *p, const image *m)
+{
+    const zo2_packheader *h = zo2_packfile_header(p);
+    uint64_t parameters = 0;
+    FUZZ_CHECK(h->file_bytes == m->size && h->version == ZO2_PACK_VERSION && *h->arch);
+    for (uint32_t i = 0; i < h->tensors; i++) {
+        const zo2_packtensor *t = zo2_packfile_tensor(p, i);
+        FUZZ_CHECK(*t->name && t->rows && t->cols && t->block < h->blocks && t->stored_as <= i);
+        FUZZ_CHECK(zo2_packfile_chunk_rows(p, i) >= 1 && zo2_packfile_chunk_rows(p, i) <= t->rows);
+        parameters += t->rows * t->cols;
+    }
+    FUZZ_CHECK(parameters == h->parameters);
+    FUZZ_CHECK(!zo2_packfile_tensor(p, h->tensors) && !zo2_packfile_file_name(p, h->files));
+    for (uint32_t i = 0; i < h->files; i++) {
+        const char *data, *name = zo2_packfile_file_name(p, i);
+        size_t bytes;
+        FUZZ_CHECK(*name && !strchr(name, '/'));
+        FUZZ_CHECK(zo2_packfile_file(p, name, &data, &bytes) == ZO2_OK && data[bytes] == '\0');
+    }
+}
+
+/* The pack written again from what it says. 1 and *same if this version's writer would choose its chunks. */
+static char *rewrite(const zo2_packfile *p, unsigned char *const *bits, int *same, uint64_t *model_hash)
+{
+    const zo2_packheader *h = zo2_packfile_header(p);
+    char *path = zo2_path_join(fuzz_dir(), "again.zo2");
+    zo2_packwriter *w;
+    FUZZ_CHECK(path && FUZZ_OK(zo2_packwriter_open(&w, &fuzz_io, path, h->arch, 1)));
+    *same = 1;
+    for (uint32_t i = 0; i < h->tensors; i++) {
+        const zo2_packtensor *t = zo2_packfile_tensor(p, i);
+        *same &= zo2_packfile_chunk_rows(p, i) == zo2_pack_chunk_rows(t->dtype, t->rows, t->cols);
+        if (t->stored_as != i) {
+            FUZZ_CHECK(FUZZ_OK(zo2_packwriter_alias(w, t, t->stored_as)));
+            continue;
+        }
+        FUZZ_CHECK(FUZZ_OK(zo2_packwriter_tensor(w, t)));
+        FUZZ_CHECK(FUZZ_OK(zo2_packwriter_rows(w, bits[i], t->rows * row_bytes(t))));
+    }
+    for (uint32_t i = 0; i < h->files; i++) {
+        const char *data, *name = zo2_packfile_file_name(p, i);
+        size_t bytes;
+        FUZZ_CHECK(zo2_packfile_file(p, name, &data, &bytes) == ZO2_OK);
+        FUZZ_CHECK(FUZZ_OK(zo2_packwriter_file(w, name, data, bytes)));
+    }
+    FUZZ_CHECK(FUZZ_OK(zo2_packwriter_commit(w, model_hash)));
+    zo2_packwriter_close(w);
+    return path;
+}
+
+static void check_rewritten(const zo2_packfile *p, const image *m, unsigned char *const *bits)
+{
+    int same;
+    uint64_t model_hash;
+    char *path = rewrite(p, bits, &same, &model_hash), *data;
+    size_t bytes;
+    FUZZ_CHECK(model_hash == zo2_packfile_header(p)->model_hash);
+    if (same) {
+        FUZZ_CHECK(zo2_io_slurp(path, UINT64_C(1) << 30, &data, &bytes) == ZO2_OK);
+        FUZZ_CHECK(bytes == m->size && memcmp(data, m->data, bytes) == 0);
+        free(data);
+    }
+    unlink(path);
+    free(path);
+}
+
+/* One byte of a pack that verified, changed: it must not open and verify. */
+static void check_damage(const image *m, uint64_t digest)
+{
+    if (!m->size)
+        return;
+    zo2_packfile *p;
+    size_t at = (size_t)(digest % m->size);
+    m->data[at] ^= (unsigned char)(1 + (digest >> 32) % 255);
+    int found = !FUZZ_OK(zo2_packfile_open(&p, fuzz_file(0, m->data, m->size)));
+    if (!found)
+        found = !FUZZ_OK(zo2_packfile_verify(p, NULL, NULL));
+    FUZZ_CHECK(found);
+    zo2_packfile_close(p);
+}
+
+static void check_open(const zo2_packfile *p, const image *m, uint64_t digest)
+{
+    const zo2_packheader *h = zo2_packfile_header(p);
+    check_header(p, m);
+    int readable = 1;
+    uint64_t total = 0;
+    unsigned char **bits = fuzz_alloc(h->tensors * sizeof *bits);
+    for (uint32_t i = 0; i < h->tensors && total <= MAX_BYTES; i++) {
+        total += zo2_packfile_tensor(p, i)->rows * row_bytes(zo2_packfile_tensor(p, i));
+        readable &= total <= MAX_BYTES && read_tensor(p, i, &bits[i]);
+    }
+    if (total <= MAX_BYTES) { /* aliases can make it more than the file has */
+        int verified = FUZZ_OK(zo2_packfile_verify(p, NULL, NULL));
+        FUZZ_CHECK(readable || !verified);
+        if (verified) {
+            check_rewritten(p, m, bits);
+            check_damage(m, digest);
+        }
+    }
+    for (uint32_t i = 0; i < h->tensors; i++)
+        free(bits[i]);
+    free(bits);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_input in = {data, size};
+    image m;
+    int mode = fuzz_u8(&in);
+    build(&m, &in, mode);
+    if (mode & SEALED && m.size >= sizeof(zo2_pack_superblock))
+        seal(&m, mode);
+    zo2_packfile *p;
+    if (FUZZ_OK(zo2_packfile_open(&p, fuzz_file(0, m.data, m.size))))
+        check_open(p, &m, fuzz_digest(data, size));
+    else
+        FUZZ_CHECK(!p);
+    zo2_packfile_close(p);
+    free(m.data);
+    return 0;
+}
