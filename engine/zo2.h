@@ -129,18 +129,20 @@ typedef struct zo2_pack zo2_pack;
 
 typedef struct zo2_convert_opts {
     size_t struct_size;
-    uint32_t threads; /* reserved: this version converts on the caller's thread */
+    uint32_t threads; /* 0 = usable CPUs */
     int force;        /* replace an existing output */
     zo2_log_fn log;
     void *log_ud;
     zo2_progress_fn progress; /* units: bytes of weights */
     void *progress_ud;
+    int zstd_level; /* 1 to 19: compress chunks where it saves room; 0 = store the source bits as they are */
 } zo2_convert_opts;
 
 ZO2_API void zo2_convert_opts_init(zo2_convert_opts *o);
 
 /* Converts a Hugging Face directory (config.json, *.safetensors single or sharded, tokenizer files) to a pack. The
- * source's own bits are kept. Streams: needs memory for a few chunks whatever the model. Written under a temporary name
+ * source's own bits are kept, and the file doesn't depend on the number of threads. Streams: needs memory for one chunk
+ * (4 MiB; three with zstd) a thread whatever the model. Written under a temporary name
  * and renamed when complete and synced; on error or cancellation nothing is left. Errors: ZO2_ERR_EXISTS (and not
  * force), ZO2_ERR_FORMAT, ZO2_ERR_NOTFOUND (missing file or tensor, by name), ZO2_ERR_NONFINITE, ZO2_ERR_IO. */
 ZO2_API zo2_status zo2_pack_convert(const char *hf_dir, const char *out, const zo2_convert_opts *o);
@@ -153,6 +155,7 @@ typedef struct zo2_synth_opts {
     int force;
     zo2_progress_fn progress;
     void *progress_ud;
+    int zstd_level; /* as for zo2_convert_opts */
 } zo2_synth_opts;
 
 ZO2_API void zo2_synth_opts_init(zo2_synth_opts *o);
@@ -178,6 +181,8 @@ typedef struct zo2_pack_info {
     uint32_t layers, hidden, heads, ffn, vocab, context; /* context: longest sequence in tokens */
     int bos_token_id;                                    /* -1: none */
     int pad_token_id;
+    uint64_t source_bytes, stored_bytes; /* of the weights, decoded and in the file (aliased layers once) */
+    int compressed;                      /* with zstd, where it saved room */
 } zo2_pack_info;
 
 ZO2_API zo2_status zo2_pack_get_info(const zo2_pack *p, zo2_pack_info *out);
@@ -201,7 +206,8 @@ ZO2_API zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char
 /* Name of carried file i, NULL past the end. */
 ZO2_API const char *zo2_pack_file_name(const zo2_pack *p, size_t i);
 
-/* Reads everything and checks every hash. The error names the first bad chunk by tensor and offset. */
+/* Reads everything, on all usable CPUs, and checks every hash. The error names the first bad chunk by tensor and offset.
+ */
 ZO2_API zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud);
 
 typedef struct zo2_export_opts {

@@ -3,10 +3,9 @@
 
 #include "engine/zo2.h"
 #include "tools/cli/args.h"
-#include "tools/cli/interrupt.h"
-#include "tools/cli/progress.h"
 #include "tools/cli/report.h"
 #include "tools/pack/commands.h"
+#include "tools/pack/work.h"
 
 typedef struct export_flags {
     cli_value run, at_step, dtype, split_size, threads, force;
@@ -48,9 +47,8 @@ int pack_export(int argc, char **argv)
     if (flags.at_step.given && !flags.run.given)
         return cli_usage_error(&command, "--at-step needs --run");
 
-    cli_progress progress;
-    cli_progress_init(&progress, command.program, false);
-    cli_interrupt_install();
+    pack_work work;
+    pack_work_begin(&work, command.program, out);
     zo2_export_opts o;
     zo2_export_opts_init(&o);
     o.run_dir = flags.run.text;
@@ -60,20 +58,10 @@ int pack_export(int argc, char **argv)
     o.split_bytes = flags.split_size.u;
     o.threads = (uint32_t)flags.threads.u;
     o.force = flags.force.given;
-    o.log = cli_log;
-    o.log_ud = &progress;
-    o.progress = cli_progress_work;
-    o.progress_ud = &progress;
-    zo2_status s = zo2_pack_export(path, out, &o);
-    cli_progress_clear(&progress);
-    if (s != ZO2_OK) {
-        status = cli_fail(command.program, NULL, s);
-        if (s == ZO2_ERR_EXISTS)
-            fprintf(stderr, "Choose another name, or replace it with --force.\n");
-        else if (s == ZO2_ERR_CANCELLED || s == ZO2_ERR_NOSPACE)
-            fprintf(stderr, "%s was not written; nothing is left behind.\n", out);
+    pack_work_callbacks(&work, &o.log, &o.log_ud, &o.progress, &o.progress_ud);
+    status = pack_work_end(&work, zo2_pack_export(path, out, &o));
+    if (status != CLI_EXIT_OK)
         return status;
-    }
     if (flags.at_step.given)
         printf("%s: the weights of %s after %s steps\n", out, flags.run.text, flags.at_step.text);
     else
