@@ -222,13 +222,15 @@ typedef struct zo2_export_opts {
     void *log_ud;
     zo2_progress_fn progress;
     void *progress_ud;
+    const char *snapshot_dir; /* with run_dir: where the run's snapshots are; NULL = RUN_DIR/snapshots */
 } zo2_export_opts;
 
 ZO2_API void zo2_export_opts_init(zo2_export_opts *o);
 
 /* Writes a directory that Hugging Face transformers loads: safetensors with original names (a tied head left out),
- * config and tokenizer files. Applies what is pending to its output, never to the run. Streams. The directory appears
- * complete or not at all. */
+ * config and tokenizer files. Applies what is pending to its output, never to the run. Replays from the newest snapshot at
+ * or before the step, else from the pack: the same bits. Streams: memory for 8 million weights (12 bytes each) and, with
+ * a snapshot, for a panel tile of at most 128 MiB. The directory appears complete or not at all. */
 ZO2_API zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o);
 
 /* ---- settings, plan, engine -------------------------------------------------------------------------------------- */
@@ -448,8 +450,10 @@ ZO2_API zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_r
 /* The run's numeric settings as options, and the model hash of its pack. */
 ZO2_API void zo2_run_get_opts(const zo2_run *r, zo2_engine_opts *out);
 ZO2_API uint64_t zo2_run_model_hash(const zo2_run *r);
-/* Verifies journal and snapshots completely; the text of the first problem is in zo2_last_error(). */
-ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack);
+/* Verifies journal and snapshots completely; the text of the first problem is in zo2_last_error(). pack (may be NULL): it
+ * must be the run's. snapshot_dir: where the run was told to put its snapshots, NULL: RUN_DIR/snapshots; a folder that
+ * isn't there has none. *snapshots (may be NULL): how many there were. */
+ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack, const char *snapshot_dir, uint32_t *snapshots);
 
 /* ---- noise ------------------------------------------------------------------------------------------------------- */
 
