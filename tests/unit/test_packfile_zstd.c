@@ -270,7 +270,7 @@ static void flipped_frames_under_right_checksums_are_found(void **state)
                  table = ((const zo2_pack_superblock *)(void *)good)->table[ZO2_PACK_CHUNKS].offset;
     uint64_t seed = 17;
     int by_hash = 0;
-    for (int round = 0; round < 3000; round++) {
+    for (int round = 0; round < 1000; round++) {
         size_t at = round < 40 ? (size_t)round : mix(&seed) % stored;
         memcpy(bad, good, m);
         bad[4096 + at] ^= (unsigned char)(1 + mix(&seed) % 255);
@@ -293,7 +293,7 @@ static void flipped_frames_under_right_checksums_are_found(void **state)
         SAYS("offset 4096");
         by_hash += strstr(zo2_last_error(), "what it decompresses to") != NULL;
     }
-    assert_true(by_hash > 300); /* incompressible bytes are in the frame as they are: only the hash can tell */
+    assert_true(by_hash > 100); /* incompressible bytes are in the frame as they are: only the hash can tell */
     free(good);
     free(bad);
     free(bits);
