@@ -81,22 +81,29 @@ static inline void end(bench *b)
     free((void *)b->out);
 }
 
-/* The weight after `steps` steps, one element at a time. */
-static inline float replay(const bench *b, float w, uint32_t id, int decays, uint64_t element, uint64_t steps)
+/* Weights w[n], elements from `first` on, after `steps` steps. */
+static inline void replay(const bench *b, float *w, uint64_t n, uint32_t id, int decays, uint64_t first, uint64_t steps)
 {
+    float *v = malloc(n * sizeof *v), *z = malloc(n * sizeof *z);
+    assert_true(v && z);
     for (uint64_t step = 0; step < steps; step++) {
         zo2_journal_record r = record(b, step);
         if (r.skipped)
             continue;
-        volatile float v = (decays ? r.d : 0.0f) * w; /* rounded before it is added to */
-        for (uint32_t q = 0; q < r.queries; q++) {
-            float z;
-            assert_ok(zo2_noise_fill(&z, SEED, step, q, id, element, 1, b->dist));
-            v = fmaf(r.query[q].c, z, v);
+        for (uint64_t k = 0; k < n; k++) {
+            volatile float rounded = (decays ? r.d : 0.0f) * w[k]; /* before it is added to */
+            v[k] = rounded;
         }
-        w = w - v;
+        for (uint32_t q = 0; q < r.queries; q++) {
+            assert_ok(zo2_noise_fill(z, SEED, step, q, id, first, n, b->dist));
+            for (uint64_t k = 0; k < n; k++)
+                v[k] = fmaf(r.query[q].c, z[k], v[k]);
+        }
+        for (uint64_t k = 0; k < n; k++)
+            w[k] = w[k] - v[k];
     }
-    return w;
+    free(v);
+    free(z);
 }
 
 /* The export at b->out against the replay; types: 0 = the source's. */
@@ -116,12 +123,12 @@ static inline void assert_replayed(const bench *b, const char *source, uint64_t 
         float *w = malloc(n * sizeof *w);
         void *expected = malloc(bytes);
         zo2_source_decode(type, f->data, n, w);
-        for (uint64_t k = 0; k < n; k++) {
-            float after =
-                replay(b, w[k], i, strstr(t->name, "bias") == NULL && strstr(t->name, "norm") == NULL, k, steps);
-            changed += after != w[k];
-            w[k] = after;
-        }
+        float *before = malloc(n * sizeof *before);
+        memcpy(before, w, n * sizeof *w);
+        replay(b, w, n, i, strstr(t->name, "bias") == NULL && strstr(t->name, "norm") == NULL, 0, steps);
+        for (uint64_t k = 0; k < n; k++)
+            changed += w[k] != before[k];
+        free(before);
         zo2_source_encode(target, w, n, expected);
         assert_int_equal(h->bytes, bytes);
         assert_memory_equal(h->data, expected, bytes);

@@ -62,7 +62,7 @@ static void threads(void **state)
         float w;
         uint16_t bits;
         zo2_source_decode(ZO2_F16, f->data + 2 * k, 1, &w);
-        w = replay(&b, w, 0, 1, k, STEPS);
+        replay(&b, &w, 1, 0, 1, k, STEPS);
         zo2_source_encode(ZO2_BF16, &w, 1, &bits);
         assert_memory_equal(h->data + 2 * k, &bits, 2);
     }
