@@ -1,9 +1,9 @@
 /* convert.c: a Hugging Face directory to a pack. First everything that can be known without reading weights is checked
- * (every tensor there, shape, type), then the weights stream through one buffer in canonical order. The source's own
- * bits are kept. */
+ * (every tensor there, shape, type), then the weights stream in canonical order, which is weights_copy.c. The
+ * source's own bits are kept. */
 #include "codec/codec.h"
 #include "engine/pack_api.h"
-#include "storage/safetensors.h"
+#include "engine/weights_copy.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -26,10 +26,9 @@ typedef struct job {
     char *config; /* text of config.json */
     size_t config_bytes;
     zo2_safetensors *source;
-    const zo2_st_tensor **map;     /* [n_tensors] where each canonical tensor comes from */
-    const zo2_st_tensor *head;     /* a tied head that is stored all the same */
-    unsigned char *buffer, *other; /* [BUFFER_BYTES] each */
-    uint64_t done, total;          /* bytes of weights */
+    const zo2_st_tensor **map; /* [n_tensors] where each canonical tensor comes from */
+    const zo2_st_tensor *head; /* a tied head that is stored all the same */
+    uint64_t total;            /* bytes of weights */
 } job;
 
 void zo2_convert_opts_init(zo2_convert_opts *o)
@@ -38,9 +37,9 @@ void zo2_convert_opts_init(zo2_convert_opts *o)
         *o = (zo2_convert_opts){.struct_size = sizeof *o};
 }
 
-static zo2_status report(const job *j)
+static zo2_status report(const job *j, uint64_t done)
 {
-    if (j->o.progress && j->o.progress(j->o.progress_ud, "convert", j->done, j->total))
+    if (j->o.progress && j->o.progress(j->o.progress_ud, "convert", done, j->total))
         return zo2_error(ZO2_ERR_CANCELLED, "the conversion of %s was cancelled", j->dir);
     return ZO2_OK;
 }
@@ -190,7 +189,7 @@ static zo2_status check_tensor(const job *j, const zo2_st_tensor *t, const zo2_t
 }
 
 /* A tied head that is stored as well must be the embedding itself; else one of the two would be lost without a word. */
-static zo2_status check_head(job *j)
+static zo2_status compare_head(const job *j, unsigned char *a, unsigned char *b)
 {
     uint32_t id = zo2_arch_find(&j->arch, ZO2_ROLE_EMBED_TOKENS, 0);
     const zo2_st_tensor *head = j->head, *embedding = j->map[id];
@@ -204,18 +203,29 @@ static zo2_status check_head(job *j)
                          embedding->name, embedding->dtype_name, advice);
     for (uint64_t at = 0; at < head->bytes; at += BUFFER_BYTES) {
         uint64_t n = head->bytes - at < BUFFER_BYTES ? head->bytes - at : BUFFER_BYTES;
-        if ((s = report(j)) || (s = zo2_safetensors_read(j->source, head, at, n, j->buffer)) ||
-            (s = zo2_safetensors_read(j->source, embedding, at, n, j->other)))
+        if ((s = report(j, 0)) || (s = zo2_safetensors_read(j->source, head, at, n, a)) ||
+            (s = zo2_safetensors_read(j->source, embedding, at, n, b)))
             return s;
-        if (memcmp(j->buffer, j->other, (size_t)n) == 0)
+        if (memcmp(a, b, (size_t)n) == 0)
             continue;
         uint64_t i = 0;
-        while (j->buffer[i] == j->other[i])
+        while (a[i] == b[i])
             i++;
         return zo2_error(ZO2_ERR_FORMAT, "%s: lm_head.weight and %s differ at element %" PRIu64 ", but %s", j->dir,
                          embedding->name, (at + i) / zo2_dtype_bytes(head->dtype), advice);
     }
     return ZO2_OK;
+}
+
+static zo2_status check_head(const job *j)
+{
+    unsigned char *a = malloc(BUFFER_BYTES), *b = malloc(BUFFER_BYTES);
+    zo2_status s = a && b
+                       ? compare_head(j, a, b)
+                       : zo2_error(ZO2_ERR_NOMEM, "out of memory to compare the head of %s with its embedding", j->dir);
+    free(a);
+    free(b);
+    return s;
 }
 
 static zo2_status check_all(job *j)
@@ -237,28 +247,9 @@ static zo2_status check_all(job *j)
 /* ---- writing ------------------------------------------------------------------------------------------------------
  */
 
-static zo2_status write_tensor(job *j, zo2_packwriter *w, uint32_t id)
+static zo2_status on_bytes(void *arg, uint64_t bytes)
 {
-    const zo2_st_tensor *t = j->map[id];
-    zo2_packtensor record = zo2_pack_record(&j->arch.tensors[id], t->dtype);
-    uint32_t size = zo2_dtype_bytes(t->dtype);
-    zo2_status s = zo2_packwriter_tensor(w, &record);
-    for (uint64_t at = 0; at < t->bytes && !s; at += BUFFER_BYTES) {
-        uint64_t n = t->bytes - at < BUFFER_BYTES ? t->bytes - at : BUFFER_BYTES;
-        if ((s = zo2_safetensors_read(j->source, t, at, n, j->buffer)))
-            break;
-        uint64_t bad = zo2_first_nonfinite(t->dtype, j->buffer, n / size);
-        if (bad < n / size)
-            return zo2_error(ZO2_ERR_NONFINITE,
-                             "element %" PRIu64
-                             " of %s in %s is infinite or not a number: such a model can't be trained",
-                             at / size + bad, t->name, zo2_safetensors_file(j->source, t));
-        if (!(s = zo2_packwriter_rows(w, j->buffer, n))) {
-            j->done += n;
-            s = report(j);
-        }
-    }
-    return s;
+    return report(arg, bytes);
 }
 
 static zo2_status carry_files(const job *j, zo2_packwriter *w)
@@ -287,9 +278,17 @@ static zo2_status write_pack(job *j)
     if (!s)
         s = carry_files(j, w);
     if (!s)
-        s = report(j);
-    for (uint32_t i = 0; i < j->arch.n_tensors && !s; i++)
-        s = write_tensor(j, w, i);
+        s = report(j, 0);
+    zo2_weights_copy copy = {.arch = &j->arch,
+                             .source = j->source,
+                             .map = j->map,
+                             .writer = w,
+                             .level = j->o.zstd_level,
+                             .threads = j->o.threads,
+                             .report = on_bytes,
+                             .arg = j};
+    if (!s)
+        s = zo2_weights_copy_run(&copy);
     if (!s)
         s = zo2_packwriter_commit(w, NULL);
     zo2_packwriter_close(w); /* without the commit nothing is left */
@@ -305,18 +304,13 @@ zo2_status zo2_pack_convert(const char *hf_dir, const char *out, const zo2_conve
     zo2_convert_opts_init(&j.o);
     if (!zo2_opts_take(&j.o, sizeof j.o, o))
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_convert: struct_size is not set: use zo2_convert_opts_init()");
-    j.buffer = malloc(BUFFER_BYTES);
-    j.other = malloc(BUFFER_BYTES);
-    if (!j.buffer || !j.other)
-        s = zo2_error(ZO2_ERR_NOMEM, "out of memory for the buffers of a conversion");
-    else if (!(s = check_formats(hf_dir)) && !(s = load_config(&j)) && !(s = zo2_safetensors_open(&j.source, hf_dir)) &&
-             !(s = map_names(&j)) && !(s = check_all(&j)))
+    if (!(s = zo2_zstd_level_check("zo2_pack_convert", j.o.zstd_level)) && !(s = check_formats(hf_dir)) &&
+        !(s = load_config(&j)) && !(s = zo2_safetensors_open(&j.source, hf_dir)) && !(s = map_names(&j)) &&
+        !(s = check_all(&j)))
         s = write_pack(&j);
     zo2_safetensors_close(j.source);
     zo2_arch_free(&j.arch);
     free(j.map);
     free(j.config);
-    free(j.buffer);
-    free(j.other);
     return s;
 }

@@ -2,6 +2,7 @@
 #include "codec/fpenv.h"
 #include "engine/engine_internal.h"
 #include "engine/settings.h"
+#include "engine/snapshot_find.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -170,30 +171,6 @@ static double replay_rate(const zo2_history *h)
     return N / (seconds > 1e-9 ? seconds : 1e-9);
 }
 
-/* The newest snapshot that belongs to this history and layout; NULL if none does. */
-static zo2_snapfile *find_snapshot(const zo2_engine *e, const zo2_journal *j, uint64_t steps)
-{
-    uint64_t found[8];
-    uint32_t n = zo2_snapshot_list(e->snapshot_dir, found, 8);
-    for (uint32_t i = 0; i < n; i++) {
-        zo2_snapfile *s = NULL;
-        if (found[i] > steps)
-            continue;
-        if (zo2_snapfile_open(&s, e->snapshot_dir, found[i])) {
-            char text[1200];
-            snprintf(text, sizeof text, "a snapshot cannot be used: %s", zo2_last_error());
-            say(e, ZO2_LOG_WARNING, text);
-            continue;
-        }
-        const zo2_snapshot_header *h = zo2_snapfile_get_header(s);
-        if (h->model_hash == e->settings.model_hash && h->step <= steps && h->chain == zo2_journal_chain(j, h->step) &&
-            zo2_masters_snapshot_fits(&e->core.layout, s))
-            return s;
-        zo2_snapfile_close(s);
-    }
-    return NULL;
-}
-
 static zo2_status load_masters(zo2_engine *e, const zo2_journal *j)
 {
     zo2_core *c = &e->core;
@@ -207,7 +184,8 @@ static zo2_status load_masters(zo2_engine *e, const zo2_journal *j)
     zo2_status s = j ? zo2_history_load(&c->history, j, steps) : ZO2_OK;
     if (s)
         return s;
-    zo2_snapfile *snapshot = steps ? find_snapshot(e, j, steps) : NULL;
+    zo2_snapfile *snapshot =
+        steps ? zo2_snapshot_find(e->snapshot_dir, j, &c->layout, steps, e->opts.log, e->opts.log_ud) : NULL;
     uint64_t from = snapshot ? zo2_snapfile_get_header(snapshot)->step : 0;
     if (steps > from) {
         char text[200];

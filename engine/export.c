@@ -1,24 +1,26 @@
-/* export.c: a pack, and optionally a run's steps on top of it, to a Hugging Face directory. Weights stream in groups of
- * a few million elements: the caller's thread reads source bits and writes the result, the pool decodes, replays and
- * encodes in between. Replay goes from step 0: snapshots are cut by the engine's units and only it knows them. */
+/* export.c: a pack, and optionally a run's steps on top of it, to a Hugging Face directory. Weights stream in groups:
+ * the caller's thread writes, the pool reads, decodes, replays and encodes in between. A group is a few chunks of the
+ * pack, replayed from step 0; or, where a snapshot is at hand, one of its units, replayed from there. */
 #include "codec/codec.h"
 #include "engine/export_dir.h"
 #include "codec/fpenv.h"
 #include "engine/history.h"
+#include "engine/job_error.h"
 #include "engine/pack_api.h"
 #include "engine/pool.h"
 #include "engine/run_api.h"
+#include "engine/snapshot_find.h"
 #include "storage/safetensors.h"
 
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
-#define GROUP               ((uint64_t)2 << 20) /* elements between two writes; more when a chunk of the pack is larger */
+#define GROUP               ((uint64_t)8 << 20) /* elements between two writes; more when a chunk of the pack is larger */
 #define PIECE               ((uint64_t)1 << 16) /* elements of a task */
+#define LAYOUT_CHUNK_BYTES  ((uint64_t)4 << 20) /* any: units don't depend on it */
 #define DEFAULT_SPLIT_BYTES UINT64_C(5000000000)
 #define OVERHEAD_BYTES      ((uint64_t)64 << 20) /* headers and tokenizer files, for the disk check */
 /* Value updates between two progress reports, per thread: about two seconds of the slowest noise. */
@@ -30,7 +32,9 @@ typedef struct job {
     zo2_pack *pack;
     zo2_run *run;
     zo2_history history;
-    uint64_t steps; /* to replay */
+    uint64_t steps;         /* to replay */
+    zo2_layout layout;      /* of the run; the snapshot's units */
+    zo2_snapfile *snapshot; /* NULL: none that serves */
     zo2_pool *pool;
     zo2_st_tensor *tensors; /* [n_tensors] as written */
     zo2_export_dir dir;
@@ -40,7 +44,9 @@ typedef struct job {
     const zo2_tensor *t;
     zo2_dtype from, to;
     uint64_t first, n;
+    int decode;                  /* this pass takes the source bits; else values are there already */
     uint64_t step_from, step_to; /* steps of this pass over it */
+    zo2_job_error error;         /* of reading it */
     unsigned char *source, *result;
     float *values;
     uint64_t *bad; /* [pieces] first element of a piece that the result can't hold, UINT64_MAX if none */
@@ -61,6 +67,20 @@ static zo2_status report(const job *j, uint64_t done)
 
 /* ---- preparation --------------------------------------------------------------------------------------------------
  */
+
+static zo2_status find_snapshot(job *j)
+{
+    const zo2_run_settings *set = zo2_journal_settings(j->run->journal);
+    if (!j->steps)
+        return ZO2_OK;
+    char *dir = j->o.snapshot_dir ? strdup(j->o.snapshot_dir) : zo2_path_join(j->o.run_dir, "snapshots");
+    zo2_status s = dir ? zo2_layout_create(&j->layout, &j->pack->arch, set->wire, set->compute, LAYOUT_CHUNK_BYTES)
+                       : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", j->o.run_dir);
+    if (!s)
+        j->snapshot = zo2_snapshot_find(dir, j->run->journal, &j->layout, j->steps, j->o.log, j->o.log_ud);
+    free(dir);
+    return s;
+}
 
 static zo2_status open_run(job *j)
 {
@@ -85,12 +105,16 @@ static zo2_status open_run(job *j)
                          dir, steps, j->o.at_step);
     j->steps = j->o.at_step < 0 ? steps : (uint64_t)j->o.at_step;
     zo2_history_init(&j->history, zo2_journal_settings(j->run->journal));
-    return zo2_history_load(&j->history, j->run->journal, j->steps);
+    s = zo2_history_load(&j->history, j->run->journal, j->steps);
+    return s ? s : find_snapshot(j);
 }
 
-/* Rows of a group: whole chunks of the pack, so that each is read and hashed once. */
+/* Rows of a group: whole chunks of the pack, so that each is read and hashed once; or a unit of the snapshot, for the
+ * same reason. All units of a matrix but the last have as many rows. */
 static uint64_t group_rows(const job *j, const zo2_tensor *t)
 {
+    if (j->snapshot)
+        return t->rank == 1 ? 1 : j->layout.units[j->layout.tensor_unit[t->id]].rows;
     uint64_t chunk = zo2_packfile_chunk_rows(j->pack->file, t->id);
     uint64_t chunks = GROUP / (chunk * t->cols);
     uint64_t rows = chunk * (chunks ? chunks : 1);
@@ -123,6 +147,8 @@ static zo2_status prepare(job *j)
         j->total += j->tensors[i].bytes;
         largest = group > largest ? group : largest;
     }
+    for (uint32_t i = 0; j->snapshot && i < j->layout.n_units; i++) /* vectors come with all of their block */
+        largest = j->layout.units[i].elements > largest ? j->layout.units[i].elements : largest;
     j->source = malloc(largest * sizeof(float));
     j->result = malloc(largest * sizeof(float));
     j->values = malloc(largest * sizeof *j->values);
@@ -147,7 +173,8 @@ static void announce_replay(const job *j)
 {
     uint32_t updates, sampled;
     char text[256];
-    zo2_history_range(&j->history, 0, j->steps, &updates);
+    uint64_t from = j->snapshot ? zo2_snapfile_get_header(j->snapshot)->step : 0;
+    zo2_history_range(&j->history, from, j->steps, &updates);
     if (!j->o.log || !updates)
         return;
     uint64_t steps = j->steps < 64 ? j->steps : 64, n = 1024;
@@ -160,9 +187,10 @@ static void announce_replay(const job *j)
                                    zo2_pool_threads(j->pool)
                              : 0;
     snprintf(text, sizeof text,
-             "replaying %" PRIu64 " steps over %" PRIu64 " parameters with %" PRIu32 " threads: about %.0f %s",
-             j->steps, j->pack->arch.parameters, zo2_pool_threads(j->pool),
-             seconds < 120 ? ceil(seconds) : ceil(seconds / 60), seconds < 120 ? "seconds" : "minutes");
+             "replaying %" PRIu64 " steps%s over %" PRIu64 " parameters with %" PRIu32 " threads: about %.0f %s",
+             j->steps - from, j->snapshot ? ", from a snapshot," : "", j->pack->arch.parameters,
+             zo2_pool_threads(j->pool), seconds < 120 ? ceil(seconds) : ceil(seconds / 60),
+             seconds < 120 ? "seconds" : "minutes");
     j->o.log(j->o.log_ud, ZO2_LOG_INFO, text);
 }
 
@@ -177,7 +205,7 @@ static void do_piece(void *arg, uint64_t i)
     uint64_t at = i * PIECE, n = j->n - at < PIECE ? j->n - at : PIECE;
     float *values = j->values + at;
     unsigned char *result = j->result + at * zo2_dtype_bytes(j->to);
-    if (j->step_from == 0)
+    if (j->decode)
         zo2_source_decode(j->from, j->source + at * zo2_dtype_bytes(j->from), n, values);
     zo2_history_apply(&j->history, j->t->id, j->t->decays, j->first + at, n, j->step_from, j->step_to, values);
     if (j->step_to < j->steps)
@@ -200,8 +228,8 @@ static zo2_status refuse_value(const job *j, uint64_t i)
                      j->to == ZO2_F16 ? "bf16 or fp32" : "fp32");
 }
 
-/* Source bits of a group to result bits. */
-static zo2_status convert_group(job *j)
+/* Source bits (decode), or values that stand at step `from`, of a group to result bits. */
+static zo2_status convert_group(job *j, uint64_t from)
 {
     uint64_t pieces = (j->n + PIECE - 1) / PIECE;
     uint32_t queries = j->run ? zo2_journal_settings(j->run->journal)->queries : 1;
@@ -209,10 +237,11 @@ static zo2_status convert_group(job *j)
     uint64_t bytes = j->n * zo2_dtype_bytes(j->to);
     if (stage == 0)
         stage = 1;
-    j->step_from = 0;
+    j->step_from = from;
     do {
         j->step_to = j->steps - j->step_from < stage ? j->steps : j->step_from + stage;
         zo2_pool_run(j->pool, pieces, do_piece, j);
+        j->decode = 0;
         j->step_from = j->step_to;
         if (j->step_from < j->steps) {
             zo2_status s = report(j, j->done + (uint64_t)((double)bytes * (double)j->step_from / (double)j->steps));
@@ -226,6 +255,53 @@ static zo2_status convert_group(job *j)
     return ZO2_OK;
 }
 
+/* ---- where values come from --------------------------------------------------------------------------------------
+ */
+
+/* Values of the group in work from the snapshot, which stand at step *from then. 0: they have to come from the pack. */
+static int take_from_snapshot(job *j, uint64_t row, uint64_t *from)
+{
+    if (!j->snapshot)
+        return 0;
+    uint32_t unit = zo2_layout_unit(&j->layout, j->t->id, row);
+    const zo2_unit *u = &j->layout.units[unit];
+    if (!zo2_snapshot_unit(j->snapshot, unit, j->steps, j->values, from, j->o.log, j->o.log_ud))
+        return 0;
+    if (u->tensor == ZO2_NO_TENSOR) { /* one of the block's vectors, all of which were read */
+        const zo2_chunk *c = &j->layout.chunks[u->first_chunk];
+        const zo2_span *span = &j->layout.spans[c->first_span];
+        while (span->tensor != j->t->id)
+            span++;
+        memmove(j->values, j->values + span->element_at, (size_t)j->n * sizeof *j->values);
+    }
+    return 1;
+}
+
+/* Rows of one chunk of the pack that lie in the group. */
+static void read_piece(void *arg, uint64_t i)
+{
+    job *j = arg;
+    uint64_t chunk = zo2_packfile_chunk_rows(j->pack->file, j->t->id);
+    uint64_t begin = j->first / j->t->cols, end = begin + j->n / j->t->cols;
+    uint64_t from = (begin / chunk + i) * chunk, to = from + chunk;
+    from = from > begin ? from : begin;
+    to = to < end ? to : end;
+    unsigned char *at = j->source + (from - begin) * j->t->cols * zo2_dtype_bytes(j->from);
+    zo2_status s = zo2_packfile_read_rows(j->pack->file, j->t->id, from, to - from, at);
+    if (s)
+        zo2_job_error_set(&j->error, s);
+}
+
+static zo2_status read_source(job *j, uint64_t row, uint64_t rows)
+{
+    uint64_t chunk = zo2_packfile_chunk_rows(j->pack->file, j->t->id);
+    zo2_pool_run(j->pool, (row + rows - 1) / chunk - row / chunk + 1, read_piece, j);
+    return zo2_job_error_raise(&j->error);
+}
+
+/* ---- tensors ------------------------------------------------------------------------------------------------------
+ */
+
 static zo2_status write_tensor(job *j, zo2_st_writer *w, uint32_t id)
 {
     const zo2_tensor *t = &j->pack->arch.tensors[id];
@@ -235,13 +311,18 @@ static zo2_status write_tensor(job *j, zo2_st_writer *w, uint32_t id)
     j->from = zo2_packfile_tensor(j->pack->file, id)->dtype;
     j->to = j->tensors[id].dtype;
     int verbatim = j->steps == 0 && j->from == j->to; /* the source's own bits */
+    uint64_t from;
     for (uint64_t row = 0; row < t->rows && !s; row += group) {
         uint64_t rows = t->rows - row < group ? t->rows - row : group;
         j->first = row * t->cols;
         j->n = rows * t->cols;
-        s = zo2_packfile_read_rows(j->pack->file, id, row, rows, j->source);
+        j->decode = !take_from_snapshot(j, row, &from);
+        if (j->decode) {
+            s = read_source(j, row, rows);
+            from = 0;
+        }
         if (!s && !verbatim)
-            s = convert_group(j);
+            s = convert_group(j, from);
         if (!s)
             s = zo2_st_writer_append(w, verbatim ? j->source : j->result, j->n * zo2_dtype_bytes(j->to));
         if (!s) {
@@ -268,52 +349,6 @@ static zo2_status write_weights(job *j)
     return s;
 }
 
-/* ---- the other files ----------------------------------------------------------------------------------------------
- */
-
-/* JSON text in as few digits as give the same numbers back: 0.1 must not become 0.10000000000000001. */
-static char *dump_json(const json_t *v)
-{
-    char *text = json_dumps(v, JSON_INDENT(2) | JSON_REAL_PRECISION(15));
-    json_t *back = text ? json_loads(text, 0, NULL) : NULL;
-    if (back && !json_equal(v, back)) {
-        free(text);
-        text = json_dumps(v, JSON_INDENT(2) | JSON_REAL_PRECISION(17));
-    }
-    json_decref(back);
-    return text;
-}
-
-/* config.json with the type that the weights now have, under the key it used. Order and everything else stay. */
-static zo2_status write_config(const job *j, const char *text, size_t bytes)
-{
-    static const char *const names[] = {"", "float32", "float16", "bfloat16"};
-    if (!j->o.dtype)
-        return zo2_export_dir_file(&j->dir, "config.json", text, bytes);
-    json_t *config = json_loadb(text, bytes, 0, NULL);
-    const char *key = json_object_get(config, "dtype") ? "dtype" : "torch_dtype";
-    char *edited = NULL;
-    if (config && json_object_set_new(config, key, json_string(names[j->o.dtype])) == 0)
-        edited = dump_json(config);
-    zo2_status s = edited ? zo2_export_dir_file(&j->dir, "config.json", edited, strlen(edited))
-                          : zo2_error(ZO2_ERR_NOMEM, "out of memory for the config.json of %s", j->pack_path);
-    free(edited);
-    json_decref(config);
-    return s;
-}
-
-static zo2_status write_files(const job *j)
-{
-    zo2_status s = ZO2_OK;
-    const char *name, *data;
-    size_t bytes;
-    for (size_t i = 0; !s && (name = zo2_packfile_file_name(j->pack->file, i)); i++)
-        if (!(s = zo2_packfile_file(j->pack->file, name, &data, &bytes)))
-            s = strcmp(name, "config.json") == 0 ? write_config(j, data, bytes)
-                                                 : zo2_export_dir_file(&j->dir, name, data, bytes);
-    return s;
-}
-
 /* ---- entry --------------------------------------------------------------------------------------------------------
  */
 
@@ -325,7 +360,7 @@ static zo2_status export_pack(job *j, const char *out_dir)
         (s = zo2_require_space(j->dir.path, j->total + OVERHEAD_BYTES)))
         return s;
     announce_replay(j);
-    if ((s = write_weights(j)) || (s = write_files(j)))
+    if ((s = write_weights(j)) || (s = zo2_export_files(&j->dir, j->pack->file, j->o.dtype)))
         return s;
     return zo2_export_dir_commit(&j->dir);
 }
@@ -333,7 +368,7 @@ static zo2_status export_pack(job *j, const char *out_dir)
 zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o)
 {
     fenv_t fenv;
-    job j = {.pack_path = pack};
+    job j = {.pack_path = pack, .error = ZO2_JOB_ERROR_INIT};
     if (!pack || !out_dir || !*out_dir)
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_export: pack and out_dir are needed");
     zo2_export_opts_init(&j.o);
@@ -346,6 +381,8 @@ zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_expo
     zo2_export_dir_end(&j.dir);
     zo2_pool_destroy(j.pool);
     zo2_history_free(&j.history);
+    zo2_snapfile_close(j.snapshot);
+    zo2_layout_free(&j.layout);
     zo2_run_close(j.run);
     zo2_pack_close(j.pack);
     free(j.tensors);

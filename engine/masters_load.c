@@ -1,8 +1,8 @@
 /* masters_load.c: filling the masters from a pack or a snapshot plus the journal, and writing snapshots. */
 #include "engine/job_error.h"
 #include "engine/masters.h"
+#include "engine/snapshot_find.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 typedef struct load_job {
@@ -88,22 +88,13 @@ static zo2_status load_unit(load_job *job)
 }
 
 /* Values of a unit from the snapshot if they can serve, else NULL. */
-static float *snapshot_values(const zo2_masters_load *how, const zo2_unit *u, uint32_t index, uint64_t to)
+static float *snapshot_values(const zo2_masters_load *how, const zo2_unit *u, uint32_t index, uint64_t *step)
 {
-    if (!how->snapshot || zo2_snapfile_unit_step(how->snapshot, index) > to)
-        return NULL;
-    float *values = malloc(u->elements * sizeof *values);
-    if (!values)
-        return NULL;
-    if (zo2_snapfile_read_unit(how->snapshot, index, values)) {
-        char text[1200];
-        snprintf(text, sizeof text, "%s; this part is rebuilt from the pack and the journal", zo2_last_error());
-        if (how->log)
-            how->log(how->log_ud, ZO2_LOG_WARNING, text);
-        free(values);
-        return NULL;
-    }
-    return values;
+    float *values = how->snapshot ? malloc(u->elements * sizeof *values) : NULL;
+    if (values && zo2_snapshot_unit(how->snapshot, index, how->steps, values, step, how->log, how->log_ud))
+        return values;
+    free(values);
+    return NULL;
 }
 
 zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how)
@@ -117,13 +108,12 @@ zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how)
          * the others there. */
         if (how->steps)
             job.to = zo2_unit_due_step(u, how->steps - 1, how->pending);
-        float *values = snapshot_values(how, u, i, how->steps);
-        if (values) {
-            job.values = values;
-            job.from = zo2_snapfile_unit_step(how->snapshot, i);
-            if (job.from > job.to)
-                job.to = job.from;
-        }
+        float *values = snapshot_values(how, u, i, &job.from);
+        job.values = values;
+        if (!values)
+            job.from = 0;
+        else if (job.from > job.to)
+            job.to = job.from;
         s = load_unit(&job);
         free(values);
         for (uint32_t c = 0; c < u->n_chunks; c++)

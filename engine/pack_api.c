@@ -2,6 +2,7 @@
 #include "engine/pack_api.h"
 
 #include "codec/codec.h"
+#include "storage/packfile_zstd.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -137,6 +138,9 @@ static void file_info(const zo2_packfile *file, zo2_pack_info *out)
     out->model_hash = h->model_hash;
     out->dtype = largest->dtype;
     out->aliased = h->aliased;
+    out->source_bytes = h->source_bytes;
+    out->stored_bytes = h->stored_bytes;
+    out->compressed = h->compressed;
 }
 
 zo2_status zo2_pack_get_info(const zo2_pack *p, zo2_pack_info *out)
@@ -204,7 +208,14 @@ zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_verify: a pack is needed");
     if (!p->file)
         return zo2_error(ZO2_ERR_UNSUPPORTED, "an architecture without a pack has nothing to verify");
-    return zo2_packfile_verify(p->file, progress, ud);
+    zo2_pool *pool;
+    zo2_status s = zo2_pool_create(&pool, 0);
+    if (s)
+        return s;
+    zo2_workers workers = zo2_pool_workers(pool);
+    s = zo2_packfile_verify(p->file, &workers, progress, ud);
+    zo2_pool_destroy(pool);
+    return s;
 }
 
 /* ---- shared helpers ---------------------------------------------------------------------------------------------- */
@@ -212,6 +223,20 @@ zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud
 uint64_t zo2_pack_tensor_bytes(const zo2_packtensor *t)
 {
     return t->rows * t->cols * zo2_dtype_bytes(t->dtype);
+}
+
+zo2_workers zo2_pool_workers(zo2_pool *pool)
+{
+    zo2_parallel p = zo2_pool_parallel(pool);
+    return (zo2_workers){.ud = p.ud, .threads = p.threads, .run = p.run};
+}
+
+zo2_status zo2_zstd_level_check(const char *function, int level)
+{
+    return level < 0 || level > ZO2_PACK_ZSTD_MAX_LEVEL
+               ? zo2_error(ZO2_ERR_ARG, "%s: zstd level %d is not from 1 to %d (0: stored as it is)", function, level,
+                           ZO2_PACK_ZSTD_MAX_LEVEL)
+               : ZO2_OK;
 }
 
 zo2_packtensor zo2_pack_record(const zo2_tensor *t, zo2_dtype dtype)

@@ -4,6 +4,7 @@
 #define ZO2_ENGINE_PACK_API_H
 
 #include "engine/models/arch.h"
+#include "engine/pool.h"
 #include "storage/packfile.h"
 
 #include <string.h>
@@ -20,6 +21,12 @@ extern const char *const zo2_carried_files[];
 
 /* Bytes of a tensor's source bits. */
 uint64_t zo2_pack_tensor_bytes(const zo2_packtensor *t);
+
+/* The pool as storage sees it. */
+zo2_workers zo2_pool_workers(zo2_pool *pool);
+
+/* ZO2_ERR_ARG, begun with the public function's name, unless it is 0 or a level that packs are written with. */
+zo2_status zo2_zstd_level_check(const char *function, int level);
 
 /* The pack's record of a tensor of the architecture, not stored yet. */
 zo2_packtensor zo2_pack_record(const zo2_tensor *t, zo2_dtype dtype);

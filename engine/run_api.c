@@ -193,15 +193,12 @@ static zo2_status verify_units(const zo2_snapfile *f, const char *dir, uint64_t 
     return s;
 }
 
-static zo2_status verify_snapshots(const zo2_run *r)
+static zo2_status verify_snapshots(const zo2_run *r, const char *dir, uint32_t *n)
 {
     uint64_t steps[MAX_SNAPSHOTS];
     zo2_status s = ZO2_OK;
-    char *dir = zo2_path_join(r->dir, "snapshots");
-    if (!dir)
-        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", r->dir);
-    uint32_t n = zo2_snapshot_list(dir, steps, MAX_SNAPSHOTS);
-    for (uint32_t i = 0; i < n && !s; i++) {
+    *n = zo2_snapshot_list(dir, steps, MAX_SNAPSHOTS);
+    for (uint32_t i = 0; i < *n && !s; i++) {
         zo2_snapfile *f = NULL;
         s = zo2_snapfile_open(&f, dir, steps[i]);
         if (!s)
@@ -210,7 +207,6 @@ static zo2_status verify_snapshots(const zo2_run *r)
             s = verify_units(f, dir, steps[i]);
         zo2_snapfile_close(f);
     }
-    free(dir);
     return s;
 }
 
@@ -224,14 +220,20 @@ static zo2_status verify_pack(const zo2_run *r, const char *pack)
     return s;
 }
 
-zo2_status zo2_run_verify(const char *run_dir, const char *pack)
+zo2_status zo2_run_verify(const char *run_dir, const char *pack, const char *snapshot_dir, uint32_t *snapshots)
 {
     zo2_run *r = NULL;
+    uint32_t n = 0;
     zo2_status s = zo2_run_open(&r, run_dir); /* reads and checks every record */
     if (!s && pack)
         s = verify_pack(r, pack);
+    char *dir = s ? NULL : snapshot_dir ? strdup(snapshot_dir) : zo2_path_join(run_dir, "snapshots");
     if (!s)
-        s = verify_snapshots(r);
+        s = dir ? verify_snapshots(r, dir, &n)
+                : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", run_dir);
+    if (snapshots)
+        *snapshots = n;
+    free(dir);
     zo2_run_close(r);
     return s;
 }

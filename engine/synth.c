@@ -87,8 +87,10 @@ static zo2_status write_pack(job *j)
     if (!config)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the config.json of %s", j->out);
     zo2_status s = zo2_packwriter_open(&w, &zo2_io_posix, j->out, j->arch.name, j->o.force);
-    if (!s)
+    if (!s) {
+        zo2_packwriter_zstd(w, j->o.zstd_level);
         s = zo2_packwriter_file(w, zo2_carried_files[0], config, strlen(config));
+    }
     for (uint32_t i = 0; i < j->arch.n_tensors && !s; i++)
         s = write_tensor(j, w, &j->arch.tensors[i]);
     if (!s)
@@ -127,6 +129,8 @@ zo2_status zo2_pack_synth(const char *arch, const char *out, const zo2_synth_opt
         j.o.dtype = ZO2_F16;
     if (!zo2_dtype_bytes(j.o.dtype))
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_synth: unknown dtype %d", (int)j.o.dtype);
+    if ((s = zo2_zstd_level_check("zo2_pack_synth", j.o.zstd_level)))
+        return s;
     zo2_fpenv_pin(&fenv);
     j.values = malloc(PIECE * sizeof *j.values);
     j.bits = malloc(PIECE * sizeof(float));

@@ -158,18 +158,20 @@ typedef struct zo2_pack zo2_pack;
 
 typedef struct zo2_convert_opts {
     size_t struct_size;
-    uint32_t threads; /* reserved: this version converts on the caller's thread */
+    uint32_t threads; /* 0 = usable CPUs */
     int force;        /* replace an existing output */
     zo2_log_fn log;
     void *log_ud;
     zo2_progress_fn progress; /* units: bytes of weights */
     void *progress_ud;
+    int zstd_level; /* 1 to 19: compress chunks where it saves room; 0 = store the source bits as they are */
 } zo2_convert_opts;
 
 ZO2_API void zo2_convert_opts_init(zo2_convert_opts *o);
 
 /* Converts a Hugging Face directory (config.json, *.safetensors single or sharded, tokenizer files) to a pack. The
- * source's own bits are kept. Streams: needs memory for a few chunks whatever the model. Written under a temporary name
+ * source's own bits are kept, and the file doesn't depend on the number of threads. Streams: needs memory for one chunk
+ * (4 MiB; three with zstd) a thread whatever the model. Written under a temporary name
  * and renamed when complete and synced; on error or cancellation nothing is left. Errors: ZO2_ERR_EXISTS (and not
  * force), ZO2_ERR_FORMAT, ZO2_ERR_NOTFOUND (missing file or tensor, by name), ZO2_ERR_NONFINITE, ZO2_ERR_IO. */
 ZO2_API zo2_status zo2_pack_convert(const char *hf_dir, const char *out, const zo2_convert_opts *o);
@@ -182,6 +184,7 @@ typedef struct zo2_synth_opts {
     int force;
     zo2_progress_fn progress;
     void *progress_ud;
+    int zstd_level; /* as for zo2_convert_opts */
 } zo2_synth_opts;
 
 ZO2_API void zo2_synth_opts_init(zo2_synth_opts *o);
@@ -213,6 +216,8 @@ typedef struct zo2_pack_info {
     uint32_t layers, hidden, heads, ffn, vocab, context; /* context: longest sequence in tokens */
     int bos_token_id;                                    /* -1: none */
     int pad_token_id;
+    uint64_t source_bytes, stored_bytes; /* of the weights, decoded and in the file (aliased layers once) */
+    int compressed;                      /* with zstd, where it saved room */
 } zo2_pack_info;
 
 ZO2_API zo2_status zo2_pack_get_info(const zo2_pack *p, zo2_pack_info *out);
@@ -236,7 +241,8 @@ ZO2_API zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char
 /* Name of carried file i, NULL past the end. */
 ZO2_API const char *zo2_pack_file_name(const zo2_pack *p, size_t i);
 
-/* Reads everything and checks every hash. The error names the first bad chunk by tensor and offset. */
+/* Reads everything, on all usable CPUs, and checks every hash. The error names the first bad chunk by tensor and offset.
+ */
 ZO2_API zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud);
 
 typedef struct zo2_export_opts {
@@ -251,13 +257,15 @@ typedef struct zo2_export_opts {
     void *log_ud;
     zo2_progress_fn progress;
     void *progress_ud;
+    const char *snapshot_dir; /* with run_dir: where the run's snapshots are; NULL = RUN_DIR/snapshots */
 } zo2_export_opts;
 
 ZO2_API void zo2_export_opts_init(zo2_export_opts *o);
 
 /* Writes a directory that Hugging Face transformers loads: safetensors with original names (a tied head left out),
- * config and tokenizer files. Applies what is pending to its output, never to the run. Streams. The directory appears
- * complete or not at all. */
+ * config and tokenizer files. Applies what is pending to its output, never to the run. Replays from the newest snapshot at
+ * or before the step, else from the pack: the same bits. Streams: memory for 8 million weights (12 bytes each) and, with
+ * a snapshot, for a panel tile of at most 128 MiB. The directory appears complete or not at all. */
 ZO2_API zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o);
 
 /* ---- settings, plan, engine -------------------------------------------------------------------------------------- */
@@ -496,8 +504,10 @@ ZO2_API zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_r
 /* The run's numeric settings as options, and the model hash of its pack. */
 ZO2_API void zo2_run_get_opts(const zo2_run *r, zo2_engine_opts *out);
 ZO2_API uint64_t zo2_run_model_hash(const zo2_run *r);
-/* Verifies journal and snapshots completely; the text of the first problem is in zo2_last_error(). */
-ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack);
+/* Verifies journal and snapshots completely; the text of the first problem is in zo2_last_error(). pack (may be NULL): it
+ * must be the run's. snapshot_dir: where the run was told to put its snapshots, NULL: RUN_DIR/snapshots; a folder that
+ * isn't there has none. *snapshots (may be NULL): how many there were. */
+ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack, const char *snapshot_dir, uint32_t *snapshots);
 
 /* ---- noise ------------------------------------------------------------------------------------------------------- */
 

@@ -3,6 +3,7 @@
 #define ZO2_STORAGE_PACKFILE_H
 
 #include "storage/io.h"
+#include "storage/ordered.h"
 
 typedef struct zo2_packtensor {
     const char *name; /* NUL-terminated, valid as long as the packfile */
@@ -21,7 +22,9 @@ typedef struct zo2_packheader {
     uint64_t model_hash; /* XXH3-64 over {hash, rows, cols, dtype} of every tensor, little-endian, in order: PACK.md */
     uint32_t tensors, blocks, files;
     uint64_t parameters;
-    int aliased; /* some tensor is stored as another */
+    uint64_t source_bytes, stored_bytes; /* of all chunks, decoded and in the file */
+    int compressed;                      /* some chunk is */
+    int aliased;                         /* some tensor is stored as another */
     char arch[32];
 } zo2_packheader;
 
@@ -45,17 +48,37 @@ uint64_t zo2_packfile_chunk_rows(const zo2_packfile *p, uint32_t tensor);
  * Thread-safe. ZO2_ERR_FORMAT names tensor and offset of a damaged chunk. */
 zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst);
 
-/* Reads everything, checks every chunk's, tensor's and the model's hash. */
-zo2_status zo2_packfile_verify(const zo2_packfile *p, zo2_progress_fn progress, void *ud);
+/* Reads everything, checks every chunk's, tensor's and the model's hash. workers NULL: on the caller's thread alone. */
+zo2_status zo2_packfile_verify(const zo2_packfile *p, const zo2_workers *workers, zo2_progress_fn progress, void *ud);
 
 /* ---- writer: streams, memory of a chunk ---- */
 typedef struct zo2_packwriter zo2_packwriter;
 
 zo2_status zo2_packwriter_open(zo2_packwriter **out, const zo2_io *io, const char *path, const char *arch, int force);
+/* Before the first tensor: chunks of rows() are compressed with zstd at this level, 1 to 19, where it saves room. 0:
+ * all are stored as they are. */
+void zo2_packwriter_zstd(zo2_packwriter *w, int level);
 /* Begins the next tensor in canonical order (t->stored_as and hash are ignored), then rows() appends its source bits in
  * order, any number of bytes at a time; the next tensor() or commit() checks that exactly rows * cols values came. */
 zo2_status zo2_packwriter_tensor(zo2_packwriter *w, const zo2_packtensor *t);
 zo2_status zo2_packwriter_rows(zo2_packwriter *w, const void *data, uint64_t bytes);
+
+/* A chunk in its stored form. Making it is the work (hashes, compression), needs no writer and may be done by any
+ * thread; then chunk() takes it where rows() would take its source bits. Chunks are zo2_pack_chunk_rows() rows
+ * (packfile_format.h), the tensor's last one the rest. */
+typedef struct zo2_packchunk {
+    const void *source; /* bytes */
+    const void *stored; /* stored_bytes: source itself, or in scratch */
+    uint64_t bytes, stored_bytes;
+    uint32_t encoding;
+    uint64_t stored_hash, source_hash;
+} zo2_packchunk;
+/* level 0: not compressed, and scratch may be NULL; else it has room for 2 * bytes. source and scratch must outlive the
+ * chunk. ZO2_ERR_NOMEM. */
+zo2_status zo2_packchunk_make(zo2_packchunk *c, zo2_dtype dtype, const void *source, uint64_t bytes, int level,
+                              void *scratch);
+zo2_status zo2_packwriter_chunk(zo2_packwriter *w, const zo2_packchunk *c);
+
 /* The next tensor in canonical order shares the bytes of an earlier one of equal shape and type. */
 zo2_status zo2_packwriter_alias(zo2_packwriter *w, const zo2_packtensor *t, uint32_t stored_as);
 zo2_status zo2_packwriter_file(zo2_packwriter *w, const char *name, const void *data, size_t bytes);

@@ -102,6 +102,7 @@ static zo2_status write_all(zo2_packwriter *w, zo2_pack_file_record *files, char
     memcpy(b->arch, w->arch, sizeof b->arch);
     b->version = ZO2_PACK_VERSION;
     b->superblock_bytes = sizeof *b;
+    b->features = w->features;
     b->file_bytes = w->end;
     b->chunks = w->n_chunks;
     b->tensors = w->n_tensors;

@@ -18,8 +18,10 @@
 #define ZO2_PACK_VERSION        1
 #define ZO2_PACK_ALIGN          4096       /* of every chunk, carried file and table, and of the file's length */
 #define ZO2_PACK_CHUNK_BYTES    (4u << 20) /* target; a chunk holds at least one row */
-#define ZO2_PACK_ENCODING_RAW   0          /* 1 is reserved for zstd */
-#define ZO2_PACK_KNOWN_FEATURES UINT64_C(0)
+#define ZO2_PACK_ENCODING_RAW   0
+#define ZO2_PACK_ENCODING_ZSTD  1
+#define ZO2_PACK_FEATURE_ZSTD   (UINT64_C(1) << 0) /* set if and only if a chunk has encoding 1 */
+#define ZO2_PACK_KNOWN_FEATURES ZO2_PACK_FEATURE_ZSTD
 
 /* Limits, all inclusive. They bound what a reader allocates for a hostile file. */
 #define ZO2_PACK_MAX_TENSORS     (UINT32_C(1) << 20)

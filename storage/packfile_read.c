@@ -1,5 +1,6 @@
 /* packfile_read.c: opens a pack and hands out rows. Reads whole chunks, so that their hashes can be checked. */
 #include "storage/packfile_internal.h"
+#include "storage/packfile_zstd.h"
 
 #include <fcntl.h>
 #include <inttypes.h>
@@ -92,22 +93,42 @@ uint64_t zo2_packfile_chunk_rows(const zo2_packfile *p, uint32_t tensor)
     return tensor < p->header.tensors ? p->tensors[tensor].chunk_rows : 0;
 }
 
+static zo2_status chunk_error(const zo2_packfile *p, uint32_t tensor, uint64_t c, const char *fault)
+{
+    const zo2_pack_chunk_record *r = &p->chunks[c];
+    const zo2_pack_tensor_record *t = &p->tensors[tensor];
+    uint64_t row = (c - t->first_chunk) * t->chunk_rows;
+    uint64_t end = row + t->chunk_rows < t->rows ? row + t->chunk_rows : t->rows;
+    return zo2_error(ZO2_ERR_FORMAT,
+                     "%s: tensor %s, rows %" PRIu64 " to %" PRIu64 " (offset %" PRIu64 ", %" PRIu64
+                     " bytes): %s; the file is damaged: copy or convert it again",
+                     p->path, p->views[tensor].name, row, end - 1, r->offset, r->stored_bytes, fault);
+}
+
 zo2_status zo2_packfile_read_chunk(const zo2_packfile *p, uint32_t tensor, uint64_t c, void *dst)
 {
     const zo2_pack_chunk_record *r = &p->chunks[c];
     zo2_status s = zo2_io_read(&zo2_io_posix, p->fd, dst, r->stored_bytes, r->offset, p->path);
     if (s != ZO2_OK)
         return zo2_error(s, "%s (tensor %s)", zo2_last_error(), p->views[tensor].name);
-    if (XXH3_64bits(dst, (size_t)r->stored_bytes) != r->stored_hash) {
-        const zo2_pack_tensor_record *t = &p->tensors[tensor];
-        uint64_t row = (c - t->first_chunk) * t->chunk_rows;
-        uint64_t end = row + t->chunk_rows < t->rows ? row + t->chunk_rows : t->rows;
-        return zo2_error(ZO2_ERR_FORMAT,
-                         "%s: tensor %s, rows %" PRIu64 " to %" PRIu64 " (offset %" PRIu64 ", %" PRIu64
-                         " bytes): wrong checksum; the file is damaged: copy or convert it again",
-                         p->path, p->views[tensor].name, row, end - 1, r->offset, r->stored_bytes);
-    }
-    return ZO2_OK;
+    if (XXH3_64bits(dst, (size_t)r->stored_bytes) != r->stored_hash)
+        return chunk_error(p, tensor, c, "wrong checksum");
+    if (r->encoding == ZO2_PACK_ENCODING_RAW)
+        return ZO2_OK;
+    /* The stored bytes are fewer than the decoded ones: dst holds first these, then those. */
+    void *planes = malloc((size_t)r->decoded_bytes);
+    if (!planes)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory to decompress a chunk of tensor %s (%" PRIu64 " bytes)",
+                         p->views[tensor].name, r->decoded_bytes);
+    uint32_t size = (uint32_t)zo2_pack_dtype_bytes(p->tensors[tensor].dtype);
+    const char *fault;
+    s = zo2_pack_zstd_decode(dst, r->stored_bytes, size, planes, dst, r->decoded_bytes, &fault);
+    free(planes);
+    if (s != ZO2_OK)
+        return s;
+    if (!fault && XXH3_64bits(dst, (size_t)r->decoded_bytes) != r->decoded_hash)
+        fault = "wrong checksum of what it decompresses to";
+    return fault ? chunk_error(p, tensor, c, fault) : ZO2_OK;
 }
 
 zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst)

@@ -138,7 +138,7 @@ static zo2_status tensor_error(const zo2_packfile *p, uint32_t i, const char *fa
 }
 
 /* Chunks of tensor i, which is not an alias: they start at *chunk in the table and *cursor in the file. */
-static zo2_status check_chunks(const zo2_packfile *p, uint32_t i, uint64_t *chunk, uint64_t *cursor)
+static zo2_status check_chunks(zo2_packfile *p, uint32_t i, uint64_t *chunk, uint64_t *cursor)
 {
     const zo2_pack_tensor_record *t = &p->tensors[i];
     uint64_t row_bytes = t->cols * zo2_pack_dtype_bytes(t->dtype), chunk_bytes; /* the shape was checked: no overflow */
@@ -154,7 +154,8 @@ static zo2_status check_chunks(const zo2_packfile *p, uint32_t i, uint64_t *chun
         const zo2_pack_chunk_record *c = &p->chunks[*chunk];
         uint64_t rows = k + 1 < n ? t->chunk_rows : t->rows - k * t->chunk_rows;
         const char *fault = NULL;
-        if (c->encoding != ZO2_PACK_ENCODING_RAW)
+        int raw = c->encoding == ZO2_PACK_ENCODING_RAW;
+        if (!raw && c->encoding != ZO2_PACK_ENCODING_ZSTD)
             return zo2_error(ZO2_ERR_FORMAT,
                              "%s: chunk %" PRIu64 " of tensor %s has encoding %" PRIu32
                              ", which this program doesn't know: update it",
@@ -163,8 +164,12 @@ static zo2_status check_chunks(const zo2_packfile *p, uint32_t i, uint64_t *chun
             fault = "its reserved field is not 0";
         else if (c->decoded_bytes != rows * row_bytes)
             fault = "its decoded length doesn't fit the rows";
-        else if (c->stored_bytes != c->decoded_bytes || c->stored_hash != c->decoded_hash)
+        else if (raw && (c->stored_bytes != c->decoded_bytes || c->stored_hash != c->decoded_hash))
             fault = "stored and decoded bytes differ though it is stored as is";
+        else if (!raw && !(p->super.features & ZO2_PACK_FEATURE_ZSTD))
+            fault = "it is compressed, which the superblock's features don't say";
+        else if (!raw && (c->stored_bytes == 0 || c->stored_bytes >= c->decoded_bytes))
+            fault = "it is compressed and not smaller for it";
         else if (c->offset != *cursor)
             fault = "it doesn't follow the chunk before";
         else if (*cursor > p->super.file_bytes || c->stored_bytes > p->super.file_bytes - *cursor)
@@ -174,6 +179,9 @@ static zo2_status check_chunks(const zo2_packfile *p, uint32_t i, uint64_t *chun
                              "%s: chunk %" PRIu64 " of tensor %s (offset %" PRIu64 ", %" PRIu64 " bytes): %s; " AGAIN,
                              p->path, k, p->names + t->name_offset, c->offset, c->stored_bytes, fault);
         *cursor = zo2_round_up(*cursor + c->stored_bytes, ZO2_PACK_ALIGN);
+        p->header.source_bytes += c->decoded_bytes; /* of at most 2^24 chunks of 2^30 bytes */
+        p->header.stored_bytes += c->stored_bytes;
+        p->header.compressed |= !raw;
     }
     return ZO2_OK;
 }
@@ -228,6 +236,9 @@ static zo2_status check_tensors(zo2_packfile *p, uint64_t *cursor, uint64_t *nam
     if (chunk != b->chunks || blocks != b->blocks || parameters != b->parameters)
         return zo2_error(ZO2_ERR_FORMAT,
                          "%s: the tensor table doesn't have the superblock's chunks, blocks and parameters; " AGAIN,
+                         p->path);
+    if ((b->features & ZO2_PACK_FEATURE_ZSTD) && !p->header.compressed)
+        return zo2_error(ZO2_ERR_FORMAT, "%s needs zstd by its superblock, but no chunk is compressed; " AGAIN,
                          p->path);
     if (!zo2_pack_model_hash(p->tensors, b->tensors, &model_hash))
         return zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", p->path);
@@ -317,6 +328,9 @@ zo2_status zo2_packfile_load(zo2_packfile *p)
         .blocks = b->blocks,
         .files = b->files,
         .parameters = b->parameters,
+        .source_bytes = p->header.source_bytes,
+        .stored_bytes = p->header.stored_bytes,
+        .compressed = p->header.compressed,
         .aliased = p->header.aliased,
     };
     memcpy(p->header.arch, b->arch, sizeof p->header.arch);

@@ -3,6 +3,7 @@
  * files. */
 #include "storage/checked.h"
 #include "storage/packfile_writer.h"
+#include "storage/packfile_zstd.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -22,6 +23,17 @@ static int reserve(void *array, uint64_t n, uint64_t *cap, size_t size)
     memcpy(array, &grown, sizeof grown);
     *cap = want;
     return 1;
+}
+
+/* Makes a buffer of at least n bytes; what it held is lost. */
+static int grow(unsigned char **buf, uint64_t *cap, uint64_t n)
+{
+    if (n <= *cap)
+        return 1;
+    free(*buf);
+    *buf = malloc((size_t)n);
+    *cap = *buf ? n : 0;
+    return *buf != NULL;
 }
 
 zo2_status zo2_packwriter_fail(zo2_packwriter *w, zo2_status s)
@@ -69,6 +81,11 @@ zo2_status zo2_packwriter_open(zo2_packwriter **out, const zo2_io *io, const cha
     return ZO2_OK;
 }
 
+void zo2_packwriter_zstd(zo2_packwriter *w, int level)
+{
+    w->level = level;
+}
+
 void zo2_packwriter_close(zo2_packwriter *w)
 {
     if (!w)
@@ -85,6 +102,7 @@ void zo2_packwriter_close(zo2_packwriter *w)
     free(w->chunks);
     XXH3_freeState(w->hash);
     free(w->buf);
+    free(w->scratch);
     free(w->path);
     free(w);
 }
@@ -168,7 +186,37 @@ zo2_status zo2_packwriter_tensor(zo2_packwriter *w, const zo2_packtensor *t)
     return ZO2_OK;
 }
 
-static zo2_status put_chunk(zo2_packwriter *w, const void *data, uint64_t n)
+zo2_status zo2_packchunk_make(zo2_packchunk *c, zo2_dtype dtype, const void *source, uint64_t bytes, int level,
+                              void *scratch)
+{
+    uint64_t smaller = 0;
+    unsigned char *planes = scratch;
+    *c = (zo2_packchunk){
+        .source = source,
+        .stored = source,
+        .bytes = bytes,
+        .stored_bytes = bytes,
+        .encoding = ZO2_PACK_ENCODING_RAW,
+        .source_hash = XXH3_64bits(source, (size_t)bytes),
+    };
+    c->stored_hash = c->source_hash;
+    if (level > 0) {
+        zo2_status s = zo2_pack_zstd_encode(source, bytes, (uint32_t)zo2_pack_dtype_bytes((uint32_t)dtype), level,
+                                            planes, planes + bytes, &smaller);
+        if (s != ZO2_OK)
+            return s;
+    }
+    if (smaller) {
+        c->stored = planes + bytes;
+        c->stored_bytes = smaller;
+        c->encoding = ZO2_PACK_ENCODING_ZSTD;
+        c->stored_hash = XXH3_64bits(c->stored, (size_t)smaller);
+    }
+    return ZO2_OK;
+}
+
+/* Appends a chunk of the open tensor; its hash and what is missing are the caller's to keep. */
+static zo2_status put_chunk(zo2_packwriter *w, const zo2_packchunk *c)
 {
     if (w->n_chunks == ZO2_PACK_MAX_CHUNKS)
         return zo2_packwriter_fail(w, zo2_error(ZO2_ERR_UNSUPPORTED,
@@ -176,20 +224,50 @@ static zo2_status put_chunk(zo2_packwriter *w, const void *data, uint64_t n)
                                                 current_name(w)));
     if (!reserve(&w->chunks, w->n_chunks, &w->cap_chunks, sizeof *w->chunks))
         return out_of_memory(w);
-    zo2_status s = zo2_io_write(w->file.io, w->file.fd, data, n, w->end, w->file.tmp);
+    zo2_status s = zo2_io_write(w->file.io, w->file.fd, c->stored, c->stored_bytes, w->end, w->file.tmp);
     if (s != ZO2_OK)
         return zo2_packwriter_fail(w, s);
-    uint64_t hash = XXH3_64bits(data, (size_t)n);
+    if (c->encoding == ZO2_PACK_ENCODING_ZSTD)
+        w->features |= ZO2_PACK_FEATURE_ZSTD;
     w->chunks[w->n_chunks++] = (zo2_pack_chunk_record){
         .offset = w->end,
-        .stored_bytes = n,
-        .decoded_bytes = n,
-        .encoding = ZO2_PACK_ENCODING_RAW,
-        .stored_hash = hash,
-        .decoded_hash = hash,
+        .stored_bytes = c->stored_bytes,
+        .decoded_bytes = c->bytes,
+        .encoding = c->encoding,
+        .stored_hash = c->stored_hash,
+        .decoded_hash = c->source_hash,
     };
-    w->end = zo2_round_up(w->end + n, ZO2_PACK_ALIGN); /* the gap is a hole of the file: zeros */
+    w->end = zo2_round_up(w->end + c->stored_bytes, ZO2_PACK_ALIGN); /* the gap is a hole of the file: zeros */
     return ZO2_OK;
+}
+
+/* The writer's own chunk of n source bytes. */
+static zo2_status make_and_put(zo2_packwriter *w, const void *data, uint64_t n)
+{
+    zo2_packchunk c;
+    if (w->level && !grow(&w->scratch, &w->cap_scratch, 2 * w->chunk_bytes))
+        return out_of_memory(w);
+    zo2_status s = zo2_packchunk_make(&c, (zo2_dtype)w->tensors[w->n_tensors - 1].dtype, data, n, w->level, w->scratch);
+    return s == ZO2_OK ? put_chunk(w, &c) : zo2_packwriter_fail(w, s);
+}
+
+/* Bytes of the chunk that comes next: of a full one, or of the tensor's last. */
+static uint64_t next_bytes(const zo2_packwriter *w)
+{
+    uint64_t left = w->fill + w->missing;
+    return left < w->chunk_bytes ? left : w->chunk_bytes;
+}
+
+zo2_status zo2_packwriter_chunk(zo2_packwriter *w, const zo2_packchunk *c)
+{
+    if (w->failed != ZO2_OK)
+        return refuse_failed(w);
+    if (!w->open || w->fill || c->bytes != next_bytes(w))
+        return zo2_packwriter_fail(
+            w, zo2_error(ZO2_ERR_ARG, "%s: a chunk of %" PRIu64 " bytes has no place here", w->path, c->bytes));
+    XXH3_64bits_update(w->hash, c->source, (size_t)c->bytes);
+    w->missing -= c->bytes;
+    return put_chunk(w, c);
 }
 
 zo2_status zo2_packwriter_rows(zo2_packwriter *w, const void *data, uint64_t bytes)
@@ -205,23 +283,17 @@ zo2_status zo2_packwriter_rows(zo2_packwriter *w, const void *data, uint64_t byt
     zo2_status s = ZO2_OK;
     XXH3_64bits_update(w->hash, data, (size_t)bytes);
     while (bytes > 0 && s == ZO2_OK) {
-        /* Of a full chunk, or of the tensor's last one. */
-        uint64_t total = w->fill + w->missing < w->chunk_bytes ? w->fill + w->missing : w->chunk_bytes;
+        uint64_t total = next_bytes(w);
         uint64_t take = bytes < total - w->fill ? bytes : total - w->fill;
         if (take == total) { /* a whole chunk: no copy */
-            s = put_chunk(w, p, total);
+            s = make_and_put(w, p, total);
         } else {
-            if (w->cap_buf < w->chunk_bytes) {
-                unsigned char *grown = realloc(w->buf, (size_t)w->chunk_bytes);
-                if (!grown)
-                    return out_of_memory(w);
-                w->buf = grown;
-                w->cap_buf = w->chunk_bytes;
-            }
+            if (!grow(&w->buf, &w->cap_buf, w->chunk_bytes))
+                return out_of_memory(w);
             memcpy(w->buf + w->fill, p, (size_t)take);
             w->fill += take;
             if (w->fill == total) {
-                s = put_chunk(w, w->buf, total);
+                s = make_and_put(w, w->buf, total);
                 w->fill = 0;
             }
         }

@@ -18,7 +18,9 @@ struct zo2_packwriter {
     zo2_status failed; /* first error; everything after it fails too */
     char *path;
     char arch[32];
+    int level;    /* of zstd, 0: not compressed */
     uint64_t end; /* where the next chunk goes; aligned */
+    uint64_t features;
 
     zo2_pack_tensor_record *tensors;
     char **tensor_names;
@@ -36,6 +38,8 @@ struct zo2_packwriter {
     XXH3_state_t *hash;
     unsigned char *buf; /* the chunk being filled */
     uint64_t cap_buf, fill;
+    unsigned char *scratch; /* of compression: twice a chunk */
+    uint64_t cap_scratch;
 };
 
 /* Remembers the first error and returns s. */

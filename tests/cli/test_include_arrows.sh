@@ -80,7 +80,7 @@ fi
 
 # --- Headers alone ----------------------------------------------------------------------------------------------------
 
-dependencies=$(pkg-config --cflags openblas jansson libxxhash libpcre2-8 2>/dev/null)
+dependencies=$(pkg-config --cflags openblas jansson libxxhash libzstd libpcre2-8 2>/dev/null)
 simd=''
 case $(uname -m) in
     x86_64 | amd64) simd='-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl' ;;

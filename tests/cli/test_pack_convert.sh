@@ -12,6 +12,18 @@ cksum <tiny.zo2 | cmp -s - before || fail "the same source made another pack"
 expect 0 '' zo2-pack convert --threads=1 "$HF" one.zo2
 cmp -s tiny.zo2 one.zo2 || fail "the number of threads changed the pack"
 
+# --- zstd: a smaller file of the same model, whatever the threads; and its export is the source's ------------------------
+expect 0 "model hash $hash$" zo2-pack convert "$HF" small.zo2 --zstd 1
+[ $(($(wc -c <small.zo2) * 100)) -lt $(($(wc -c <tiny.zo2) * 95)) ] || fail "zstd saves less than 5 %"
+zo2-pack convert "$HF" small3.zo2 --zstd 1 --threads 3 >/dev/null
+cmp -s small.zo2 small3.zo2 || fail "the number of threads changed the compressed pack"
+expect 0 '^weights .* (zstd)$' zo2-pack info small.zo2
+expect 0 '"zstd": true' zo2-pack info small.zo2 --json
+expect 0 ': ok, 100 tensors' zo2-pack verify small.zo2
+zo2-pack export small.zo2 small >/dev/null && zo2-pack export tiny.zo2 tiny >/dev/null
+cmp -s small/model.safetensors tiny/model.safetensors || fail "zstd changed the weights"
+rm -rf small tiny small*.zo2
+
 expect 0 "^model hash  *$hash$" zo2-pack info tiny.zo2
 for line in 'parameters *3,505,536' 'layers *6' 'hidden *192' 'heads *6' 'vocabulary *4096' 'context *256 tokens' \
     'bos token *2' 'files .*merges.txt'; do

@@ -37,7 +37,7 @@ expect 1 '' zo2-pack export bad.zo2 out
 
 # --- Runs -------------------------------------------------------------------------------------------------------------
 expect 0 '' zo2-tune train --model tiny.zo2 --data "$TEXTS/proverbs.train.jsonl" --run r --steps 5 --batch 2
-expect 0 '^r: ok, 5 steps' zo2-pack verify tiny.zo2 --run r
+expect 0 '^r: ok, 5 steps, 1 snapshot in r/snapshots$' zo2-pack verify tiny.zo2 --run r
 expect 1 'not-here' zo2-pack verify tiny.zo2 --run not-here
 snapshot=$(find r/snapshots -type f | head -n 1)
 flip "$snapshot" $(($(wc -c <"$snapshot") / 2))
@@ -47,6 +47,24 @@ expect 0 '' zo2-pack verify tiny.zo2 --run r
 flip r/journal.zo2j $(($(wc -c <r/journal.zo2j) / 2))
 expect 1 'journal' zo2-pack verify tiny.zo2 --run r
 expect 1 'journal' zo2-tune train --model tiny.zo2 --data "$TEXTS/proverbs.train.jsonl" --run r --resume --steps 9
+
+# --- Snapshots elsewhere: the folder that train was told is looked at, or the one that is named now ---------------------
+mkdir far
+expect 0 '' zo2-tune train --model tiny.zo2 --data "$TEXTS/proverbs.train.jsonl" --run s --snapshot far --steps 3 --batch 2
+expect 0 '^s: ok, 3 steps, 1 snapshot in .*/far$' zo2-pack verify tiny.zo2 --run s
+snapshot=$(find far -type f | head -n 1)
+flip "$snapshot" $(($(wc -c <"$snapshot") / 2))
+expect 1 'snapshot' zo2-pack verify tiny.zo2 --run s
+expect 0 'rebuilt from the pack' zo2-pack export tiny.zo2 whole --run s
+flip "$snapshot" $(($(wc -c <"$snapshot") / 2))
+mv far elsewhere
+expect 0 '^s: ok, 3 steps, 0 snapshots in' zo2-pack verify tiny.zo2 --run s
+expect 0 '^s: ok, 3 steps, 1 snapshot in elsewhere$' zo2-pack verify tiny.zo2 --run s --snapshot elsewhere
+expect 0 '' zo2-pack export tiny.zo2 from-snapshot --run s --snapshot elsewhere
+expect 0 '' zo2-pack export tiny.zo2 from-pack --run s
+cmp -s from-snapshot/model.safetensors from-pack/model.safetensors || fail "a snapshot changed an export"
+cmp -s from-snapshot/model.safetensors whole/model.safetensors || fail "a damaged snapshot changed an export"
+
 zo2-pack synth "$HF/config.json" other.zo2 >/dev/null
 flip r/journal.zo2j $(($(wc -c <r/journal.zo2j) / 2))
 expect 1 'another model' zo2-pack verify other.zo2 --run r

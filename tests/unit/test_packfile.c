@@ -85,7 +85,7 @@ static void the_sample_comes_back(void **state)
     SAYS("merges.txt");
     assert_string_equal(zo2_packfile_file_name(p, 2), "vocab.json");
     assert_null(zo2_packfile_file_name(p, 3));
-    OK(zo2_packfile_verify(p, NULL, NULL));
+    OK(zo2_packfile_verify(p, NULL, NULL, NULL));
     zo2_packfile_close(p);
     zo2_packfile_close(NULL);
 }
@@ -137,7 +137,7 @@ static void round_trip(zo2_dtype dtype, uint64_t rows, uint64_t cols, uint64_t w
             if ((b - a) * row_bytes < n)
                 assert_int_equal(got[(b - a) * row_bytes], 0xEE);
         }
-    OK(zo2_packfile_verify(p, NULL, NULL));
+    OK(zo2_packfile_verify(p, NULL, NULL, NULL));
     zo2_packfile_close(p);
     free(bits);
     free(got);
@@ -490,7 +490,7 @@ static void a_pack_without_anything_is_a_pack(void **state)
     zo2_packwriter_close(w);
     OK(zo2_packfile_open(&p, path));
     assert_int_equal(zo2_packfile_header(p)->tensors, 0);
-    OK(zo2_packfile_verify(p, NULL, NULL));
+    OK(zo2_packfile_verify(p, NULL, NULL, NULL));
     zo2_packfile_close(p);
 }
 
@@ -518,13 +518,13 @@ static void verify_reports_bytes_and_can_be_cancelled(void **state)
     OK(sample_write(&zo2_io_posix, path, 0, 100));
     OK(zo2_packfile_open(&p, path));
     struct progress g = {.cancel_at = -1};
-    OK(zo2_packfile_verify(p, on_progress, &g));
+    OK(zo2_packfile_verify(p, NULL, on_progress, &g));
     assert_int_equal(g.last, g.total);
     assert_int_equal(g.total, zo2_packfile_header(p)->file_bytes);
     int calls = g.calls;
     for (int i = 0; i < calls; i++) {
         g = (struct progress){.cancel_at = i};
-        FAILS(CANCELLED, zo2_packfile_verify(p, on_progress, &g));
+        FAILS(CANCELLED, zo2_packfile_verify(p, NULL, on_progress, &g));
         assert_int_equal(g.calls, i + 1);
     }
     zo2_packfile_close(p);

@@ -52,7 +52,7 @@ static zo2_status open_and_verify(void)
     zo2_packfile *p;
     zo2_status s = zo2_packfile_open(&p, path);
     if (s == ZO2_OK)
-        s = zo2_packfile_verify(p, NULL, NULL);
+        s = zo2_packfile_verify(p, NULL, NULL, NULL);
     else
         assert_null(p);
     if (s == ZO2_OK) { /* what passes can be read */
@@ -130,7 +130,7 @@ static void damaged_weights_are_named_by_tensor_and_offset(void **state)
             SAYS(says);
             FAILS(FORMAT, zo2_packfile_read_rows(p, i, 0, sample_tensor[i].rows, buf));
             SAYS(sample_tensor[i].name);
-            FAILS(FORMAT, zo2_packfile_verify(p, NULL, NULL));
+            FAILS(FORMAT, zo2_packfile_verify(p, NULL, NULL, NULL));
             SAYS(sample_tensor[i].name);
             SAYS(says);
             if (i == 1) { /* the alias has the same bytes */
@@ -143,7 +143,7 @@ static void damaged_weights_are_named_by_tensor_and_offset(void **state)
     /* Damage that comes after opening, in what was loaded then, and a file cut short. */
     unsigned char bad = good[super()->table[ZO2_PACK_CHUNKS].offset] ^ 1, buf[64];
     put(&bad, 1, super()->table[ZO2_PACK_CHUNKS].offset);
-    FAILS(FORMAT, zo2_packfile_verify(p, NULL, NULL));
+    FAILS(FORMAT, zo2_packfile_verify(p, NULL, NULL, NULL));
     SAYS("chunk table");
     assert_int_equal(ftruncate(fd, 4096 + 8), 0);
     FAILS(FORMAT, zo2_packfile_read_rows(p, 0, 0, 1, buf));
@@ -217,7 +217,8 @@ static void lying_superblocks_are_refused(void **state)
         {8, 4, 2, "version 2"},
         {8, 4, 0, "version 0"},
         {12, 4, 8192, "reserved"},
-        {16, 8, 1, "feature 0"},
+        {16, 8, 1, "no chunk is compressed"},
+        {16, 8, 2, "feature 1"},
         {16, 8, UINT64_C(1) << 63, "feature 63"},
         {24, 8, UINT64_MAX, "truncated"},
         {24, 8, 4096, "foreign bytes"},
@@ -352,7 +353,8 @@ static void lying_chunk_and_file_records_are_refused(void **state)
         {TABLE(CHUNKS) + 8, 8, UINT64_MAX, "stored as is"},
         {TABLE(CHUNKS) + 16, 8, 61, "decoded length"},
         {TABLE(CHUNKS) + 16, 8, 0, "decoded length"},
-        {TABLE(CHUNKS) + 24, 4, 1, "encoding 1"},
+        {TABLE(CHUNKS) + 24, 4, 1, "features don't say"},
+        {TABLE(CHUNKS) + 24, 4, 2, "encoding 2"},
         {TABLE(CHUNKS) + 24, 4, UINT32_MAX, "encoding 4294967295"},
         {TABLE(CHUNKS) + 28, 4, 1, "reserved"},
         {TABLE(CHUNKS) + 32, 8, 1, "stored as is"},

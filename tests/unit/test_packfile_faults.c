@@ -42,7 +42,7 @@ static void assert_valid(void)
 {
     zo2_packfile *p;
     OK(zo2_packfile_open(&p, path));
-    OK(zo2_packfile_verify(p, NULL, NULL));
+    OK(zo2_packfile_verify(p, NULL, NULL, NULL));
     zo2_packfile_close(p);
 }
 
@@ -159,7 +159,7 @@ static void a_bit_flipped_on_the_way_is_found(void **state)
         faulty_free(&f);
         zo2_status s = zo2_packfile_open(&p, path);
         if (s == ZO2_OK)
-            s = zo2_packfile_verify(p, NULL, NULL);
+            s = zo2_packfile_verify(p, NULL, NULL, NULL);
         assert_int_equal(s, ZO2_ERR_FORMAT);
         zo2_packfile_close(p);
     }

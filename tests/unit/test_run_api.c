@@ -1,4 +1,4 @@
-/* test_run_api.c: run directories made by hand: what the readers say about them, and what zo2_run_verify() finds. */
+/* test_run_api.c: run directories made by hand: what the readers say about them, and what zo2_run_verify(, NULL, NULL) finds. */
 #include "engine/layout.h"
 #include "hf_dir.h"
 #include "storage/journal.h"
@@ -143,13 +143,13 @@ static void torn(void **state)
     assert_ok(zo2_run_open(&r, dir));
     assert_int_equal(zo2_run_steps(r), STEPS - 1);
     zo2_run_close(r);
-    assert_ok(zo2_run_verify(dir, NULL));
+    assert_ok(zo2_run_verify(dir, NULL, NULL, NULL));
     struct stat st;
     assert_int_equal(stat(journal_path(dir), &st), 0);
     assert_int_equal(st.st_size, n - 1); /* reading cuts nothing */
     bytes[n / 2] ^= 1;                   /* damage before the last record is another matter */
     hf_write(journal_path(dir), bytes, n);
-    assert_error(zo2_run_verify(dir, NULL), ZO2_ERR_FORMAT, "journal.zo2j");
+    assert_error(zo2_run_verify(dir, NULL, NULL, NULL), ZO2_ERR_FORMAT, "journal.zo2j");
     free(bytes);
     hf_remove_tree(dir);
 }
@@ -189,16 +189,16 @@ static void snapshots(void **state)
     char *dir = make_run(&s);
     make_snapshot(dir, 0, HASH, 0, 0);
     make_snapshot(dir, 5, HASH, 0, 3);
-    assert_ok(zo2_run_verify(dir, NULL));
+    assert_ok(zo2_run_verify(dir, NULL, NULL, NULL));
     make_snapshot(dir, 6, HASH, 1, 6);
-    assert_error(zo2_run_verify(dir, NULL), ZO2_ERR_MISMATCH, "snapshot 6 in ");
+    assert_error(zo2_run_verify(dir, NULL, NULL, NULL), ZO2_ERR_MISMATCH, "snapshot 6 in ");
     assert_non_null(strstr(zo2_last_error(), "belongs to another history"));
     drop_snapshots(dir);
     make_snapshot(dir, 6, HASH + 1, 0, 6);
-    assert_error(zo2_run_verify(dir, NULL), ZO2_ERR_MISMATCH, "belongs to another model");
+    assert_error(zo2_run_verify(dir, NULL, NULL, NULL), ZO2_ERR_MISMATCH, "belongs to another model");
     drop_snapshots(dir);
     make_snapshot(dir, 8, HASH, 0, 6);
-    assert_error(zo2_run_verify(dir, NULL), ZO2_ERR_MISMATCH, "is ahead of the journal, which has 7 steps");
+    assert_error(zo2_run_verify(dir, NULL, NULL, NULL), ZO2_ERR_MISMATCH, "is ahead of the journal, which has 7 steps");
     drop_snapshots(dir);
     /* a damaged value, found by reading every unit */
     make_snapshot(dir, 6, HASH, 0, 6);
@@ -210,7 +210,7 @@ static void snapshots(void **state)
         assert_true(at + 8 < n);
     bytes[at + 1] ^= 4;
     hf_write(file, bytes, n);
-    assert_error(zo2_run_verify(dir, NULL), ZO2_ERR_FORMAT, "snapshot-000000000006.zo2s");
+    assert_error(zo2_run_verify(dir, NULL, NULL, NULL), ZO2_ERR_FORMAT, "snapshot-000000000006.zo2s");
     free(bytes);
     hf_remove_tree(dir);
 }
@@ -222,9 +222,9 @@ static void packs(void **state)
     char *dir = make_run(&s);
     const char *pack = hf_path(dir, "tiny.zo2");
     assert_ok(zo2_pack_convert(TINY, pack, NULL));
-    assert_error(zo2_run_verify(dir, pack), ZO2_ERR_MISMATCH,
+    assert_error(zo2_run_verify(dir, pack, NULL, NULL), ZO2_ERR_MISMATCH,
                  "was made from another model: its model hash is 0123456789abcdef");
-    assert_error(zo2_run_verify(dir, hf_path(dir, "none.zo2")), ZO2_ERR_NOTFOUND, "none.zo2");
+    assert_error(zo2_run_verify(dir, hf_path(dir, "none.zo2"), NULL, NULL), ZO2_ERR_NOTFOUND, "none.zo2");
     zo2_pack *p;
     zo2_pack_info info;
     assert_ok(zo2_pack_open(&p, pack));
@@ -232,7 +232,7 @@ static void packs(void **state)
     zo2_pack_close(p);
     s.model_hash = info.model_hash;
     char *good = make_run(&s);
-    assert_ok(zo2_run_verify(good, pack));
+    assert_ok(zo2_run_verify(good, pack, NULL, NULL));
     hf_remove_tree(good);
     hf_remove_tree(dir);
 }

@@ -1,21 +1,23 @@
 /* export.c: zo2-pack export. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "engine/zo2.h"
 #include "tools/cli/args.h"
-#include "tools/cli/interrupt.h"
-#include "tools/cli/progress.h"
 #include "tools/cli/report.h"
 #include "tools/pack/commands.h"
+#include "tools/pack/run_folder.h"
+#include "tools/pack/work.h"
 
 typedef struct export_flags {
-    cli_value run, at_step, dtype, split_size, threads, force;
+    cli_value run, at_step, snapshot, dtype, split_size, threads, force;
 } export_flags;
 
 // clang-format off
 static const cli_option options[] = {
     {"run", "RUN_DIR", CLI_TEXT, offsetof(export_flags, run), "the weights of this run (the pack's own)", 0, 0},
     {"at-step", "N", CLI_COUNT, offsetof(export_flags, at_step), "as they were after N steps (all)", 0, INT64_MAX},
+    {"snapshot", "DIR", CLI_TEXT, offsetof(export_flags, snapshot), "the run's snapshots are there (where it was told to put them)", 0, 0},
     {"dtype", "auto|fp32|bf16|fp16", CLI_CHOICE, offsetof(export_flags, dtype), "type of the weights (auto: as in the source)", 0, 0},
     {"split-size", "SIZE", CLI_SIZE, offsetof(export_flags, split_size), "largest file of weights (5,000,000,000 bytes)", 1, 0},
     {"threads", "N", CLI_COUNT, offsetof(export_flags, threads), "threads (usable CPUs)", 1, 4096},
@@ -39,6 +41,7 @@ int pack_export(int argc, char **argv)
         "Writes a directory that Hugging Face transformers loads: weights, configuration, tokenizer.",
         positionals,
         groups,
+        "Replays from the newest snapshot at or before the step, else from the pack; the bits are the same.\n"
         "Updates that a run has still pending are applied to the output, never to the run.\n"
         "OUT_DIR appears when it is complete, or not at all.",
     };
@@ -47,33 +50,27 @@ int pack_export(int argc, char **argv)
         return cli_finish(command.program, status);
     if (flags.at_step.given && !flags.run.given)
         return cli_usage_error(&command, "--at-step needs --run");
+    if (flags.snapshot.given && !flags.run.given)
+        return cli_usage_error(&command, "--snapshot needs --run");
 
-    cli_progress progress;
-    cli_progress_init(&progress, command.program, false);
-    cli_interrupt_install();
+    pack_work work;
+    pack_work_begin(&work, command.program, out);
     zo2_export_opts o;
     zo2_export_opts_init(&o);
+    char *remembered = flags.run.given && !flags.snapshot.given ? pack_run_snapshots(flags.run.text) : NULL;
     o.run_dir = flags.run.text;
+    o.snapshot_dir = flags.snapshot.given ? flags.snapshot.text : remembered;
     o.at_step = flags.at_step.given ? (int64_t)flags.at_step.u : -1;
     if (flags.dtype.given)
         o.dtype = zo2_dtype_parse(flags.dtype.text); /* 0, auto, for "auto" */
     o.split_bytes = flags.split_size.u;
     o.threads = (uint32_t)flags.threads.u;
     o.force = flags.force.given;
-    o.log = cli_log;
-    o.log_ud = &progress;
-    o.progress = cli_progress_work;
-    o.progress_ud = &progress;
-    zo2_status s = zo2_pack_export(path, out, &o);
-    cli_progress_clear(&progress);
-    if (s != ZO2_OK) {
-        status = cli_fail(command.program, NULL, s);
-        if (s == ZO2_ERR_EXISTS)
-            fprintf(stderr, "Choose another name, or replace it with --force.\n");
-        else if (s == ZO2_ERR_CANCELLED || s == ZO2_ERR_NOSPACE)
-            fprintf(stderr, "%s was not written; nothing is left behind.\n", out);
+    pack_work_callbacks(&work, &o.log, &o.log_ud, &o.progress, &o.progress_ud);
+    status = pack_work_end(&work, zo2_pack_export(path, out, &o));
+    free(remembered);
+    if (status != CLI_EXIT_OK)
         return status;
-    }
     if (flags.at_step.given)
         printf("%s: the weights of %s after %s steps\n", out, flags.run.text, flags.at_step.text);
     else

@@ -20,9 +20,12 @@ static const char *shape_text(char out[CLI_TEXT_BYTES], const zo2_tensor_info *t
 
 static void print_table(const char *path, const zo2_pack *pack, const zo2_pack_info *info)
 {
-    char text[CLI_TEXT_BYTES];
+    char text[CLI_TEXT_BYTES], stored[CLI_TEXT_BYTES];
     printf("file         %s\n", path);
     printf("size         %s (format version %u)\n", cli_human_size(text, info->file_bytes), info->version);
+    if (info->compressed)
+        printf("weights      %s, stored in %s (zstd)\n", cli_human_size(text, info->source_bytes),
+               cli_human_size(stored, info->stored_bytes));
     printf("model        %s%s\n", info->arch, info->aliased ? ", one stored layer serves all (aliased)" : "");
     printf("parameters   %s\n", cli_human_count(text, info->parameters));
     printf("dtype        %s\n", zo2_dtype_name(info->dtype));
@@ -67,6 +70,9 @@ static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_p
     cli_json_text(&j, "file", path);
     cli_json_u64(&j, "version", info->version);
     cli_json_u64(&j, "file_bytes", info->file_bytes);
+    cli_json_bool(&j, "zstd", info->compressed);
+    cli_json_u64(&j, "source_bytes", info->source_bytes);
+    cli_json_u64(&j, "stored_bytes", info->stored_bytes);
     cli_json_text(&j, "arch", info->arch);
     cli_json_u64(&j, "parameters", info->parameters);
     cli_json_text(&j, "dtype", zo2_dtype_name(info->dtype));

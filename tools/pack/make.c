@@ -3,11 +3,10 @@
 
 #include "engine/zo2.h"
 #include "tools/cli/args.h"
-#include "tools/cli/interrupt.h"
 #include "tools/cli/numbers.h"
-#include "tools/cli/progress.h"
 #include "tools/cli/report.h"
 #include "tools/pack/commands.h"
+#include "tools/pack/work.h"
 
 /* What was made, in one line on stdout. Returns the exit status. */
 static int describe(const char *program, const char *path)
@@ -29,26 +28,17 @@ static int describe(const char *program, const char *path)
     return cli_finish(program, CLI_EXIT_OK);
 }
 
-/* cli_fail() with the way out of the commonest failure. */
-static int failed(const char *program, const char *out, zo2_status s)
-{
-    int status = cli_fail(program, NULL, s);
-    if (s == ZO2_ERR_EXISTS)
-        fprintf(stderr, "Choose another name, or replace it with --force.\n");
-    else if (s == ZO2_ERR_CANCELLED || s == ZO2_ERR_NOSPACE)
-        fprintf(stderr, "%s was not written; nothing is left behind.\n", out);
-    return status;
-}
+#define ZSTD_HELP "compress chunks that shrink: 1 to 19; 1 is enough for weights (not compressed)"
 
 int pack_convert(int argc, char **argv)
 {
     struct {
-        cli_value threads, force;
+        cli_value zstd, threads, force;
     } flags = {0};
     static const cli_option options[] = {
-        {"threads", "N", CLI_COUNT, 0, "accepted; this version converts on one thread", 1, 4096},
-        {"force", NULL, CLI_FLAG, sizeof(cli_value), "replace OUT.zo2 if it exists", 0, 0},
-        {"zstd", "LEVEL", CLI_FUTURE, 0, NULL, 0, 0},
+        {"zstd", "LEVEL", CLI_COUNT, 0, ZSTD_HELP, 1, 19},
+        {"threads", "N", CLI_COUNT, sizeof(cli_value), "threads (usable CPUs)", 1, 4096},
+        {"force", NULL, CLI_FLAG, 2 * sizeof(cli_value), "replace OUT.zo2 if it exists", 0, 0},
         {0},
     };
     const char *dir = NULL, *out = NULL;
@@ -63,38 +53,36 @@ int pack_convert(int argc, char **argv)
         "Converts a Hugging Face model directory into a pack. The source's own bits are kept.",
         positionals,
         groups,
-        "Needs little memory whatever the model's size. OUT.zo2 appears when it is complete, or not at all.",
+        "Needs little memory whatever the model's size. OUT.zo2 appears when it is complete, or not at all.\n"
+        "--zstd makes the file a sixth smaller, a third for bf16; weights, runs and results are the same.",
     };
     int status;
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
 
-    cli_progress progress;
-    cli_progress_init(&progress, command.program, false);
-    cli_interrupt_install();
+    pack_work work;
+    pack_work_begin(&work, command.program, out);
     zo2_convert_opts o;
     zo2_convert_opts_init(&o);
     o.threads = (uint32_t)flags.threads.u;
     o.force = flags.force.given;
-    o.log = cli_log;
-    o.log_ud = &progress;
-    o.progress = cli_progress_work;
-    o.progress_ud = &progress;
-    zo2_status s = zo2_pack_convert(dir, out, &o);
-    cli_progress_clear(&progress);
-    return s == ZO2_OK ? describe(command.program, out) : failed(command.program, out, s);
+    o.zstd_level = (int)flags.zstd.u;
+    pack_work_callbacks(&work, &o.log, &o.log_ud, &o.progress, &o.progress_ud);
+    status = pack_work_end(&work, zo2_pack_convert(dir, out, &o));
+    return status == CLI_EXIT_OK ? describe(command.program, out) : status;
 }
 
 int pack_synth(int argc, char **argv)
 {
     struct {
-        cli_value dtype, alias, seed, force;
+        cli_value dtype, alias, seed, zstd, force;
     } flags = {0};
     static const cli_option options[] = {
         {"dtype", "fp16|bf16|fp32", CLI_CHOICE, 0, "type of the weights (fp16)", 0, 0},
         {"alias", NULL, CLI_FLAG, sizeof(cli_value), "store one layer for all: a small file for a large model", 0, 0},
         {"seed", "N", CLI_COUNT, 2 * sizeof(cli_value), "seed of the weights (0)", 0, 0},
-        {"force", NULL, CLI_FLAG, 3 * sizeof(cli_value), "replace OUT.zo2 if it exists", 0, 0},
+        {"zstd", "LEVEL", CLI_COUNT, 3 * sizeof(cli_value), ZSTD_HELP, 1, 19},
+        {"force", NULL, CLI_FLAG, 4 * sizeof(cli_value), "replace OUT.zo2 if it exists", 0, 0},
         {0},
     };
     const char *arch = NULL, *out = NULL;
@@ -116,9 +104,8 @@ int pack_synth(int argc, char **argv)
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
 
-    cli_progress progress;
-    cli_progress_init(&progress, command.program, false);
-    cli_interrupt_install();
+    pack_work work;
+    pack_work_begin(&work, command.program, out);
     zo2_synth_opts o;
     zo2_synth_opts_init(&o);
     if (flags.dtype.given)
@@ -126,9 +113,8 @@ int pack_synth(int argc, char **argv)
     o.alias = flags.alias.given;
     o.seed = flags.seed.u;
     o.force = flags.force.given;
-    o.progress = cli_progress_work;
-    o.progress_ud = &progress;
-    zo2_status s = zo2_pack_synth(arch, out, &o);
-    cli_progress_clear(&progress);
-    return s == ZO2_OK ? describe(command.program, out) : failed(command.program, out, s);
+    o.zstd_level = (int)flags.zstd.u;
+    pack_work_callbacks(&work, NULL, NULL, &o.progress, &o.progress_ud);
+    status = pack_work_end(&work, zo2_pack_synth(arch, out, &o));
+    return status == CLI_EXIT_OK ? describe(command.program, out) : status;
 }

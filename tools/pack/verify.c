@@ -1,5 +1,6 @@
 /* verify.c: zo2-pack verify. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "engine/zo2.h"
 #include "tools/cli/args.h"
@@ -8,6 +9,7 @@
 #include "tools/cli/progress.h"
 #include "tools/cli/report.h"
 #include "tools/pack/commands.h"
+#include "tools/pack/run_folder.h"
 
 static int verify_file(const char *program, const char *path, cli_progress *progress)
 {
@@ -32,31 +34,36 @@ static int verify_file(const char *program, const char *path, cli_progress *prog
     return CLI_EXIT_OK;
 }
 
-static int verify_run(const char *program, const char *run_dir, const char *path)
+static int verify_run(const char *program, const char *run_dir, const char *path, const char *snapshots)
 {
-    zo2_status s = zo2_run_verify(run_dir, path);
-    if (s != ZO2_OK)
-        return cli_fail(program, run_dir, s);
+    uint32_t count = 0;
     zo2_run *run = NULL;
-    s = zo2_run_open(&run, run_dir);
+    zo2_status s = zo2_run_verify(run_dir, path, snapshots, &count);
+    if (s == ZO2_OK)
+        s = zo2_run_open(&run, run_dir);
     if (s != ZO2_OK)
         return cli_fail(program, run_dir, s);
-    char count[CLI_TEXT_BYTES];
-    printf("%s: ok, %s steps\n", run_dir, cli_human_count(count, zo2_run_steps(run)));
+    char steps[CLI_TEXT_BYTES];
+    printf("%s: ok, %s steps, %u snapshot%s in %s%s\n", run_dir, cli_human_count(steps, zo2_run_steps(run)), count,
+           count == 1 ? "" : "s", snapshots ? snapshots : run_dir, snapshots ? "" : "/snapshots");
     zo2_run_close(run);
     return CLI_EXIT_OK;
 }
 
 int pack_verify(int argc, char **argv)
 {
-    cli_value run = {0};
+    struct {
+        cli_value run, snapshot;
+    } flags = {0};
     static const cli_option options[] = {
         {"run", "RUN_DIR", CLI_TEXT, 0, "check this run's journal and snapshots too", 0, 0},
+        {"snapshot", "DIR", CLI_TEXT, sizeof(cli_value),
+         "the run's snapshots are there (where it was told to put them)", 0, 0},
         {0},
     };
     const char *path = NULL;
     const cli_positional positionals[] = {{"FILE", "a pack", &path, false}, {0}};
-    const cli_group groups[] = {{"Options", options, &run}, {0}};
+    const cli_group groups[] = {{"Options", options, &flags}, {0}};
     const cli_command command = {
         "zo2-pack verify",
         "Reads all of a pack and checks every hash; the first bad chunk is named.",
@@ -67,12 +74,18 @@ int pack_verify(int argc, char **argv)
     int status;
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
+    if (flags.snapshot.given && !flags.run.given)
+        return cli_usage_error(&command, "--snapshot needs --run");
 
     cli_progress progress;
     cli_progress_init(&progress, command.program, false);
     cli_interrupt_install();
     status = verify_file(command.program, path, &progress);
-    if (status == CLI_EXIT_OK && run.given)
-        status = verify_run(command.program, run.text, path);
+    if (status == CLI_EXIT_OK && flags.run.given) {
+        char *remembered = flags.snapshot.given ? NULL : pack_run_snapshots(flags.run.text);
+        status =
+            verify_run(command.program, flags.run.text, path, flags.snapshot.given ? flags.snapshot.text : remembered);
+        free(remembered);
+    }
     return cli_finish(command.program, status);
 }

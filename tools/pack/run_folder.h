@@ -1,0 +1,9 @@
+/* run_folder.h: what zo2-pack asks of a run directory that the library doesn't know. */
+#ifndef ZO2_TOOLS_PACK_RUN_FOLDER_H
+#define ZO2_TOOLS_PACK_RUN_FOLDER_H
+
+/* Where zo2-tune was told to put the run's snapshots (its --snapshot, remembered in RUN_DIR/settings.json); malloc'ed.
+ * NULL: nowhere in particular, that is in RUN_DIR/snapshots. */
+char *pack_run_snapshots(const char *run_dir);
+
+#endif

@@ -1,0 +1,39 @@
+/* work.c: see work.h. */
+#include "tools/pack/work.h"
+
+#include <stdio.h>
+
+#include "tools/cli/args.h"
+#include "tools/cli/interrupt.h"
+#include "tools/cli/report.h"
+
+void pack_work_begin(pack_work *w, const char *program, const char *out)
+{
+    w->program = program;
+    w->out = out;
+    cli_progress_init(&w->progress, program, false);
+    cli_interrupt_install();
+}
+
+void pack_work_callbacks(pack_work *w, zo2_log_fn *log, void **log_ud, zo2_progress_fn *progress, void **progress_ud)
+{
+    if (log) {
+        *log = cli_log;
+        *log_ud = &w->progress;
+    }
+    *progress = cli_progress_work;
+    *progress_ud = &w->progress;
+}
+
+int pack_work_end(pack_work *w, zo2_status s)
+{
+    cli_progress_clear(&w->progress);
+    if (s == ZO2_OK)
+        return CLI_EXIT_OK;
+    int status = cli_fail(w->program, NULL, s);
+    if (s == ZO2_ERR_EXISTS)
+        fprintf(stderr, "Choose another name, or replace it with --force.\n");
+    else if (s == ZO2_ERR_CANCELLED || s == ZO2_ERR_NOSPACE)
+        fprintf(stderr, "%s was not written; nothing is left behind.\n", w->out);
+    return status;
+}
