@@ -219,7 +219,7 @@ static void check_damage(const image *m, uint64_t digest)
     m->data[at] ^= (unsigned char)(1 + (digest >> 32) % 255);
     int found = !FUZZ_OK(zo2_packfile_open(&p, fuzz_file(0, m->data, m->size)));
     if (!found)
-        found = !FUZZ_OK(zo2_packfile_verify(p, NULL, NULL));
+        found = !FUZZ_OK(zo2_packfile_verify(p, NULL, NULL, NULL));
     FUZZ_CHECK(found);
     zo2_packfile_close(p);
 }
@@ -236,7 +236,7 @@ static void check_open(const zo2_packfile *p, const image *m, uint64_t digest)
         readable &= total <= MAX_BYTES && read_tensor(p, i, &bits[i]);
     }
     if (total <= MAX_BYTES) { /* aliases can make it more than the file has */
-        int verified = FUZZ_OK(zo2_packfile_verify(p, NULL, NULL));
+        int verified = FUZZ_OK(zo2_packfile_verify(p, NULL, NULL, NULL));
         FUZZ_CHECK(readable || !verified);
         if (verified) {
             check_rewritten(p, m, bits);

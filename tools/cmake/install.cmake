@@ -48,7 +48,7 @@ if(NOT CMAKE_CROSSCOMPILING)
         set(completion ${PROJECT_BINARY_DIR}/completion/zo2-${tool})
         add_custom_command(OUTPUT ${page} ${completion}
             COMMAND ${CMAKE_COMMAND} -E make_directory ${PROJECT_BINARY_DIR}/man ${PROJECT_BINARY_DIR}/completion
-            COMMAND sh -c [["$1" --help=roff | cat - "$2" >"$3"]] sh $<TARGET_FILE:zo2-${tool}> ${prose} ${page}
+            COMMAND sh -c [["$1" --help=roff >"$3" && cat "$2" >>"$3"]] sh $<TARGET_FILE:zo2-${tool}> ${prose} ${page}
             COMMAND sh -c [[sh "$1" "$2" >"$3"]] sh ${PROJECT_SOURCE_DIR}/tools/man/completion.sh
                 $<TARGET_FILE:zo2-${tool}> ${completion}
             DEPENDS zo2-${tool} ${prose} tools/man/completion.sh
