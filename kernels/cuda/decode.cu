@@ -69,7 +69,9 @@ template <zo2_wire W> static zo2_status launch_wire(zo2_cuda *c, zo2_dist dist, 
 #define WIRES(X)     \
     X(ZO2_WIRE_BF16) \
     X(ZO2_WIRE_FP32) \
-    X(ZO2_WIRE_E4M3)
+    X(ZO2_WIRE_E4M3) \
+    X(ZO2_WIRE_E5M2) \
+    X(ZO2_WIRE_FP16)
 
 static zo2_status decode_args(zo2_cuda *c, zo2_wire wire, zo2_dist dist, zo2_decode_args *a, const zo2_update *fold)
 {

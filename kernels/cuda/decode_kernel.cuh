@@ -9,10 +9,9 @@
 #ifndef ZO2_KERNELS_CUDA_DECODE_KERNEL_CUH
 #define ZO2_KERNELS_CUDA_DECODE_KERNEL_CUH
 
-#include "codec/fp8_e4m3.h"
 #include "codec/noise_inline.h"
-#include "codec/plane_layout.h"
 #include "codec/update_inline.h"
+#include "codec/wire_inline.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/element.cuh"
 
@@ -34,79 +33,44 @@ typedef struct zo2_decode_args {
     zo2_dtype type;
 } zo2_decode_args;
 
-/* ---- wires: 16 elements from column c of a row; columns past the row's padding are zero ---- */
+/* ---- wires ---- */
 
-__device__ static inline uint4 zo2_load_codes(const unsigned char *p)
+/* 16 bytes of codes, or zeros past a row's last column. */
+__device__ static inline uint4 zo2_load_codes(const unsigned char *p, int inside)
 {
-    return *(const uint4 *)(const void *)p;
+    uint4 v = {0, 0, 0, 0};
+    if (inside)
+        v = *(const uint4 *)(const void *)p;
+    return v;
 }
 
-template <zo2_wire W> struct zo2_wire_reader;
-
-template <> struct zo2_wire_reader<ZO2_WIRE_FP32> {
-    __device__ static void read(const zo2_decode_args &a, uint64_t row, uint64_t c, float w[ZO2_DECODE_GROUP])
-    {
-        const unsigned char *p = a.src + row * zo2_fp32_stride(a.cols) + 4 * c;
-#pragma unroll
-        for (int i = 0; i < ZO2_DECODE_GROUP; i += 4) {
-            uint4 v = {0, 0, 0, 0};
-            if (c + i < a.cols)
-                v = zo2_load_codes(p + 4 * i);
-            w[i] = zo2_bits_float(v.x);
-            w[i + 1] = zo2_bits_float(v.y);
-            w[i + 2] = zo2_bits_float(v.z);
-            w[i + 3] = zo2_bits_float(v.w);
-        }
-    }
-};
-
-/* Two-byte codes: Get decodes one. */
-template <float (*Get)(uint16_t)>
-__device__ static inline void zo2_read_codes16(const zo2_decode_args &a, uint64_t row, uint64_t c,
-                                               float w[ZO2_DECODE_GROUP])
+/* 16 elements from column c of a row: zo2_wire_get() for many at a time. */
+template <zo2_wire W>
+__device__ static inline void zo2_read16(const zo2_decode_args &a, uint64_t row, uint64_t c, float w[ZO2_DECODE_GROUP])
 {
-    const unsigned char *p = a.src + row * zo2_bf16_stride(a.cols) + 2 * c;
+    constexpr int size = W == ZO2_WIRE_FP32 ? 4 : W == ZO2_WIRE_BF16 || W == ZO2_WIRE_FP16 ? 2 : 1;
+    constexpr int per_load = 16 / size;
+    const unsigned char *p = a.src + row * zo2_row_stride(a.cols, size) + size * c;
+    uint16_t scale = 0;
+    if (size == 1) /* a group of 16 never straddles two scales */
+        scale = ((const uint16_t *)(const void *)(a.src + zo2_fp8_scales_at(a.rows, a.cols, row)))[c / ZO2_FP8_GROUP];
 #pragma unroll
-    for (int i = 0; i < ZO2_DECODE_GROUP; i += 8) {
-        uint4 v = {0, 0, 0, 0};
-        if (c + i < a.cols)
-            v = zo2_load_codes(p + 2 * i);
+    for (int i = 0; i < ZO2_DECODE_GROUP; i += per_load) {
+        uint4 v = zo2_load_codes(p + size * i, c + i < a.cols);
         const uint32_t word[4] = {v.x, v.y, v.z, v.w};
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            w[i + 2 * j] = Get((uint16_t)word[j]);
-            w[i + 2 * j + 1] = Get((uint16_t)(word[j] >> 16));
+        for (int j = 0; j < per_load; j++) {
+            uint32_t code = word[j * size / 4] >> (8 * (j * size % 4));
+            switch (W) {
+            case ZO2_WIRE_FP32: w[i + j] = zo2_bits_float(code); break;
+            case ZO2_WIRE_BF16: w[i + j] = zo2_bf16_get((uint16_t)code); break;
+            case ZO2_WIRE_FP16: w[i + j] = zo2_fp16_get((uint16_t)code); break;
+            case ZO2_WIRE_E4M3: w[i + j] = zo2_e4m3_get((uint8_t)code, scale); break;
+            case ZO2_WIRE_E5M2: w[i + j] = zo2_e5m2_get((uint8_t)code, scale); break;
+            }
         }
     }
 }
-
-template <> struct zo2_wire_reader<ZO2_WIRE_BF16> {
-    __device__ static void read(const zo2_decode_args &a, uint64_t row, uint64_t c, float w[ZO2_DECODE_GROUP])
-    {
-        zo2_read_codes16<zo2_bf16_get>(a, row, c, w);
-    }
-};
-
-/* One-byte codes with a scale for each 128; a group of 16 never straddles two. Get decodes one. */
-template <float (*Get)(uint8_t, uint16_t)>
-__device__ static inline void zo2_read_codes8(const zo2_decode_args &a, uint64_t row, uint64_t c,
-                                              float w[ZO2_DECODE_GROUP])
-{
-    uint4 v = zo2_load_codes(a.src + row * zo2_e4m3_stride(a.cols) + c);
-    const uint16_t *scales = (const uint16_t *)(const void *)(a.src + zo2_e4m3_scales_at(a.rows, a.cols, row));
-    uint16_t scale = scales[c / ZO2_E4M3_GROUP];
-    const uint32_t word[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-    for (int i = 0; i < ZO2_DECODE_GROUP; i++)
-        w[i] = Get((uint8_t)(word[i / 4] >> (8 * (i % 4))), scale);
-}
-
-template <> struct zo2_wire_reader<ZO2_WIRE_E4M3> {
-    __device__ static void read(const zo2_decode_args &a, uint64_t row, uint64_t c, float w[ZO2_DECODE_GROUP])
-    {
-        zo2_read_codes8<zo2_e4m3_get>(a, row, c, w);
-    }
-};
 
 /* ---- noise: z of elements [index, index + 16) ---- */
 
@@ -205,7 +169,7 @@ __device__ static inline void zo2_decode_group(const zo2_decode_args &a, uint64_
         done = a.refs[row].folds_done;
     }
     uint64_t index = of_tensor * a.cols + c;
-    zo2_wire_reader<W>::read(a, row, c, w);
+    zo2_read16<W>(a, row, c, w);
 #pragma unroll 1
     for (uint32_t f = done; f < a.folds; f++) {
         const zo2_update *u = &a.fold[f];
