@@ -4,10 +4,13 @@
  *     fp32   the fp32 bits                                 nothing                             4
  *     bf16   hi = (u + 0x8000) >> 16 of the fp32 bits u    lo = u & 0xFFFF                     2 + 2
  *     e4m3   one byte codes, one bf16 scale per 128        the fp32 bits                       1.02 + 4
+ *     e5m2   the same                                      the fp32 bits                       1.02 + 4
+ *     fp16   halves                                        the fp32 bits                       2 + 4
  *
  * join(wire, rest) gives the exact fp32 master back for every codec; decode(wire) what the forward passes see.
  * The layout of a chunk of rows x cols is fixed in CODECS.md; rows of codes are padded to 16 bytes with zeros.
- * Adding a codec: one file here, one line in codec.c, one number in zo2_wire, one section in CODECS.md. */
+ * Adding a codec touches this folder (its file, a line in codec.c, names.c and wire_inline.h, a section in CODECS.md) and
+ * the number in zo2_wire: storage and tools ask zo2_wire_name(). */
 #ifndef ZO2_CODEC_CODEC_H
 #define ZO2_CODEC_CODEC_H
 
@@ -23,7 +26,7 @@ typedef struct zo2_codec {
     uint64_t (*rest_bytes)(uint64_t rows, uint64_t cols);
 
     /* Stores w[n][cols] as rows [row, row + n) of a chunk of rows x cols. Disjoint row ranges may be stored
-     * concurrently: no byte outside those rows is written. Values must satisfy representable(). */
+     * concurrently: no byte outside those rows is written. Values must be representable. */
     void (*split)(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest);
 
     /* The inverse: the exact values that split() was given. */
@@ -36,13 +39,16 @@ typedef struct zo2_codec {
     void (*copy_row)(const void *src, uint64_t src_rows, uint64_t src_row, uint64_t cols, void *dst, uint64_t dst_rows,
                      uint64_t dst_row);
 
-    /* 1 if every value can be stored: finite, and for bf16 and e4m3 below 0x7F7F8000 in magnitude, above which the bf16
-     * value or the largest code times its scale would be infinite. */
-    int (*representable)(const float *w, uint64_t n);
+    /* fp32 bits of the magnitude from which on values can't be stored: infinity for fp32; for the others the first value
+     * that the wire would say is infinite (rounded to bf16 or fp16, or the largest fp8 code times its scale). */
+    uint32_t limit_bits;
 } zo2_codec;
 
 /* The codec of a wire, NULL for unknown numbers. */
 const zo2_codec *zo2_codec_get(zo2_wire id);
+
+/* 1 if every value can be stored: finite and below limit_bits in magnitude. */
+int zo2_codec_representable(const zo2_codec *codec, const float *w, uint64_t n);
 
 /* Source bits (little-endian F32/F16/BF16, n values, any alignment) to fp32, exactly (signalling fp16 NaNs become quiet
  * ones); and fp32 rounded to nearest even into F16/BF16 (F32: copied). Overflow gives infinity as IEEE says. */

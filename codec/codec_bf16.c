@@ -1,23 +1,21 @@
 /* codec_bf16.c: the bf16 wire: the fp32 master in two 16-bit planes, of which the upper one is the wire. Costs no
  * memory beyond the master's own four bytes. CODECS.md, "bf16". */
-#include <string.h>
-
 #include "codec/bf16.h"
 #include "codec/codec_table.h"
-#include "codec/plane_layout.h"
+#include "codec/fp32_plane.h"
 #include "codec/simd.h"
 
 /* Of either plane. */
 static uint64_t plane_bytes(uint64_t rows, uint64_t cols)
 {
-    return rows * zo2_bf16_stride(cols);
+    return rows * zo2_row_stride(cols, 2);
 }
 
 static void split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest)
 {
     (void)rows;
     const zo2_simd *simd = zo2_simd_get();
-    uint64_t stride = zo2_bf16_stride(cols);
+    uint64_t stride = zo2_row_stride(cols, 2);
     unsigned char *hi = (unsigned char *)wire + row * stride, *lo = (unsigned char *)rest + row * stride;
     for (uint64_t r = 0; r < n; r++, hi += stride, lo += stride) {
         simd->bf16_split(w + r * cols, cols, hi, lo);
@@ -30,7 +28,7 @@ static void join(const void *wire, const void *rest, uint64_t rows, uint64_t col
 {
     (void)rows;
     const zo2_simd *simd = zo2_simd_get();
-    uint64_t stride = zo2_bf16_stride(cols);
+    uint64_t stride = zo2_row_stride(cols, 2);
     const unsigned char *hi = (const unsigned char *)wire + row * stride;
     const unsigned char *lo = (const unsigned char *)rest + row * stride;
     for (uint64_t r = 0; r < n; r++, hi += stride, lo += stride)
@@ -41,7 +39,7 @@ static void decode(const void *wire, uint64_t rows, uint64_t cols, uint64_t row,
 {
     (void)rows;
     const zo2_simd *simd = zo2_simd_get();
-    uint64_t stride = zo2_bf16_stride(cols);
+    uint64_t stride = zo2_row_stride(cols, 2);
     const unsigned char *hi = (const unsigned char *)wire + row * stride;
     for (uint64_t r = 0; r < n; r++, hi += stride)
         simd->bf16_decode(hi, cols, w + r * cols);
@@ -52,23 +50,17 @@ static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint6
 {
     (void)src_rows;
     (void)dst_rows;
-    uint64_t stride = zo2_bf16_stride(cols);
-    memcpy((unsigned char *)dst + dst_row * stride, (const unsigned char *)src + src_row * stride, stride);
-}
-
-static int representable(const float *w, uint64_t n)
-{
-    return zo2_simd_get()->max_bits(w, n) < ZO2_BF16_LIMIT_BITS;
+    zo2_plane_copy_row(src, src_row, cols, 2, dst, dst_row);
 }
 
 const zo2_codec zo2_codec_bf16 = {
     .id = ZO2_WIRE_BF16,
     .name = "bf16",
+    .limit_bits = ZO2_BF16_LIMIT_BITS,
     .wire_bytes = plane_bytes,
     .rest_bytes = plane_bytes,
     .split = split,
     .join = join,
     .decode = decode,
     .copy_row = copy_row,
-    .representable = representable,
 };

@@ -1,14 +1,7 @@
 /* codec_fp32.c: the fp32 wire: rows of fp32 bits. Nothing is lost, nothing else is kept. CODECS.md, "fp32". */
-#include <string.h>
-
 #include "codec/codec_table.h"
-#include "codec/plane_layout.h"
+#include "codec/fp32_plane.h"
 #include "codec/simd.h"
-
-static uint64_t wire_bytes(uint64_t rows, uint64_t cols)
-{
-    return rows * zo2_fp32_stride(cols);
-}
 
 static uint64_t rest_bytes(uint64_t rows, uint64_t cols)
 {
@@ -21,21 +14,13 @@ static void split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, ui
 {
     (void)rows;
     (void)rest;
-    uint64_t stride = zo2_fp32_stride(cols);
-    unsigned char *to = (unsigned char *)wire + row * stride;
-    for (uint64_t r = 0; r < n; r++, to += stride) {
-        memcpy(to, w + r * cols, 4 * cols);
-        memset(to + 4 * cols, 0, stride - 4 * cols);
-    }
+    zo2_fp32_plane_store(w, cols, row, n, wire);
 }
 
 static void decode(const void *wire, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w)
 {
     (void)rows;
-    uint64_t stride = zo2_fp32_stride(cols);
-    const unsigned char *from = (const unsigned char *)wire + row * stride;
-    for (uint64_t r = 0; r < n; r++, from += stride)
-        memcpy(w + r * cols, from, 4 * cols);
+    zo2_fp32_plane_load(wire, cols, row, n, w);
 }
 
 static void join(const void *wire, const void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w)
@@ -49,23 +34,17 @@ static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint6
 {
     (void)src_rows;
     (void)dst_rows;
-    uint64_t stride = zo2_fp32_stride(cols);
-    memcpy((unsigned char *)dst + dst_row * stride, (const unsigned char *)src + src_row * stride, stride);
-}
-
-static int representable(const float *w, uint64_t n)
-{
-    return zo2_simd_get()->max_bits(w, n) < 0x7F800000u;
+    zo2_plane_copy_row(src, src_row, cols, 4, dst, dst_row);
 }
 
 const zo2_codec zo2_codec_fp32 = {
     .id = ZO2_WIRE_FP32,
     .name = "fp32",
-    .wire_bytes = wire_bytes,
+    .limit_bits = 0x7F800000u,
+    .wire_bytes = zo2_fp32_plane_bytes,
     .rest_bytes = rest_bytes,
     .split = split,
     .join = join,
     .decode = decode,
     .copy_row = copy_row,
-    .representable = representable,
 };

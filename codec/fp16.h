@@ -5,6 +5,9 @@
 
 #include "codec/rn.h"
 
+/* 65520: magnitudes from this on round to infinity: refused for the fp16 wire. */
+#define ZO2_FP16_LIMIT_BITS 0x477FF000u
+
 /* Exact; a signalling NaN becomes quiet. */
 ZO2_HD float zo2_fp16_get(uint16_t code)
 {

@@ -10,10 +10,12 @@
     X(ZO2_F16, "fp16") \
     X(ZO2_BF16, "bf16")
 
-#define WIRE_MAP(X)          \
-    X(ZO2_WIRE_BF16, "bf16") \
-    X(ZO2_WIRE_FP32, "fp32") \
-    X(ZO2_WIRE_E4M3, "fp8-e4m3")
+#define WIRE_MAP(X)              \
+    X(ZO2_WIRE_BF16, "bf16")     \
+    X(ZO2_WIRE_FP32, "fp32")     \
+    X(ZO2_WIRE_E4M3, "fp8-e4m3") \
+    X(ZO2_WIRE_E5M2, "fp8-e5m2") \
+    X(ZO2_WIRE_FP16, "fp16")
 
 #define DIST_MAP(X)             \
     X(ZO2_GAUSSIAN, "gaussian") \

@@ -6,6 +6,9 @@
 #include "codec/codec.h"
 #include "codec/update.h"
 
+typedef void (*zo2_fp8_encode_row)(const float *w, uint64_t cols, uint8_t *codes, void *scales);
+typedef void (*zo2_fp8_decode_row)(const uint8_t *codes, const void *scales, uint64_t cols, float *w);
+
 typedef struct zo2_simd {
     const char *name;
 
@@ -28,8 +31,8 @@ typedef struct zo2_simd {
     void (*f16_round)(float *w, uint64_t n);
 
     /* One row: cols codes, ceil(cols / 128) scales. */
-    void (*e4m3_encode_row)(const float *w, uint64_t cols, uint8_t *codes, void *scales);
-    void (*e4m3_decode_row)(const uint8_t *codes, const void *scales, uint64_t cols, float *w);
+    zo2_fp8_encode_row e4m3_encode_row, e5m2_encode_row;
+    zo2_fp8_decode_row e4m3_decode_row, e5m2_decode_row;
 
     /* Largest magnitude as fp32 bits without sign: NaN > infinity > finite. 0 if n = 0. */
     uint32_t (*max_bits)(const float *w, uint64_t n);

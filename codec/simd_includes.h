@@ -8,6 +8,7 @@
 #include "codec/bf16.h"
 #include "codec/fp16.h"
 #include "codec/fp8_e4m3.h"
+#include "codec/fp8_e5m2.h"
 #include "codec/noise_inline.h"
 #include "codec/plane_layout.h"
 #include "codec/simd.h"

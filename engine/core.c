@@ -136,7 +136,7 @@ static zo2_status download_logprobs(zo2_core *c, uint8_t *arena, uint32_t stream
     zo2_status s =
         c->ops->lse_finish(c->be, (zo2_lse *)(void *)(arena + d->lse), n, (float *)(void *)(arena + d->logprob));
     if (!s)
-        s = c->ops->download(c->be, c->logprob, arena + d->logprob, n * 4);
+        s = c->ops->download(c->be, ZO2_LANE_COMPUTE, c->logprob, arena + d->logprob, n * 4);
     zo2_status drained = c->ops->drain(c->be);
     return s ? s : drained;
 }

@@ -147,7 +147,7 @@ void zo2_masters_read(const zo2_masters *m, const zo2_history *h, uint32_t tenso
 
 static zo2_status check_values(const zo2_tensor *t, const zo2_codec *codec, const float *w, uint64_t n, uint64_t to)
 {
-    if (codec->representable(w, n))
+    if (zo2_codec_representable(codec, w, n))
         return ZO2_OK;
     return zo2_error(
         ZO2_ERR_NONFINITE,

@@ -38,7 +38,7 @@ static zo2_status load_rows(load_job *job, uint32_t tensor, uint64_t row, uint64
     if (!s) {
         zo2_history_apply(job->how->history, tensor, t->decays, row * t->cols, n, job->from, job->to, w);
         const zo2_span *span = &job->m->layout->spans[job->m->layout->chunks[job->unit->first_chunk].first_span];
-        if (!span->codec->representable(w, n))
+        if (!zo2_codec_representable(span->codec, w, n))
             s = zo2_error(ZO2_ERR_NONFINITE,
                           "tensor %s: a value at step %llu is non-finite or too large for the %s wire", t->name,
                           (unsigned long long)job->to, span->codec->name);

@@ -101,7 +101,7 @@ static void lay_out(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *
     const uint64_t S = s->streams, pair = S > 1 ? 2 : 1, T = s->tokens, L = s->loss_tokens, D = a->hidden,
                    E = a->embed_dim;
     const uint64_t size = be->element_bytes(s->compute);
-    uint64_t at = 0, panel = 0, head_rows = 0, vectors = 4;
+    uint64_t at = zo2_round_up(be->reserved_bytes, ALIGN), panel = 0, head_rows = 0, vectors = 4;
     for (uint32_t i = 0; i < a->n_tensors; i++) {
         const zo2_tensor *t = &a->tensors[i];
         if (!is_streamed(a, t))
@@ -117,9 +117,10 @@ static void lay_out(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *
     for (uint32_t b = 0; b < a->n_blocks; b++)
         vectors = max_u64(vectors, zo2_block_vector_floats(a, b));
 
-    d->residual = take(&at, S * s->batch_tokens * D * 4);
-    p->pub.residual_bytes = at;
     uint64_t from = at;
+    d->residual = take(&at, S * s->batch_tokens * D * 4);
+    p->pub.residual_bytes = at - from;
+    from = at;
     d->vector_stride = zo2_round_up(vectors, ALIGN / 4);
     d->vectors = take(&at, S * d->vector_stride * 4);
     p->pub.vector_bytes = at - from;
@@ -157,7 +158,7 @@ static void lay_out(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *
     p->pub.layer_bytes = layer - d->wide;
     d->workspace_bytes = be->attention_workspace(a->heads, a->head_dim, s->max_keys, s->threads);
     d->workspace = take(&layer, d->workspace_bytes);
-    p->pub.workspace_bytes = layer - d->workspace;
+    p->pub.workspace_bytes = layer - d->workspace + be->reserved_bytes;
 
     uint64_t head = d->phase;
     d->gathered = take(&head, S * L * D * 4);

@@ -1,6 +1,6 @@
-/* backend.h: the one table behind which a device hides: two in-order lanes (upload, compute), one arena of device
- * memory, events between them, and the operations a transformer's forward passes need. `cpu` is the reference; `cuda`
- * implements the same table; `null` does no arithmetic and checks schedules and memory.
+/* backend.h: the one table behind which a device hides: three in-order lanes (upload, compute, stage), one arena of
+ * device memory, events between them, and the operations a transformer's forward passes need. `cpu` is the reference;
+ * `cuda` implements the same table; `null` does no arithmetic and checks schedules and memory.
  *
  * Shapes. S streams are forward passes that run side by side: 2Q perturbed ones (stream 2q is W + eps z_q, 2q + 1 is W
  * - eps z_q), or one unperturbed one. m counts the tokens of a micro-batch (real ones only: there is no padding
@@ -11,13 +11,18 @@
  *
  * Lifetime. Operations and transfers are enqueued; device operands must stay untouched until the lane has passed them.
  * Host arrays in op structs (fold, seqs) are read before the call returns unless said otherwise. One thread per lane. A
- * backend may finish everything before it returns. Errors. Operations return at once with ZO2_ERR_DEVICE and a text
+ * backend may finish everything before it returns. Within a step the engine calls neither drain() nor, from the compute
+ * lane's thread, a sync() that waits for recent work: the host runs ahead. Errors. Operations return at once with ZO2_ERR_DEVICE and a text
  * when they are refused; later faults surface at sync() or drain(). */
 #ifndef ZO2_KERNELS_BACKEND_H
 #define ZO2_KERNELS_BACKEND_H
 
 #include "codec/update.h"
 #include "engine/zo2.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
 
 /* Runs fn(arg, i) for i in [0, n), on several threads, and returns when all are done. Which thread runs which i is
  * unspecified. */
@@ -27,7 +32,13 @@ typedef struct zo2_parallel {
     void (*run)(void *ud, uint64_t n, void (*fn)(void *arg, uint64_t i), void *arg);
 } zo2_parallel;
 
-typedef enum zo2_lane { ZO2_LANE_UPLOAD = 0, ZO2_LANE_COMPUTE = 1 } zo2_lane;
+typedef enum zo2_lane {
+    ZO2_LANE_UPLOAD = 0,  /* wires, to the device */
+    ZO2_LANE_COMPUTE = 1, /* all operations, and small transfers among them */
+    ZO2_LANE_STAGE =
+        2, /* activations that wait in host memory, both ways; its calls come from the compute lane's thread */
+} zo2_lane;
+#define ZO2_LANE_COUNT 3
 
 typedef struct zo2_event zo2_event;
 
@@ -181,15 +192,27 @@ typedef struct zo2_lse_op {
 typedef struct zo2_backend zo2_backend;
 
 typedef struct zo2_backend_config {
-    uint64_t arena_bytes;  /* the plan's device bytes less the context */
+    uint64_t arena_bytes;  /* the plan's device bytes less the context; the backend's reserved_bytes included */
     zo2_parallel parallel; /* for cpu */
 } zo2_backend_config;
+
+/* What a device says of itself. */
+typedef struct zo2_device_info {
+    uint64_t context_bytes; /* device memory that open() takes beside the arena, measured here */
+    uint64_t free_bytes;    /* device memory that this process could take now, context included */
+    char name[128];
+} zo2_device_info;
 
 typedef struct zo2_backend_ops {
     zo2_backend_kind kind;
 
     /* ---- facts the planner needs; no backend has to be open ---- */
-    uint64_t context_bytes;                       /* device memory taken beside the arena */
+    uint64_t context_bytes;  /* device memory taken beside the arena, assumed where no device can be asked */
+    uint64_t reserved_bytes; /* the arena's first bytes, multiple of 256: the backend's own (GEMM workspace) */
+    /* Asks the device. May create its context, which open() then uses. ZO2_ERR_DEVICE: there is none. NULL: nothing to
+     * ask, context_bytes is exact and free memory is the host's. */
+    zo2_status (*probe)(zo2_device_info *out);
+    zo2_status (*usable)(void); /* ZO2_OK if open() may succeed here, or why it can't. Takes nothing. NULL: always */
     uint32_t (*element_bytes)(zo2_dtype compute); /* stored size of an activation or panel element */
     uint64_t (*attention_workspace)(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
 
@@ -203,6 +226,15 @@ typedef struct zo2_backend_ops {
     void (*enter)(zo2_backend *b);
     void (*leave)(zo2_backend *b);
 
+    /* ---- host memory of transfers ----
+     * The engine announces every host buffer that transfers of a step use: after open(), before the first step, and
+     * withdraws it before it is freed. A backend pins it, so that transfers run beside the host. When it can't (limits),
+     * it returns ZO2_ERR_NOMEM: the engine then copies wires through memory that is registered, and fails if that
+     * memory itself can't be. Transfers from or to other memory (probes, tests) work, but may block the caller.
+     * NULL: nothing to do. */
+    zo2_status (*host_register)(zo2_backend *b, void *at, uint64_t bytes); /* page-aligned, whole pages */
+    void (*host_unregister)(zo2_backend *b, void *at);                     /* idle lanes only */
+
     /* ---- lanes and events ---- */
     zo2_status (*event_create)(zo2_backend *b, zo2_event **out);
     void (*event_destroy)(zo2_backend *b, zo2_event *e); /* NULL is fine */
@@ -210,12 +242,13 @@ typedef struct zo2_backend_ops {
     zo2_status (*wait)(zo2_backend *b, zo2_lane lane,
                        zo2_event *e); /* the lane waits; e was recorded (host order is the caller's duty) */
     zo2_status (*sync)(zo2_backend *b, zo2_event *e); /* the caller waits */
-    zo2_status (*drain)(zo2_backend *b);              /* the caller waits for both lanes */
+    zo2_status (*drain)(zo2_backend *b);              /* the caller waits for all lanes */
 
     /* ---- transfers; host memory stays valid until the lane has passed them ---- */
     zo2_status (*upload)(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
-    zo2_status (*download)(zo2_backend *b, void *dst, const void *src,
-                           uint64_t bytes); /* compute lane; use after drain() or sync() */
+    /* Like upload(): enqueued. The host may read dst after a drain() or a sync() with an event recorded behind it; an
+     * upload on the same lane may read it at once. */
+    zo2_status (*download)(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
 
     /* ---- operations, on the compute lane ---- */
     zo2_status (*decode)(zo2_backend *b, const zo2_decode_op *op);
@@ -238,8 +271,15 @@ struct zo2_backend {
 
 extern const zo2_backend_ops zo2_backend_cpu;
 extern const zo2_backend_ops zo2_backend_null;
+extern const zo2_backend_ops zo2_backend_cuda; /* in builds with ZO2_HAVE_CUDA */
 
 /* The table of a kind; auto gives the fastest that can open here. NULL for kinds this build lacks. */
 const zo2_backend_ops *zo2_backend_get(zo2_backend_kind kind);
+/* What auto gives here; why_not[size] (may be NULL, 0) says why it isn't a GPU although this build has that backend. */
+const zo2_backend_ops *zo2_backend_auto(char *why_not, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

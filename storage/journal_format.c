@@ -61,7 +61,7 @@ static const char *settings_fault(const zo2_run_settings *s)
         return "number of pending updates out of range";
     if (s->micro_batch < 1)
         return "micro-batch of no examples";
-    if (s->wire < ZO2_WIRE_BF16 || s->wire > ZO2_WIRE_E4M3)
+    if (!zo2_wire_name(s->wire))
         return "unknown wire codec";
     if (s->compute < ZO2_F32 || s->compute > ZO2_BF16)
         return "unknown compute type";
@@ -145,7 +145,7 @@ zo2_status zo2_journal_decode_head(const zo2_journal_head *h, zo2_run_settings *
     /* A value out of range must not become an enumeration that happens to be in range. */
     s->schedule = h->schedule <= ZO2_COSINE ? (zo2_schedule)h->schedule : (zo2_schedule)0;
     s->dist = h->dist <= ZO2_RADEMACHER ? (zo2_dist)h->dist : (zo2_dist)0;
-    s->wire = h->wire <= ZO2_WIRE_E4M3 ? (zo2_wire)h->wire : (zo2_wire)0;
+    s->wire = (zo2_wire)h->wire;
     s->compute = h->compute <= ZO2_BF16 ? (zo2_dtype)h->compute : (zo2_dtype)0;
     s->backend = h->backend <= ZO2_BACKEND_NULL ? (zo2_backend_kind)h->backend : ZO2_BACKEND_AUTO;
     zo2_status status = zo2_journal_check_settings(s, ZO2_ERR_FORMAT, path);

@@ -167,10 +167,11 @@ static zo2_status upload(zo2_backend *b, zo2_lane lane, void *dst, const void *s
     return s;
 }
 
-static zo2_status download(zo2_backend *b, void *dst, const void *src, uint64_t bytes)
+static zo2_status download(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes)
 {
     zo2_operands l;
     zo2_status s = zo2_cpu_admit((zo2_cpu *)b, zo2_operands_transfer(&l, "download", src, bytes, ZO2_OPERAND_READ), &l);
+    (void)lane;
     if (!s && !l.empty)
         memcpy(dst, src, bytes);
     return s;
@@ -179,6 +180,8 @@ static zo2_status download(zo2_backend *b, void *dst, const void *src, uint64_t 
 const zo2_backend_ops zo2_backend_cpu = {
     .kind = ZO2_BACKEND_CPU,
     .context_bytes = 0,
+    .reserved_bytes = 0,
+    .probe = NULL,
     .element_bytes = element_bytes,
     .attention_workspace = zo2_cpu_attention_workspace,
     .open = open_cpu,
@@ -187,6 +190,8 @@ const zo2_backend_ops zo2_backend_cpu = {
     .peak_bytes = peak_bytes,
     .enter = enter,
     .leave = leave,
+    .host_register = NULL,
+    .host_unregister = NULL,
     .event_create = event_create,
     .event_destroy = event_destroy,
     .record = record,

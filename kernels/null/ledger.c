@@ -5,11 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static int other(int lane)
-{
-    return !lane;
-}
-
 zo2_status zo2_ledger_open(zo2_ledger *g, uint64_t bytes)
 {
     memset(g, 0, sizeof *g);
@@ -41,15 +36,18 @@ zo2_ledger_clock zo2_ledger_record(const zo2_ledger *g, zo2_lane lane)
 
 void zo2_ledger_wait(zo2_ledger *g, zo2_lane lane, const zo2_ledger_clock *event)
 {
-    uint64_t *seen = &g->lane[lane].done[other(lane)];
-    if (*seen < event->done[other(lane)])
-        *seen = event->done[other(lane)];
+    for (int l = 0; l < ZO2_LANE_COUNT; l++) {
+        uint64_t *seen = &g->lane[lane].done[l];
+        if (*seen < event->done[l])
+            *seen = event->done[l]; /* of its own lane no event knows more than the lane itself */
+    }
 }
 
 void zo2_ledger_drain(zo2_ledger *g)
 {
-    g->lane[0].done[1] = g->lane[1].done[1];
-    g->lane[1].done[0] = g->lane[0].done[0];
+    for (int of = 0; of < ZO2_LANE_COUNT; of++)
+        for (int l = 0; l < ZO2_LANE_COUNT; l++)
+            g->lane[l].done[of] = g->lane[of].done[of];
 }
 
 /* Index of the segment with byte `at`. */
@@ -93,7 +91,7 @@ const char *zo2_ledger_may_write(const zo2_ledger *g, zo2_lane lane, uint64_t be
         const zo2_ledger_segment *s = &g->segment[i];
         if (!before(g, (int)lane, s->write_lane, s->write))
             return "is overwritten without waiting for what wrote it";
-        for (int l = 0; l < 2; l++)
+        for (int l = 0; l < ZO2_LANE_COUNT; l++)
             if (!before(g, (int)lane, l, s->read[l]))
                 return "is overwritten without waiting for what reads it";
     }

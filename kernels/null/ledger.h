@@ -1,8 +1,8 @@
-/* ledger.h: who last wrote and read each byte of the arena, and what is ordered before what: a race detector for two
+/* ledger.h: who last wrote and read each byte of the arena, and what is ordered before what: a race detector for
  * lanes.
  *
- * Each lane counts its operations. A lane knows how far the other one is surely done (`seen`): waiting for an event
- * raises that to what the event's lane had done, and seen, when it was recorded; a drain raises both to now. An access
+ * Each lane counts its operations. A lane knows how far the others are surely done (a vector clock): waiting for an event
+ * raises that to what the event's lane had done, and seen, when it was recorded; a drain raises all to now. An access
  * is allowed if every conflicting one before it (a write, or a read that it overwrites) is on the same lane or within
  * what the lane has seen, and if bytes that are read were written before. Not thread-safe. */
 #ifndef ZO2_KERNELS_NULL_LEDGER_H
@@ -12,20 +12,20 @@
 
 typedef struct zo2_ledger_segment {
     uint64_t begin, end;
-    uint64_t write;   /* stamp of the last write, 0: none */
-    uint64_t read[2]; /* stamps of the last read since, by lane */
+    uint64_t write;                /* stamp of the last write, 0: none */
+    uint64_t read[ZO2_LANE_COUNT]; /* stamps of the last read since, by lane */
     uint8_t write_lane;
     uint8_t uploaded; /* the last write was a transfer from the host */
 } zo2_ledger_segment;
 
 typedef struct zo2_ledger_clock {
-    uint64_t done[2]; /* operations of each lane */
+    uint64_t done[ZO2_LANE_COUNT]; /* operations of each lane */
 } zo2_ledger_clock;
 
 typedef struct zo2_ledger {
     zo2_ledger_segment *segment; /* ascending, without gaps over [0, bytes) */
     uint64_t n, room;
-    zo2_ledger_clock lane[2]; /* lane[l].done[l]: its own count; the other: what it has seen */
+    zo2_ledger_clock lane[ZO2_LANE_COUNT]; /* lane[l].done[l]: its own count; the others: what it has seen */
 } zo2_ledger;
 
 zo2_status zo2_ledger_open(zo2_ledger *g, uint64_t bytes);

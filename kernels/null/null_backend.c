@@ -7,6 +7,7 @@
  *     - an operation that reads what the other lane wrote comes after a wait for an event recorded behind that write
  *     - likewise for overwriting what the other lane read or wrote
  *     - events are recorded before they are waited for
+ *     - once host memory has been registered, transfers use registered memory only
  *
  * A strided matrix counts as the whole range from its first to its last byte, once per stream. Downloads fill host
  * memory with zero bytes: log-probabilities of 0. Element sizes and the context stand for a GPU's. Thread-safe. */
@@ -18,8 +19,15 @@
 #include "kernels/null/ledger.h"
 #include "kernels/operands.h"
 
-#define CONTEXT_BYTES 500000000u /* what a CUDA context with cuBLAS takes, roughly */
-#define SCORES_BYTES  ((uint64_t)128 << 20)
+#define CONTEXT_BYTES  500000000u           /* what a CUDA context with cuBLAS takes, roughly */
+#define RESERVED_BYTES ((uint64_t)32 << 20) /* a workspace of cuBLAS, as its manual recommends for large GPUs */
+#define MAX_REGISTERED 16
+#define SCORES_BYTES   ((uint64_t)128 << 20)
+
+typedef struct host_range {
+    const unsigned char *at;
+    uint64_t bytes;
+} host_range;
 
 typedef struct null_backend {
     zo2_backend base;
@@ -28,6 +36,8 @@ typedef struct null_backend {
     pthread_mutex_t lock; /* guards the rest, and events */
     zo2_ledger ledger;
     uint64_t peak;
+    host_range registered[MAX_REGISTERED];
+    uint32_t n_registered;
 } null_backend;
 
 struct zo2_event {
@@ -112,6 +122,49 @@ static uint64_t peak_bytes(zo2_backend *b)
     return CONTEXT_BYTES + peak;
 }
 
+/* ---- host memory ---------------------------------------------------------------------------------------------------
+ */
+
+static zo2_status host_register(zo2_backend *b, void *at, uint64_t bytes)
+{
+    null_backend *z = (null_backend *)b;
+    zo2_status s = ZO2_OK;
+    pthread_mutex_lock(&z->lock);
+    if ((uintptr_t)at % 4096 || bytes % 4096)
+        s = zo2_error(ZO2_ERR_INTERNAL, "null backend: registered host memory is whole pages");
+    else if (z->n_registered == MAX_REGISTERED)
+        s = zo2_error(ZO2_ERR_NOMEM, "null backend: more than %d registered ranges", MAX_REGISTERED);
+    else
+        z->registered[z->n_registered++] = (host_range){at, bytes};
+    pthread_mutex_unlock(&z->lock);
+    return s;
+}
+
+static void host_unregister(zo2_backend *b, void *at)
+{
+    null_backend *z = (null_backend *)b;
+    pthread_mutex_lock(&z->lock);
+    for (uint32_t i = 0; i < z->n_registered; i++)
+        if (z->registered[i].at == at) {
+            z->registered[i] = z->registered[--z->n_registered];
+            break;
+        }
+    pthread_mutex_unlock(&z->lock);
+}
+
+static zo2_status check_host(null_backend *z, const char *op, const void *at, uint64_t bytes)
+{
+    pthread_mutex_lock(&z->lock);
+    int ok = !z->n_registered || !bytes;
+    for (uint32_t i = 0; i < z->n_registered && !ok; i++) {
+        const host_range *r = &z->registered[i];
+        const unsigned char *from = at;
+        ok = from >= r->at && bytes <= r->bytes && (uint64_t)(from - r->at) <= r->bytes - bytes;
+    }
+    pthread_mutex_unlock(&z->lock);
+    return ok ? ZO2_OK : zo2_error(ZO2_ERR_INTERNAL, "null backend: %s: the host memory was not registered", op);
+}
+
 /* ---- events --------------------------------------------------------------------------------------------------------
  */
 
@@ -158,7 +211,7 @@ static zo2_status wait_event(zo2_backend *b, zo2_lane lane, zo2_event *e)
 /* When the caller has waited, whatever is enqueued later, on any lane, comes after the event. */
 static zo2_status sync_event(zo2_backend *b, zo2_event *e)
 {
-    return wait_lanes(b, ZO2_LANE_UPLOAD, ZO2_LANE_COMPUTE, e);
+    return wait_lanes(b, 0, ZO2_LANE_COUNT - 1, e);
 }
 
 static zo2_status drain(zo2_backend *b)
@@ -224,15 +277,19 @@ done:
 static zo2_status upload(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes)
 {
     zo2_operands l;
-    (void)src;
-    return perform(b, lane, zo2_operands_transfer(&l, "upload", dst, bytes, ZO2_OPERAND_WRITE), &l, 1);
+    zo2_status s = check_host((null_backend *)b, "upload", src, bytes);
+    if (!s)
+        s = zo2_operands_transfer(&l, "upload", dst, bytes, ZO2_OPERAND_WRITE);
+    return perform(b, lane, s, &l, 1);
 }
 
-static zo2_status download(zo2_backend *b, void *dst, const void *src, uint64_t bytes)
+static zo2_status download(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes)
 {
     zo2_operands l;
-    zo2_status s =
-        perform(b, ZO2_LANE_COMPUTE, zo2_operands_transfer(&l, "download", src, bytes, ZO2_OPERAND_READ), &l, 0);
+    zo2_status s = check_host((null_backend *)b, "download", dst, bytes);
+    if (!s)
+        s = zo2_operands_transfer(&l, "download", src, bytes, ZO2_OPERAND_READ);
+    s = perform(b, lane, s, &l, 0);
     if (!s && bytes)
         memset(dst, 0, bytes);
     return s;
@@ -308,6 +365,8 @@ static zo2_status lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n, f
 const zo2_backend_ops zo2_backend_null = {
     .kind = ZO2_BACKEND_NULL,
     .context_bytes = CONTEXT_BYTES,
+    .reserved_bytes = RESERVED_BYTES,
+    .probe = NULL,
     .element_bytes = element_bytes,
     .attention_workspace = attention_workspace,
     .open = open_null,
@@ -316,6 +375,8 @@ const zo2_backend_ops zo2_backend_null = {
     .peak_bytes = peak_bytes,
     .enter = NULL,
     .leave = NULL,
+    .host_register = host_register,
+    .host_unregister = host_unregister,
     .event_create = event_create,
     .event_destroy = event_destroy,
     .record = record,

@@ -117,5 +117,20 @@ if command -v c++ >/dev/null 2>&1; then
         fail "engine/zo2.h: not usable from C++"
 fi
 
+# What is written once for C and device code is C++17 too, for g++ and for nvcc.
+grep -l '^ZO2_HD' codec/*.h >"$work/device" || fail "codec/ has no header for device code"
+while IFS= read -r file; do
+    printf '#include "%s"\n' "$file" >"$work/alone.cpp"
+    printf '#include "%s"\n' "$file" >>"$work/all.cu"
+    command -v c++ >/dev/null 2>&1 || continue
+    c++ -std=c++17 -Wall -Wextra -Wpedantic -Wshadow -Werror -I . -fsyntax-only "$work/alone.cpp" ||
+        fail "$file does not compile alone as C++17"
+done <"$work/device"
+nvcc=$(command -v nvcc || ls /usr/local/cuda/bin/nvcc 2>/dev/null)
+if [ -n "$nvcc" ]; then
+    echo '__global__ void decode(float *w, const void *p) { *w = zo2_wire_get(ZO2_WIRE_E5M2, p, 1, 1, 0, 0); }' >>"$work/all.cu"
+    "$nvcc" -std=c++17 -I . -c -o "$work/all.o" "$work/all.cu" || fail "codec's device headers don't compile with nvcc"
+fi
+
 echo "$(wc -l <"$work/files") files, $(wc -l <"$work/includes") includes, $headers headers: $failures failures"
 [ "$failures" = 0 ]

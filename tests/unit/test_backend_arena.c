@@ -15,8 +15,18 @@ static void test_names(void **state)
     assert_int_equal(zo2_backend_parse(NULL), -1);
     assert_ptr_equal(zo2_backend_get(ZO2_BACKEND_CPU), &zo2_backend_cpu);
     assert_ptr_equal(zo2_backend_get(ZO2_BACKEND_NULL), &zo2_backend_null);
-    assert_ptr_equal(zo2_backend_get(ZO2_BACKEND_AUTO), &zo2_backend_cpu);
-    assert_null(zo2_backend_get(ZO2_BACKEND_CUDA));
+    char why[256] = "?";
+    const zo2_backend_ops *cuda = zo2_backend_get(ZO2_BACKEND_CUDA), *best = zo2_backend_auto(why, sizeof why);
+    assert_ptr_equal(zo2_backend_get(ZO2_BACKEND_AUTO), best);
+#ifdef ZO2_HAVE_CUDA
+    assert_int_equal(cuda->kind, ZO2_BACKEND_CUDA);
+    assert_ptr_equal(best, cuda->usable() ? &zo2_backend_cpu : cuda);
+    assert_int_equal(why[0] != 0, best == &zo2_backend_cpu); /* says why it isn't the GPU */
+#else
+    assert_null(cuda);
+    assert_ptr_equal(best, &zo2_backend_cpu);
+    assert_string_equal(why, "");
+#endif
     assert_null(zo2_backend_get((zo2_backend_kind)17));
 }
 
@@ -54,12 +64,12 @@ static void test_transfers(void **state)
     TEST_OK(t.ops->upload(t.b, ZO2_LANE_UPLOAD, t.arena + 3996, host, 100));
     assert_int_equal(t.ops->peak_bytes(t.b), 4096);
     memset(back, 0, sizeof back);
-    TEST_OK(t.ops->download(t.b, back, t.arena + 3996, 100));
+    TEST_OK(t.ops->download(t.b, ZO2_LANE_COMPUTE, back, t.arena + 3996, 100));
     assert_memory_equal(host, back, 100);
     TEST_REFUSED(t.ops->upload(t.b, ZO2_LANE_UPLOAD, t.arena + 3997, host, 100), ZO2_ERR_DEVICE, "upload: dst");
     TEST_REFUSED(t.ops->upload(t.b, ZO2_LANE_COMPUTE, t.arena - 1, host, 1), ZO2_ERR_DEVICE, "upload: dst");
-    TEST_REFUSED(t.ops->download(t.b, back, host, 100), ZO2_ERR_DEVICE, "download: src");
-    TEST_REFUSED(t.ops->download(t.b, back, NULL, 100), ZO2_ERR_DEVICE, "download: src");
+    TEST_REFUSED(t.ops->download(t.b, ZO2_LANE_COMPUTE, back, host, 100), ZO2_ERR_DEVICE, "download: src");
+    TEST_REFUSED(t.ops->download(t.b, ZO2_LANE_COMPUTE, back, NULL, 100), ZO2_ERR_DEVICE, "download: src");
     TEST_OK(t.ops->upload(t.b, ZO2_LANE_UPLOAD, NULL, NULL, 0));
     test_close(&t);
 }

@@ -196,10 +196,11 @@ static void test_operations(void **state)
     TEST_OK(ops->lse_tile(s.t.b, &lse));
     float *logprob = (float *)(out + 57344), host[4] = {1, 2, 3, 4};
     TEST_OK(ops->lse_finish(s.t.b, states, 4, logprob));
-    TEST_OK(ops->download(s.t.b, host, logprob, sizeof host));
+    TEST_OK(ops->download(s.t.b, ZO2_LANE_COMPUTE, host, logprob, sizeof host));
     for (int i = 0; i < 4; i++)
         assert_true(host[i] == 0.0f);
-    TEST_REFUSED(ops->download(s.t.b, host, logprob + 1, sizeof host), ZO2_ERR_INTERNAL, "never written");
+    TEST_REFUSED(ops->download(s.t.b, ZO2_LANE_COMPUTE, host, logprob + 1, sizeof host), ZO2_ERR_INTERNAL,
+                 "never written");
     close_scene(&s);
 }
 
@@ -266,11 +267,34 @@ static void test_memory(void **state)
     ops->close(NULL);
 }
 
-/* The ledger against a byte-by-byte model, under random accesses and events of two lanes. */
-enum { BYTES = 64, EVENTS = 4 };
+/* Once host memory is registered, transfers must use it: nothing else can be copied beside the host. */
+static void test_registered(void **state)
+{
+    (void)state;
+    scene s;
+    open_scene(&s);
+    static _Alignas(4096) char host[2][4096];
+    void *device = s.t.arena;
+    TEST_OK(s.t.ops->upload(s.t.b, ZO2_LANE_STAGE, device, NULL, 64)); /* nothing registered: anything goes */
+    TEST_REFUSED(s.t.ops->host_register(s.t.b, host[0] + 1, 4096), ZO2_ERR_INTERNAL, "whole pages");
+    TEST_OK(s.t.ops->host_register(s.t.b, host[0], 4096));
+    TEST_OK(s.t.ops->upload(s.t.b, ZO2_LANE_STAGE, device, host[0] + 4032, 64));
+    TEST_OK(s.t.ops->download(s.t.b, ZO2_LANE_STAGE, host[0] + 4032, device, 64));
+    TEST_REFUSED(s.t.ops->upload(s.t.b, ZO2_LANE_STAGE, device, host[0] + 4033, 64), ZO2_ERR_INTERNAL,
+                 "upload: the host memory was not registered");
+    TEST_REFUSED(s.t.ops->download(s.t.b, ZO2_LANE_STAGE, host[1], device, 64), ZO2_ERR_INTERNAL, "download: the host");
+    TEST_OK(s.t.ops->host_register(s.t.b, host[1], 4096));
+    TEST_OK(s.t.ops->download(s.t.b, ZO2_LANE_STAGE, host[1], device, 64));
+    s.t.ops->host_unregister(s.t.b, host[0]);
+    TEST_REFUSED(s.t.ops->upload(s.t.b, ZO2_LANE_STAGE, device, host[0], 64), ZO2_ERR_INTERNAL, "not registered");
+    close_scene(&s);
+}
+
+/* The ledger against a byte-by-byte model, under random accesses and events of all lanes. */
+enum { BYTES = 64, EVENTS = 4, LANES = ZO2_LANE_COUNT };
 
 typedef struct byte_model {
-    uint64_t write, read[2];
+    uint64_t write, read[LANES];
     int lane, uploaded;
 } byte_model;
 
@@ -281,31 +305,32 @@ static void test_ledger_model(void **state)
     zo2_ledger g;
     TEST_OK(zo2_ledger_open(&g, BYTES));
     byte_model m[BYTES] = {0};
-    uint64_t done[2][2] = {{0}}; /* as zo2_ledger.lane */
+    uint64_t done[LANES][LANES] = {{0}}; /* as zo2_ledger.lane */
     zo2_ledger_clock event[EVENTS] = {0};
     for (int step = 0; step < 20000; step++) {
 #define PICK(n) ((uint32_t)((test_random(&seed) + 1.0f) * 0.49999f * (float)(n)))
-        int lane = (int)PICK(2), action = (int)PICK(8), e = (int)PICK(EVENTS), uploaded = (int)PICK(2);
+        int lane = (int)PICK(LANES), action = (int)PICK(8), e = (int)PICK(EVENTS), uploaded = (int)PICK(2);
         uint64_t begin = PICK(BYTES), end = begin + 1 + PICK(BYTES - begin);
         if (action == 0) {
             event[e] = zo2_ledger_record(&g, (zo2_lane)lane);
-            assert_int_equal(event[e].done[0], done[lane][0]);
-            assert_int_equal(event[e].done[1], done[lane][1]);
+            assert_memory_equal(event[e].done, done[lane], sizeof done[lane]);
         } else if (action == 1) {
             zo2_ledger_wait(&g, (zo2_lane)lane, &event[e]);
-            if (done[lane][!lane] < event[e].done[!lane])
-                done[lane][!lane] = event[e].done[!lane];
+            for (int l = 0; l < LANES; l++)
+                if (done[lane][l] < event[e].done[l])
+                    done[lane][l] = event[e].done[l];
         } else if (action == 2 && PICK(8) == 0) {
             zo2_ledger_drain(&g);
-            done[0][1] = done[1][1];
-            done[1][0] = done[0][0];
+            for (int l = 0; l < LANES; l++)
+                for (int of = 0; of < LANES; of++)
+                    done[l][of] = done[of][of];
         } else {
             int write = action % 2, ok = 1;
             for (uint64_t i = begin; i < end; i++) {
                 ok &= m[i].lane == lane || m[i].write <= done[lane][m[i].lane];
-                if (write)
-                    ok &= m[i].read[!lane] <= done[lane][!lane];
-                else
+                for (int l = 0; write && l < LANES; l++)
+                    ok &= l == lane || m[i].read[l] <= done[lane][l];
+                if (!write)
                     ok &= m[i].write && (!uploaded || m[i].uploaded);
             }
             const char *wrong = write ? zo2_ledger_may_write(&g, (zo2_lane)lane, begin, end)
@@ -335,9 +360,9 @@ static void test_ledger_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_correct),      cmocka_unit_test(test_missing_upload), cmocka_unit_test(test_missing_wait),
-        cmocka_unit_test(test_operations),   cmocka_unit_test(test_attention),      cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_ledger_model),
+        cmocka_unit_test(test_correct),    cmocka_unit_test(test_missing_upload), cmocka_unit_test(test_missing_wait),
+        cmocka_unit_test(test_operations), cmocka_unit_test(test_attention),      cmocka_unit_test(test_memory),
+        cmocka_unit_test(test_registered), cmocka_unit_test(test_ledger_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -32,11 +32,11 @@ static int reference_encode(double x)
 
 static void decode_row(const uint8_t *codes, uint16_t scale, uint64_t cols, float *out)
 {
-    uint64_t bytes = zo2_e4m3_wire_bytes(1, cols);
+    uint64_t bytes = zo2_fp8_wire_bytes(1, cols);
     unsigned char *wire = test_alloc(bytes);
     memcpy(wire, codes, cols);
-    for (uint64_t g = 0; g < zo2_e4m3_groups(cols); g++)
-        memcpy(wire + zo2_e4m3_scales_at(1, cols, 0) + 2 * g, &scale, 2);
+    for (uint64_t g = 0; g < zo2_fp8_groups(cols); g++)
+        memcpy(wire + zo2_fp8_scales_at(1, cols, 0) + 2 * g, &scale, 2);
     zo2_codec_get(ZO2_WIRE_E4M3)->decode(wire, 1, cols, 0, 1, out);
     free(wire);
 }
@@ -171,7 +171,7 @@ static void ragged_rows(void **state)
         for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
             uint64_t cols = widths[i], rng = i + 1, groups = (cols + 127) / 128;
             float *w = test_alloc(cols * sizeof *w);
-            unsigned char *wire = test_alloc(zo2_e4m3_wire_bytes(1, cols)), *rest = test_alloc(zo2_fp32_stride(cols));
+            unsigned char *wire = test_alloc(zo2_fp8_wire_bytes(1, cols)), *rest = test_alloc(zo2_row_stride(cols, 4));
             for (uint64_t j = 0; j < cols; j++)
                 w[j] = test_weight(&rng);
             zo2_codec_get(ZO2_WIRE_E4M3)->split(w, 1, cols, 0, 1, wire, rest);

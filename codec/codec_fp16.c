@@ -1,0 +1,61 @@
+/* codec_fp16.c: the fp16 wire: IEEE halves, nearest even, without scales; the rest is the fp32 master itself, because 16
+ * more bits could not hold what a half loses below 2^-14. CODECS.md, "fp16". */
+#include "codec/codec_table.h"
+#include "codec/fp16.h"
+#include "codec/fp32_plane.h"
+#include "codec/simd.h"
+
+static uint64_t wire_bytes(uint64_t rows, uint64_t cols)
+{
+    return rows * zo2_row_stride(cols, 2);
+}
+
+static void split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest)
+{
+    (void)rows;
+    const zo2_simd *simd = zo2_simd_get();
+    uint64_t stride = zo2_row_stride(cols, 2);
+    unsigned char *half = (unsigned char *)wire + row * stride;
+    for (uint64_t r = 0; r < n; r++, half += stride) {
+        simd->f16_encode(w + r * cols, cols, half);
+        memset(half + 2 * cols, 0, stride - 2 * cols);
+    }
+    zo2_fp32_plane_store(w, cols, row, n, rest);
+}
+
+static void join(const void *wire, const void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w)
+{
+    (void)wire;
+    (void)rows;
+    zo2_fp32_plane_load(rest, cols, row, n, w);
+}
+
+static void decode(const void *wire, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w)
+{
+    (void)rows;
+    const zo2_simd *simd = zo2_simd_get();
+    uint64_t stride = zo2_row_stride(cols, 2);
+    const unsigned char *half = (const unsigned char *)wire + row * stride;
+    for (uint64_t r = 0; r < n; r++, half += stride)
+        simd->f16_decode(half, cols, w + r * cols);
+}
+
+static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint64_t cols, void *dst, uint64_t dst_rows,
+                     uint64_t dst_row)
+{
+    (void)src_rows;
+    (void)dst_rows;
+    zo2_plane_copy_row(src, src_row, cols, 2, dst, dst_row);
+}
+
+const zo2_codec zo2_codec_fp16 = {
+    .id = ZO2_WIRE_FP16,
+    .name = "fp16",
+    .limit_bits = ZO2_FP16_LIMIT_BITS,
+    .wire_bytes = wire_bytes,
+    .rest_bytes = zo2_fp32_plane_bytes,
+    .split = split,
+    .join = join,
+    .decode = decode,
+    .copy_row = copy_row,
+};

@@ -1,0 +1,81 @@
+/* codec_fp8.c: the fp8-e4m3 and fp8-e5m2 wires: a plane of codes, then a plane of scales; the rest is the fp32 master
+ * itself. The formats differ in two functions of the instruction set's table. CODECS.md, "FP8". */
+#include "codec/codec_table.h"
+#include "codec/fp32_plane.h"
+#include "codec/fp8_e4m3.h"
+#include "codec/fp8_e5m2.h"
+#include "codec/simd.h"
+
+/* The bytes between the last scale and the end of the plane belong to the last row. */
+static void zero_scale_padding(void *wire, uint64_t rows, uint64_t cols)
+{
+    uint64_t end = zo2_fp8_scales_at(rows, cols, rows);
+    memset((unsigned char *)wire + end, 0, zo2_fp8_wire_bytes(rows, cols) - end);
+}
+
+static void split(zo2_fp8_encode_row encode_row, const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n,
+                  void *wire, void *rest)
+{
+    uint64_t stride = zo2_row_stride(cols, 1);
+    for (uint64_t r = 0; r < n; r++) {
+        unsigned char *codes = (unsigned char *)wire + (row + r) * stride;
+        encode_row(w + r * cols, cols, codes, (unsigned char *)wire + zo2_fp8_scales_at(rows, cols, row + r));
+        memset(codes + cols, 0, stride - cols);
+    }
+    zo2_fp32_plane_store(w, cols, row, n, rest);
+    if (n > 0 && row + n == rows)
+        zero_scale_padding(wire, rows, cols);
+}
+
+static void join(const void *wire, const void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w)
+{
+    (void)wire;
+    (void)rows;
+    zo2_fp32_plane_load(rest, cols, row, n, w);
+}
+
+static void decode(zo2_fp8_decode_row decode_row, const void *wire, uint64_t rows, uint64_t cols, uint64_t row,
+                   uint64_t n, float *w)
+{
+    const unsigned char *bytes = wire;
+    uint64_t stride = zo2_row_stride(cols, 1);
+    for (uint64_t r = row; r < row + n; r++, w += cols)
+        decode_row(bytes + r * stride, bytes + zo2_fp8_scales_at(rows, cols, r), cols, w);
+}
+
+static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint64_t cols, void *dst, uint64_t dst_rows,
+                     uint64_t dst_row)
+{
+    const unsigned char *from = src;
+    unsigned char *to = dst;
+    zo2_plane_copy_row(src, src_row, cols, 1, dst, dst_row);
+    memcpy(to + zo2_fp8_scales_at(dst_rows, cols, dst_row), from + zo2_fp8_scales_at(src_rows, cols, src_row),
+           2 * zo2_fp8_groups(cols));
+    if (dst_row + 1 == dst_rows)
+        zero_scale_padding(dst, dst_rows, cols);
+}
+
+#define FP8_CODEC(format, number, text, limit)                                                                      \
+    static void format##_split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire,  \
+                               void *rest)                                                                          \
+    {                                                                                                               \
+        split(zo2_simd_get()->format##_encode_row, w, rows, cols, row, n, wire, rest);                              \
+    }                                                                                                               \
+    static void format##_decode(const void *wire, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w) \
+    {                                                                                                               \
+        decode(zo2_simd_get()->format##_decode_row, wire, rows, cols, row, n, w);                                   \
+    }                                                                                                               \
+    const zo2_codec zo2_codec_##format = {                                                                          \
+        .id = number,                                                                                               \
+        .name = text,                                                                                               \
+        .limit_bits = limit,                                                                                        \
+        .wire_bytes = zo2_fp8_wire_bytes,                                                                           \
+        .rest_bytes = zo2_fp32_plane_bytes,                                                                         \
+        .split = format##_split,                                                                                    \
+        .join = join,                                                                                               \
+        .decode = format##_decode,                                                                                  \
+        .copy_row = copy_row,                                                                                       \
+    };
+
+FP8_CODEC(e4m3, ZO2_WIRE_E4M3, "fp8-e4m3", ZO2_E4M3_LIMIT_BITS)
+FP8_CODEC(e5m2, ZO2_WIRE_E5M2, "fp8-e5m2", ZO2_E5M2_LIMIT_BITS)

@@ -1,0 +1,42 @@
+/* fp32_plane.h: a plane of fp32 rows: the wire of the fp32 codec, and the rest of those codecs whose wire is no part of
+ * the master's own bits. Private to codec/. */
+#ifndef ZO2_CODEC_FP32_PLANE_H
+#define ZO2_CODEC_FP32_PLANE_H
+
+#include <string.h>
+
+#include "codec/plane_layout.h"
+
+static inline uint64_t zo2_fp32_plane_bytes(uint64_t rows, uint64_t cols)
+{
+    return rows * zo2_row_stride(cols, 4);
+}
+
+/* w[n][cols] to rows [row, row + n) with their padding, and back. */
+static inline void zo2_fp32_plane_store(const float *w, uint64_t cols, uint64_t row, uint64_t n, void *plane)
+{
+    uint64_t stride = zo2_row_stride(cols, 4);
+    unsigned char *to = (unsigned char *)plane + row * stride;
+    for (uint64_t r = 0; r < n; r++, to += stride) {
+        memcpy(to, w + r * cols, 4 * cols);
+        memset(to + 4 * cols, 0, stride - 4 * cols);
+    }
+}
+
+static inline void zo2_fp32_plane_load(const void *plane, uint64_t cols, uint64_t row, uint64_t n, float *w)
+{
+    uint64_t stride = zo2_row_stride(cols, 4);
+    const unsigned char *from = (const unsigned char *)plane + row * stride;
+    for (uint64_t r = 0; r < n; r++, from += stride)
+        memcpy(w + r * cols, from, 4 * cols);
+}
+
+/* One row of a wire without scales, element size `size`, from one chunk to another. */
+static inline void zo2_plane_copy_row(const void *src, uint64_t src_row, uint64_t cols, uint32_t size, void *dst,
+                                      uint64_t dst_row)
+{
+    uint64_t stride = zo2_row_stride(cols, size);
+    memcpy((unsigned char *)dst + dst_row * stride, (const unsigned char *)src + src_row * stride, stride);
+}
+
+#endif

@@ -1,0 +1,67 @@
+/* fp8.h: what the two 8-bit floating-point formats have in common, C and CUDA: the arithmetic of a code of MANTISSA bits
+ * with its scale. fp8_e4m3.h and fp8_e5m2.h name the formats and fill in their numbers. CODECS.md, "FP8". */
+#ifndef ZO2_CODEC_FP8_H
+#define ZO2_CODEC_FP8_H
+
+#include "codec/bf16.h"
+
+#define ZO2_FP8_NAN       0x7Fu
+#define ZO2_FP8_MIN_SCALE 0x0080u /* 2^-126, the smallest normal bf16 */
+
+/* A format; compile-time constants wherever these functions are used, so nothing of it is left in machine code. */
+typedef struct zo2_fp8_format {
+    uint32_t mantissa; /* bits */
+    uint32_t bias;
+    uint32_t infinity; /* its code, 0x80 if the format has none */
+    uint32_t largest;  /* code of the largest finite value */
+    float max;         /* that value; 7/4 times a power of two in both formats */
+} zo2_fp8_format;
+
+/* 2^n as fp32, -126 <= n <= 127. */
+ZO2_HD float zo2_fp8_pow2(int32_t n)
+{
+    return zo2_bits_float((uint32_t)(n + 127) << 23);
+}
+
+/* code * scale (bf16 bits), one fp32 multiplication, exact for the scales that encoders write: at most 4 significant bits
+ * times 8, and no last bit below 2^-149. NaN codes give the quiet NaN 0x7FC00000 with the code's sign. */
+ZO2_HD float zo2_fp8_get(zo2_fp8_format f, uint8_t code, uint16_t scale)
+{
+    uint32_t sign = (uint32_t)(code & 0x80u) << 24, mag = code & 0x7Fu;
+    /* subnormal codes: no fp32 subnormals on the way, which are slow on some CPUs */
+    float small = zo2_mul((float)(int32_t)mag, zo2_fp8_pow2(1 - (int32_t)(f.bias + f.mantissa)));
+    float normal = zo2_bits_float((mag << (23 - f.mantissa)) + ((127 - f.bias) << 23));
+    float product = zo2_mul(mag < 1u << f.mantissa ? small : normal, zo2_bf16_get(scale));
+    uint32_t special = mag == f.infinity ? 0x7F800000u : 0x7FC00000u;
+    return zo2_bits_float(sign | (mag > f.largest ? special : zo2_float_bits(product)));
+}
+
+/* Smallest bf16 whose product with f.max is at least the magnitude amax (given as fp32 bits), at least 2^-126. A
+ * non-finite amax gives the largest bf16, so that its group decodes to NaN and infinities where they were. */
+ZO2_HD uint16_t zo2_fp8_scale(zo2_fp8_format f, uint32_t amax_bits)
+{
+    float amax = zo2_bits_float(amax_bits);
+    uint32_t scale = (zo2_float_bits(zo2_div(amax, f.max)) + 0xFFFFu) >> 16;
+    scale = scale < ZO2_FP8_MIN_SCALE ? ZO2_FP8_MIN_SCALE : scale;
+    /* the quotient may have been rounded down onto a bf16; max * scale is exact (3 significant bits times 8) */
+    if (zo2_mul(zo2_bits_float(scale << 16), f.max) < amax)
+        scale++;
+    return (uint16_t)(amax_bits >= 0x7F800000u ? 0x7F7Fu : scale);
+}
+
+/* w / scale rounded to fp32 (IEEE division), then that to nearest even; beyond the largest finite value: that value
+ * (SATFINITE), infinities too; NaN: 0x7F whatever its sign. */
+ZO2_HD uint8_t zo2_fp8_encode(zo2_fp8_format f, float w, float scale)
+{
+    uint32_t u = zo2_float_bits(zo2_div(w, scale)), mag = u & 0x7FFFFFFFu, shift = 23 - f.mantissa;
+    uint32_t half = (1u << (shift - 1)) - 1;
+    uint32_t normal = ((mag + half + ((mag >> shift) & 1)) >> shift) - ((127 - f.bias) << f.mantissa);
+    /* below the smallest normal value: adding a number whose ulp is the smallest code rounds to the subnormal grid */
+    float grid = zo2_fp8_pow2(24 - (int32_t)(f.bias + f.mantissa));
+    uint32_t small = zo2_float_bits(zo2_add(zo2_bits_float(mag), grid)) - zo2_float_bits(grid);
+    uint32_t code = mag < (128 - f.bias) << 23 ? small : normal;
+    code = (code > f.largest ? f.largest : code) | ((u >> 24) & 0x80u);
+    return (uint8_t)(mag > 0x7F800000u ? ZO2_FP8_NAN : code);
+}
+
+#endif
