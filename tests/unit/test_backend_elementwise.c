@@ -171,7 +171,8 @@ static void test_gather(void **state)
                     zo2_round_to(type, &want, 1);
                     assert_memory_equal(&y[s * stride_y + i], &want, sizeof want);
                 }
-            if (indexed && TEST_BACKEND == ZO2_BACKEND_CPU) { /* far outside: found because the cpu can read the index */
+            if (indexed &&
+                TEST_BACKEND == ZO2_BACKEND_CPU) { /* far outside: found because the cpu can read the index */
                 index[M - 1] = UINT32_MAX;
                 TEST_REFUSED(t.ops->gather(t.b, &op), ZO2_ERR_DEVICE, "gather: x");
             }

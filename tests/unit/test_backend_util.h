@@ -102,7 +102,9 @@ static inline void test_open(test_device *t, zo2_backend_kind kind, uint64_t byt
     assert_non_null(t->ops);
 #ifdef ZO2_TEST_CUDASIM
     /* There the number of threads stands for an order in which operations, blocks and threads run. */
-    cudasim_config sim = {.order = threads == 1 ? CUDASIM_FIFO : threads == 2 ? CUDASIM_LIFO : CUDASIM_SEEDED,
+    cudasim_config sim = {.order = threads == 1   ? CUDASIM_FIFO
+                                   : threads == 2 ? CUDASIM_LIFO
+                                                  : CUDASIM_SEEDED,
                           .threads = threads == 1   ? CUDASIM_FORWARD
                                      : threads == 2 ? CUDASIM_REVERSE
                                                     : CUDASIM_SHUFFLED,
