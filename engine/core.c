@@ -43,6 +43,7 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     c->pending = config->settings->pending;
     c->micro_batch = config->settings->micro_batch;
     atomic_init(&c->abort, 0);
+    pthread_mutex_init(&c->tracer.mutex, NULL);
     zo2_history_init(&c->history, config->settings);
     zo2_status s = zo2_plan_make(&c->plan, c->arch, c->ops, &c->shape, config->stored_as, NULL);
     if (!s)
@@ -70,6 +71,8 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
 
 void zo2_core_destroy(zo2_core *c)
 {
+    if (!c->arch) /* zeroed: nothing was made */
+        return;
     zo2_pipeline_destroy(c->pipe);
     if (c->be) {
         c->ops->event_destroy(c->be, c->gathered);
@@ -87,7 +90,15 @@ void zo2_core_destroy(zo2_core *c)
     zo2_layout_free(&c->exact);
     zo2_packed_free(&c->packed);
     zo2_pool_destroy(c->pool);
+    pthread_mutex_destroy(&c->tracer.mutex);
     memset(c, 0, sizeof *c);
+}
+
+void zo2_core_trace(zo2_core *c, zo2_trace_fn fn, void *ud)
+{
+    c->tracer.fn = fn;
+    c->tracer.ud = ud;
+    zo2_pipeline_set_trace(c->pipe, fn ? &c->tracer : NULL);
 }
 
 zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b)
@@ -117,27 +128,38 @@ zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b)
 
 /* ---- passes ---- */
 
+/* A span of the compute lane that belongs to no chunk. */
+static void span(zo2_core *c, const char *name, uint64_t bytes, uint64_t begin)
+{
+    zo2_trace_what what = {
+        .lane = "compute", .name = name, .step = c->history.steps, .chunk = -1, .tile = -1, .bytes = bytes};
+    if (c->tracer.fn)
+        zo2_trace_span(&c->tracer, &what, begin, zo2_clock_ns());
+}
+
 static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
     const zo2_device_layout *d = &c->plan.device;
-    uint64_t bytes = c->packed.losses * 4;
+    uint64_t bytes = c->packed.losses * 4, begin = zo2_clock_ns();
     zo2_status s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->index, c->packed.index, bytes);
     if (!s)
         s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->target, c->packed.target, bytes);
     if (!s)
         s = c->ops->lse_init(c->be, (zo2_lse *)(void *)(arena + d->lse), streams * c->packed.losses);
+    span(c, "targets", 2 * bytes, begin);
     return s;
 }
 
 static zo2_status download_logprobs(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
     const zo2_device_layout *d = &c->plan.device;
-    uint64_t n = streams * c->packed.losses;
+    uint64_t n = streams * c->packed.losses, begin = zo2_clock_ns();
     zo2_status s =
         c->ops->lse_finish(c->be, (zo2_lse *)(void *)(arena + d->lse), n, (float *)(void *)(arena + d->logprob));
     if (!s)
         s = c->ops->download(c->be, ZO2_LANE_COMPUTE, c->logprob, arena + d->logprob, n * 4);
     zo2_status drained = c->ops->drain(c->be);
+    span(c, "losses", n * 4, begin);
     return s ? s : drained;
 }
 
@@ -162,21 +184,26 @@ static zo2_status run_pass(zo2_core *c, zo2_forward_pass *f, const zo2_pass *pas
     f->progress_ud = c->progress_ud;
     f->observer = c->observer;
     f->observer_ud = c->observer_ud;
+    f->trace = c->tracer.fn ? &c->tracer : NULL;
     zo2_status s = zo2_pipeline_begin(c->pipe, pass);
     if (!s)
         s = zo2_opt_forward(f);
     s = zo2_pipeline_finish(c->pipe, s);
+    uint64_t begin = zo2_clock_ns();
     zo2_status drained = c->ops->drain(c->be); /* after an error too: nothing may still use the arena */
+    span(c, "drain", 0, begin);
     return s ? s : drained;
 }
 
-/* What a pass changes in the process, given back at its end. */
+/* What a pass changes in the process, given back at its end; and when it began. */
 typedef struct pass_scope {
     fenv_t fenv;
+    uint64_t begin_ns;
 } pass_scope;
 
 static void enter(zo2_core *c, pass_scope *scope)
 {
+    scope->begin_ns = zo2_clock_ns();
     zo2_fpenv_pin(&scope->fenv);
     if (c->ops->enter)
         c->ops->enter(c->be);
@@ -187,6 +214,12 @@ static void leave(zo2_core *c, const pass_scope *scope)
     if (c->ops->leave)
         c->ops->leave(c->be);
     zo2_fpenv_restore(&scope->fenv);
+    zo2_pipeline_seconds seconds = zo2_pipeline_take_seconds(c->pipe);
+    c->update = seconds.update;
+    c->upload = seconds.upload;
+    c->compute.waiting = seconds.compute_waiting;
+    c->compute.busy = 1e-9 * (double)(zo2_clock_ns() - scope->begin_ns) - seconds.compute_waiting;
+    atomic_store(&c->abort, 0);
 }
 
 zo2_status zo2_core_train_pass(zo2_core *c)
@@ -211,7 +244,6 @@ zo2_status zo2_core_train_pass(zo2_core *c)
     if (!s)
         s = download_logprobs(c, arena, f.streams);
     leave(c, &scope);
-    atomic_store(&c->abort, 0);
     return s;
 }
 
@@ -234,6 +266,5 @@ zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source)
     if (!s)
         s = download_logprobs(c, arena, 1);
     leave(c, &scope);
-    atomic_store(&c->abort, 0);
     return s;
 }

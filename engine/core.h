@@ -31,6 +31,8 @@ typedef struct zo2_core {
     void *progress_ud;
     zo2_head_observer observer; /* tests */
     void *observer_ud;
+    zo2_tracer tracer;
+    zo2_lane_seconds update, upload, compute; /* of the last pass */
 } zo2_core;
 
 typedef struct zo2_core_config {
@@ -54,5 +56,7 @@ zo2_status zo2_core_train_pass(zo2_core *c);
 zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source);
 /* Checks and packs a batch against the plan: c->packed. */
 zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b);
+/* Reports what the lanes do from the next pass on; fn NULL: no more. */
+void zo2_core_trace(zo2_core *c, zo2_trace_fn fn, void *ud);
 
 #endif

@@ -306,6 +306,7 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
     if (!s) {
         e->core.progress = e->opts.progress;
         e->core.progress_ud = e->opts.progress_ud;
+        zo2_core_trace(&e->core, e->opts.trace, e->opts.trace_ud);
         e->opts.snapshot_dir = e->snapshot_dir;
         e->resumed = journal != NULL;
         e->last_snapshot = zo2_now();

@@ -38,7 +38,13 @@ typedef struct zo2_forward_pass {
     void *progress_ud;
     zo2_head_observer observer;
     void *observer_ud;
+    zo2_tracer *trace; /* NULL: off */
 } zo2_forward_pass;
+
+/* A span of the compute lane from `begin` (zo2_trace_begin()) to now. tensor and unit: ZO2_NO_TENSOR for none; chunk: -1
+ * for none. */
+void zo2_forward_span(const zo2_forward_pass *f, uint64_t begin, const char *name, uint32_t tensor, uint32_t unit,
+                      int64_t chunk, uint64_t bytes);
 
 /* A matrix of activations on the device: [streams][m][n] at ld and stride, in elements of type. */
 typedef struct zo2_act {

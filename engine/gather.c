@@ -86,6 +86,7 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
     zo2_status s = ZO2_OK;
 
     /* The staging of the tokens' rows is free again when the positions' have gone up, and the other way round. */
+    uint64_t begin = zo2_trace_begin(f->trace);
     if (f->gather_pending)
         s = ops->sync(f->be, f->gathered);
     job.refs = (zo2_row_ref *)(void *)f->gather;
@@ -108,6 +109,7 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
     if (!s)
         s = ops->record(f->be, ZO2_LANE_COMPUTE, f->gathered);
     f->gather_pending = 1;
+    zo2_forward_span(f, begin, "gather", tensor, ZO2_NO_TENSOR, -1, refs_bytes + wire_bytes);
 
     zo2_decode_rows_op op = {.wire = codec->id,
                              .src = wire,
@@ -129,7 +131,9 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
         op.query = stream / 2;
         op.plus = y.p + stream * stream_bytes;
         op.minus = f->queries ? y.p + (stream + 1) * stream_bytes : NULL;
+        begin = zo2_trace_begin(f->trace);
         s = ops->decode_rows(f->be, &op);
+        zo2_forward_span(f, begin, "decode", tensor, ZO2_NO_TENSOR, -1, wire_bytes);
     }
     return s;
 }

@@ -12,6 +12,7 @@
 
 typedef struct ring {
     uint64_t bytes, head; /* head: where the next slot may begin */
+    uint64_t used;        /* of slots that are not released */
     uint32_t oldest;      /* first position whose slot is not released */
 } ring;
 
@@ -25,6 +26,8 @@ struct zo2_pipeline {
     pthread_t update_thread, upload_thread;
     int update_started, upload_started;
     zo2_event *uploaded_event[EVENTS], *released_event[EVENTS];
+    zo2_tracer *trace;
+    zo2_pipeline_seconds seconds; /* each field is its lane's alone while a pass runs */
 
     zo2_pass pass;
     uint64_t passes; /* begun so far: wakes the lanes */
@@ -67,7 +70,54 @@ static int ring_place(zo2_pipeline *p, uint32_t position, uint64_t need)
     p->pass.program->slot[position] = r->head;
     p->pass.program->after[position] = p->releases;
     r->head += need;
+    r->used += need;
     return 1;
+}
+
+static uint64_t slot_bytes(const zo2_program *prog, uint32_t position)
+{
+    const zo2_fetch *f = &prog->fetch[position];
+    return f->upload ? prog->layout->chunks[f->chunk].wire_bytes : 0;
+}
+
+/* ---- time ---- */
+
+static zo2_trace_what about(const zo2_pipeline *p, const char *lane, const char *name, uint32_t position,
+                            uint64_t bytes)
+{
+    const zo2_layout *l = p->pass.program->layout;
+    uint32_t chunk = p->pass.program->fetch[position].chunk;
+    const zo2_unit *u = &l->units[l->chunks[chunk].unit];
+    int group = u->tensor == ZO2_NO_TENSOR;
+    return (zo2_trace_what){.lane = lane,
+                            .name = name,
+                            .step = p->pass.step,
+                            .chunk = chunk,
+                            .tile = group ? -1 : (int64_t)u->tile,
+                            .tensor = group ? NULL : l->arch->tensors[u->tensor].name,
+                            .bytes = bytes};
+}
+
+/* Adds the time since `from` to a lane's seconds and to the trace. from 0: it didn't happen. */
+static void spent(zo2_pipeline *p, double *seconds, const char *lane, const char *name, uint32_t position,
+                  uint64_t bytes, uint64_t from)
+{
+    if (!from)
+        return;
+    uint64_t to = zo2_clock_ns();
+    *seconds += 1e-9 * (double)(to - from);
+    if (p->trace) {
+        zo2_trace_what what = about(p, lane, name, position, bytes);
+        zo2_trace_span(p->trace, &what, from, to);
+    }
+}
+
+/* Waits on the condition, under the mutex; *from: when the lane began to wait. */
+static void block(zo2_pipeline *p, uint64_t *from)
+{
+    if (!*from)
+        *from = zo2_clock_ns();
+    pthread_cond_wait(&p->changed, &p->mutex);
 }
 
 /* ---- lanes ---- */
@@ -91,15 +141,19 @@ static int acquire(zo2_pipeline *p, uint32_t position)
 {
     const zo2_program *prog = p->pass.program;
     const zo2_fetch *f = &prog->fetch[position];
-    int ok = 1;
+    uint64_t from = 0, used;
     pthread_mutex_lock(&p->mutex);
     while (f->gated && !p->gate && !stopped(p))
-        pthread_cond_wait(&p->changed, &p->mutex);
+        block(p, &from);
     if (f->upload)
-        while (!stopped(p) && !ring_place(p, position, prog->layout->chunks[f->chunk].wire_bytes))
-            pthread_cond_wait(&p->changed, &p->mutex);
-    ok = !stopped(p);
+        while (!stopped(p) && !ring_place(p, position, slot_bytes(prog, position)))
+            block(p, &from);
+    int ok = !stopped(p);
+    used = p->ring.used;
     pthread_mutex_unlock(&p->mutex);
+    spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
+    if (f->upload)
+        zo2_trace_count(p->trace, "ring", p->pass.step, used);
     return ok;
 }
 
@@ -147,27 +201,38 @@ static zo2_status stage_exact(zo2_pipeline *p, uint32_t position)
 /* Aliased layers share memory: wait until the uploads issued before this chunk have read it. */
 static zo2_status settle_shared(zo2_pipeline *p, uint32_t position)
 {
+    uint64_t from = zo2_clock_ns();
     pthread_mutex_lock(&p->mutex);
     while (p->uploaded < position && !stopped(p))
         pthread_cond_wait(&p->changed, &p->mutex);
+    int issued = p->uploaded >= position;
     pthread_mutex_unlock(&p->mutex);
-    return position ? p->be->ops->sync(p->be, p->uploaded_event[(position - 1) % EVENTS]) : ZO2_OK;
+    zo2_status s = position && issued ? p->be->ops->sync(p->be, p->uploaded_event[(position - 1) % EVENTS]) : ZO2_OK;
+    spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
+    return s;
 }
 
 static zo2_status fill(zo2_pipeline *p, uint32_t position)
 {
     const zo2_pass *pass = &p->pass;
+    const zo2_layout *l = pass->program->layout;
     uint32_t chunk = pass->program->fetch[position].chunk;
-    if (pass->source == ZO2_SOURCE_EXACT)
-        return stage_exact(p, position);
-    if (pass->source != ZO2_SOURCE_TRAIN)
-        return ZO2_OK;
-    const zo2_unit *u = &pass->program->layout->units[pass->program->layout->chunks[chunk].unit];
-    uint64_t due = zo2_unit_due_step(u, pass->step, pass->pending);
-    if (pass->masters->step[chunk] >= due)
-        return ZO2_OK;
-    zo2_status s = pass->masters->shared[chunk] ? settle_shared(p, position) : ZO2_OK;
-    return s ? s : zo2_masters_update(pass->masters, pass->history, p->pool, chunk, due);
+    const char *name = pass->source == ZO2_SOURCE_EXACT ? "stage" : "update";
+    zo2_status s = ZO2_OK;
+    uint64_t bytes = 0, due = zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending);
+    int behind = pass->source == ZO2_SOURCE_TRAIN && pass->masters->step[chunk] < due;
+    if (behind && pass->masters->shared[chunk])
+        s = settle_shared(p, position);
+    uint64_t from = zo2_clock_ns();
+    if (!s && pass->source == ZO2_SOURCE_EXACT) {
+        bytes = l->chunks[chunk].wire_bytes;
+        s = stage_exact(p, position);
+    } else if (!s && behind) {
+        bytes = l->chunks[chunk].wire_bytes + l->chunks[chunk].rest_bytes;
+        s = zo2_masters_update(pass->masters, pass->history, p->pool, chunk, due);
+    }
+    spent(p, &p->seconds.update.busy, "update", name, position, bytes, from);
+    return s;
 }
 
 static void update_pass(zo2_pipeline *p)
@@ -210,14 +275,19 @@ static zo2_status upload(zo2_pipeline *p, uint32_t position)
 static void upload_pass(zo2_pipeline *p)
 {
     for (uint32_t i = 0; i < p->pass.program->n; i++) {
+        uint64_t from = 0;
         pthread_mutex_lock(&p->mutex);
         while (p->filled <= i && !stopped(p))
-            pthread_cond_wait(&p->changed, &p->mutex);
+            block(p, &from);
         int ok = !stopped(p);
         pthread_mutex_unlock(&p->mutex);
+        spent(p, &p->seconds.upload.waiting, "upload", "wait", i, 0, from);
         if (!ok)
             return;
+        uint64_t bytes = slot_bytes(p->pass.program, i);
+        from = bytes ? zo2_clock_ns() : 0;
         zo2_status s = upload(p, i);
+        spent(p, &p->seconds.upload.busy, "upload", "upload", i, bytes, from);
         if (s) {
             fail(p, s);
             return;
@@ -268,7 +338,7 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
 {
     pthread_mutex_lock(&p->mutex);
     p->pass = *pass;
-    p->ring.head = 0;
+    p->ring.head = p->ring.used = 0;
     p->ring.oldest = 0;
     p->filled = p->uploaded = p->released = 0;
     p->releases = 0;
@@ -282,12 +352,14 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
 
 zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wire)
 {
+    uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
     while (p->uploaded <= position && !stopped(p))
-        pthread_cond_wait(&p->changed, &p->mutex);
+        block(p, &from);
     int ok = p->uploaded > position && !stopped(p);
     *wire = p->ring_base + p->pass.program->slot[position];
     pthread_mutex_unlock(&p->mutex);
+    spent(p, &p->seconds.compute_waiting, "compute", "wait", position, 0, from);
     if (!ok) {
         zo2_status s = zo2_job_error_get(&p->error);
         return s ? s : zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled");
@@ -303,9 +375,12 @@ zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position)
         return s;
     pthread_mutex_lock(&p->mutex);
     p->releases++;
-    p->released = position;
+    while (p->released < position)
+        p->ring.used -= slot_bytes(p->pass.program, p->released++);
+    uint64_t used = p->ring.used;
     pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->mutex);
+    zo2_trace_count(p->trace, "ring", p->pass.step, used);
     return ZO2_OK;
 }
 
@@ -317,14 +392,33 @@ void zo2_pipeline_open_gate(zo2_pipeline *p)
     pthread_mutex_unlock(&p->mutex);
 }
 
+void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace)
+{
+    p->trace = trace;
+}
+
+zo2_pipeline_seconds zo2_pipeline_take_seconds(zo2_pipeline *p)
+{
+    zo2_pipeline_seconds s = p->seconds;
+    p->seconds = (zo2_pipeline_seconds){0};
+    return s;
+}
+
 zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status)
 {
+    uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
     if (status)
         p->stop = 1;
     pthread_cond_broadcast(&p->changed);
     while (p->lanes_busy)
-        pthread_cond_wait(&p->changed, &p->mutex);
+        block(p, &from);
+    if (from) { /* for tables that nothing waits for, most likely */
+        uint64_t to = zo2_clock_ns();
+        zo2_trace_what what = {.lane = "compute", .name = "wait", .step = p->pass.step, .chunk = -1, .tile = -1};
+        p->seconds.compute_waiting += 1e-9 * (double)(to - from);
+        zo2_trace_span(p->trace, &what, from, to);
+    }
     int cancelled = !status && !p->stop && p->filled < p->pass.program->n;
     pthread_mutex_unlock(&p->mutex);
     zo2_status first = zo2_job_error_raise(&p->error);

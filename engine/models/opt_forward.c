@@ -15,6 +15,12 @@
 
 /* ---- small steps ---- */
 
+static zo2_status done(const zo2_forward_pass *f, uint64_t begin, const char *name, zo2_status s)
+{
+    zo2_forward_span(f, begin, name, ZO2_NO_TENSOR, ZO2_NO_TENSOR, -1, 0);
+    return s;
+}
+
 static zo2_status bias_act(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act y, const float *bias, float scale,
                            zo2_activation act)
 {
@@ -31,7 +37,8 @@ static zo2_status bias_act(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act 
                           .scale = scale,
                           .act = act,
                           .type = y.type};
-    return f->be->ops->bias_act(f->be, &op);
+    uint64_t begin = zo2_trace_begin(f->trace);
+    return done(f, begin, "activation", f->be->ops->bias_act(f->be, &op));
 }
 
 static zo2_status layer_norm(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x, const float *gamma,
@@ -49,7 +56,8 @@ static zo2_status layer_norm(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_ac
                            .y = y.p,
                            .stride_y = y.stride,
                            .type = y.type};
-    return f->be->ops->layernorm(f->be, &op);
+    uint64_t begin = zo2_trace_begin(f->trace);
+    return done(f, begin, "norm", f->be->ops->layernorm(f->be, &op));
 }
 
 static zo2_status convert(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x, const uint32_t *index, zo2_act y)
@@ -63,7 +71,8 @@ static zo2_status convert(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x
                         .y = y.p,
                         .stride_y = y.stride,
                         .type = y.type};
-    return f->be->ops->gather(f->be, &op);
+    uint64_t begin = zo2_trace_begin(f->trace);
+    return done(f, begin, index ? "gather" : "convert", f->be->ops->gather(f->be, &op));
 }
 
 /* y = x W^T + b in columns [column, column + rows of W) of y. */
@@ -117,7 +126,8 @@ static zo2_status attention(zo2_forward_pass *f, const zo2_micro *mb, zo2_act qk
                            .workspace = f->arena + f->device->workspace,
                            .workspace_bytes = f->device->workspace_bytes,
                            .type = f->compute};
-    return f->be->ops->attention(f->be, &op);
+    uint64_t begin = zo2_trace_begin(f->trace);
+    return done(f, begin, "attention", f->be->ops->attention(f->be, &op));
 }
 
 static zo2_status attention_half(zo2_forward_pass *f, const zo2_micro *mb, uint32_t layer)
