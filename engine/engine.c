@@ -303,6 +303,11 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
         s = open_core(e, ops);
     if (!s)
         s = load_masters(e, journal);
+    if (!s && !zo2_core_register_masters(&e->core)) {
+        char text[1200];
+        snprintf(text, sizeof text, "wires are copied once more on their way to the device: %s", zo2_last_error());
+        say(e, ZO2_LOG_INFO, text);
+    }
     if (!s) {
         e->core.progress = e->opts.progress;
         e->core.progress_ud = e->opts.progress_ud;

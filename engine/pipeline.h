@@ -12,6 +12,7 @@
 #define ZO2_ENGINE_PIPELINE_H
 
 #include "engine/masters.h"
+#include "engine/resident.h"
 #include "engine/trace.h"
 
 #include <stdatomic.h>
@@ -50,14 +51,25 @@ typedef struct zo2_pass {
     const zo2_history *history; /* the same */
     uint64_t step;              /* t */
     uint32_t pending;           /* K */
+    zo2_resident *resident;     /* chunks that stay on the device; NULL: none. Of the program's layout */
 } zo2_pass;
 
 typedef struct zo2_pipeline zo2_pipeline;
 
-/* ring: device memory of ring_bytes; staging: host memory of as many bytes. abort: non-zero cancels the pass. */
-zo2_status zo2_pipeline_create(zo2_pipeline **out, zo2_backend *be, zo2_pool *pool, void *ring, uint64_t ring_bytes,
-                               void *staging, const atomic_int *abort);
-void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace); /* between passes; NULL: off */
+typedef struct zo2_pipeline_config {
+    zo2_backend *be;
+    zo2_pool *pool;
+    void *ring; /* device */
+    uint64_t ring_bytes;
+    void *resident;          /* device: of zo2_resident.bytes */
+    void *staging;           /* host: as long as the ring, registered */
+    int bounce;              /* 1: the masters' wires are not registered and go up by way of the staging */
+    const atomic_int *abort; /* non-zero cancels the pass */
+} zo2_pipeline_config;
+
+zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c);
+void zo2_pipeline_set_bounce(zo2_pipeline *p, int bounce);       /* between passes */
+void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace); /* the same; NULL: off */
 void zo2_pipeline_destroy(zo2_pipeline *p);                      /* NULL is fine; no pass may be running */
 
 /* Starts the lanes on a pass; the pass and what it points to stay untouched until finish(). */
