@@ -29,6 +29,25 @@ ZO2_HD uint32_t zo2_bf16_join(uint16_t hi, uint16_t lo)
     return ((uint32_t)hi << 16) + (uint32_t)(int32_t)(int16_t)lo;
 }
 
+/* Two values at a time: words of two neighbours' halves, as little-endian planes have them, the even one below. What
+ * vector code wants, which has 32-bit lanes. */
+ZO2_HD uint32_t zo2_bf16_join_even(uint32_t hi, uint32_t lo)
+{
+    return (hi << 16) + (uint32_t)((int32_t)(lo << 16) >> 16);
+}
+ZO2_HD uint32_t zo2_bf16_join_odd(uint32_t hi, uint32_t lo)
+{
+    return (hi & 0xFFFF0000u) + (uint32_t)((int32_t)lo >> 16);
+}
+ZO2_HD uint32_t zo2_bf16_hi2(uint32_t even, uint32_t odd)
+{
+    return ((even + 0x8000u) >> 16) | ((odd + 0x8000u) & 0xFFFF0000u);
+}
+ZO2_HD uint32_t zo2_bf16_lo2(uint32_t even, uint32_t odd)
+{
+    return (even & 0xFFFFu) | (odd << 16);
+}
+
 /* Nearest even; overflow to infinity; NaN keeps its sign and upper payload and becomes quiet. */
 ZO2_HD uint16_t zo2_bf16_encode(float f)
 {

@@ -31,3 +31,9 @@ int zo2_codec_representable(const zo2_codec *codec, const float *w, uint64_t n)
 {
     return zo2_simd_get()->max_bits(w, n) < codec->limit_bits;
 }
+
+int zo2_update_chunk(const zo2_codec *codec, void *wire, void *rest, uint64_t rows, uint64_t cols, uint64_t row,
+                     uint64_t n, uint64_t first, const zo2_updates *a)
+{
+    return codec->update(wire, rest, rows, cols, row, n, first, a) < codec->limit_bits;
+}

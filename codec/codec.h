@@ -14,6 +14,7 @@
 #ifndef ZO2_CODEC_CODEC_H
 #define ZO2_CODEC_CODEC_H
 
+#include "codec/update.h"
 #include "engine/zo2.h"
 
 /* Shapes passed here are validated by the caller: rows, cols >= 1 and rows * cols < 2^40. */
@@ -39,6 +40,12 @@ typedef struct zo2_codec {
     void (*copy_row)(const void *src, uint64_t src_rows, uint64_t src_row, uint64_t cols, void *dst, uint64_t dst_rows,
                      uint64_t dst_row);
 
+    /* Brings rows [row, row + n) forward in one pass over the planes: the bits of join(), zo2_update_apply() and split().
+     * `first` is the tensor's element at (row, column 0). Returns the largest magnitude as fp32 bits without sign (NaN
+     * above infinity); if it is not below limit_bits, the wire is undefined. */
+    uint32_t (*update)(void *wire, void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, uint64_t first,
+                       const zo2_updates *a);
+
     /* fp32 bits of the magnitude from which on values can't be stored: infinity for fp32; for the others the first value
      * that the wire would say is infinite (rounded to bf16 or fp16, or the largest fp8 code times its scale). */
     uint32_t limit_bits;
@@ -49,6 +56,12 @@ const zo2_codec *zo2_codec_get(zo2_wire id);
 
 /* 1 if every value can be stored: finite and below limit_bits in magnitude. */
 int zo2_codec_representable(const zo2_codec *codec, const float *w, uint64_t n);
+
+/* The fused pass of the update lane: brings rows [row, row + n) of a chunk's two planes forward, wire and rest in one
+ * pass over memory. `first` is the index in the tensor of the element at (row, 0). 1, or 0 if a value can't be stored:
+ * those rows are then undefined. Disjoint rows may be updated concurrently. */
+int zo2_update_chunk(const zo2_codec *codec, void *wire, void *rest, uint64_t rows, uint64_t cols, uint64_t row,
+                     uint64_t n, uint64_t first, const zo2_updates *a);
 
 /* Source bits (little-endian F32/F16/BF16, n values, any alignment) to fp32, exactly (signalling fp16 NaNs become quiet
  * ones); and fp32 rounded to nearest even into F16/BF16 (F32: copied). Overflow gives infinity as IEEE says. */

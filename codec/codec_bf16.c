@@ -45,6 +45,23 @@ static void decode(const void *wire, uint64_t rows, uint64_t cols, uint64_t row,
         simd->bf16_decode(hi, cols, w + r * cols);
 }
 
+static uint32_t update(void *wire, void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, uint64_t first,
+                       const zo2_updates *a)
+{
+    (void)rows;
+    const zo2_simd *simd = zo2_simd_get();
+    uint64_t stride = zo2_row_stride(cols, 2);
+    unsigned char *hi = (unsigned char *)wire + row * stride, *lo = (unsigned char *)rest + row * stride;
+    if (stride == 2 * cols) /* rows without padding between them are one run */
+        return simd->update_bf16(hi, lo, n * cols, first, a);
+    uint32_t most = 0;
+    for (uint64_t r = 0; r < n; r++) {
+        uint32_t here = simd->update_bf16(hi + r * stride, lo + r * stride, cols, first + r * cols, a);
+        most = here > most ? here : most;
+    }
+    return most;
+}
+
 static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint64_t cols, void *dst, uint64_t dst_rows,
                      uint64_t dst_row)
 {
@@ -63,4 +80,5 @@ const zo2_codec zo2_codec_bf16 = {
     .join = join,
     .decode = decode,
     .copy_row = copy_row,
+    .update = update,
 };

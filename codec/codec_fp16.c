@@ -10,17 +10,38 @@ static uint64_t wire_bytes(uint64_t rows, uint64_t cols)
     return rows * zo2_row_stride(cols, 2);
 }
 
-static void split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest)
+/* Rows [row, row + n) of the wire, from rows of w that are `ld` values apart. */
+static void encode(const float *w, uint64_t ld, uint64_t cols, uint64_t row, uint64_t n, void *wire)
 {
-    (void)rows;
     const zo2_simd *simd = zo2_simd_get();
     uint64_t stride = zo2_row_stride(cols, 2);
     unsigned char *half = (unsigned char *)wire + row * stride;
     for (uint64_t r = 0; r < n; r++, half += stride) {
-        simd->f16_encode(w + r * cols, cols, half);
+        simd->f16_encode(w + r * ld, cols, half);
         memset(half + 2 * cols, 0, stride - 2 * cols);
     }
+}
+
+static void split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest)
+{
+    (void)rows;
+    encode(w, cols, cols, row, n, wire);
     zo2_fp32_plane_store(w, cols, row, n, rest);
+}
+
+static uint32_t update(void *wire, void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, uint64_t first,
+                       const zo2_updates *a)
+{
+    (void)rows;
+    uint64_t piece = zo2_fp32_plane_piece(cols), ld = zo2_row_stride(cols, 4) / 4;
+    uint32_t most = 0;
+    for (uint64_t r = 0; r < n; r += piece) {
+        uint64_t here = n - r < piece ? n - r : piece;
+        uint32_t m = zo2_fp32_plane_update(zo2_simd_get(), rest, cols, row + r, here, first + r * cols, a);
+        most = m > most ? m : most;
+        encode((float *)rest + (row + r) * ld, ld, cols, row + r, here, wire);
+    }
+    return most;
 }
 
 static void join(const void *wire, const void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w)
@@ -58,4 +79,5 @@ const zo2_codec zo2_codec_fp16 = {
     .join = join,
     .decode = decode,
     .copy_row = copy_row,
+    .update = update,
 };

@@ -29,6 +29,14 @@ static void join(const void *wire, const void *rest, uint64_t rows, uint64_t col
     decode(wire, rows, cols, row, n, w);
 }
 
+static uint32_t update(void *wire, void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, uint64_t first,
+                       const zo2_updates *a)
+{
+    (void)rows;
+    (void)rest;
+    return zo2_fp32_plane_update(zo2_simd_get(), wire, cols, row, n, first, a);
+}
+
 static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint64_t cols, void *dst, uint64_t dst_rows,
                      uint64_t dst_row)
 {
@@ -47,4 +55,5 @@ const zo2_codec zo2_codec_fp32 = {
     .join = join,
     .decode = decode,
     .copy_row = copy_row,
+    .update = update,
 };

@@ -13,18 +13,39 @@ static void zero_scale_padding(void *wire, uint64_t rows, uint64_t cols)
     memset((unsigned char *)wire + end, 0, zo2_fp8_wire_bytes(rows, cols) - end);
 }
 
+/* Rows [row, row + n) of the wire, from rows of w that are `ld` values apart. */
+static void encode(zo2_fp8_encode_row encode_row, const float *w, uint64_t ld, uint64_t rows, uint64_t cols,
+                   uint64_t row, uint64_t n, void *wire)
+{
+    uint64_t stride = zo2_row_stride(cols, 1);
+    for (uint64_t r = row; r < row + n; r++, w += ld) {
+        unsigned char *codes = (unsigned char *)wire + r * stride;
+        encode_row(w, cols, codes, (unsigned char *)wire + zo2_fp8_scales_at(rows, cols, r));
+        memset(codes + cols, 0, stride - cols);
+    }
+    if (n > 0 && row + n == rows)
+        zero_scale_padding(wire, rows, cols);
+}
+
 static void split(zo2_fp8_encode_row encode_row, const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n,
                   void *wire, void *rest)
 {
-    uint64_t stride = zo2_row_stride(cols, 1);
-    for (uint64_t r = 0; r < n; r++) {
-        unsigned char *codes = (unsigned char *)wire + (row + r) * stride;
-        encode_row(w + r * cols, cols, codes, (unsigned char *)wire + zo2_fp8_scales_at(rows, cols, row + r));
-        memset(codes + cols, 0, stride - cols);
-    }
+    encode(encode_row, w, cols, rows, cols, row, n, wire);
     zo2_fp32_plane_store(w, cols, row, n, rest);
-    if (n > 0 && row + n == rows)
-        zero_scale_padding(wire, rows, cols);
+}
+
+static uint32_t update(const zo2_simd *simd, zo2_fp8_encode_row encode_row, void *wire, void *rest, uint64_t rows,
+                       uint64_t cols, uint64_t row, uint64_t n, uint64_t first, const zo2_updates *a)
+{
+    uint64_t piece = zo2_fp32_plane_piece(cols), ld = zo2_row_stride(cols, 4) / 4;
+    uint32_t most = 0;
+    for (uint64_t r = 0; r < n; r += piece) {
+        uint64_t here = n - r < piece ? n - r : piece;
+        uint32_t m = zo2_fp32_plane_update(simd, rest, cols, row + r, here, first + r * cols, a);
+        most = m > most ? m : most;
+        encode(encode_row, (float *)rest + (row + r) * ld, ld, rows, cols, row + r, here, wire);
+    }
+    return most;
 }
 
 static void join(const void *wire, const void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w)
@@ -65,6 +86,12 @@ static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint6
     {                                                                                                               \
         decode(zo2_simd_get()->format##_decode_row, wire, rows, cols, row, n, w);                                   \
     }                                                                                                               \
+    static uint32_t format##_update(void *wire, void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, \
+                                    uint64_t first, const zo2_updates *a)                                           \
+    {                                                                                                               \
+        const zo2_simd *simd = zo2_simd_get();                                                                      \
+        return update(simd, simd->format##_encode_row, wire, rest, rows, cols, row, n, first, a);                   \
+    }                                                                                                               \
     const zo2_codec zo2_codec_##format = {                                                                          \
         .id = number,                                                                                               \
         .name = text,                                                                                               \
@@ -75,6 +102,7 @@ static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint6
         .join = join,                                                                                               \
         .decode = format##_decode,                                                                                  \
         .copy_row = copy_row,                                                                                       \
+        .update = format##_update,                                                                                  \
     };
 
 FP8_CODEC(e4m3, ZO2_WIRE_E4M3, "fp8-e4m3", ZO2_E4M3_LIMIT_BITS)

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "codec/plane_layout.h"
+#include "codec/simd.h"
 
 static inline uint64_t zo2_fp32_plane_bytes(uint64_t rows, uint64_t cols)
 {
@@ -29,6 +30,30 @@ static inline void zo2_fp32_plane_load(const void *plane, uint64_t cols, uint64_
     const unsigned char *from = (const unsigned char *)plane + row * stride;
     for (uint64_t r = 0; r < n; r++, from += stride)
         memcpy(w + r * cols, from, 4 * cols);
+}
+
+/* Rows [row, row + n) of the plane brought forward in place. Returns the largest magnitude as fp32 bits. */
+static inline uint32_t zo2_fp32_plane_update(const zo2_simd *simd, void *plane, uint64_t cols, uint64_t row, uint64_t n,
+                                             uint64_t first, const zo2_updates *a)
+{
+    uint64_t stride = zo2_row_stride(cols, 4);
+    unsigned char *at = (unsigned char *)plane + row * stride;
+    if (stride == 4 * cols) { /* rows without padding between them are one run */
+        cols *= n;
+        n = 1;
+    }
+    uint32_t most = 0;
+    for (uint64_t r = 0; r < n; r++) {
+        uint32_t here = simd->update_fp32((float *)(at + r * stride), cols, first + r * cols, a);
+        most = here > most ? here : most;
+    }
+    return most;
+}
+
+/* Rows to bring forward before they are encoded: few enough to stay in the first-level cache, if a row does. */
+static inline uint64_t zo2_fp32_plane_piece(uint64_t cols)
+{
+    return cols < 4096 ? 4096 / cols : 1;
 }
 
 /* One row of a wire without scales, element size `size`, from one chunk to another. */

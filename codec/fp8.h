@@ -49,18 +49,29 @@ ZO2_HD uint16_t zo2_fp8_scale(zo2_fp8_format f, uint32_t amax_bits)
     return (uint16_t)(amax_bits >= 0x7F800000u ? 0x7F7Fu : scale);
 }
 
+/* The code of x (fp32 bits), |x| <= f.max, to nearest even. Adding a power of two whose ulp is the distance of the codes
+ * around x leaves, rounded, the number of those steps in the sum's low bits: 2^mantissa to 2^(mantissa + 1) for normal
+ * codes, less for subnormal ones, which share the distance of the least normal ones. Each power further up adds 2^mantissa
+ * to the code. */
+ZO2_HD uint32_t zo2_fp8_code(zo2_fp8_format f, uint32_t x)
+{
+    uint32_t mag = x & 0x7FFFFFFFu, power = x & 0x7F800000u, least = (128 - f.bias) << 23;
+    power = power < least ? least : power;
+    /* the code of the least normal value is 2^mantissa steps, so `offset` undoes the power's share in the code; added to
+     * the low bits beforehand it rounds nothing differently, because it is even */
+    uint32_t offset = 0u - ((128 - f.bias) << f.mantissa);
+    uint32_t magic = power + ((23 - f.mantissa) << 23) + (offset & 0xFFu);
+    uint32_t sum = zo2_float_bits(zo2_add(zo2_bits_float(mag), zo2_bits_float(magic)));
+    uint32_t code = sum + (power >> (23 - f.mantissa));
+    return (code & 0x7Fu) | ((x >> 24) & 0x80u);
+}
+
 /* w / scale rounded to fp32 (IEEE division), then that to nearest even; beyond the largest finite value: that value
  * (SATFINITE), infinities too; NaN: 0x7F whatever its sign. */
 ZO2_HD uint8_t zo2_fp8_encode(zo2_fp8_format f, float w, float scale)
 {
-    uint32_t u = zo2_float_bits(zo2_div(w, scale)), mag = u & 0x7FFFFFFFu, shift = 23 - f.mantissa;
-    uint32_t half = (1u << (shift - 1)) - 1;
-    uint32_t normal = ((mag + half + ((mag >> shift) & 1)) >> shift) - ((127 - f.bias) << f.mantissa);
-    /* below the smallest normal value: adding a number whose ulp is the smallest code rounds to the subnormal grid */
-    float grid = zo2_fp8_pow2(24 - (int32_t)(f.bias + f.mantissa));
-    uint32_t small = zo2_float_bits(zo2_add(zo2_bits_float(mag), grid)) - zo2_float_bits(grid);
-    uint32_t code = mag < (128 - f.bias) << 23 ? small : normal;
-    code = (code > f.largest ? f.largest : code) | ((u >> 24) & 0x80u);
+    uint32_t x = zo2_float_bits(zo2_div(w, scale)), mag = x & 0x7FFFFFFFu, most = zo2_float_bits(f.max);
+    uint32_t code = zo2_fp8_code(f, (x & 0x80000000u) | (mag < most ? mag : most));
     return (uint8_t)(mag > 0x7F800000u ? ZO2_FP8_NAN : code);
 }
 

@@ -71,7 +71,8 @@ void zo2_noise_values(float *out, uint64_t key, uint32_t query, uint32_t tensor_
 void zo2_update_apply(float *w, uint64_t n, uint64_t first, uint32_t tensor_id, zo2_dist dist, int decays,
                       const zo2_update *u, uint32_t count)
 {
-    zo2_simd_get()->update_apply(w, n, first, tensor_id, dist, decays, u, count);
+    zo2_updates a = {.tensor_id = tensor_id, .dist = dist, .decays = decays, .u = u, .count = count};
+    zo2_simd_get()->update_fp32(w, n, first, &a);
 }
 
 void zo2_perturb(const float *w, uint64_t n, uint64_t first, uint32_t tensor_id, zo2_dist dist, uint64_t key,

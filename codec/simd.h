@@ -15,10 +15,13 @@ typedef struct zo2_simd {
     /* As the functions of update.h without their prefix. */
     void (*noise_values)(float *out, uint64_t key, uint32_t query, uint32_t tensor_id, uint64_t first, uint64_t n,
                          zo2_dist dist);
-    void (*update_apply)(float *w, uint64_t n, uint64_t first, uint32_t tensor_id, zo2_dist dist, int decays,
-                         const zo2_update *u, uint32_t count);
     void (*perturb)(const float *w, uint64_t n, uint64_t first, uint32_t tensor_id, zo2_dist dist, uint64_t key,
                     uint32_t query, float eps, float *plus, float *minus);
+
+    /* n consecutive elements from `first` of a tensor brought forward in place: fp32 values, or the two bf16 planes (any
+     * alignment). Return the largest magnitude that comes out, as max_bits does. */
+    uint32_t (*update_fp32)(float *w, uint64_t n, uint64_t first, const zo2_updates *a);
+    uint32_t (*update_bf16)(void *hi, void *lo, uint64_t n, uint64_t first, const zo2_updates *a);
 
     /* n values; byte pointers may have any alignment, inputs and outputs don't overlap. */
     void (*bf16_split)(const float *w, uint64_t n, void *hi, void *lo);

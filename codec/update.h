@@ -14,6 +14,15 @@ typedef struct zo2_update {
     float c[ZO2_MAX_QUERIES]; /* (float)(lr * g_q / Q) */
 } zo2_update;
 
+/* What a range of a tensor's elements has to take: updates u[0..count) in order. */
+typedef struct zo2_updates {
+    uint32_t tensor_id;
+    zo2_dist dist;
+    int decays; /* 0: d counts as 0 */
+    const zo2_update *u;
+    uint32_t count;
+} zo2_updates;
+
 /* Philox key of a step: a 64-bit mix of (seed, step), bijective in step for each seed. CODECS.md, "Noise". */
 uint64_t zo2_noise_key(uint64_t seed, uint64_t step);
 

@@ -8,27 +8,59 @@
 
 typedef unsigned long long ull;
 
+static zo2_status create_staging(zo2_core *c)
+{
+    uint64_t bytes = c->plan.host.bytes;
+    void *staging = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (staging == MAP_FAILED)
+        return zo2_error(ZO2_ERR_NOMEM, "cannot allocate %llu bytes of staging memory", (ull)bytes);
+    c->staging = staging;
+    c->logprob = (float *)(void *)(c->staging + c->plan.host.logprob);
+    if (!c->ops->host_register)
+        return ZO2_OK;
+    zo2_status s = c->ops->host_register(c->be, staging, bytes);
+    c->staging_registered = !s;
+    return s;
+}
+
+static zo2_status create_events(zo2_core *c, zo2_event **events, uint32_t n)
+{
+    zo2_status s = ZO2_OK;
+    for (uint32_t i = 0; i < n && !s; i++)
+        s = c->ops->event_create(c->be, &events[i]);
+    return s;
+}
+
+static void destroy_events(zo2_core *c, zo2_event **events, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        c->ops->event_destroy(c->be, events[i]);
+}
+
 static zo2_status create_device(zo2_core *c)
 {
-    zo2_backend_config config = {.arena_bytes = c->plan.device.bytes, .parallel = zo2_pool_parallel(c->pool)};
+    const zo2_device_layout *d = &c->plan.device;
+    zo2_backend_config config = {.arena_bytes = d->bytes, .parallel = zo2_pool_parallel(c->pool)};
     zo2_status s = c->ops->open(&c->be, &config);
     if (!s)
-        s = c->ops->event_create(c->be, &c->gathered);
+        s = create_events(c, c->gathered, 4);
+    if (!s)
+        s = create_events(c, c->computed, 2);
+    if (!s)
+        s = create_events(c, c->staged, 2);
+    if (!s)
+        s = create_staging(c);
     if (s)
         return s;
-    c->staging =
-        mmap(NULL, c->plan.staging_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (c->staging == MAP_FAILED) {
-        c->staging = NULL;
-        return zo2_error(ZO2_ERR_NOMEM, "cannot allocate %llu bytes of staging memory", (ull)c->plan.staging_bytes);
-    }
-    c->logprob = calloc(c->shape.streams * c->shape.loss_tokens, sizeof *c->logprob);
-    if (!c->logprob)
-        return zo2_error(ZO2_ERR_NOMEM, "no memory for the log-probabilities of %llu tokens",
-                         (ull)c->shape.loss_tokens);
     uint8_t *arena = c->ops->arena(c->be);
-    return zo2_pipeline_create(&c->pipe, c->be, c->pool, arena + c->plan.device.ring, c->plan.device.ring_bytes,
-                               c->staging + c->plan.gather_bytes, &c->abort);
+    zo2_pipeline_config pipeline = {.be = c->be,
+                                    .pool = c->pool,
+                                    .ring = arena + d->ring,
+                                    .ring_bytes = d->ring_bytes,
+                                    .resident = arena + d->resident,
+                                    .staging = c->staging + c->plan.host.ring,
+                                    .abort = &c->abort};
+    return zo2_pipeline_create(&c->pipe, &pipeline);
 }
 
 zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
@@ -43,6 +75,7 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     c->pending = config->settings->pending;
     c->micro_batch = config->settings->micro_batch;
     atomic_init(&c->abort, 0);
+    pthread_mutex_init(&c->tracer.mutex, NULL);
     zo2_history_init(&c->history, config->settings);
     zo2_status s = zo2_plan_make(&c->plan, c->arch, c->ops, &c->shape, config->stored_as, NULL);
     if (!s)
@@ -51,6 +84,8 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
         s = zo2_layout_create(&c->layout, c->arch, c->shape.wire, c->shape.compute, c->plan.chunk_bytes);
     if (!s)
         s = zo2_layout_create(&c->exact, c->arch, ZO2_WIRE_FP32, c->shape.compute, c->plan.chunk_bytes);
+    if (!s)
+        s = zo2_resident_create(&c->resident, &c->layout, c->plan.resident_spare);
     if (!s)
         s = zo2_program_create(&c->train, &c->layout, 1);
     if (!s)
@@ -70,16 +105,24 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
 
 void zo2_core_destroy(zo2_core *c)
 {
+    if (!c->arch) /* zeroed: nothing was made */
+        return;
     zo2_pipeline_destroy(c->pipe);
     if (c->be) {
-        c->ops->event_destroy(c->be, c->gathered);
+        if (c->ops->host_unregister && c->masters_registered)
+            c->ops->host_unregister(c->be, c->masters.memory);
+        if (c->ops->host_unregister && c->staging_registered)
+            c->ops->host_unregister(c->be, c->staging);
+        destroy_events(c, c->gathered, 4);
+        destroy_events(c, c->computed, 2);
+        destroy_events(c, c->staged, 2);
         c->ops->close(c->be);
     }
     if (c->staging)
-        munmap(c->staging, c->plan.staging_bytes);
-    free(c->logprob);
+        munmap(c->staging, c->plan.host.bytes);
     zo2_masters_free(&c->masters);
     zo2_history_free(&c->history);
+    zo2_resident_free(&c->resident);
     zo2_program_free(&c->train);
     zo2_program_free(&c->wire);
     zo2_program_free(&c->exact_program);
@@ -87,7 +130,24 @@ void zo2_core_destroy(zo2_core *c)
     zo2_layout_free(&c->exact);
     zo2_packed_free(&c->packed);
     zo2_pool_destroy(c->pool);
+    pthread_mutex_destroy(&c->tracer.mutex);
     memset(c, 0, sizeof *c);
+}
+
+int zo2_core_register_masters(zo2_core *c)
+{
+    if (!c->ops->host_register)
+        return 1;
+    c->masters_registered = !c->ops->host_register(c->be, c->masters.memory, c->masters.bytes);
+    zo2_pipeline_set_bounce(c->pipe, !c->masters_registered);
+    return c->masters_registered;
+}
+
+void zo2_core_trace(zo2_core *c, zo2_trace_fn fn, void *ud)
+{
+    c->tracer.fn = fn;
+    c->tracer.ud = ud;
+    zo2_pipeline_set_trace(c->pipe, fn ? &c->tracer : NULL);
 }
 
 zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b)
@@ -117,27 +177,41 @@ zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b)
 
 /* ---- passes ---- */
 
+/* A span of the compute lane that belongs to no chunk. */
+static void span(zo2_core *c, const char *name, uint64_t bytes, uint64_t begin)
+{
+    zo2_trace_what what = {
+        .lane = "compute", .name = name, .step = c->history.steps, .chunk = -1, .tile = -1, .bytes = bytes};
+    if (c->tracer.fn)
+        zo2_trace_span(&c->tracer, &what, begin, zo2_clock_ns());
+}
+
 static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
     const zo2_device_layout *d = &c->plan.device;
-    uint64_t bytes = c->packed.losses * 4;
-    zo2_status s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->index, c->packed.index, bytes);
+    uint64_t bytes = c->packed.losses * 4, begin = zo2_clock_ns();
+    uint8_t *index = c->staging + c->plan.host.index, *target = c->staging + c->plan.host.target;
+    memcpy(index, c->packed.index, bytes);
+    memcpy(target, c->packed.target, bytes);
+    zo2_status s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->index, index, bytes);
     if (!s)
-        s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->target, c->packed.target, bytes);
+        s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->target, target, bytes);
     if (!s)
         s = c->ops->lse_init(c->be, (zo2_lse *)(void *)(arena + d->lse), streams * c->packed.losses);
+    span(c, "targets", 2 * bytes, begin);
     return s;
 }
 
 static zo2_status download_logprobs(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
     const zo2_device_layout *d = &c->plan.device;
-    uint64_t n = streams * c->packed.losses;
+    uint64_t n = streams * c->packed.losses, begin = zo2_clock_ns();
     zo2_status s =
         c->ops->lse_finish(c->be, (zo2_lse *)(void *)(arena + d->lse), n, (float *)(void *)(arena + d->logprob));
     if (!s)
         s = c->ops->download(c->be, ZO2_LANE_COMPUTE, c->logprob, arena + d->logprob, n * 4);
     zo2_status drained = c->ops->drain(c->be);
+    span(c, "losses", n * 4, begin);
     return s ? s : drained;
 }
 
@@ -156,27 +230,36 @@ static zo2_status run_pass(zo2_core *c, zo2_forward_pass *f, const zo2_pass *pas
     f->micro_to = to;
     f->compute = c->shape.compute;
     f->dist = c->dist;
-    f->gather = c->staging;
+    f->host = &c->plan.host;
+    f->gather = c->staging + c->plan.host.gather;
     f->gathered = c->gathered;
+    f->residual = c->staging + c->plan.host.residual;
+    f->computed = c->computed;
+    f->staged = c->staged;
     f->progress = c->progress;
     f->progress_ud = c->progress_ud;
     f->observer = c->observer;
     f->observer_ud = c->observer_ud;
+    f->trace = c->tracer.fn ? &c->tracer : NULL;
     zo2_status s = zo2_pipeline_begin(c->pipe, pass);
     if (!s)
         s = zo2_opt_forward(f);
     s = zo2_pipeline_finish(c->pipe, s);
+    uint64_t begin = zo2_clock_ns();
     zo2_status drained = c->ops->drain(c->be); /* after an error too: nothing may still use the arena */
+    span(c, "drain", 0, begin);
     return s ? s : drained;
 }
 
-/* What a pass changes in the process, given back at its end. */
+/* What a pass changes in the process, given back at its end; and when it began. */
 typedef struct pass_scope {
     fenv_t fenv;
+    uint64_t begin_ns;
 } pass_scope;
 
 static void enter(zo2_core *c, pass_scope *scope)
 {
+    scope->begin_ns = zo2_clock_ns();
     zo2_fpenv_pin(&scope->fenv);
     if (c->ops->enter)
         c->ops->enter(c->be);
@@ -187,6 +270,12 @@ static void leave(zo2_core *c, const pass_scope *scope)
     if (c->ops->leave)
         c->ops->leave(c->be);
     zo2_fpenv_restore(&scope->fenv);
+    zo2_pipeline_seconds seconds = zo2_pipeline_take_seconds(c->pipe);
+    c->update = seconds.update;
+    c->upload = seconds.upload;
+    c->compute.waiting = seconds.compute_waiting;
+    c->compute.busy = 1e-9 * (double)(zo2_clock_ns() - scope->begin_ns) - seconds.compute_waiting;
+    atomic_store(&c->abort, 0);
 }
 
 zo2_status zo2_core_train_pass(zo2_core *c)
@@ -198,7 +287,8 @@ zo2_status zo2_core_train_pass(zo2_core *c)
                      .masters = c->has_masters ? &c->masters : NULL,
                      .history = &c->history,
                      .step = c->history.steps,
-                     .pending = c->pending};
+                     .pending = c->pending,
+                     .resident = &c->resident};
     zo2_forward_pass f = {.queries = c->shape.queries,
                           .streams = c->shape.streams,
                           .hold = c->plan.hold,
@@ -211,7 +301,6 @@ zo2_status zo2_core_train_pass(zo2_core *c)
     if (!s)
         s = download_logprobs(c, arena, f.streams);
     leave(c, &scope);
-    atomic_store(&c->abort, 0);
     return s;
 }
 
@@ -223,7 +312,8 @@ zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source)
                      .source = source,
                      .masters = &c->masters,
                      .history = &c->history,
-                     .step = c->history.steps};
+                     .step = c->history.steps,
+                     .resident = source == ZO2_SOURCE_EXACT ? NULL : &c->resident};
     enter(c, &scope);
     zo2_status s = upload_losses(c, arena, 1);
     /* Evaluation need not share uploads between micro-batches: each is a pass of its own, and no wire is held. */
@@ -234,6 +324,5 @@ zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source)
     if (!s)
         s = download_logprobs(c, arena, 1);
     leave(c, &scope);
-    atomic_store(&c->abort, 0);
     return s;
 }

@@ -303,9 +303,15 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
         s = open_core(e, ops);
     if (!s)
         s = load_masters(e, journal);
+    if (!s && !zo2_core_register_masters(&e->core)) {
+        char text[1200];
+        snprintf(text, sizeof text, "wires are copied once more on their way to the device: %s", zo2_last_error());
+        say(e, ZO2_LOG_INFO, text);
+    }
     if (!s) {
         e->core.progress = e->opts.progress;
         e->core.progress_ud = e->opts.progress_ud;
+        zo2_core_trace(&e->core, e->opts.trace, e->opts.trace_ud);
         e->opts.snapshot_dir = e->snapshot_dir;
         e->resumed = journal != NULL;
         e->last_snapshot = zo2_now();

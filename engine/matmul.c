@@ -11,14 +11,6 @@ zo2_act zo2_activation_at(const zo2_forward_pass *f, uint64_t offset, uint64_t m
     return (zo2_act){.p = f->arena + offset, .ld = n, .stride = m * n, .type = type};
 }
 
-zo2_act zo2_residual_of(const zo2_forward_pass *f, const zo2_micro *m)
-{
-    /* A pass over one micro-batch of several (evaluation) has the region to itself. */
-    uint64_t before = m->token_at - f->batch->micro[f->micro_from].token_at;
-    uint64_t offset = f->device->residual + f->streams * before * f->arch->hidden * 4;
-    return zo2_activation_at(f, offset, m->tokens, f->arch->hidden, ZO2_F32);
-}
-
 static zo2_status fetch(zo2_forward_pass *f, uint32_t position, const void **wire)
 {
     if (f->progress && f->progress(f->progress_ud, "chunks", position, f->pass->program->n))
@@ -57,7 +49,11 @@ static zo2_status decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_spa
                         .ld = s->cols,
                         .type = type};
     op.fold = fold_of(f, chunk, &op.folds);
-    return f->be->ops->decode(f->be, &op);
+    uint64_t begin = zo2_trace_begin(f->trace);
+    zo2_status status = f->be->ops->decode(f->be, &op);
+    zo2_forward_span(f, begin, "decode", s->tensor, f->pass->program->layout->chunks[chunk].unit, chunk,
+                     s->codec->wire_bytes(s->rows, s->cols));
+    return status;
 }
 
 /* ---- vectors ---- */
@@ -136,6 +132,15 @@ static zo2_gemm_op tile_gemm(const zo2_forward_pass *f, const zo2_unit *u, uint6
                          .type = f->compute};
 }
 
+/* A tile's product. */
+static zo2_status multiply(const zo2_forward_pass *f, uint32_t unit, const zo2_gemm_op *op)
+{
+    uint64_t begin = zo2_trace_begin(f->trace);
+    zo2_status s = f->be->ops->gemm(f->be, op);
+    zo2_forward_span(f, begin, "gemm", f->pass->program->layout->units[unit].tensor, unit, -1, 0);
+    return s;
+}
+
 /* Units of a matrix: [first, end). */
 static uint32_t units_end(const zo2_layout *l, uint32_t first)
 {
@@ -167,7 +172,7 @@ zo2_status zo2_matmul(zo2_forward_pass *f, uint32_t tensor, uint64_t m, zo2_act 
             op.y_type = y.type;
             op.accumulate = accumulate;
             if (!s)
-                s = f->be->ops->gemm(f->be, &op);
+                s = multiply(f, unit, &op);
         }
     }
     return s;
@@ -179,9 +184,10 @@ zo2_hold zo2_head_hold(const zo2_forward_pass *f)
 }
 
 /* Logits of one tile for the loss tokens of one micro-batch, into the running log-sum-exp. */
-static zo2_status head_tile(zo2_forward_pass *f, const zo2_unit *u, const zo2_tensor *t, uint32_t stream,
+static zo2_status head_tile(zo2_forward_pass *f, uint32_t unit, const zo2_tensor *t, uint32_t stream,
                             const zo2_micro *mb, zo2_act x)
 {
+    const zo2_unit *u = &f->pass->program->layout->units[unit];
     const zo2_device_layout *d = f->device;
     uint64_t L = f->batch->losses;
     zo2_gemm_op op = tile_gemm(f, u, t->cols, mb->losses);
@@ -192,7 +198,7 @@ static zo2_status head_tile(zo2_forward_pass *f, const zo2_unit *u, const zo2_te
     op.ldy = u->rows;
     op.stride_y = mb->losses * u->rows;
     op.y_type = ZO2_F32;
-    zo2_status s = f->be->ops->gemm(f->be, &op);
+    zo2_status s = multiply(f, unit, &op);
     if (s)
         return s;
     const float *logits = op.y;
@@ -209,7 +215,10 @@ static zo2_status head_tile(zo2_forward_pass *f, const zo2_unit *u, const zo2_te
                       .first = u->row,
                       .state = (zo2_lse *)(void *)(f->arena + d->lse) + stream * L + mb->loss_at,
                       .stride_state = L};
-    return f->be->ops->lse_tile(f->be, &lse);
+    uint64_t begin = zo2_trace_begin(f->trace);
+    s = f->be->ops->lse_tile(f->be, &lse);
+    zo2_forward_span(f, begin, "head", t->id, unit, -1, 0);
+    return s;
 }
 
 zo2_status zo2_head(zo2_forward_pass *f, uint32_t tensor, zo2_act x)
@@ -223,7 +232,7 @@ zo2_status zo2_head(zo2_forward_pass *f, uint32_t tensor, zo2_act x)
         for (uint32_t stream = 0; stream < f->streams && !s; stream += 2) {
             s = decode_tile(f, unit, stream / 2, hold);
             for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++)
-                s = head_tile(f, &l->units[unit], t, stream, &f->batch->micro[i], x);
+                s = head_tile(f, unit, t, stream, &f->batch->micro[i], x);
         }
     }
     return s;

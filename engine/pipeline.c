@@ -6,25 +6,30 @@
 
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define EVENTS \
     64u /* re-recording an event only makes a wait more conservative, never circular: waits look back in host order */
 
 typedef struct ring {
     uint64_t bytes, head; /* head: where the next slot may begin */
+    uint64_t used;        /* of slots that are not released */
     uint32_t oldest;      /* first position whose slot is not released */
 } ring;
 
 struct zo2_pipeline {
     zo2_backend *be;
     zo2_pool *pool;
-    uint8_t *ring_base, *staging;
+    uint8_t *ring_base, *resident_base, *staging;
+    int bounce;
     const atomic_int *abort;
     pthread_mutex_t mutex;
     pthread_cond_t changed;
     pthread_t update_thread, upload_thread;
     int update_started, upload_started;
     zo2_event *uploaded_event[EVENTS], *released_event[EVENTS];
+    zo2_tracer *trace;
+    zo2_pipeline_seconds seconds; /* each field is its lane's alone while a pass runs */
 
     zo2_pass pass;
     uint64_t passes; /* begun so far: wakes the lanes */
@@ -39,13 +44,28 @@ struct zo2_pipeline {
 
 /* ---- ring ---- */
 
+static int is_resident(const zo2_pipeline *p, uint32_t position)
+{
+    const zo2_pass *pass = &p->pass;
+    return pass->resident && pass->resident->at[pass->program->fetch[position].chunk] != ZO2_NOT_RESIDENT;
+}
+
+/* Bytes of the ring that a position needs. A wire that goes up by way of the staging takes its place there. */
+static uint64_t slot_bytes(const zo2_pipeline *p, uint32_t position)
+{
+    const zo2_program *prog = p->pass.program;
+    const zo2_fetch *f = &prog->fetch[position];
+    int passes = f->upload && (p->bounce || !is_resident(p, position));
+    return passes ? prog->layout->chunks[f->chunk].wire_bytes : 0;
+}
+
 /* Places `need` bytes behind the newest slot, or at the front; 0 if they don't fit yet. */
 static int ring_place(zo2_pipeline *p, uint32_t position, uint64_t need)
 {
     const zo2_program *prog = p->pass.program;
     ring *r = &p->ring;
     uint32_t oldest = r->oldest;
-    while (oldest < position && (oldest < p->released || !prog->fetch[oldest].upload))
+    while (oldest < position && (oldest < p->released || !slot_bytes(p, oldest)))
         oldest++;
     r->oldest = oldest;
     if (oldest == position) { /* empty */
@@ -67,7 +87,48 @@ static int ring_place(zo2_pipeline *p, uint32_t position, uint64_t need)
     p->pass.program->slot[position] = r->head;
     p->pass.program->after[position] = p->releases;
     r->head += need;
+    r->used += need;
     return 1;
+}
+
+/* ---- time ---- */
+
+static zo2_trace_what about(const zo2_pipeline *p, const char *lane, const char *name, uint32_t position,
+                            uint64_t bytes)
+{
+    const zo2_layout *l = p->pass.program->layout;
+    uint32_t chunk = p->pass.program->fetch[position].chunk;
+    const zo2_unit *u = &l->units[l->chunks[chunk].unit];
+    int group = u->tensor == ZO2_NO_TENSOR;
+    return (zo2_trace_what){.lane = lane,
+                            .name = name,
+                            .step = p->pass.step,
+                            .chunk = chunk,
+                            .tile = group ? -1 : (int64_t)u->tile,
+                            .tensor = group ? NULL : l->arch->tensors[u->tensor].name,
+                            .bytes = bytes};
+}
+
+/* Adds the time since `from` to a lane's seconds and to the trace. from 0: it didn't happen. */
+static void spent(zo2_pipeline *p, double *seconds, const char *lane, const char *name, uint32_t position,
+                  uint64_t bytes, uint64_t from)
+{
+    if (!from)
+        return;
+    uint64_t to = zo2_clock_ns();
+    *seconds += 1e-9 * (double)(to - from);
+    if (p->trace) {
+        zo2_trace_what what = about(p, lane, name, position, bytes);
+        zo2_trace_span(p->trace, &what, from, to);
+    }
+}
+
+/* Waits on the condition, under the mutex; *from: when the lane began to wait. */
+static void block(zo2_pipeline *p, uint64_t *from)
+{
+    if (!*from)
+        *from = zo2_clock_ns();
+    pthread_cond_wait(&p->changed, &p->mutex);
 }
 
 /* ---- lanes ---- */
@@ -89,17 +150,20 @@ static void fail(zo2_pipeline *p, zo2_status s)
 /* Takes the chunk's slot; 0 if the pass stops. */
 static int acquire(zo2_pipeline *p, uint32_t position)
 {
-    const zo2_program *prog = p->pass.program;
-    const zo2_fetch *f = &prog->fetch[position];
-    int ok = 1;
+    const zo2_fetch *f = &p->pass.program->fetch[position];
+    uint64_t from = 0, used, need = slot_bytes(p, position);
     pthread_mutex_lock(&p->mutex);
+    p->pass.program->slot[position] = p->pass.program->after[position] = 0;
     while (f->gated && !p->gate && !stopped(p))
-        pthread_cond_wait(&p->changed, &p->mutex);
-    if (f->upload)
-        while (!stopped(p) && !ring_place(p, position, prog->layout->chunks[f->chunk].wire_bytes))
-            pthread_cond_wait(&p->changed, &p->mutex);
-    ok = !stopped(p);
+        block(p, &from);
+    while (need && !stopped(p) && !ring_place(p, position, need))
+        block(p, &from);
+    int ok = !stopped(p);
+    used = p->ring.used;
     pthread_mutex_unlock(&p->mutex);
+    spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
+    if (need)
+        zo2_trace_count(p->trace, "ring", p->pass.step, used);
     return ok;
 }
 
@@ -147,27 +211,53 @@ static zo2_status stage_exact(zo2_pipeline *p, uint32_t position)
 /* Aliased layers share memory: wait until the uploads issued before this chunk have read it. */
 static zo2_status settle_shared(zo2_pipeline *p, uint32_t position)
 {
+    uint64_t from = zo2_clock_ns();
     pthread_mutex_lock(&p->mutex);
     while (p->uploaded < position && !stopped(p))
         pthread_cond_wait(&p->changed, &p->mutex);
+    int issued = p->uploaded >= position;
     pthread_mutex_unlock(&p->mutex);
-    return position ? p->be->ops->sync(p->be, p->uploaded_event[(position - 1) % EVENTS]) : ZO2_OK;
+    zo2_status s = position && issued ? p->be->ops->sync(p->be, p->uploaded_event[(position - 1) % EVENTS]) : ZO2_OK;
+    spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
+    return s;
+}
+
+/* Before a slot's part of the staging is written again: whatever went up from there has. Its chunk was released, and
+ * what was released has been uploaded before. */
+static zo2_status free_staging(zo2_pipeline *p, uint32_t position, double *seconds, const char *lane)
+{
+    uint64_t after = p->pass.program->after[position];
+    if (!after)
+        return ZO2_OK;
+    uint64_t from = zo2_clock_ns();
+    zo2_status s = p->be->ops->sync(p->be, p->released_event[(after - 1) % EVENTS]);
+    spent(p, seconds, lane, "wait", position, 0, from);
+    return s;
 }
 
 static zo2_status fill(zo2_pipeline *p, uint32_t position)
 {
     const zo2_pass *pass = &p->pass;
+    const zo2_layout *l = pass->program->layout;
     uint32_t chunk = pass->program->fetch[position].chunk;
-    if (pass->source == ZO2_SOURCE_EXACT)
-        return stage_exact(p, position);
-    if (pass->source != ZO2_SOURCE_TRAIN)
-        return ZO2_OK;
-    const zo2_unit *u = &pass->program->layout->units[pass->program->layout->chunks[chunk].unit];
-    uint64_t due = zo2_unit_due_step(u, pass->step, pass->pending);
-    if (pass->masters->step[chunk] >= due)
-        return ZO2_OK;
-    zo2_status s = pass->masters->shared[chunk] ? settle_shared(p, position) : ZO2_OK;
-    return s ? s : zo2_masters_update(pass->masters, pass->history, p->pool, chunk, due);
+    const char *name = pass->source == ZO2_SOURCE_EXACT ? "stage" : "update";
+    zo2_status s = ZO2_OK;
+    uint64_t bytes = 0, due = zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending);
+    int behind = pass->source == ZO2_SOURCE_TRAIN && pass->masters->step[chunk] < due;
+    if (behind && pass->masters->shared[chunk])
+        s = settle_shared(p, position);
+    if (!s && pass->source == ZO2_SOURCE_EXACT)
+        s = free_staging(p, position, &p->seconds.update.waiting, "update");
+    uint64_t from = zo2_clock_ns();
+    if (!s && pass->source == ZO2_SOURCE_EXACT) {
+        bytes = l->chunks[chunk].wire_bytes;
+        s = stage_exact(p, position);
+    } else if (!s && behind) {
+        bytes = l->chunks[chunk].wire_bytes + l->chunks[chunk].rest_bytes;
+        s = zo2_masters_update(pass->masters, pass->history, p->pool, chunk, due);
+    }
+    spent(p, &p->seconds.update.busy, "update", name, position, bytes, from);
+    return s;
 }
 
 static void update_pass(zo2_pipeline *p)
@@ -187,22 +277,65 @@ static void update_pass(zo2_pipeline *p)
     }
 }
 
-static zo2_status upload(zo2_pipeline *p, uint32_t position)
+/* Number of the wire that a chunk has now: its step and one. 0: nobody can tell, because chunks share their memory. */
+static uint64_t version(const zo2_pass *pass, uint32_t chunk)
 {
-    const zo2_pass *pass = &p->pass;
-    const zo2_program *prog = pass->program;
+    const zo2_layout *l = pass->program->layout;
+    if (pass->masters)
+        return pass->masters->shared[chunk] ? 0 : pass->masters->step[chunk] + 1;
+    return zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending) + 1;
+}
+
+static uint8_t *device_address(const zo2_pipeline *p, uint32_t position)
+{
+    const zo2_program *prog = p->pass.program;
+    if (is_resident(p, position))
+        return p->resident_base + p->pass.resident->at[prog->fetch[position].chunk];
+    return p->ring_base + prog->slot[position];
+}
+
+/* The host memory that a chunk goes up from. */
+static zo2_status source_of(zo2_pipeline *p, uint32_t position, const void **wire)
+{
+    const zo2_program *prog = p->pass.program;
+    uint32_t chunk = prog->fetch[position].chunk;
+    uint8_t *staging = p->staging + prog->slot[position];
+    zo2_status s = ZO2_OK;
+    *wire = staging;
+    if (p->pass.source != ZO2_SOURCE_TRAIN && p->pass.source != ZO2_SOURCE_WIRE)
+        return ZO2_OK; /* staged, or nothing to send */
+    *wire = zo2_masters_wire(p->pass.masters, chunk);
+    if (!p->bounce)
+        return ZO2_OK;
+    s = free_staging(p, position, &p->seconds.upload.waiting, "upload");
+    if (!s)
+        memcpy(staging, *wire, prog->layout->chunks[chunk].wire_bytes);
+    *wire = staging;
+    return s;
+}
+
+/* *sent: bytes that went up. */
+static zo2_status upload(zo2_pipeline *p, uint32_t position, uint64_t *sent)
+{
+    const zo2_program *prog = p->pass.program;
     const zo2_fetch *f = &prog->fetch[position];
     const zo2_backend_ops *ops = p->be->ops;
+    zo2_resident *resident = is_resident(p, position) ? p->pass.resident : NULL;
+    uint64_t now = resident ? version(&p->pass, f->chunk) : 0;
     zo2_status s = ZO2_OK;
-    if (f->upload) {
-        const void *wire = p->staging + prog->slot[position];
-        if (pass->source == ZO2_SOURCE_TRAIN || pass->source == ZO2_SOURCE_WIRE)
-            wire = zo2_masters_wire(pass->masters, f->chunk);
-        if (prog->after[position])
+    *sent = 0;
+    if (f->upload && !(resident && now && resident->holds[f->chunk] == now)) {
+        const void *wire;
+        *sent = prog->layout->chunks[f->chunk].wire_bytes;
+        if (resident)
+            resident->holds[f->chunk] = 0;
+        s = source_of(p, position, &wire);
+        if (!s && prog->after[position])
             s = ops->wait(p->be, ZO2_LANE_UPLOAD, p->released_event[(prog->after[position] - 1) % EVENTS]);
         if (!s)
-            s = ops->upload(p->be, ZO2_LANE_UPLOAD, p->ring_base + prog->slot[position], wire,
-                            prog->layout->chunks[f->chunk].wire_bytes);
+            s = ops->upload(p->be, ZO2_LANE_UPLOAD, device_address(p, position), wire, *sent);
+        if (!s && resident)
+            resident->holds[f->chunk] = now;
     }
     return s ? s : ops->record(p->be, ZO2_LANE_UPLOAD, p->uploaded_event[position % EVENTS]);
 }
@@ -210,14 +343,20 @@ static zo2_status upload(zo2_pipeline *p, uint32_t position)
 static void upload_pass(zo2_pipeline *p)
 {
     for (uint32_t i = 0; i < p->pass.program->n; i++) {
+        uint64_t from = 0;
         pthread_mutex_lock(&p->mutex);
         while (p->filled <= i && !stopped(p))
-            pthread_cond_wait(&p->changed, &p->mutex);
+            block(p, &from);
         int ok = !stopped(p);
         pthread_mutex_unlock(&p->mutex);
+        spent(p, &p->seconds.upload.waiting, "upload", "wait", i, 0, from);
         if (!ok)
             return;
-        zo2_status s = upload(p, i);
+        uint64_t bytes;
+        from = zo2_clock_ns();
+        zo2_status s = upload(p, i, &bytes);
+        if (p->pass.program->fetch[i].upload)
+            spent(p, &p->seconds.upload.busy, "upload", bytes ? "upload" : "resident", i, bytes, from);
         if (s) {
             fail(p, s);
             return;
@@ -268,7 +407,7 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
 {
     pthread_mutex_lock(&p->mutex);
     p->pass = *pass;
-    p->ring.head = 0;
+    p->ring.head = p->ring.used = 0;
     p->ring.oldest = 0;
     p->filled = p->uploaded = p->released = 0;
     p->releases = 0;
@@ -282,12 +421,14 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
 
 zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wire)
 {
+    uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
     while (p->uploaded <= position && !stopped(p))
-        pthread_cond_wait(&p->changed, &p->mutex);
+        block(p, &from);
     int ok = p->uploaded > position && !stopped(p);
-    *wire = p->ring_base + p->pass.program->slot[position];
+    *wire = device_address(p, position);
     pthread_mutex_unlock(&p->mutex);
+    spent(p, &p->seconds.compute_waiting, "compute", "wait", position, 0, from);
     if (!ok) {
         zo2_status s = zo2_job_error_get(&p->error);
         return s ? s : zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled");
@@ -303,9 +444,12 @@ zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position)
         return s;
     pthread_mutex_lock(&p->mutex);
     p->releases++;
-    p->released = position;
+    while (p->released < position)
+        p->ring.used -= slot_bytes(p, p->released++);
+    uint64_t used = p->ring.used;
     pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->mutex);
+    zo2_trace_count(p->trace, "ring", p->pass.step, used);
     return ZO2_OK;
 }
 
@@ -317,14 +461,38 @@ void zo2_pipeline_open_gate(zo2_pipeline *p)
     pthread_mutex_unlock(&p->mutex);
 }
 
+void zo2_pipeline_set_bounce(zo2_pipeline *p, int bounce)
+{
+    p->bounce = bounce;
+}
+
+void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace)
+{
+    p->trace = trace;
+}
+
+zo2_pipeline_seconds zo2_pipeline_take_seconds(zo2_pipeline *p)
+{
+    zo2_pipeline_seconds s = p->seconds;
+    p->seconds = (zo2_pipeline_seconds){0};
+    return s;
+}
+
 zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status)
 {
+    uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
     if (status)
         p->stop = 1;
     pthread_cond_broadcast(&p->changed);
     while (p->lanes_busy)
-        pthread_cond_wait(&p->changed, &p->mutex);
+        block(p, &from);
+    if (from) { /* for tables that nothing waits for, most likely */
+        uint64_t to = zo2_clock_ns();
+        zo2_trace_what what = {.lane = "compute", .name = "wait", .step = p->pass.step, .chunk = -1, .tile = -1};
+        p->seconds.compute_waiting += 1e-9 * (double)(to - from);
+        zo2_trace_span(p->trace, &what, from, to);
+    }
     int cancelled = !status && !p->stop && p->filled < p->pass.program->n;
     pthread_mutex_unlock(&p->mutex);
     zo2_status first = zo2_job_error_raise(&p->error);
@@ -335,19 +503,21 @@ zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status)
 
 /* ---- life ---- */
 
-zo2_status zo2_pipeline_create(zo2_pipeline **out, zo2_backend *be, zo2_pool *pool, void *ring_memory,
-                               uint64_t ring_bytes, void *staging, const atomic_int *abort)
+zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
 {
+    zo2_backend *be = c->be;
     *out = NULL;
     zo2_pipeline *p = calloc(1, sizeof *p);
     if (!p)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the lanes");
     p->be = be;
-    p->pool = pool;
-    p->ring_base = ring_memory;
-    p->ring.bytes = ring_bytes;
-    p->staging = staging;
-    p->abort = abort;
+    p->pool = c->pool;
+    p->ring_base = c->ring;
+    p->resident_base = c->resident;
+    p->ring.bytes = c->ring_bytes;
+    p->staging = c->staging;
+    p->bounce = c->bounce;
+    p->abort = c->abort;
     pthread_mutex_init(&p->mutex, NULL);
     pthread_mutex_init(&p->error.mutex, NULL);
     pthread_cond_init(&p->changed, NULL);

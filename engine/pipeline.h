@@ -12,6 +12,8 @@
 #define ZO2_ENGINE_PIPELINE_H
 
 #include "engine/masters.h"
+#include "engine/resident.h"
+#include "engine/trace.h"
 
 #include <stdatomic.h>
 
@@ -49,14 +51,26 @@ typedef struct zo2_pass {
     const zo2_history *history; /* the same */
     uint64_t step;              /* t */
     uint32_t pending;           /* K */
+    zo2_resident *resident;     /* chunks that stay on the device; NULL: none. Of the program's layout */
 } zo2_pass;
 
 typedef struct zo2_pipeline zo2_pipeline;
 
-/* ring: device memory of ring_bytes; staging: host memory of as many bytes. abort: non-zero cancels the pass. */
-zo2_status zo2_pipeline_create(zo2_pipeline **out, zo2_backend *be, zo2_pool *pool, void *ring, uint64_t ring_bytes,
-                               void *staging, const atomic_int *abort);
-void zo2_pipeline_destroy(zo2_pipeline *p); /* NULL is fine; no pass may be running */
+typedef struct zo2_pipeline_config {
+    zo2_backend *be;
+    zo2_pool *pool;
+    void *ring; /* device */
+    uint64_t ring_bytes;
+    void *resident;          /* device: of zo2_resident.bytes */
+    void *staging;           /* host: as long as the ring, registered */
+    int bounce;              /* 1: the masters' wires are not registered and go up by way of the staging */
+    const atomic_int *abort; /* non-zero cancels the pass */
+} zo2_pipeline_config;
+
+zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c);
+void zo2_pipeline_set_bounce(zo2_pipeline *p, int bounce);       /* between passes */
+void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace); /* the same; NULL: off */
+void zo2_pipeline_destroy(zo2_pipeline *p);                      /* NULL is fine; no pass may be running */
 
 /* Starts the lanes on a pass; the pass and what it points to stay untouched until finish(). */
 zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass);
@@ -66,6 +80,12 @@ zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wi
 /* Compute lane: everything before `position` has been used by operations enqueued so far. */
 zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position);
 void zo2_pipeline_open_gate(zo2_pipeline *p);
+/* Seconds of the lanes since the last call; between passes. The compute lane's are those in which it waited. */
+typedef struct zo2_pipeline_seconds {
+    zo2_lane_seconds update, upload;
+    double compute_waiting;
+} zo2_pipeline_seconds;
+zo2_pipeline_seconds zo2_pipeline_take_seconds(zo2_pipeline *p);
 /* Waits for the lanes: to complete the program, or, after an error (status is what the caller got so far), to stop.
  * Returns the first error. */
 zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status);

@@ -33,6 +33,19 @@ static void update_rows(void *arg, uint64_t i)
     p->codec->split(w, N, N, i * rows, rows, p->wire, p->rest);
 }
 
+/* Noise and update alone, of rows that stay in the cache. */
+static void noise_rows(void *arg, uint64_t i)
+{
+    probe *p = arg;
+    zo2_update_apply(p->w + i * 16 * N, 16 * N, i * 16 * N, 0, p->dist, 1, &p->update, 1);
+}
+
+static zo2_status do_noise(probe *p)
+{
+    zo2_pool_run(p->pool, N / 16, noise_rows, p);
+    return ZO2_OK;
+}
+
 static zo2_status do_update(probe *p)
 {
     zo2_pool_run(p->pool, N / 16, update_rows, p);
@@ -85,7 +98,7 @@ static zo2_status best_of(probe *p, zo2_status (*run)(probe *), double *seconds)
 
 static zo2_status measure(probe *p, zo2_rates *out)
 {
-    double update, upload, decode, gemm;
+    double update, noise, upload, decode, gemm;
     uint8_t *zero = calloc(2 * (uint64_t)M * N, 4);
     if (!zero)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the probe");
@@ -95,6 +108,8 @@ static zo2_status measure(probe *p, zo2_rates *out)
     if (!s)
         s = best_of(p, do_update, &update);
     if (!s)
+        s = best_of(p, do_noise, &noise);
+    if (!s)
         s = best_of(p, do_upload, &upload);
     if (!s)
         s = best_of(p, do_decode, &decode);
@@ -103,6 +118,7 @@ static zo2_status measure(probe *p, zo2_rates *out)
     if (s)
         return s;
     out->update_weights = (double)WEIGHTS / update;
+    out->noise_weights = (double)WEIGHTS / noise;
     out->upload_bytes = (double)p->wire_bytes / upload;
     out->decode_weights = (double)WEIGHTS / decode;
     out->flops = 2.0 * 2 * M * (double)WEIGHTS / gemm;

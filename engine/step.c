@@ -54,6 +54,12 @@ static void fill_record(const zo2_engine *e, const zo2_loss *losses, uint64_t da
     }
 }
 
+static const char *busiest(const zo2_step_result *r)
+{
+    double update = r->update.busy, upload = r->upload.busy, compute = r->compute.busy;
+    return compute >= update && compute >= upload ? "compute" : update >= upload ? "update" : "upload";
+}
+
 static void fill_result(const zo2_engine *e, const zo2_journal_record *r, double seconds, zo2_step_result *out)
 {
     size_t size = out->struct_size;
@@ -67,6 +73,10 @@ static void fill_result(const zo2_engine *e, const zo2_journal_record *r, double
     result.lr = zo2_lr_at(&e->opts, r->step);
     result.device_peak_bytes = e->core.ops->peak_bytes(e->core.be);
     result.host_peak_bytes = zo2_host_peak(e);
+    result.update = e->core.update;
+    result.upload = e->core.upload;
+    result.compute = e->core.compute;
+    result.bottleneck = busiest(&result);
     memcpy(out, &result, size && size < sizeof result ? size : sizeof result);
 }
 

@@ -125,6 +125,32 @@ typedef int (*zo2_progress_fn)(void *ud, const char *what, uint64_t done, uint64
  * be deterministic. A status other than ZO2_OK aborts the step. */
 typedef zo2_status (*zo2_loss_fn)(void *ud, const float *logprobs, uint64_t n, double *loss);
 
+/* ---- trace: what the lanes of an engine do, and when ---- */
+
+typedef enum zo2_trace_kind {
+    ZO2_TRACE_SPAN = 0,    /* a lane did something from begin_ns to end_ns; spans of one lane don't overlap */
+    ZO2_TRACE_COUNTER = 1, /* a quantity has the value `bytes` from begin_ns on */
+} zo2_trace_kind;
+
+typedef struct zo2_trace_event {
+    size_t struct_size;
+    zo2_trace_kind kind;
+    const char *lane;          /* span: "update", "upload", "compute" or "stage"; counter: NULL. Static */
+    const char *name;          /* span: "update", "upload", "decode", "gemm", "attention", "wait", ...; counter: "ring",
+                                  bytes of the device's ring in use. Static */
+    uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC, nanoseconds; equal for a counter */
+    uint64_t step;             /* step of the pass */
+    int64_t chunk;             /* number of the chunk in canonical order, -1: none */
+    int64_t tile;              /* number of the panel tile in canonical order, -1: none */
+    const char *tensor;        /* name, NULL: none or several; valid during the call */
+    uint64_t bytes;            /* moved (update, upload, gather, ...) or in use; 0: not said */
+} zo2_trace_event;
+
+/* Called on the lanes' threads, never concurrently for one engine. It must be quick, because its lane waits for it, and
+ * must not call the engine. Events of different lanes come in the order in which they ended, roughly. On a device with
+ * queues of its own the spans of "compute" say when work was issued. */
+typedef void (*zo2_trace_fn)(void *ud, const zo2_trace_event *e);
+
 /* ---- packs: converted model files -------------------------------------------------------------------------------- */
 
 typedef struct zo2_pack zo2_pack;
@@ -261,8 +287,8 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     uint32_t max_seq;         /* tokens of the longest row */
     uint64_t max_loss_tokens; /* loss tokens of the largest batch; 0 = max_rows * (max_seq - 1) */
     /* resources: free to change between sessions, never change a bit */
-    uint64_t device_bytes;    /* device budget: context and workspaces included; 0 = the plan's minimum on cpu, 90 % of
-                                 what is free on cuda */
+    uint64_t device_bytes;    /* device budget: context and workspaces included; 0 = on cpu the plan's minimum without
+                                 staged residual streams, on cuda 90 % of what is free. What is left keeps wires */
     uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = 90 % of MemAvailable */
     uint32_t threads;         /* 0 = usable CPUs (affinity, cgroup) */
     uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB */
@@ -279,6 +305,8 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     void *log_ud;
     zo2_progress_fn progress; /* caller's thread only; non-zero cancels */
     void *progress_ud;
+    zo2_trace_fn trace; /* every pass, step or evaluation; never changes a bit */
+    void *trace_ud;
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */
@@ -298,19 +326,28 @@ typedef struct zo2_plan {
     uint64_t device_min_bytes;  /* the smallest budget that works with these settings */
     uint64_t context_bytes, residual_bytes, norm_bytes, layer_bytes, panel_bytes, ring_bytes, vector_bytes, loss_bytes,
         workspace_bytes;
+    uint64_t resident_bytes; /* wires that stay on the device between steps, because the budget leaves room */
     /* host */
     uint64_t host_peak_bytes; /* masters and wires + staging + fixed part */
     uint64_t master_bytes;    /* masters with their wires */
-    uint64_t staging_bytes;
+    uint64_t staging_bytes;   /* the engine's buffers for transfers */
+    uint64_t staged_bytes;    /* of them: residual streams of micro-batches that wait, because the budget is short */
     /* disk */
     uint64_t pack_bytes, snapshot_bytes; /* snapshot: one of them; two are kept */
     uint64_t journal_bytes_per_step;
     /* time */
-    uint64_t wire_bytes_per_step;                           /* link traffic */
+    uint64_t wire_bytes_per_step;                           /* link traffic of wires */
+    uint64_t staged_bytes_per_step;                         /* link traffic of staged residual streams, both ways */
     double seconds_per_step;                                /* predicted */
     double update_seconds, upload_seconds, compute_seconds; /* of one step, per lane */
     char bottleneck[16];                                    /* "update", "upload" or "compute" */
     uint32_t largest_tile_rows;                             /* TN of the widest matrix */
+    /* proposals: never applied; with zo2_plan_estimate() only */
+    uint32_t proposed_pending; /* K with the shortest predicted step, if that is a twentieth shorter; else as set */
+    double proposed_seconds;   /* of a step with it */
+    zo2_dist proposed_dist;    /* Rademacher where making Gaussian noise is half of the busiest lane; else as set */
+    uint32_t
+        proposed_micro_batch; /* rows of the largest micro-batch within device_bytes; 0: none, or no budget given */
 } zo2_plan;
 
 /* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o. No
@@ -360,6 +397,12 @@ typedef struct zo2_batch {
     uint64_t data_position; /* stored with the step: examples drawn up to and including this batch */
 } zo2_batch;
 
+/* Seconds of a lane in one step. What is left of the step it had nothing to do. */
+typedef struct zo2_lane_seconds {
+    double busy;    /* working */
+    double waiting; /* with work to do, but blocked: on a free slot, on the lane before it */
+} zo2_lane_seconds;
+
 typedef struct zo2_step_result {
     size_t struct_size;
     uint64_t step;                /* number of the step that was done */
@@ -370,6 +413,8 @@ typedef struct zo2_step_result {
     double seconds;
     int skipped; /* a loss was not finite: recorded, nothing updated */
     uint64_t device_peak_bytes, host_peak_bytes;
+    zo2_lane_seconds update, upload, compute;
+    const char *bottleneck; /* the lane that was busy longest: "update", "upload" or "compute". Static */
 } zo2_step_result;
 
 /* One SPSA step: losses at W + eps z and W - eps z for each query, journaled before it affects a weight. Deterministic:

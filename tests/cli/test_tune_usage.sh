@@ -15,7 +15,7 @@ for option in model data run resume eval eval-every steps batch seq lr lr-schedu
     dry-run quiet json; do
     grep -q -e "^  --$option\( \|$\)" help.txt || fail "train --help lacks --$option"
 done
-for option in spill write-budget trace; do
+for option in spill write-budget; do
     grep -q -e "--$option" help.txt && fail "train --help lists --$option, which doesn't work yet"
     usage "\-\-$option is not available in this version" zo2-tune train --$option 1
 done

@@ -3,6 +3,8 @@
  * time. */
 #include "tests/unit/engine_testing.h"
 
+#define CHUNK (4u << 20) /* the planner's own; the smallest budget means smaller ones, slow for the largest models */
+
 static const char *const sizes[] = {"opt-125m", "opt-350m", "opt-1.3b", "opt-2.7b", "opt-6.7b",
                                     "opt-13b",  "opt-30b",  "opt-66b",  "opt-175b"};
 
@@ -11,12 +13,14 @@ typedef struct variant {
     uint32_t queries, rows, micro_rows, seq;
 } variant;
 
-static uint64_t run(const char *name, const variant *v, uint64_t device_bytes, zo2_plan *plan)
+/* chunk_bytes 0: the smallest chunks, if device_bytes is 0 too. */
+static uint64_t run(const char *name, const variant *v, uint64_t device_bytes, uint64_t chunk_bytes, zo2_plan *plan)
 {
     zo2_arch arch;
     zo2_engine_opts o;
     MUST(zo2_arch_from_name(&arch, name));
     zo2_engine_opts_init(&o);
+    o.chunk_bytes = chunk_bytes;
     o.max_rows = v->rows;
     o.max_rows_micro = v->micro_rows;
     o.max_seq = v->seq;
@@ -64,10 +68,9 @@ static void every_size(void **state)
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         variant bf16 = {ZO2_WIRE_BF16, 1, 1, 1, 2048}, fp8 = {ZO2_WIRE_E4M3, 1, 1, 1, 2048};
         zo2_plan plan;
-        /* the smallest budget means small chunks, which takes long for the largest models */
-        uint64_t peak = run(sizes[i], &bf16, i < 4 ? 0 : 1ull << 40, &plan);
+        uint64_t peak = run(sizes[i], &bf16, 0, i < 4 ? 0 : CHUNK, &plan);
         assert_peak(sizes[i], peak, &plan);
-        peak = run(sizes[i], &fp8, 1ull << 40, &plan);
+        peak = run(sizes[i], &fp8, 0, CHUNK, &plan);
         assert_peak(sizes[i], peak, &plan);
         print_message("%s: %.2f GB\n", sizes[i], (double)peak / 1e9);
     }
@@ -81,10 +84,21 @@ static void queries_and_micro_batches(void **state)
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
         for (size_t m = 0; m < 4; m++) {
             zo2_plan plan;
-            uint64_t peak = run(sizes[m], &v[i], 0, &plan); /* the smallest budget */
+            uint64_t peak = run(sizes[m], &v[i], 0, 0, &plan); /* the smallest without staged streams */
             assert_peak(sizes[m], peak, &plan);
-            peak = run(sizes[m], &v[i], 1ull << 40, &plan);
+            assert_int_equal(plan.staged_bytes, 0);
+            assert_int_equal(plan.resident_bytes, 0);
+            uint64_t least = plan.device_min_bytes;
+            assert_true(v[i].rows > 2 * v[i].micro_rows ? least < peak : least == plan.device_peak_bytes);
+            peak = run(sizes[m], &v[i], least, 0, &plan); /* with them, where there are more than two micro-batches */
             assert_peak(sizes[m], peak, &plan);
+            assert_int_equal(plan.staged_bytes != 0, v[i].rows > 2 * v[i].micro_rows);
+            peak = run(sizes[m], &v[i], least + (300u << 20), 0, &plan); /* room for some wires */
+            assert_peak(sizes[m], peak, &plan);
+            assert_true(plan.resident_bytes > 0 && plan.resident_bytes < 300u << 20);
+            peak = run(sizes[m], &v[i], 1ull << 40, 0, &plan); /* for all of them */
+            assert_peak(sizes[m], peak, &plan);
+            assert_in_range(plan.resident_bytes, plan.wire_bytes_per_step, plan.wire_bytes_per_step * 101 / 100);
         }
     }
 }

@@ -23,6 +23,24 @@ void tune_metrics_evaluation(cli_json *j, const tune_evaluation *e)
     }
 }
 
+static void lanes(cli_json *j, const zo2_step_result *r, bool rebuilt)
+{
+    const struct {
+        const char *key;
+        double seconds;
+    } figures[] = {
+        {"update_busy_seconds", r->update.busy},   {"update_wait_seconds", r->update.waiting},
+        {"upload_busy_seconds", r->upload.busy},   {"upload_wait_seconds", r->upload.waiting},
+        {"compute_busy_seconds", r->compute.busy}, {"compute_wait_seconds", r->compute.waiting},
+    };
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        if (rebuilt)
+            cli_json_null(j, figures[i].key);
+        else
+            cli_json_f64(j, figures[i].key, figures[i].seconds);
+    cli_json_text(j, "bottleneck", rebuilt ? NULL : r->bottleneck);
+}
+
 void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_evaluation *e, bool rebuilt)
 {
     cli_json j;
@@ -44,6 +62,7 @@ void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_evaluati
         cli_json_u64(&j, "device_peak_bytes", r->device_peak_bytes);
         cli_json_u64(&j, "host_peak_bytes", r->host_peak_bytes);
     }
+    lanes(&j, r, rebuilt);
     if (r->skipped)
         cli_json_bool(&j, "skipped", true);
     if (e && e->done)

@@ -16,7 +16,8 @@ typedef struct tune_metrics_file {
     char *path;
 } tune_metrics_file;
 
-/* Writes the object of a step: e may be NULL (no evaluation); rebuilt: seconds and peaks are unknown, null. */
+/* Writes the object of a step: e may be NULL (no evaluation); rebuilt: seconds, peaks and bottleneck are unknown,
+ * null. */
 void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_evaluation *e, bool rebuilt);
 
 /* The keys of an evaluation, into an open object. */

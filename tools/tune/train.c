@@ -82,6 +82,9 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     *skipped = r.skipped ? *skipped + 1 : 0;
     t->seconds += r.seconds;
     t->tokens += r.tokens;
+    t->update_busy += r.update.busy;
+    t->upload_busy += r.upload.busy;
+    t->compute_busy += r.compute.busy;
     recent_add(w, &r);
     if (r.skipped && !t->progress.quiet)
         cli_progress_message(&t->progress, "step %" PRIu64 " was skipped: its loss is not finite", r.step);

@@ -14,11 +14,12 @@
 #include "tools/tune/inputs.h"
 #include "tools/tune/metrics.h"
 #include "tools/tune/settings.h"
+#include "tools/tune/trace.h"
 
 typedef struct train_flags {
     cli_value model, data, run, eval, eval_every, steps, bos;
     cli_value lr, schedule, warmup, eps, weight_decay, clip, seed;
-    cli_value snapshot_every, snapshot, log_every, resume, dry_run, quiet, json;
+    cli_value snapshot_every, snapshot, log_every, trace, resume, dry_run, quiet, json;
     cli_value future; /* of options that this version doesn't have */
     cli_engine_flags engine;
 } train_flags;
@@ -42,10 +43,12 @@ typedef struct train {
     zo2_engine *engine;
     zo2t_batcher *batcher;
     tune_metrics_file metrics;
+    tune_trace *trace; /* NULL without --trace */
     /* results of this session */
     tune_evaluation last_eval;
     double seconds; /* spent in steps */
     uint64_t tokens;
+    double update_busy, upload_busy, compute_busy; /* seconds of the lanes */
 } train;
 
 /* Up to the engine's opening: model, run, data, options, all checks. 0 or the exit status. train_free() in any case. */

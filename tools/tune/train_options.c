@@ -38,9 +38,9 @@ static const cli_option output_options[] = {
     {"dry-run", NULL, CLI_FLAG, AT(dry_run), "show the plan and stop", 0, 0},
     {"quiet", NULL, CLI_FLAG, AT(quiet), "warnings and errors only", 0, 0},
     {"json", NULL, CLI_FLAG, AT(json), "every step's metrics on stdout, at the end a summary object", 0, 0},
+    {"trace", "FILE", CLI_TEXT, AT(trace), "write the lanes' timeline, for ui.perfetto.dev", 0, 0},
     {"spill", "DIR", CLI_FUTURE, AT(future), NULL, 0, 0},
     {"write-budget", "SIZE", CLI_FUTURE, AT(future), NULL, 0, 0},
-    {"trace", "FILE", CLI_FUTURE, AT(future), NULL, 0, 0},
     {0},
 };
 // clang-format on

@@ -324,7 +324,14 @@ int train_start(train *t)
     o.progress = t->opts.progress;
     o.progress_ud = t->opts.progress_ud;
     o.resume = t->flags->resume.given;
-    zo2_status s = zo2_engine_open(&t->engine, t->flags->model.text, t->flags->run.text, &o);
+    zo2_status s = ZO2_OK;
+    if (t->flags->trace.given) {
+        s = tune_trace_open(&t->trace, t->flags->trace.text);
+        o.trace = tune_trace_event;
+        o.trace_ud = t->trace;
+    }
+    if (s == ZO2_OK)
+        s = zo2_engine_open(&t->engine, t->flags->model.text, t->flags->run.text, &o);
     cli_progress_clear(&t->progress);
     if (s != ZO2_OK)
         return cli_fail(t->command->program, NULL, s);
@@ -347,6 +354,8 @@ void train_free(train *t)
     tune_metrics_close(&t->metrics);
     zo2t_batcher_close(t->batcher);
     zo2_engine_close(t->engine);
+    if (tune_trace_close(t->trace) != ZO2_OK)
+        cli_progress_message(&t->progress, "warning: the trace is not whole: %s", zo2_last_error());
     zo2t_dataset_close(t->data);
     zo2t_dataset_close(t->eval_data);
     tune_model_close(&t->model);

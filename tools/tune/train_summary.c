@@ -89,6 +89,23 @@ static char *export_command(const train *t, const tune_metrics_eval *best)
     return command;
 }
 
+/* The lane that was busy longest in this session's steps, and what part of their time that was. */
+static const char *bottleneck(const train *t, double *share)
+{
+    const char *name = "compute";
+    double busy = t->compute_busy;
+    if (t->update_busy > busy) {
+        name = "update";
+        busy = t->update_busy;
+    }
+    if (t->upload_busy > busy) {
+        name = "upload";
+        busy = t->upload_busy;
+    }
+    *share = t->seconds > 0 ? busy / t->seconds : NAN;
+    return name;
+}
+
 static void print_json(const train *t, uint64_t steps, double loss, const tune_metrics_eval *best, const char *command)
 {
     cli_json j;
@@ -101,6 +118,11 @@ static void print_json(const train *t, uint64_t steps, double loss, const tune_m
     cli_json_f64(&j, "seconds", t->seconds);
     cli_json_u64(&j, "tokens", t->tokens);
     cli_json_f64(&j, "tokens_per_second", t->seconds > 0 ? (double)t->tokens / t->seconds : NAN);
+    if (t->seconds > 0) {
+        double share;
+        cli_json_text(&j, "bottleneck", bottleneck(t, &share));
+        cli_json_f64(&j, "bottleneck_share", share);
+    }
     if (best) {
         cli_json_u64(&j, "best_at_step", best->steps);
         cli_json_f64(&j, "best_eval_loss_fp32", best->loss);
@@ -124,6 +146,11 @@ static void print_text(const train *t, uint64_t steps, double loss, uint64_t ove
         printf(" in %s, %.0f tokens/s", cli_human_time(time, t->seconds),
                t->seconds > 0 ? (double)t->tokens / t->seconds : 0);
     printf("; loss %.4f (mean of the last %" PRIu64 ")\n", loss, over);
+    if (here) {
+        double share;
+        const char *name = bottleneck(t, &share);
+        printf("bottleneck: %s %.0f %%\n", name, 100 * share);
+    }
     if (best)
         printf("best evaluation after %" PRIu64 " steps: %s\n", best->steps,
                figures(text, sizeof text, best->loss, best->accuracy));
