@@ -103,7 +103,16 @@ static zo2_status choose_backend(zo2_engine *e, const zo2_run_settings *run, con
         kind = run->backend;
     if (kind == ZO2_BACKEND_NULL)
         return zo2_error(ZO2_ERR_ARG, "the null backend computes nothing: it cannot train or evaluate");
-    *ops = zo2_backend_get(kind);
+    if (kind == ZO2_BACKEND_AUTO) {
+        char why[400], text[500];
+        *ops = zo2_backend_auto(why, sizeof why);
+        if (why[0]) {
+            snprintf(text, sizeof text, "using the CPU: %s", why);
+            say(e, ZO2_LOG_INFO, text);
+        }
+    } else {
+        *ops = zo2_backend_get(kind);
+    }
     if (!*ops)
         return zo2_error(ZO2_ERR_UNSUPPORTED, "the %s backend is not part of this build",
                          kind == ZO2_BACKEND_CUDA ? "cuda" : "chosen");

@@ -20,6 +20,10 @@
 #include "codec/update.h"
 #include "engine/zo2.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Runs fn(arg, i) for i in [0, n), on several threads, and returns when all are done. Which thread runs which i is
  * unspecified. */
 typedef struct zo2_parallel {
@@ -208,6 +212,7 @@ typedef struct zo2_backend_ops {
     /* Asks the device. May create its context, which open() then uses. ZO2_ERR_DEVICE: there is none. NULL: nothing to
      * ask, context_bytes is exact and free memory is the host's. */
     zo2_status (*probe)(zo2_device_info *out);
+    zo2_status (*usable)(void); /* ZO2_OK if open() may succeed here, or why it can't. Takes nothing. NULL: always */
     uint32_t (*element_bytes)(zo2_dtype compute); /* stored size of an activation or panel element */
     uint64_t (*attention_workspace)(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
 
@@ -266,8 +271,15 @@ struct zo2_backend {
 
 extern const zo2_backend_ops zo2_backend_cpu;
 extern const zo2_backend_ops zo2_backend_null;
+extern const zo2_backend_ops zo2_backend_cuda; /* in builds with ZO2_HAVE_CUDA */
 
 /* The table of a kind; auto gives the fastest that can open here. NULL for kinds this build lacks. */
 const zo2_backend_ops *zo2_backend_get(zo2_backend_kind kind);
+/* What auto gives here; why_not[size] (may be NULL, 0) says why it isn't a GPU although this build has that backend. */
+const zo2_backend_ops *zo2_backend_auto(char *why_not, size_t size);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -9,6 +9,10 @@
 
 #include "kernels/backend.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum { ZO2_OPERAND_READ = 1, ZO2_OPERAND_WRITE = 2, ZO2_OPERAND_UPDATE = 3 }; /* update: both */
 
 /* [batch][rows] runs of `row` bytes; strides in bytes. */
@@ -53,5 +57,9 @@ zo2_status zo2_operands_check(const zo2_operands *l, const void *arena, uint64_t
 
 /* Most keys a query of the op sees, 0 without sequences. */
 uint64_t zo2_attention_max_keys(const zo2_attention_op *op);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -16,6 +16,38 @@
 
 #include <cmocka.h>
 
+/* These tests are built for each backend that computes; a test of a GPU is skipped where there is none. */
+#ifndef TEST_BACKEND
+#define TEST_BACKEND ZO2_BACKEND_CPU
+#endif
+#ifdef ZO2_TEST_CUDASIM
+#include "cudasim.h"
+#endif
+
+/* Around a program's tests: the device that they run on, a simulated one in the order that `variant` chooses. */
+static inline void test_device_begin(unsigned variant)
+{
+#ifdef ZO2_TEST_CUDASIM
+    static const cudasim_order orders[] = {CUDASIM_FIFO, CUDASIM_LIFO, CUDASIM_SEEDED};
+    static const cudasim_threads threads[] = {CUDASIM_FORWARD, CUDASIM_REVERSE, CUDASIM_SHUFFLED};
+    cudasim_config sim = {
+        .device_bytes = 2ull << 30, .order = orders[variant % 3], .threads = threads[variant % 3], .seed = variant};
+    cudasim_reset(&sim);
+#endif
+    (void)variant;
+    const zo2_backend_ops *ops = zo2_backend_get(TEST_BACKEND);
+    if (!ops || (ops->usable && ops->usable()))
+        exit(77);
+}
+
+static inline void test_device_end(void)
+{
+#ifdef ZO2_TEST_CUDASIM
+    if (cudasim_report()[0])
+        fail_msg("the simulator reports: %s", cudasim_report());
+#endif
+}
+
 #define MUST(call)                                                                       \
     do {                                                                                 \
         zo2_status must_status = (call);                                                 \

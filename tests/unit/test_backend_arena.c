@@ -15,8 +15,17 @@ static void test_names(void **state)
     assert_int_equal(zo2_backend_parse(NULL), -1);
     assert_ptr_equal(zo2_backend_get(ZO2_BACKEND_CPU), &zo2_backend_cpu);
     assert_ptr_equal(zo2_backend_get(ZO2_BACKEND_NULL), &zo2_backend_null);
-    assert_ptr_equal(zo2_backend_get(ZO2_BACKEND_AUTO), &zo2_backend_cpu);
-    assert_null(zo2_backend_get(ZO2_BACKEND_CUDA));
+    char why[256] = "?";
+    const zo2_backend_ops *cuda = zo2_backend_get(ZO2_BACKEND_CUDA), *best = zo2_backend_auto(why, sizeof why);
+    assert_ptr_equal(zo2_backend_get(ZO2_BACKEND_AUTO), best);
+    if (cuda) {
+        assert_int_equal(cuda->kind, ZO2_BACKEND_CUDA);
+        assert_ptr_equal(best, cuda->usable() ? &zo2_backend_cpu : cuda);
+        assert_int_equal(why[0] != 0, best == &zo2_backend_cpu); /* says why it isn't the GPU */
+    } else {
+        assert_ptr_equal(best, &zo2_backend_cpu);
+        assert_string_equal(why, "");
+    }
     assert_null(zo2_backend_get((zo2_backend_kind)17));
 }
 

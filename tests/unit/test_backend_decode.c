@@ -1,4 +1,4 @@
-/* test_backend_decode.c: decode and decode_rows of the cpu backend, bit for bit against the definitions in update.h. */
+/* test_backend_decode.c: decode and decode_rows of a backend, bit for bit against the definitions in update.h. */
 #include "test_backend_util.h"
 
 #define MAX_FOLDS 3
@@ -51,7 +51,7 @@ static void check_decode(uint64_t rows, uint64_t cols, zo2_wire wire, zo2_dtype 
                          int perturbed, uint32_t threads)
 {
     test_device t;
-    test_open(&t, ZO2_BACKEND_CPU, 1 << 20, threads);
+    test_open(&t, TEST_BACKEND, 1 << 20, threads);
     uint64_t ld = cols + 5, first_row = 7;
     void *src = test_take(&t, zo2_codec_get(wire)->wire_bytes(rows, cols));
     float *plus = test_floats(&t, rows * ld), *minus = test_floats(&t, rows * ld),
@@ -114,7 +114,7 @@ static void check_rows(zo2_dtype type, int accumulate, int perturbed, uint32_t t
 {
     enum { ROWS = 300, COLS = 65, LD = 65 };
     test_device t;
-    test_open(&t, ZO2_BACKEND_CPU, 1 << 20, threads);
+    test_open(&t, TEST_BACKEND, 1 << 20, threads);
     void *src = test_take(&t, zo2_codec_get(ZO2_WIRE_BF16)->wire_bytes(ROWS, COLS));
     zo2_row_ref *refs = test_take(&t, ROWS * sizeof *refs);
     float *plus = test_floats(&t, ROWS * LD), *minus = test_floats(&t, ROWS * LD),

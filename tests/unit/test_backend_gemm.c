@@ -1,4 +1,4 @@
-/* test_backend_gemm.c: the cpu backend's products against sums in double. Tolerance: any order of k fp32 additions of
+/* test_backend_gemm.c: products against sums in double. Tolerance: any order of k fp32 additions of
  * products errs by at most (k + 1) 2^-24 times the sum of magnitudes, and half a unit in the last place for a 16-bit
  * result. */
 #include "test_backend_util.h"
@@ -14,7 +14,7 @@ typedef struct shape {
 static float *check(const shape *s, zo2_dtype type, zo2_dtype y_type, int accumulate, uint32_t threads)
 {
     test_device t;
-    test_open(&t, ZO2_BACKEND_CPU, 16 << 20, threads);
+    test_open(&t, TEST_BACKEND, 16 << 20, threads);
     uint64_t ldx = s->k + 3, ldp = s->k + 1, ldy = s->n + 2;
     uint64_t sx = s->m * ldx + 8, sp = s->n * ldp + 4, sy = s->m * ldy + 1;
     float *x = test_floats(&t, s->batch * sx), *p = test_floats(&t, s->batch * sp), *y = test_floats(&t, s->batch * sy);
@@ -93,7 +93,7 @@ static void test_columns_and_nan(void **state)
     (void)state;
     enum { M = 4, N = 40, K = 20 };
     test_device t;
-    test_open(&t, ZO2_BACKEND_CPU, 1 << 20, 1);
+    test_open(&t, TEST_BACKEND, 1 << 20, 1);
     float *x = test_floats(&t, M * K), *p = test_floats(&t, N * K), *y = test_floats(&t, M * N);
     test_fill(x, M * K, 1, 1.0f, ZO2_F32);
     test_fill(p, N * K, 2, 1.0f, ZO2_F32);
@@ -122,6 +122,8 @@ static void test_columns_and_nan(void **state)
 static void test_blas_threads(void **state)
 {
     (void)state;
+    if (TEST_BACKEND != ZO2_BACKEND_CPU)
+        skip();
     int before = openblas_get_num_threads();
     test_device a, b;
     test_open(&a, ZO2_BACKEND_CPU, 4096, 1); /* enters */

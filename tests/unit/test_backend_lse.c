@@ -11,8 +11,8 @@ static float *run(const float *logits, const uint32_t *target, uint64_t m, uint6
                   uint32_t threads)
 {
     test_device t;
-    test_open(&t, ZO2_BACKEND_CPU, 16 << 20, threads);
     uint64_t ld = tile + 3, stride = m * ld + 5, stride_state = m + 1;
+    test_open(&t, TEST_BACKEND, STREAMS * (4 * stride + 32 * stride_state) + 4096, threads);
     float *x = test_floats(&t, STREAMS * stride), *logprob = test_floats(&t, STREAMS * stride_state);
     uint32_t *ids = test_take(&t, m * sizeof *ids);
     zo2_lse *states = test_take(&t, STREAMS * stride_state * sizeof *states);

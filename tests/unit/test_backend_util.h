@@ -17,8 +17,17 @@
 
 #include <cmocka.h>
 
+#include "backend_shim.h"
 #include "codec/codec.h"
 #include "kernels/backend.h"
+
+/* These tests are built for each backend that computes; on a device that isn't this host's memory through the shim. */
+#ifndef TEST_BACKEND
+#define TEST_BACKEND ZO2_BACKEND_CPU
+#endif
+#ifdef ZO2_TEST_CUDASIM
+#include "cudasim.h"
+#endif
 
 #define TEST_ULP 5.9604645e-8 /* 2^-24: largest relative error of one fp32 rounding */
 
@@ -81,6 +90,7 @@ typedef struct test_device {
     const zo2_backend_ops *ops;
     unsigned char *arena;
     uint64_t bytes, used;
+    zo2_backend *shim; /* NULL: the arena is the device's */
 } test_device;
 
 static inline void test_open(test_device *t, zo2_backend_kind kind, uint64_t bytes, uint32_t threads)
@@ -90,11 +100,30 @@ static inline void test_open(test_device *t, zo2_backend_kind kind, uint64_t byt
     t->bytes = bytes;
     t->ops = zo2_backend_get(kind);
     assert_non_null(t->ops);
+#ifdef ZO2_TEST_CUDASIM
+    /* There the number of threads stands for an order in which operations, blocks and threads run. */
+    cudasim_config sim = {.order = threads == 1   ? CUDASIM_FIFO
+                                   : threads == 2 ? CUDASIM_LIFO
+                                                  : CUDASIM_SEEDED,
+                          .threads = threads == 1   ? CUDASIM_FORWARD
+                                     : threads == 2 ? CUDASIM_REVERSE
+                                                    : CUDASIM_SHUFFLED,
+                          .seed = threads};
+    cudasim_reset(&sim);
+#endif
     zo2_backend_config config = {.arena_bytes = bytes};
     config.parallel.ud = &t->pool;
     config.parallel.threads = threads;
     config.parallel.run = threads > 1 ? test_pool_run : NULL;
-    TEST_OK(t->ops->open(&t->b, &config));
+    if (kind == ZO2_BACKEND_CUDA) {
+        if (t->ops->usable())
+            exit(77); /* no device here */
+        TEST_OK(backend_shim_open(&t->b, t->ops, bytes));
+        t->ops = t->b->ops;
+        t->shim = t->b;
+    } else {
+        TEST_OK(t->ops->open(&t->b, &config));
+    }
     assert_ptr_equal(t->b->ops, t->ops);
     t->arena = (unsigned char *)t->ops->arena(t->b);
     if (kind == ZO2_BACKEND_NULL)
@@ -113,6 +142,10 @@ static inline void test_close(test_device *t)
     if (t->ops->leave && t->ops->kind != ZO2_BACKEND_NULL)
         t->ops->leave(t->b);
     t->ops->close(t->b);
+#ifdef ZO2_TEST_CUDASIM
+    if (cudasim_report()[0])
+        fail_msg("the simulator reports: %s", cudasim_report());
+#endif
 }
 
 /* Bytes of the arena, 64-aligned, with 64 bytes of poison behind. */
@@ -122,6 +155,8 @@ static inline void *test_take(test_device *t, uint64_t bytes)
     t->used += (bytes + 127) / 64 * 64;
     if (t->used > t->bytes)
         fail_msg("the test's arena is too small");
+    if (t->shim)
+        backend_shim_part(t->shim, p, bytes);
     return p;
 }
 

@@ -21,7 +21,7 @@ static zo2_engine_opts base_opts(void)
 {
     zo2_engine_opts o;
     zo2_engine_opts_init(&o);
-    o.backend = ZO2_BACKEND_CPU;
+    o.backend = TEST_BACKEND;
     o.lr = 1e-3;
     o.weight_decay = 0.1;
     o.seed = 7;
@@ -80,7 +80,10 @@ static zo2_engine *start(const char *run, const zo2_engine_opts *o)
 
 static outcome whole_run(const char *run, const zo2_engine_opts *o, int evaluate)
 {
+    static unsigned runs;
     outcome out = {0};
+    test_device_end();
+    test_device_begin(runs++); /* the next order of streams and threads: the same bits */
     zo2_engine *e = start(run, o);
     train(e, STEPS, evaluate, &out);
     finish(e, &out);
@@ -319,12 +322,14 @@ static void killed(void **state)
 static int clean(void **state)
 {
     (void)state;
+    test_device_end();
     remove_tree(scratch_dir());
     return 0;
 }
 
 int main(void)
 {
+    test_device_begin(0);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bf16),          cmocka_unit_test(bf16_pending_micro_batches),
         cmocka_unit_test(e4m3_queries),  cmocka_unit_test(e4m3_queries_pending_micro_batches),

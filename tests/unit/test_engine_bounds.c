@@ -17,13 +17,14 @@ static zo2_engine_opts base_opts(void)
 {
     zo2_engine_opts o;
     zo2_engine_opts_init(&o);
-    o.backend = ZO2_BACKEND_CPU;
+    o.backend = TEST_BACKEND;
     o.lr = 1e-3;
     o.seed = 11;
     o.max_rows = 12;
     o.max_seq = 14;
     o.threads = 2;
     o.wire = ZO2_WIRE_FP32;
+    o.compute = ZO2_F32;
     return o;
 }
 
@@ -282,12 +283,14 @@ static void master_evaluation(void **state)
 static int clean(void **state)
 {
     (void)state;
+    test_device_end();
     remove_tree(scratch_dir());
     return 0;
 }
 
 int main(void)
 {
+    test_device_begin(0);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(micro_batches),     cmocka_unit_test(shared_prompts), cmocka_unit_test(queries),
         cmocka_unit_test(custom_loss),       cmocka_unit_test(skipped_steps),  cmocka_unit_test(types_and_wires),

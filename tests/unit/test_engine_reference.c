@@ -6,12 +6,33 @@
 #include <dirent.h>
 #include <jansson.h>
 #include <math.h>
+#include <sys/mman.h>
 
 /* Logits of all places of a padded batch, caught tile by tile. */
 typedef struct capture {
     float *logits; /* [losses][vocab] */
     uint64_t vocab;
+    zo2_backend *be;
 } capture;
+
+/* Bytes of the device, on the host until the next call. */
+static const float *on_host(zo2_backend *be, const float *at, uint64_t bytes)
+{
+    static void *memory;
+    static uint64_t size;
+    if (!be->ops->host_register)
+        return at;
+    if (memory)
+        munmap(memory, size);
+    size = (bytes + 4095) / 4096 * 4096;
+    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(memory != MAP_FAILED);
+    MUST(be->ops->host_register(be, memory, size));
+    MUST(be->ops->download(be, ZO2_LANE_COMPUTE, memory, at, bytes));
+    MUST(be->ops->drain(be));
+    be->ops->host_unregister(be, memory);
+    return memory;
+}
 
 static void observe(void *ud, uint32_t stream, uint32_t streams, uint64_t loss, uint64_t m, uint64_t row, uint64_t n,
                     const float *logits, uint64_t ld, uint64_t stride)
@@ -20,6 +41,7 @@ static void observe(void *ud, uint32_t stream, uint32_t streams, uint64_t loss, 
     (void)stride;
     assert_int_equal(stream, 0);
     assert_int_equal(streams, 1);
+    logits = on_host(c->be, logits, ((m - 1) * ld + n) * sizeof *logits);
     for (uint64_t i = 0; i < m; i++)
         memcpy(c->logits + (loss + i) * c->vocab + row, logits + i * ld, n * sizeof *logits);
 }
@@ -42,7 +64,8 @@ static zo2_engine *open_for(const char *pack, uint32_t rows, uint32_t seq)
     zo2_engine_opts_init(&o);
     o.read_only = 1;
     o.wire = ZO2_WIRE_FP32;
-    o.backend = ZO2_BACKEND_CPU;
+    o.backend = TEST_BACKEND;
+    o.compute = ZO2_F32;
     o.max_rows = rows;
     o.max_seq = seq;
     MUST(zo2_engine_open(&e, pack, NULL, &o));
@@ -95,6 +118,7 @@ static void check_case(const char *pack, const json_t *ids, const json_t *mask, 
     zo2_engine *e = open_for(pack, rows, most);
     capture c = {.vocab = vocab, .logits = malloc(losses * vocab * sizeof(float))};
     memset(c.logits, 0xFF, losses * vocab * sizeof(float));
+    c.be = e->core.be;
     e->core.observer = observe;
     e->core.observer_ud = &c;
     zo2_batch b = {.struct_size = sizeof b, .rows = rows, .seq = wide, .tokens = tokens, .mask = real, .loss = loss};
@@ -230,6 +254,7 @@ static void tiny_opt(void **state)
         zo2_scores s;
         zo2_scores_init(&s);
         s.logprobs = logprobs;
+        c.be = e->core.be;
         e->core.observer = observe;
         e->core.observer_ud = &c;
         MUST(zo2_forward(e, &b, ZO2_WEIGHTS_WIRE, &s));
@@ -281,12 +306,14 @@ static void tiny_opt(void **state)
 static int clean(void **state)
 {
     (void)state;
+    test_device_end();
     remove_tree(scratch_dir());
     return 0;
 }
 
 int main(void)
 {
+    test_device_begin(0);
     const struct CMUnitTest tests[] = {cmocka_unit_test(fixtures), cmocka_unit_test(tiny_opt)};
     return cmocka_run_group_tests(tests, NULL, clean);
 }

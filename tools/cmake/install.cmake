@@ -24,6 +24,9 @@ foreach(name IN LISTS zo2_library_dependencies)
     string(APPEND zo2_dependency_names "${name}:${library} ")
     string(APPEND zo2_pc_libs_private "-l${library} ")
 endforeach()
+if(zo2_have_cuda)
+    string(APPEND zo2_pc_libs_private "-L${CUDAToolkit_LIBRARY_DIR} -lcublas -lcudart ")
+endif()
 string(APPEND zo2_pc_libs_private "-lpthread -lm")
 
 configure_package_config_file(tools/cmake/zo2-config.cmake.in ${PROJECT_BINARY_DIR}/zo2-config.cmake

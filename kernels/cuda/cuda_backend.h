@@ -1,0 +1,166 @@
+/* cuda_backend.h: what the files of the cuda backend share.
+ *
+ * Every operation is one or a few kernels (or one cuBLAS call) on the compute stream, enqueued without waiting; nothing
+ * is allocated after open(). Each output element is computed by one thread or one warp in an order that depends on
+ * shapes alone, so launch shapes are free to tune and never change a bit. Kernels are built without contraction
+ * (-fmad=false): an fma is where the source has one. Noise, decode, fold, perturbation, layer norm and log-sum-exp
+ * have the bits of the cpu backend; products, attention and GELU agree within the bounds that tests state.
+ *
+ * Errors of CUDA are sticky: after the first one every call of this backend returns ZO2_ERR_DEVICE, until close(). */
+#ifndef ZO2_KERNELS_CUDA_CUDA_BACKEND_H
+#define ZO2_KERNELS_CUDA_CUDA_BACKEND_H
+
+#include <atomic>
+#include <stdint.h>
+
+#include <cublas_v2.h>
+
+#include "kernels/backend.h"
+#include "kernels/cuda/dialect.h"
+#include "kernels/operands.h"
+
+#define ZO2_CUDA_MIN_CC     75 /* compute capability 7.5: fp16 tensor cores, and what toolkits still build for */
+#define ZO2_CUDA_BLAS_BYTES ((uint64_t)32 << 20) /* cuBLAS workspace: what NVIDIA advises for the newest devices */
+/* The arena's first bytes: cuBLAS workspace, then the table of pending updates. */
+#define ZO2_CUDA_RESERVED_BYTES (ZO2_CUDA_BLAS_BYTES + ZO2_MAX_PENDING * sizeof(zo2_update))
+static_assert(ZO2_CUDA_RESERVED_BYTES % 256 == 0, "the plan wants it so");
+#define ZO2_CUDA_CONTEXT_BYTES ((uint64_t)500000000) /* a context with cuBLAS, roughly: where none can be measured */
+#define ZO2_CUDA_WARP          32
+#define ZO2_CUDA_BLOCK         128 /* threads of a block in every kernel here: four warps */
+#define ZO2_CUDA_WARPS         (ZO2_CUDA_BLOCK / ZO2_CUDA_WARP)
+#define ZO2_CUDA_MAX_GRID_YZ   65535
+#define ZO2_CUDA_SHARED_BYTES  49152 /* of a block, without asking for more */
+
+struct zo2_event {
+    cudaEvent_t event;
+    std::atomic<int> recorded;
+};
+
+/* What a lane was last told to do: asynchronous errors surface later and are reported with it. */
+typedef struct zo2_cuda_doing {
+    std::atomic<const char *> op;
+    std::atomic<uint32_t> tensor;
+    std::atomic<uint64_t> row, rows; /* rows 0: not about rows of a tensor */
+} zo2_cuda_doing;
+
+typedef struct zo2_cuda {
+    zo2_backend base;
+    int device;
+    char name[64];
+    uint32_t processors;                 /* multiprocessors: grids beyond a few blocks for each give nothing */
+    cudaStream_t stream[ZO2_LANE_COUNT]; /* by zo2_lane */
+    cublasHandle_t blas;                 /* of the compute stream */
+    unsigned char *arena;
+    uint64_t arena_bytes;
+    zo2_update *fold_table;             /* device [ZO2_MAX_PENDING], in the arena's reserved part */
+    zo2_update folded[ZO2_MAX_PENDING]; /* what the table holds once the stream gets there */
+    uint32_t n_folded;
+    int outer_device; /* the caller's, while inside a step */
+    uint32_t depth;   /* of enter() */
+    std::atomic<uint64_t> peak;
+    std::atomic<int> failed;
+    zo2_cuda_doing doing[ZO2_LANE_COUNT];
+} zo2_cuda;
+
+/* ---- errors (cuda_errors.cu) ---- */
+
+/* ZO2_OK, or ZO2_ERR_DEVICE (ZO2_ERR_NOMEM for memory) with the call, CUDA's name and text of the error and what the
+ * lanes were doing; marks the backend as failed. c may be NULL. */
+zo2_status zo2_cuda_check(zo2_cuda *c, cudaError_t e, const char *call);
+zo2_status zo2_cuda_check_blas(zo2_cuda *c, cublasStatus_t e, const char *call);
+/* After ZO2_LAUNCH: a refused launch. */
+zo2_status zo2_cuda_launched(zo2_cuda *c, const char *kernel);
+/* Before anything is enqueued: the earlier error if there was one; selects the device for this thread. */
+zo2_status zo2_cuda_ready(zo2_cuda *c);
+void zo2_cuda_doing_set(zo2_cuda *c, zo2_lane lane, const char *op, uint32_t tensor, uint64_t row, uint64_t rows);
+
+/* ---- device (cuda_device.cu) ---- */
+
+/* Chooses the first device that is new enough. On failure the reason is the error text: no driver, no device, too old. */
+zo2_status zo2_cuda_find_device(int *device);
+
+/* ---- the table's other entries, see backend.h (cuda_device.cu, cuda_lanes.cu) ---- */
+
+zo2_status zo2_cuda_probe(zo2_device_info *out);
+zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config);
+void zo2_cuda_close(zo2_backend *b);
+uint64_t zo2_cuda_peak_bytes(zo2_backend *b);
+void zo2_cuda_enter(zo2_backend *b);
+void zo2_cuda_leave(zo2_backend *b);
+zo2_status zo2_cuda_host_register(zo2_backend *b, void *at, uint64_t bytes);
+void zo2_cuda_host_unregister(zo2_backend *b, void *at);
+zo2_status zo2_cuda_event_create(zo2_backend *b, zo2_event **out);
+void zo2_cuda_event_destroy(zo2_backend *b, zo2_event *e);
+zo2_status zo2_cuda_record(zo2_backend *b, zo2_lane lane, zo2_event *e);
+zo2_status zo2_cuda_wait(zo2_backend *b, zo2_lane lane, zo2_event *e);
+zo2_status zo2_cuda_sync(zo2_backend *b, zo2_event *e);
+zo2_status zo2_cuda_drain(zo2_backend *b);
+zo2_status zo2_cuda_upload(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
+zo2_status zo2_cuda_download(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
+
+/* ---- operations ---- */
+
+/* After zo2_operands_<op>() (its status is s): checks the operands against the arena; then zo2_cuda_ready(). */
+zo2_status zo2_cuda_admit(zo2_cuda *c, zo2_status s, const zo2_operands *l);
+
+zo2_status zo2_cuda_decode(zo2_backend *b, const zo2_decode_op *op);
+zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op);
+zo2_status zo2_cuda_gemm(zo2_backend *b, const zo2_gemm_op *op);
+zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op);
+zo2_status zo2_cuda_layernorm(zo2_backend *b, const zo2_layernorm_op *op);
+uint64_t zo2_cuda_attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
+zo2_status zo2_cuda_attention(zo2_backend *b, const zo2_attention_op *op);
+zo2_status zo2_cuda_gather(zo2_backend *b, const zo2_gather_op *op);
+zo2_status zo2_cuda_lse_init(zo2_backend *b, zo2_lse *state, uint64_t n);
+zo2_status zo2_cuda_lse_tile(zo2_backend *b, const zo2_lse_op *op);
+zo2_status zo2_cuda_lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n, float *logprob);
+
+/* Every kernel of a file is loaded now rather than at its first launch: lazy loading allocates device memory. */
+zo2_status zo2_cuda_decode_load(zo2_cuda *c);
+zo2_status zo2_cuda_norm_load(zo2_cuda *c);
+zo2_status zo2_cuda_elementwise_load(zo2_cuda *c);
+zo2_status zo2_cuda_attention_load(zo2_cuda *c);
+zo2_status zo2_cuda_lse_load(zo2_cuda *c);
+
+#define ZO2_CUDA_LOAD(c, kernel)                                                                   \
+    do {                                                                                           \
+        cudaFuncAttributes attributes;                                                             \
+        cudaError_t e = cudaFuncGetAttributes(&attributes, kernel);                                \
+        if (e)                                                                                     \
+            return zo2_cuda_check(c, e, "cudaFuncGetAttributes (loading the kernel " #kernel ")"); \
+    } while (0)
+
+/* The products behind gemm() and attention(): row-major c[b] = beta c[b] + a[b] op(w[b]), see gemm.cu. */
+typedef struct zo2_cuda_product {
+    uint32_t batch;
+    uint64_t m, n, k;
+    const void *a; /* [m][k] */
+    uint64_t lda, stride_a;
+    const void *w; /* [n][k] if transposed, else [k][n] */
+    uint64_t ldw, stride_w;
+    int transposed;
+    void *c; /* [m][n] of c_type */
+    uint64_t ldc, stride_c;
+    zo2_dtype type, c_type;
+    int accumulate;
+} zo2_cuda_product;
+zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p);
+
+static inline uint64_t zo2_cuda_ceil_div(uint64_t a, uint64_t b)
+{
+    return a / b + (a % b != 0);
+}
+
+static inline uint32_t zo2_cuda_element_bytes(zo2_dtype type)
+{
+    return type == ZO2_F32 ? 4 : 2;
+}
+
+/* Blocks for `n` pieces of work that loop with the grid's stride: all of them, or enough to fill the device. */
+static inline uint32_t zo2_cuda_blocks(const zo2_cuda *c, uint64_t n)
+{
+    uint64_t most = (uint64_t)c->processors * 32;
+    return (uint32_t)(n < most ? n : most);
+}
+
+#endif

@@ -1,0 +1,159 @@
+/* cuda_lanes.cu: the lanes are non-blocking streams, ordered against each other by events alone; transfers. */
+#include "kernels/cuda/cuda_backend.h"
+
+#include <stdlib.h>
+
+zo2_status zo2_cuda_admit(zo2_cuda *c, zo2_status s, const zo2_operands *l)
+{
+    uint64_t end;
+    if (s || (s = zo2_operands_check(l, c->arena, c->arena_bytes, &end)))
+        return s;
+    return zo2_cuda_ready(c);
+}
+
+/* ---- events ---- */
+
+zo2_status zo2_cuda_event_create(zo2_backend *b, zo2_event **out)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    *out = NULL;
+    zo2_status s = zo2_cuda_ready(c);
+    if (s)
+        return s;
+    zo2_event *e = (zo2_event *)calloc(1, sizeof *e);
+    if (!e)
+        return zo2_error(ZO2_ERR_NOMEM, "cuda backend: no memory for an event");
+    /* Blocking: a thread that waits for milliseconds should not take a core from the update lane. */
+    s = zo2_cuda_check(c, cudaEventCreateWithFlags(&e->event, cudaEventDisableTiming | cudaEventBlockingSync),
+                       "cudaEventCreateWithFlags");
+    if (s) {
+        free(e);
+        return s;
+    }
+    *out = e;
+    return ZO2_OK;
+}
+
+void zo2_cuda_event_destroy(zo2_backend *b, zo2_event *e)
+{
+    (void)b;
+    if (!e)
+        return;
+    (void)cudaEventDestroy(e->event);
+    free(e);
+}
+
+zo2_status zo2_cuda_record(zo2_backend *b, zo2_lane lane, zo2_event *e)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_status s = zo2_cuda_ready(c);
+    if (!s)
+        s = zo2_cuda_check(c, cudaEventRecord(e->event, c->stream[lane]), "cudaEventRecord");
+    if (!s)
+        e->recorded.store(1, std::memory_order_release);
+    return s;
+}
+
+static zo2_status recorded(zo2_cuda *c, zo2_event *e)
+{
+    /* CUDA would let such a wait pass. */
+    if (!e->recorded.load(std::memory_order_acquire))
+        return zo2_error(ZO2_ERR_INTERNAL, "cuda backend: waiting for an event that was not recorded");
+    return zo2_cuda_ready(c);
+}
+
+zo2_status zo2_cuda_wait(zo2_backend *b, zo2_lane lane, zo2_event *e)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_status s = recorded(c, e);
+    return s ? s : zo2_cuda_check(c, cudaStreamWaitEvent(c->stream[lane], e->event, 0), "cudaStreamWaitEvent");
+}
+
+zo2_status zo2_cuda_sync(zo2_backend *b, zo2_event *e)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_status s = recorded(c, e);
+    return s ? s : zo2_cuda_check(c, cudaEventSynchronize(e->event), "cudaEventSynchronize");
+}
+
+/* All, also after an error: nothing may still use the arena or host memory when this returns. */
+zo2_status zo2_cuda_drain(zo2_backend *b)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_status s = zo2_cuda_ready(c);
+    for (int i = 0; i < ZO2_LANE_COUNT; i++) {
+        cudaError_t e = cudaStreamSynchronize(c->stream[i]);
+        if (!s)
+            s = zo2_cuda_check(c, e, "cudaStreamSynchronize");
+    }
+    return s;
+}
+
+/* ---- transfers ---- */
+
+zo2_status zo2_cuda_upload(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cuda_admit(c, zo2_operands_transfer(&l, "upload", dst, bytes, ZO2_OPERAND_WRITE), &l);
+    if (s || l.empty)
+        return s;
+    zo2_cuda_doing_set(c, lane, "upload", 0, 0, 0);
+    return zo2_cuda_check(c, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, c->stream[lane]),
+                          "cudaMemcpyAsync (upload)");
+}
+
+zo2_status zo2_cuda_download(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cuda_admit(c, zo2_operands_transfer(&l, "download", src, bytes, ZO2_OPERAND_READ), &l);
+    if (s || l.empty)
+        return s;
+    zo2_cuda_doing_set(c, lane, "download", 0, 0, 0);
+    return zo2_cuda_check(c, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, c->stream[lane]),
+                          "cudaMemcpyAsync (download)");
+}
+
+/* Pinned: what a lane copies then moves beside the host and at the link's full speed. A refusal (RLIMIT_MEMLOCK,
+ * memory) is not a failure of the device. */
+zo2_status zo2_cuda_host_register(zo2_backend *b, void *at, uint64_t bytes)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_status s = zo2_cuda_ready(c);
+    if (s)
+        return s;
+    cudaError_t e = cudaHostRegister(at, bytes, cudaHostRegisterPortable);
+    if (!e)
+        return ZO2_OK;
+    if (e != cudaErrorMemoryAllocation && e != cudaErrorNotSupported && e != cudaErrorInvalidValue)
+        return zo2_cuda_check(c, e, "cudaHostRegister");
+    (void)cudaGetLastError();
+    return zo2_error(ZO2_ERR_NOMEM,
+                     "cuda backend: %llu bytes of host memory can't be pinned: %s (%s); see ulimit -l (RLIMIT_MEMLOCK)",
+                     (unsigned long long)bytes, cudaGetErrorString(e), cudaGetErrorName(e));
+}
+
+void zo2_cuda_host_unregister(zo2_backend *b, void *at)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    (void)cudaSetDevice(c->device);
+    (void)cudaHostUnregister(at);
+    (void)cudaGetLastError(); /* after the device's loss there is nothing to unpin */
+}
+
+/* ---- around a step ---- */
+
+void zo2_cuda_enter(zo2_backend *b)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    if (c->depth++ == 0 && cudaGetDevice(&c->outer_device) != cudaSuccess)
+        c->outer_device = -1;
+}
+
+void zo2_cuda_leave(zo2_backend *b)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    if (--c->depth == 0 && c->outer_device >= 0)
+        (void)cudaSetDevice(c->outer_device);
+}

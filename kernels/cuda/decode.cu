@@ -1,0 +1,155 @@
+/* decode.cu: decode() and decode_rows() of the cuda backend: launches of decode_kernel.cuh. */
+#include <string.h>
+
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/decode_kernel.cuh"
+
+/* ---- pending updates ---- */
+
+/* Kernel parameters may take 4 KiB; they carry the updates to the device in order with everything else on the stream,
+ * without pinned memory. */
+#define FOLDS_A_LAUNCH 32
+typedef struct fold_part {
+    zo2_update u[FOLDS_A_LAUNCH];
+} fold_part;
+static_assert(sizeof(fold_part) <= 4000, "a kernel's parameters take at most 4 KiB");
+
+ZO2_LAUNCH_BOUNDS(FOLDS_A_LAUNCH) __global__ void zo2_store_folds_kernel(fold_part part, uint32_t n, zo2_update *to)
+{
+    uint32_t i = threadIdx.x;
+    if (i < n)
+        to[i] = part.u[i];
+}
+
+/* The updates as a device array, valid for what is enqueued next. Tiles of a step need tails of one list, so the table
+ * is rewritten only when a longer or a newer one comes. */
+static zo2_status fold_table(zo2_cuda *c, const zo2_update *fold, uint32_t folds, const zo2_update **device)
+{
+    if (folds > ZO2_MAX_PENDING)
+        return zo2_error(ZO2_ERR_DEVICE, "decode: %u pending updates, at most %d", folds, ZO2_MAX_PENDING);
+    *device = c->fold_table;
+    if (folds <= c->n_folded && !memcmp(c->folded + (c->n_folded - folds), fold, folds * sizeof *fold)) {
+        *device += c->n_folded - folds;
+        return ZO2_OK;
+    }
+    for (uint32_t i = 0; i < folds; i += FOLDS_A_LAUNCH) {
+        fold_part part;
+        uint32_t n = folds - i < FOLDS_A_LAUNCH ? folds - i : FOLDS_A_LAUNCH;
+        memset(&part, 0, sizeof part);
+        memcpy(part.u, fold + i, n * sizeof *fold);
+        ZO2_LAUNCH(zo2_store_folds_kernel, 1, FOLDS_A_LAUNCH, 0, c->stream[ZO2_LANE_COMPUTE], part, n,
+                   c->fold_table + i);
+        zo2_status s = zo2_cuda_launched(c, "zo2_store_folds_kernel");
+        if (s)
+            return s;
+    }
+    memcpy(c->folded, fold, folds * sizeof *fold);
+    c->n_folded = folds;
+    return ZO2_OK;
+}
+
+/* ---- launches ---- */
+
+template <zo2_wire W, zo2_dist D> static zo2_status launch(zo2_cuda *c, const zo2_decode_args *a)
+{
+    dim3 block(ZO2_CUDA_WARP, ZO2_CUDA_WARPS);
+    uint64_t across = zo2_cuda_ceil_div(zo2_cuda_ceil_div(a->cols, ZO2_DECODE_GROUP), block.x);
+    uint64_t down = zo2_cuda_ceil_div(a->rows, block.y);
+    dim3 grid(zo2_cuda_blocks(c, across), down < ZO2_CUDA_MAX_GRID_YZ ? (uint32_t)down : ZO2_CUDA_MAX_GRID_YZ);
+    ZO2_LAUNCH((zo2_decode_kernel<W, D>), grid, block, 0, c->stream[ZO2_LANE_COMPUTE], *a);
+    return zo2_cuda_launched(c, "zo2_decode_kernel");
+}
+
+template <zo2_wire W> static zo2_status launch_wire(zo2_cuda *c, zo2_dist dist, const zo2_decode_args *a)
+{
+    return dist == ZO2_RADEMACHER ? launch<W, ZO2_RADEMACHER>(c, a) : launch<W, ZO2_GAUSSIAN>(c, a);
+}
+
+/* One line for each wire. */
+#define WIRES(X)     \
+    X(ZO2_WIRE_BF16) \
+    X(ZO2_WIRE_FP32) \
+    X(ZO2_WIRE_E4M3) \
+    X(ZO2_WIRE_E5M2) \
+    X(ZO2_WIRE_FP16)
+
+static zo2_status decode_args(zo2_cuda *c, zo2_wire wire, zo2_dist dist, zo2_decode_args *a, const zo2_update *fold)
+{
+    a->wide = a->ld * zo2_cuda_element_bytes(a->type) % 16 == 0;
+    if (a->folds) {
+        zo2_status s = fold_table(c, fold, a->folds, &a->fold);
+        if (s)
+            return s;
+    }
+    switch (wire) {
+#define LAUNCH_WIRE(W) \
+    case W: return launch_wire<W>(c, dist, a);
+        WIRES(LAUNCH_WIRE)
+    }
+    return zo2_error(ZO2_ERR_DEVICE, "decode: the cuda backend has no wire %d", (int)wire);
+}
+
+zo2_status zo2_cuda_decode(zo2_backend *b, const zo2_decode_op *op)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cuda_admit(c, zo2_operands_decode(&l, op, zo2_cuda_element_bytes(op->type)), &l);
+    if (s || l.empty)
+        return s;
+    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "decode", op->tensor_id, op->first_row, op->rows);
+    zo2_decode_args a;
+    memset(&a, 0, sizeof a);
+    a.src = (const unsigned char *)op->src;
+    a.rows = op->rows;
+    a.cols = op->cols;
+    a.first_row = op->first_row;
+    a.tensor_id = op->tensor_id;
+    a.query = op->query;
+    a.folds = op->folds;
+    a.decays = op->decays;
+    a.key = op->key;
+    a.eps = op->eps;
+    a.plus = (unsigned char *)op->plus;
+    a.minus = (unsigned char *)op->minus;
+    a.ld = op->rows == 1 ? op->cols : op->ld;
+    a.type = op->type;
+    return decode_args(c, op->wire, op->dist, &a, op->fold);
+}
+
+zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cuda_admit(c, zo2_operands_decode_rows(&l, op, zo2_cuda_element_bytes(op->type)), &l);
+    if (s || l.empty)
+        return s;
+    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "decode_rows", op->tensor_id, 0, op->rows);
+    zo2_decode_args a;
+    memset(&a, 0, sizeof a);
+    a.src = (const unsigned char *)op->src;
+    a.rows = op->rows;
+    a.cols = op->cols;
+    a.refs = op->refs;
+    a.tensor_id = op->tensor_id;
+    a.query = op->query;
+    a.folds = op->folds;
+    a.decays = op->decays;
+    a.accumulate = op->accumulate;
+    a.key = op->key;
+    a.eps = op->eps;
+    a.plus = (unsigned char *)op->plus;
+    a.minus = (unsigned char *)op->minus;
+    a.ld = op->rows == 1 ? op->cols : op->ld;
+    a.type = op->type;
+    return decode_args(c, op->wire, op->dist, &a, op->fold);
+}
+
+zo2_status zo2_cuda_decode_load(zo2_cuda *c)
+{
+    ZO2_CUDA_LOAD(c, zo2_store_folds_kernel);
+#define LOAD_WIRE(W)                                        \
+    ZO2_CUDA_LOAD(c, (zo2_decode_kernel<W, ZO2_GAUSSIAN>)); \
+    ZO2_CUDA_LOAD(c, (zo2_decode_kernel<W, ZO2_RADEMACHER>));
+    WIRES(LOAD_WIRE)
+    return ZO2_OK;
+}

@@ -1,0 +1,116 @@
+/* elementwise.cu: bias with activation, gathers and conversions. x runs over columns, y over rows, z over streams. */
+#include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/element.cuh"
+
+/* The operations', without what the host needs. */
+typedef struct bias_act_args {
+    uint64_t m, n;
+    void *y;
+    uint64_t ldy, stride_y;
+    const float *bias;
+    uint64_t stride_bias;
+    float scale;
+    zo2_activation act;
+} bias_act_args;
+
+typedef struct gather_args {
+    uint64_t m, n;
+    const float *x;
+    uint64_t stride_x;
+    const uint32_t *index;
+    void *y;
+    uint64_t stride_y;
+} gather_args;
+
+template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_bias_act_kernel(bias_act_args op)
+{
+    const float *bias = op.bias ? op.bias + blockIdx.z * op.stride_bias : NULL;
+    for (uint64_t row = blockIdx.y; row < op.m; row += gridDim.y) {
+        E *y = (E *)op.y + blockIdx.z * op.stride_y + row * op.ldy;
+        for (uint64_t i = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x; i < op.n;
+             i += (uint64_t)gridDim.x * blockDim.x) {
+            float v = zo2_get(y[i]);
+            if (bias)
+                v += bias[i];
+            v *= op.scale;
+            if (op.act == ZO2_ACT_RELU)
+                v = v < 0.0f ? 0.0f : v; /* in this order a NaN stays */
+            if (op.act == ZO2_ACT_GELU)
+                v = 0.5f * v * (1.0f + erff(v * 0.70710678118654752f));
+            zo2_put(y + i, v);
+        }
+    }
+}
+
+template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_gather_kernel(gather_args op)
+{
+    for (uint64_t row = blockIdx.y; row < op.m; row += gridDim.y) {
+        uint64_t from = op.index ? op.index[row] : row;
+        const float *x = op.x + blockIdx.z * op.stride_x + from * op.n;
+        E *y = (E *)op.y + blockIdx.z * op.stride_y + row * op.n;
+        for (uint64_t i = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x; i < op.n;
+             i += (uint64_t)gridDim.x * blockDim.x)
+            zo2_put(y + i, x[i]);
+    }
+}
+
+static dim3 grid_of(const zo2_cuda *c, uint64_t m, uint64_t n, uint32_t streams)
+{
+    return dim3(zo2_cuda_blocks(c, zo2_cuda_ceil_div(n, ZO2_CUDA_BLOCK)),
+                m < ZO2_CUDA_MAX_GRID_YZ ? (uint32_t)m : ZO2_CUDA_MAX_GRID_YZ, streams);
+}
+
+zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cuda_admit(c, zo2_operands_bias_act(&l, op, zo2_cuda_element_bytes(op->type)), &l);
+    if (s || l.empty)
+        return s;
+    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "bias_act", 0, 0, 0);
+    bias_act_args a = bias_act_args();
+    a.m = op->m;
+    a.n = op->n;
+    a.y = op->y;
+    a.ldy = op->ldy;
+    a.stride_y = op->stride_y;
+    a.bias = op->bias;
+    a.stride_bias = op->stride_bias;
+    a.scale = op->scale;
+    a.act = op->act;
+    ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_bias_act_kernel<E>), grid_of(c, op->m, op->n, op->streams), ZO2_CUDA_BLOCK, 0,
+                                     c->stream[ZO2_LANE_COMPUTE], a));
+    return zo2_cuda_launched(c, "zo2_bias_act_kernel");
+}
+
+zo2_status zo2_cuda_gather(zo2_backend *b, const zo2_gather_op *op)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cuda_admit(c, zo2_operands_gather(&l, op, zo2_cuda_element_bytes(op->type)), &l);
+    if (s || l.empty)
+        return s;
+    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "gather", 0, 0, 0);
+    gather_args a = gather_args();
+    a.m = op->m;
+    a.n = op->n;
+    a.x = op->x;
+    a.stride_x = op->stride_x;
+    a.index = op->index;
+    a.y = op->y;
+    a.stride_y = op->stride_y;
+    ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_gather_kernel<E>), grid_of(c, op->m, op->n, op->streams), ZO2_CUDA_BLOCK, 0,
+                                     c->stream[ZO2_LANE_COMPUTE], a));
+    return zo2_cuda_launched(c, "zo2_gather_kernel");
+}
+
+zo2_status zo2_cuda_elementwise_load(zo2_cuda *c)
+{
+    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<float>));
+    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<zo2_f16_element>));
+    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<zo2_bf16_element>));
+    ZO2_CUDA_LOAD(c, (zo2_gather_kernel<float>));
+    ZO2_CUDA_LOAD(c, (zo2_gather_kernel<zo2_f16_element>));
+    ZO2_CUDA_LOAD(c, (zo2_gather_kernel<zo2_bf16_element>));
+    return ZO2_OK;
+}

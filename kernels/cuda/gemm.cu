@@ -1,0 +1,57 @@
+/* gemm.cu: products by cuBLAS. cuBLAS has column-major matrices; a row-major [r][c] with row stride ld is, byte for
+ * byte, the column-major c x r matrix with leading dimension ld, its transpose. So the row-major
+ *
+ *     C [m][n] = A [m][k] W^T, W [n][k]        is        C' (n x m) = W' ^T (n x k)  A' (k x m)
+ *
+ * with primes for the column-major views W' (k x n, ldw), A' (k x m, lda), C' (n x m, ldc): W comes first and is
+ * transposed, A second and is not. With W [k][n] its view is n x k already and is not transposed.
+ *
+ * Accumulation is fp32; reductions in 16 bits and TF32 are off. For equal shapes, strides and alignment one device
+ * and cuBLAS version give the same bits each time: one stream, one handle, a workspace of fixed size. */
+#include "kernels/cuda/cuda_backend.h"
+
+static cudaDataType_t data_type(zo2_dtype type)
+{
+    return type == ZO2_F16 ? CUDA_R_16F : type == ZO2_BF16 ? CUDA_R_16BF : CUDA_R_32F;
+}
+
+zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p)
+{
+    const float alpha = 1.0f, beta = p->accumulate ? 1.0f : 0.0f;
+    cublasStatus_t e = cublasGemmStridedBatchedEx(
+        c->blas, p->transposed ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLAS_OP_N, (int)p->n, (int)p->m, (int)p->k, &alpha, p->w,
+        data_type(p->type), (int)p->ldw, (long long)p->stride_w, p->a, data_type(p->type), (int)p->lda,
+        (long long)p->stride_a, &beta, p->c, data_type(p->c_type), (int)p->ldc, (long long)p->stride_c, (int)p->batch,
+        p->type == ZO2_F32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+    return zo2_cuda_check_blas(c, e, "cublasGemmStridedBatchedEx");
+}
+
+/* +/- are the two entries of one batch. */
+zo2_status zo2_cuda_gemm(zo2_backend *b, const zo2_gemm_op *op)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cuda_admit(c, zo2_operands_gemm(&l, op, zo2_cuda_element_bytes(op->type)), &l);
+    if (s || l.empty)
+        return s;
+    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "gemm", 0, 0, 0);
+    zo2_cuda_product p;
+    p.batch = op->batch;
+    p.m = op->m;
+    p.n = op->n;
+    p.k = op->k;
+    p.a = op->x;
+    p.lda = op->ldx;
+    p.stride_a = op->stride_x;
+    p.w = op->panel;
+    p.ldw = op->ld_panel;
+    p.stride_w = op->stride_panel;
+    p.transposed = 1;
+    p.c = op->y;
+    p.ldc = op->ldy;
+    p.stride_c = op->stride_y;
+    p.type = op->type;
+    p.c_type = op->y_type;
+    p.accumulate = op->accumulate;
+    return zo2_cuda_multiply(c, &p);
+}

@@ -1,0 +1,355 @@
+/* stream.cpp: streams are queues. Nothing runs until the host has to wait; then operations run one at a time, in an
+ * order that the test chooses, on the waiting host thread. ThreadSanitizer is told that each stream is a thread of its
+ * own, ordered with the others by records and waits alone: a forgotten wait is a race, in whatever order it ran. */
+#include "sim.h"
+
+#include <cstdio>
+#include <vector>
+
+namespace cudasim
+{
+
+namespace
+{
+
+bool runnable(const CUstream_st *s)
+{
+    return !s->queue.empty() && (!s->queue.front()->wait || s->queue.front()->wait->done);
+}
+
+CUstream_st *choose()
+{
+    device &d = *the_device;
+    std::vector<CUstream_st *> ready;
+    CUstream_st *first = nullptr, *last = nullptr;
+    for (CUstream_st *s : d.streams)
+        if (runnable(s)) {
+            ready.push_back(s);
+            uint64_t n = s->queue.front()->sequence;
+            first = !first || n < first->queue.front()->sequence ? s : first;
+            last = !last || n > last->queue.front()->sequence ? s : last;
+        }
+    if (ready.empty() || d.config.order == CUDASIM_FIFO)
+        return first;
+    if (d.config.order == CUDASIM_LIFO)
+        return last;
+    /* The set is ordered by address, which varies: draw by stream number. */
+    uint64_t drawn = next_random(&d.random) % ready.size();
+    for (CUstream_st *s : ready) {
+        uint64_t rank = 0;
+        for (CUstream_st *other : ready)
+            rank += other->number < s->number;
+        if (rank == drawn)
+            return s;
+    }
+    return first;
+}
+
+/* What an operation reads and writes counts, unlike what is around it. */
+cudaError_t run_seen(const operation &op)
+{
+    tsan_ignore_end();
+    cudaError_t e = op.run();
+    tsan_ignore_begin();
+    return e;
+}
+
+void run_operation(CUstream_st *s)
+{
+    device &d = *the_device;
+    std::unique_ptr<operation> op = std::move(s->queue.front());
+    s->queue.pop_front();
+    void *host = tsan_current();
+    cudaError_t e = d.sticky; /* after a lost context nothing runs, and nobody waits for ever */
+    tsan_switch(s->tsan);
+    tsan_ignore_begin();
+    tsan_acquire(&op->edge);
+    if (op->wait)
+        tsan_acquire(&op->wait->edge);
+    if (op->run && !e) {
+        if (++d.stats.operations == d.config.fail_operation)
+            e = d.config.fail_error;
+        else
+            e = run_seen(*op);
+        d.milliseconds += 0.001;
+    }
+    if (op->record) {
+        op->record->done = true;
+        op->record->milliseconds = d.milliseconds;
+        tsan_release(&op->record->edge);
+    }
+    tsan_release(&s->edge);
+    tsan_ignore_end();
+    tsan_switch(host);
+    if (e && !d.sticky) {
+        if (!d.config.quiet)
+            fprintf(stderr, "cudasim: %s failed on the device: %s\n", op->name.c_str(), cudaGetErrorString(e));
+        d.sticky = d.last_error = e;
+    }
+}
+
+/* A new one whose stream and call are in order. */
+cudaError_t push(CUstream_st *s, std::unique_ptr<operation> op)
+{
+    op->sequence = the_device->next_sequence++;
+    tsan_release(&op->edge);
+    s->queue.push_back(std::move(op));
+    return cudaSuccess;
+}
+
+bool valid_event(CUevent_st *e, const char *who)
+{
+    if (e && the_device->events.count(e))
+        return true;
+    report("%s: %p is not an event", who, static_cast<void *>(e));
+    return false;
+}
+
+} // namespace
+
+bool valid_stream(CUstream_st *s, const char *who)
+{
+    if (s && the_device->streams.count(s))
+        return true;
+    if (s)
+        report("%s: %p is not a stream", who, static_cast<void *>(s));
+    else
+        report("%s: on the default stream, which waits for all others", who);
+    return false;
+}
+
+cudaError_t enqueue(CUstream_st *s, const char *name, std::function<cudaError_t()> run)
+{
+    auto op = std::make_unique<operation>();
+    op->name = name;
+    op->run = std::move(run);
+    return push(s, std::move(op));
+}
+
+void run_until(const std::function<bool()> &reached)
+{
+    if (reached())
+        return;
+    protect_device(true);
+    while (!reached()) {
+        CUstream_st *s = choose();
+        if (!s)
+            break; /* can't be: what is waited for was recorded before */
+        run_operation(s);
+    }
+    protect_device(false);
+}
+
+/* A poll that isn't answered with yes lets one operation run, so that polling comes to an end. */
+static void run_one()
+{
+    uint64_t left = 0;
+    for (CUstream_st *s : the_device->streams)
+        left += s->queue.size();
+    run_until([left] {
+        uint64_t now = 0;
+        for (CUstream_st *s : the_device->streams)
+            now += s->queue.size();
+        return now < left || !now;
+    });
+}
+
+void run_everything()
+{
+    run_until([] {
+        for (CUstream_st *s : the_device->streams)
+            if (!s->queue.empty())
+                return false;
+        return true;
+    });
+    for (CUstream_st *s : the_device->streams)
+        tsan_acquire(&s->edge);
+}
+
+void destroy_streams()
+{
+    for (CUstream_st *s : the_device->streams) {
+        tsan_destroy(s->tsan);
+        delete s;
+    }
+    the_device->streams.clear();
+}
+
+} // namespace cudasim
+
+using namespace cudasim;
+
+/* ---- streams --------------------------------------------------------------------------------------------------- */
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
+{
+    api call("cudaStreamCreateWithFlags", needs::context);
+    *s = nullptr;
+    if (call.error)
+        return call.error;
+    if (flags & ~static_cast<unsigned>(cudaStreamNonBlocking))
+        return call.done(cudaErrorInvalidValue);
+    *s = new CUstream_st;
+    (*s)->tsan = tsan_create("CUDA stream");
+    (*s)->number = the_device->next_stream++;
+    the_device->streams.insert(*s);
+    return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t s)
+{
+    api call("cudaStreamDestroy", needs::context);
+    if (call.error && call.error != the_device->sticky)
+        return call.error;
+    if (!valid_stream(s, "cudaStreamDestroy"))
+        return call.done(cudaErrorInvalidResourceHandle);
+    run_until([s] { return s->queue.empty(); });
+    the_device->streams.erase(s);
+    tsan_destroy(s->tsan);
+    delete s;
+    return call.error;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t s)
+{
+    api call("cudaStreamSynchronize", needs::context);
+    if (call.error)
+        return call.error;
+    if (!valid_stream(s, "cudaStreamSynchronize"))
+        return call.done(cudaErrorInvalidResourceHandle);
+    run_until([s] { return s->queue.empty(); });
+    tsan_acquire(&s->edge);
+    return call.done(the_device->sticky);
+}
+
+cudaError_t cudaDeviceSynchronize(void)
+{
+    api call("cudaDeviceSynchronize", needs::context);
+    if (call.error)
+        return call.error;
+    run_everything();
+    return call.done(the_device->sticky);
+}
+
+cudaError_t cudaStreamQuery(cudaStream_t s)
+{
+    api call("cudaStreamQuery", needs::context);
+    if (call.error)
+        return call.error;
+    if (!valid_stream(s, "cudaStreamQuery"))
+        return call.done(cudaErrorInvalidResourceHandle);
+    if (s->queue.empty()) {
+        tsan_acquire(&s->edge);
+        return cudaSuccess;
+    }
+    run_one();
+    return the_device->sticky ? call.done(the_device->sticky) : cudaErrorNotReady;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
+{
+    api call("cudaStreamWaitEvent", needs::context);
+    if (call.error)
+        return call.error;
+    if (!valid_stream(s, "cudaStreamWaitEvent") || !valid_event(e, "cudaStreamWaitEvent"))
+        return call.done(cudaErrorInvalidResourceHandle);
+    if (flags)
+        return call.done(cudaErrorInvalidValue);
+    if (the_device->config.drop_waits == s->number + 1)
+        return cudaSuccess;
+    if (!e->last)
+        return cudaSuccess; /* as with CUDA: never recorded, nothing to wait for */
+    auto op = std::make_unique<operation>();
+    op->name = "cudaStreamWaitEvent";
+    op->wait = e->last;
+    return push(s, std::move(op));
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------- */
+
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t *e, unsigned flags)
+{
+    api call("cudaEventCreateWithFlags", needs::context);
+    *e = nullptr;
+    if (call.error)
+        return call.error;
+    if (flags & ~static_cast<unsigned>(cudaEventBlockingSync | cudaEventDisableTiming))
+        return call.done(cudaErrorInvalidValue);
+    *e = new CUevent_st;
+    (*e)->flags = flags;
+    the_device->events.insert(*e);
+    return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t e)
+{
+    api call("cudaEventDestroy", needs::context);
+    if (call.error && call.error != the_device->sticky)
+        return call.error;
+    if (!valid_event(e, "cudaEventDestroy"))
+        return call.done(cudaErrorInvalidResourceHandle);
+    the_device->events.erase(e);
+    delete e; /* queued records and waits hold what they need */
+    return call.error;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t e, cudaStream_t s)
+{
+    api call("cudaEventRecord", needs::context);
+    if (call.error)
+        return call.error;
+    if (!valid_event(e, "cudaEventRecord") || !valid_stream(s, "cudaEventRecord"))
+        return call.done(cudaErrorInvalidResourceHandle);
+    auto op = std::make_unique<operation>();
+    op->name = "cudaEventRecord";
+    op->record = e->last = std::make_shared<recording>();
+    return push(s, std::move(op));
+}
+
+cudaError_t cudaEventQuery(cudaEvent_t e)
+{
+    api call("cudaEventQuery", needs::context);
+    if (call.error)
+        return call.error;
+    if (!valid_event(e, "cudaEventQuery"))
+        return call.done(cudaErrorInvalidResourceHandle);
+    if (!e->last)
+        return cudaSuccess;
+    if (e->last->done) {
+        tsan_acquire(&e->last->edge);
+        return call.done(the_device->sticky);
+    }
+    run_one();
+    return the_device->sticky ? call.done(the_device->sticky) : cudaErrorNotReady;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t e)
+{
+    api call("cudaEventSynchronize", needs::context);
+    if (call.error)
+        return call.error;
+    if (!valid_event(e, "cudaEventSynchronize"))
+        return call.done(cudaErrorInvalidResourceHandle);
+    std::shared_ptr<recording> r = e->last;
+    if (!r || the_device->config.drop_event_syncs)
+        return cudaSuccess;
+    run_until([&r] { return r->done; });
+    tsan_acquire(&r->edge);
+    return call.done(the_device->sticky);
+}
+
+cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
+{
+    api call("cudaEventElapsedTime", needs::context);
+    *ms = 0;
+    if (call.error)
+        return call.error;
+    if (!valid_event(from, "cudaEventElapsedTime") || !valid_event(to, "cudaEventElapsedTime"))
+        return call.done(cudaErrorInvalidResourceHandle);
+    if ((from->flags | to->flags) & cudaEventDisableTiming || !from->last || !to->last)
+        return call.done(cudaErrorInvalidResourceHandle);
+    if (!from->last->done || !to->last->done)
+        return call.done(cudaErrorNotReady);
+    *ms = static_cast<float>(to->last->milliseconds - from->last->milliseconds);
+    return cudaSuccess;
+}
