@@ -3,7 +3,7 @@
  * pack, replayed from step 0; or, where a snapshot is at hand, one of its units, replayed from there. */
 #include "codec/codec.h"
 #include "engine/export_dir.h"
-#include "engine/fpenv.h"
+#include "codec/fpenv.h"
 #include "engine/history.h"
 #include "engine/job_error.h"
 #include "engine/pack_api.h"
