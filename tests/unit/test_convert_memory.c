@@ -6,7 +6,7 @@
 #include <sys/wait.h>
 
 #define MIB      ((long)1 << 20)
-#define WEIGHTS  (100 * MIB) /* at least */
+#define WEIGHTS  (64 * MIB) /* at least */
 #define CHUNK    (4 * MIB)
 #define OVERHEAD (8 * MIB) /* compressors' tables, stacks, the allocator */
 
@@ -53,11 +53,13 @@ static void memory_is_a_few_chunks_a_thread(void **state)
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
     skip(); /* a sanitizer's own memory is most of what would be measured */
 #endif
+    if (access("/dev/shm", W_OK) == 0) /* half a GB of files: not to a disk, where there is a choice */
+        setenv("TMPDIR", "/dev/shm", 0);
     char *dir = hf_temp();
     const char *synth = hf_path(dir, "synth.zo2"), *hf = hf_path(dir, "hf"), *config = hf_path(dir, "config.json");
     zo2_pack_info info;
     zo2_pack *p;
-    hf_copy(TINY "/config.json", config, "\"vocab_size\": 4096", "\"vocab_size\": 300000");
+    hf_copy(TINY "/config.json", config, "\"vocab_size\": 4096", "\"vocab_size\": 180000");
     assert_ok(zo2_pack_synth(config, synth, NULL));
     assert_ok(zo2_pack_open(&p, synth));
     assert_ok(zo2_pack_get_info(p, &info));
@@ -66,7 +68,7 @@ static void memory_is_a_few_chunks_a_thread(void **state)
     assert_ok(zo2_pack_export(synth, hf, NULL));
     for (int level = 0; level < 2; level++) {
         const char *first = NULL;
-        for (uint32_t threads = 1; threads <= 3; threads++) {
+        for (uint32_t threads = 1; threads <= 3; threads += 2) {
             char name[32];
             snprintf(name, sizeof name, "%d-%u.zo2", level, (unsigned)threads);
             const char *pack = hf_path(dir, name);

@@ -1,4 +1,4 @@
-/* test_run_api.c: run directories made by hand: what the readers say about them, and what zo2_run_verify(, NULL, NULL) finds. */
+/* test_run_api.c: run directories made by hand: what the readers say about them, and what zo2_run_verify() finds. */
 #include "engine/layout.h"
 #include "hf_dir.h"
 #include "storage/journal.h"
