@@ -25,8 +25,15 @@ static void encode(const float *w, uint64_t ld, uint64_t cols, uint64_t row, uin
 static void split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest)
 {
     (void)rows;
-    encode(w, cols, cols, row, n, wire);
-    zo2_fp32_plane_store(w, cols, row, n, rest);
+    uint64_t piece = zo2_fp32_plane_piece(cols);
+    int much = zo2_fp32_plane_much(cols, n);
+    for (uint64_t r = 0; r < n; r += piece, w += piece * cols) {
+        uint64_t here = n - r < piece ? n - r : piece;
+        encode(w, cols, cols, row + r, here, wire);
+        zo2_fp32_plane_store(w, cols, row + r, here, rest, much);
+    }
+    if (much)
+        zo2_simd_get()->stream_end();
 }
 
 static uint32_t update(void *wire, void *rest, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, uint64_t first,

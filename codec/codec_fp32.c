@@ -14,7 +14,10 @@ static void split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, ui
 {
     (void)rows;
     (void)rest;
-    zo2_fp32_plane_store(w, cols, row, n, wire);
+    int much = zo2_fp32_plane_much(cols, n);
+    zo2_fp32_plane_store(w, cols, row, n, wire, much);
+    if (much)
+        zo2_simd_get()->stream_end();
 }
 
 static void decode(const void *wire, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w)

@@ -13,13 +13,24 @@ static inline uint64_t zo2_fp32_plane_bytes(uint64_t rows, uint64_t cols)
     return rows * zo2_row_stride(cols, 4);
 }
 
-/* w[n][cols] to rows [row, row + n) with their padding, and back. */
-static inline void zo2_fp32_plane_store(const float *w, uint64_t cols, uint64_t row, uint64_t n, void *plane)
+/* 1 if n rows are so many that they should go past the caches: the masters of a run are being filled then, and nothing reads
+ * them soon. */
+static inline int zo2_fp32_plane_much(uint64_t cols, uint64_t n)
 {
+    return n * cols >= 1 << 16;
+}
+
+/* w[n][cols] to rows [row, row + n) with their padding, and back. After storing `much`, stream_end() (simd.h). */
+static inline void zo2_fp32_plane_store(const float *w, uint64_t cols, uint64_t row, uint64_t n, void *plane, int much)
+{
+    const zo2_simd *simd = zo2_simd_get();
     uint64_t stride = zo2_row_stride(cols, 4);
     unsigned char *to = (unsigned char *)plane + row * stride;
     for (uint64_t r = 0; r < n; r++, to += stride) {
-        memcpy(to, w + r * cols, 4 * cols);
+        if (much)
+            simd->stream(to, w + r * cols, 4 * cols);
+        else
+            memcpy(to, w + r * cols, 4 * cols);
         memset(to + 4 * cols, 0, stride - 4 * cols);
     }
 }
@@ -50,7 +61,7 @@ static inline uint32_t zo2_fp32_plane_update(const zo2_simd *simd, void *plane, 
     return most;
 }
 
-/* Rows to bring forward before they are encoded: few enough to stay in the first-level cache, if a row does. */
+/* Rows to handle before the next ones: few enough to stay in the first-level cache, if a row does. */
 static inline uint64_t zo2_fp32_plane_piece(uint64_t cols)
 {
     return cols < 4096 ? 4096 / cols : 1;

@@ -23,6 +23,10 @@ typedef struct zo2_simd {
     uint32_t (*update_fp32)(float *w, uint64_t n, uint64_t first, const zo2_updates *a);
     uint32_t (*update_bf16)(void *hi, void *lo, uint64_t n, uint64_t first, const zo2_updates *a);
 
+    /* memcpy with non-temporal stores, any alignment; end() before another thread may look, once for many: it waits. */
+    void (*stream)(void *to, const void *from, uint64_t bytes);
+    void (*stream_end)(void);
+
     /* n values; byte pointers may have any alignment, inputs and outputs don't overlap. */
     void (*bf16_split)(const float *w, uint64_t n, void *hi, void *lo);
     void (*bf16_join)(const void *hi, const void *lo, uint64_t n, float *w);

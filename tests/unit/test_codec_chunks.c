@@ -130,6 +130,29 @@ static void join_is_exact(void **state)
     }
 }
 
+/* Chunks of many values are stored past the caches: the same bytes as row by row. */
+static void large_chunks(void **state)
+{
+    (void)state;
+    static const uint64_t widths[] = {4099, 8192}, rows = 20;
+    FOR_EACH_ISA(isa)
+    {
+        for (size_t i = 0; i < 2 * WIRES; i++) {
+            const zo2_codec *k = zo2_codec_get(all_wires[i / 2]);
+            uint64_t cols = widths[i % 2];
+            chunk c = make_chunk(k, rows, cols, i + 5);
+            unsigned char *wire = test_alloc(c.wire_bytes), *rest = test_alloc(c.rest_bytes);
+            for (uint64_t row = 0; row < rows; row++)
+                k->split(c.w + row * cols, rows, cols, row, 1, wire, rest);
+            assert_int_equal(memcmp(wire, c.wire, c.wire_bytes), 0);
+            assert_int_equal(memcmp(rest, c.rest, c.rest_bytes), 0);
+            free(wire);
+            free(rest);
+            free_chunk(&c);
+        }
+    }
+}
+
 /* What decode gives, from what the wire must hold. */
 static void decode_is_close(void **state)
 {
@@ -337,10 +360,9 @@ static void one_element(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plane_sizes),       cmocka_unit_test(table),
-        cmocka_unit_test(join_is_exact),     cmocka_unit_test(decode_is_close),
-        cmocka_unit_test(rows_are_disjoint), cmocka_unit_test(other_rows_stay),
-        cmocka_unit_test(copied_rows),       cmocka_unit_test(representable),
+        cmocka_unit_test(plane_sizes),     cmocka_unit_test(table),           cmocka_unit_test(join_is_exact),
+        cmocka_unit_test(large_chunks),    cmocka_unit_test(decode_is_close), cmocka_unit_test(rows_are_disjoint),
+        cmocka_unit_test(other_rows_stay), cmocka_unit_test(copied_rows),     cmocka_unit_test(representable),
         cmocka_unit_test(one_element),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

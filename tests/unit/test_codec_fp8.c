@@ -292,6 +292,72 @@ static void odd_groups(void **state)
     }
 }
 
+/* The table of CODECS.md, and whole planes: what a second implementation may compare itself with. */
+static void known_answers(void **state)
+{
+    (void)state;
+    static const struct {
+        zo2_wire wire;
+        float amax, w;
+        uint16_t scale;
+        uint8_t code;
+        float decoded;
+    } rows[] = {
+        {ZO2_WIRE_E4M3, 448, 1, 0x3F80, 0x38, 1},
+        {ZO2_WIRE_E4M3, 448, -1.0625f, 0x3F80, 0xB8, -1},
+        {ZO2_WIRE_E4M3, 448, 1.1875f, 0x3F80, 0x3A, 1.25f},
+        {ZO2_WIRE_E4M3, 448, 0x1p-10f, 0x3F80, 0x00, 0},
+        {ZO2_WIRE_E4M3, 448, 0x3p-10f, 0x3F80, 0x02, 0x1p-8f},
+        {ZO2_WIRE_E4M3, 448 + 0x1p-15f, 448, 0x3F81, 0x7E, 451.5f},
+        {ZO2_WIRE_E4M3, 0x1p-149f, 0x1p-149f, 0x0080, 0x00, 0},
+        {ZO2_WIRE_E5M2, 57344, 1, 0x3F80, 0x3C, 1},
+        {ZO2_WIRE_E5M2, 57344, -1.125f, 0x3F80, 0xBC, -1},
+        {ZO2_WIRE_E5M2, 57344, 1.375f, 0x3F80, 0x3E, 1.5f},
+        {ZO2_WIRE_E5M2, 57344, 0x1p-17f, 0x3F80, 0x00, 0},
+        {ZO2_WIRE_E5M2, 57344, 0x3p-17f, 0x3F80, 0x02, 0x1p-15f},
+        {ZO2_WIRE_E5M2, 0x1p-142f, 0x1p-142f, 0x0080, 0x01, 0x1p-142f},
+    };
+    /* two rows of 130 weights, (7 i mod 251 - 125) / 1000: two groups a row, the second of two weights */
+    static const struct {
+        zo2_wire wire;
+        unsigned char first[8], last[8], scales[8];
+    } planes[] = {
+        {ZO2_WIRE_E4M3,
+         {0xFE, 0xFD, 0xFC, 0xFC, 0xFB, 0xFA, 0xF9, 0xF8},
+         {0xFD, 0xFC, 0xFC, 0xFB, 0xFA, 0xF9, 0xFE, 0xFD},
+         {0x93, 0x39, 0x6B, 0x38, 0x93, 0x39, 0x32, 0x39}},
+        {ZO2_WIRE_E5M2,
+         {0xFB, 0xFB, 0xFA, 0xFA, 0xF9, 0xF9, 0xF9, 0xF8},
+         {0xFB, 0xFA, 0xFA, 0xF9, 0xF9, 0xF9, 0xFB, 0xFA},
+         {0x13, 0x36, 0xEB, 0x34, 0x13, 0x36, 0xB2, 0x35}},
+    };
+    FOR_EACH_ISA(isa)
+    {
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            float w[2] = {rows[i].w, rows[i].amax}, got[2];
+            unsigned char wire[32], rest[16];
+            uint16_t scale;
+            zo2_codec_get(rows[i].wire)->split(w, 1, 2, 0, 1, wire, rest);
+            zo2_codec_get(rows[i].wire)->decode(wire, 1, 2, 0, 1, got);
+            memcpy(&scale, wire + 16, sizeof scale);
+            assert_int_equal(scale, rows[i].scale);
+            assert_int_equal(wire[0], rows[i].code);
+            assert_int_equal(test_bits(got[0]), test_bits(rows[i].decoded));
+        }
+        for (size_t i = 0; i < sizeof planes / sizeof planes[0]; i++) {
+            enum { COLS = 130 };
+            float w[2 * COLS];
+            unsigned char wire[2 * 144 + 16], rest[2 * 528];
+            for (int j = 0; j < 2 * COLS; j++)
+                w[j] = (float)(7 * j % 251 - 125) / 1000;
+            zo2_codec_get(planes[i].wire)->split(w, 2, COLS, 0, 2, wire, rest);
+            assert_memory_equal(wire, planes[i].first, 8);
+            assert_memory_equal(wire + 144 + COLS - 8, planes[i].last, 8);
+            assert_memory_equal(wire + 288, planes[i].scales, 8);
+        }
+    }
+}
+
 /* The figures of CODECS.md: relative root mean square error of 2^20 weights of N(0, 0.02), the wires side by side. */
 static void error_of_normal_weights(void **state)
 {
@@ -339,6 +405,7 @@ int main(void)
         cmocka_unit_test(scale_is_smallest),
         cmocka_unit_test(ragged_rows),
         cmocka_unit_test(odd_groups),
+        cmocka_unit_test(known_answers),
         cmocka_unit_test(error_of_normal_weights),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -75,6 +75,11 @@ static void conversions(void **state)
             assert_same(rounders[e].name, n);
         }
         poison();
+        scalar->stream(want + to, w, 4 * n);
+        other->stream(got + to, w, 4 * n);
+        other->stream_end();
+        assert_same("stream", n);
+        poison();
         scalar->bf16_split(w, n, want + to, want + 2 * MOST + GUARD + from);
         other->bf16_split(w, n, got + to, got + 2 * MOST + GUARD + from);
         assert_same("bf16_split", n);
