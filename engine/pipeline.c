@@ -148,21 +148,39 @@ static void fail(zo2_pipeline *p, zo2_status s)
     pthread_mutex_unlock(&p->mutex);
 }
 
-/* Takes the chunk's slot; 0 if the pass stops. */
-static int acquire(zo2_pipeline *p, uint32_t position)
+/* Exact values are staged in their slot's mirror, so the update lane takes the slot. All other wires lie in the masters:
+ * then the upload lane does, and the update lane runs ahead of the ring as far as it can. */
+static int stages(const zo2_pipeline *p)
+{
+    return p->pass.source == ZO2_SOURCE_EXACT;
+}
+
+/* Waits until a gated chunk may be updated; 0 if the pass stops. */
+static int pass_gate(zo2_pipeline *p, uint32_t position)
 {
     const zo2_fetch *f = &p->pass.program->fetch[position];
+    uint64_t from = 0;
+    pthread_mutex_lock(&p->mutex);
+    while (f->gated && !p->gate && !stopped(p))
+        block(p, &from);
+    int ok = !stopped(p);
+    pthread_mutex_unlock(&p->mutex);
+    spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
+    return ok;
+}
+
+/* Takes the chunk's slot; 0 if the pass stops. */
+static int take_slot(zo2_pipeline *p, uint32_t position, double *seconds, const char *lane)
+{
     uint64_t from = 0, used, need = slot_bytes(p, position);
     pthread_mutex_lock(&p->mutex);
     p->pass.program->slot[position] = p->pass.program->after[position] = 0;
-    while (f->gated && !p->gate && !stopped(p))
-        block(p, &from);
     while (need && !stopped(p) && !ring_place(p, position, need))
         block(p, &from);
     int ok = !stopped(p);
     used = p->ring.used;
     pthread_mutex_unlock(&p->mutex);
-    spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
+    spent(p, seconds, lane, "wait", position, 0, from);
     if (need)
         zo2_trace_count(p->trace, "ring", p->pass.step, used);
     return ok;
@@ -257,7 +275,7 @@ static zo2_status fill(zo2_pipeline *p, uint32_t position)
 static void update_pass(zo2_pipeline *p)
 {
     for (uint32_t i = 0; i < p->pass.program->n; i++) {
-        if (!acquire(p, i))
+        if (!pass_gate(p, i) || (stages(p) && !take_slot(p, i, &p->seconds.update.waiting, "update")))
             return;
         zo2_status s = fill(p, i);
         if (s) {
@@ -344,7 +362,7 @@ static void upload_pass(zo2_pipeline *p)
         int ok = !stopped(p);
         pthread_mutex_unlock(&p->mutex);
         spent(p, &p->seconds.upload.waiting, "upload", "wait", i, 0, from);
-        if (!ok)
+        if (!ok || (!stages(p) && !take_slot(p, i, &p->seconds.upload.waiting, "upload")))
             return;
         uint64_t bytes;
         from = zo2_clock_ns();

@@ -1,13 +1,13 @@
 /* pipeline.h: the lanes. A program lists the chunks of a pass in the order in which the forward passes use them. Two
  * threads run ahead of the caller, who is the compute lane:
  *
- *     update lane   slot in the ring -> bring the chunk to its step (or stage exact values)
- *     upload lane   copy its wire into the slot
+ *     update lane   bring the chunk to its step (evaluation at the masters: slot in the ring, stage exact values)
+ *     upload lane   slot in the ring -> copy its wire into it
  *     compute lane  wait for it, decode it, release the slot       (the caller's thread)
  *
- * Slots are taken in program order before a chunk enters its first lane and are released in program order, so no lane
- * ever holds what one before it needs: there is nothing to deadlock on. Lanes of later tiers (reading from NVMe) come
- * before the update lane. */
+ * Slots are taken by one lane, in program order, and released in program order; a lane that waits for a slot holds
+ * nothing that the compute lane needs to release one: there is nothing to deadlock on. Updates need no slot, so a small
+ * ring doesn't hold them up. Lanes of later tiers (reading from NVMe) come before the update lane. */
 #ifndef ZO2_ENGINE_PIPELINE_H
 #define ZO2_ENGINE_PIPELINE_H
 

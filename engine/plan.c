@@ -167,7 +167,8 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
     out->pub.tokens = s->tokens / s->max_keys * s->seq;
     out->pub.batch_tokens = s->batch_tokens / s->max_keys * s->seq;
     out->pub.master_bytes = zo2_masters_estimate(a, s->wire, stored_as);
-    out->pub.host_peak_bytes = out->pub.master_bytes + out->pub.staging_bytes + HOST_FIXED;
+    out->pub.host_peak_bytes = out->pub.master_bytes + out->pub.staging_bytes + HOST_FIXED +
+                               zo2_masters_slots(s->threads) * zo2_masters_scratch_bytes(a);
     out->pub.snapshot_bytes = 4 * a->parameters + (1u << 20);
     out->pub.journal_bytes_per_step = 48 + 48ull * s->queries;
     if (rates && s->device_bytes) /* a proposal takes a search */

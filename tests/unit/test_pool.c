@@ -5,12 +5,14 @@
 
 #include <fenv.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -85,6 +87,72 @@ static void several_callers(void **state)
     for (int i = 0; i < 3; i++) {
         pthread_join(threads[i], NULL);
         assert_int_equal(c[i].sum, 200 * (c[i].n * (c[i].n + 1) / 2));
+    }
+    zo2_pool_destroy(pool);
+}
+
+/* A lane whose job is long does not keep another lane's from being done: every caller works on its own job. All of the
+ * pool's threads are inside the long job, which ends when the short one has. */
+typedef struct held {
+    zo2_pool *pool;
+    atomic_int inside, released;
+} held;
+
+static void hold(void *arg, uint64_t i)
+{
+    held *h = arg;
+    (void)i;
+    atomic_fetch_add(&h->inside, 1);
+    while (!atomic_load(&h->released))
+        sched_yield();
+}
+
+static void *run_long(void *arg)
+{
+    zo2_pool_run(((held *)arg)->pool, 3, hold, arg);
+    return NULL;
+}
+
+static void long_job_starves_nobody(void **state)
+{
+    (void)state;
+    held h = {.released = 0};
+    pthread_t other;
+    assert_int_equal(zo2_pool_create(&h.pool, 3), ZO2_OK);
+    assert_int_equal(pthread_create(&other, NULL, run_long, &h), 0);
+    while (atomic_load(&h.inside) < 3)
+        sched_yield();
+    summing s = {0};
+    for (int i = 0; i < 100; i++)
+        zo2_pool_run(h.pool, 10, add, &s);
+    assert_int_equal(s.sum, 100 * 55);
+    atomic_store(&h.released, 1);
+    pthread_join(other, NULL);
+    zo2_pool_destroy(h.pool);
+}
+
+/* Sleepers are woken: the pool is left alone for longer than workers look around. All three threads must come, or the
+ * tasks, which wait for each other, never end. */
+static void meet(void *arg, uint64_t i)
+{
+    atomic_int *here = arg;
+    (void)i;
+    atomic_fetch_add(here, 1);
+    while (atomic_load(here) < 3)
+        sched_yield();
+}
+
+static void sleepers_wake(void **state)
+{
+    (void)state;
+    zo2_pool *pool;
+    assert_int_equal(zo2_pool_create(&pool, 3), ZO2_OK);
+    for (int i = 0; i < 20; i++) {
+        atomic_int here = 0;
+        struct timespec rest = {.tv_nsec = 1000000};
+        nanosleep(&rest, NULL);
+        zo2_pool_run(pool, 3, meet, &here);
+        assert_int_equal(here, 3);
     }
     zo2_pool_destroy(pool);
 }
@@ -165,8 +233,13 @@ static void status_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_index_once), cmocka_unit_test(several_callers), cmocka_unit_test(pinned_environment),
-        cmocka_unit_test(errors_travel),    cmocka_unit_test(status_texts),
+        cmocka_unit_test(every_index_once),
+        cmocka_unit_test(several_callers),
+        cmocka_unit_test(long_job_starves_nobody),
+        cmocka_unit_test(sleepers_wake),
+        cmocka_unit_test(pinned_environment),
+        cmocka_unit_test(errors_travel),
+        cmocka_unit_test(status_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
