@@ -154,14 +154,34 @@ static int stages(const zo2_pipeline *p)
     return p->pass.source == ZO2_SOURCE_EXACT;
 }
 
+/* Everything before `position` is through the update lane. The mutex is held. */
+static void set_filled(zo2_pipeline *p, uint32_t position)
+{
+    if (p->filled < position) {
+        p->filled = position;
+        pthread_cond_broadcast(&p->changed);
+    }
+}
+
+static void publish_filled(zo2_pipeline *p, uint32_t position)
+{
+    if (p->filled >= position) /* written by this lane alone */
+        return;
+    pthread_mutex_lock(&p->mutex);
+    set_filled(p, position);
+    pthread_mutex_unlock(&p->mutex);
+}
+
 /* Waits until a gated chunk may be updated; 0 if the pass stops. */
 static int pass_gate(zo2_pipeline *p, uint32_t position)
 {
     const zo2_fetch *f = &p->pass.program->fetch[position];
     uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
-    while (f->gated && !p->gate && !stopped(p))
+    while (f->gated && !p->gate && !stopped(p)) {
+        set_filled(p, position);
         block(p, &from);
+    }
     int ok = !stopped(p);
     pthread_mutex_unlock(&p->mutex);
     spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
@@ -246,6 +266,14 @@ static zo2_status free_staging(zo2_pipeline *p, uint32_t position, double *secon
     return s;
 }
 
+/* Whether a chunk lacks updates that it must have in this pass, up to step *due. */
+static int is_behind(const zo2_pass *pass, uint32_t chunk, uint64_t *due)
+{
+    const zo2_layout *l = pass->program->layout;
+    *due = zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending);
+    return pass->source == ZO2_SOURCE_TRAIN && pass->masters->step[chunk] < *due;
+}
+
 static zo2_status fill(zo2_pipeline *p, uint32_t position)
 {
     const zo2_pass *pass = &p->pass;
@@ -253,8 +281,8 @@ static zo2_status fill(zo2_pipeline *p, uint32_t position)
     uint32_t chunk = pass->program->fetch[position].chunk;
     const char *name = pass->source == ZO2_SOURCE_EXACT ? "stage" : "update";
     zo2_status s = ZO2_OK;
-    uint64_t bytes = 0, due = zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending);
-    int behind = pass->source == ZO2_SOURCE_TRAIN && pass->masters->step[chunk] < due;
+    uint64_t bytes = 0, due;
+    int behind = is_behind(pass, chunk, &due);
     if (behind && pass->masters->shared[chunk])
         s = settle_shared(p, position);
     if (!s && pass->source == ZO2_SOURCE_EXACT)
@@ -271,9 +299,15 @@ static zo2_status fill(zo2_pipeline *p, uint32_t position)
     return s;
 }
 
+/* Chunks that need nothing are passed on together, which saves a wake-up each, but before anything that takes time. */
 static void update_pass(zo2_pipeline *p)
 {
-    for (uint32_t i = 0; i < p->pass.program->n; i++) {
+    const zo2_program *prog = p->pass.program;
+    uint64_t due;
+    for (uint32_t i = 0; i < prog->n; i++) {
+        int work = stages(p) || is_behind(&p->pass, prog->fetch[i].chunk, &due);
+        if (work)
+            publish_filled(p, i);
         if (!pass_gate(p, i) || (stages(p) && !take_slot(p, i, &p->seconds.update.waiting, "update")))
             return;
         zo2_status s = fill(p, i);
@@ -281,11 +315,10 @@ static void update_pass(zo2_pipeline *p)
             fail(p, s);
             return;
         }
-        pthread_mutex_lock(&p->mutex);
-        p->filled = i + 1;
-        pthread_cond_broadcast(&p->changed);
-        pthread_mutex_unlock(&p->mutex);
+        if (work)
+            publish_filled(p, i + 1);
     }
+    publish_filled(p, prog->n);
 }
 
 /* Number of the wire that a chunk has now: its step and one. 0: nobody can tell, because chunks share their memory. */
