@@ -24,7 +24,8 @@ struct zo2_pipeline {
     int bounce;
     const atomic_int *abort;
     pthread_mutex_t mutex;
-    pthread_cond_t changed;
+    pthread_cond_t changed; /* something that a running lane or the caller may wait for */
+    pthread_cond_t begun;   /* a pass began, or the lanes end: a lane that is through must not wake for less */
     pthread_t update_thread, upload_thread;
     int update_started, upload_started;
     zo2_event *uploaded_event[EVENTS], *released_event[EVENTS];
@@ -420,7 +421,7 @@ static void lane(zo2_pipeline *p, void (*run)(zo2_pipeline *))
     pthread_mutex_lock(&p->mutex);
     for (;;) {
         while (p->passes == seen && !p->ending)
-            pthread_cond_wait(&p->changed, &p->mutex);
+            pthread_cond_wait(&p->begun, &p->mutex);
         if (p->ending)
             break;
         seen = p->passes;
@@ -458,7 +459,7 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
     p->gate = p->stop = 0;
     p->lanes_busy = 2;
     p->passes++;
-    pthread_cond_broadcast(&p->changed);
+    pthread_cond_broadcast(&p->begun);
     pthread_mutex_unlock(&p->mutex);
     return ZO2_OK;
 }
@@ -565,6 +566,7 @@ zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
     pthread_mutex_init(&p->mutex, NULL);
     pthread_mutex_init(&p->error.mutex, NULL);
     pthread_cond_init(&p->changed, NULL);
+    pthread_cond_init(&p->begun, NULL);
     zo2_status s = ZO2_OK;
     for (uint32_t i = 0; i < EVENTS && !s; i++) {
         s = be->ops->event_create(be, &p->uploaded_event[i]);
@@ -591,7 +593,7 @@ void zo2_pipeline_destroy(zo2_pipeline *p)
         return;
     pthread_mutex_lock(&p->mutex);
     p->ending = 1;
-    pthread_cond_broadcast(&p->changed);
+    pthread_cond_broadcast(&p->begun);
     pthread_mutex_unlock(&p->mutex);
     if (p->update_started)
         pthread_join(p->update_thread, NULL);
@@ -601,6 +603,7 @@ void zo2_pipeline_destroy(zo2_pipeline *p)
         p->be->ops->event_destroy(p->be, p->uploaded_event[i]);
         p->be->ops->event_destroy(p->be, p->released_event[i]);
     }
+    pthread_cond_destroy(&p->begun);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->mutex);
     pthread_mutex_destroy(&p->error.mutex);
