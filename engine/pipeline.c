@@ -25,7 +25,8 @@ struct zo2_pipeline {
     int bounce;
     const atomic_int *abort;
     pthread_mutex_t mutex;
-    pthread_cond_t changed;
+    pthread_cond_t changed; /* something that a running lane or the caller may wait for */
+    pthread_cond_t begun;   /* a pass began, or the lanes end: a lane that is through must not wake for less */
     pthread_t update_thread, upload_thread;
     int update_started, upload_started;
     zo2_event *uploaded_event[EVENTS], *released_event[EVENTS];
@@ -155,14 +156,34 @@ static int stages(const zo2_pipeline *p)
     return p->pass.source == ZO2_SOURCE_EXACT;
 }
 
+/* Everything before `position` is through the update lane. The mutex is held. */
+static void set_filled(zo2_pipeline *p, uint32_t position)
+{
+    if (p->filled < position) {
+        p->filled = position;
+        pthread_cond_broadcast(&p->changed);
+    }
+}
+
+static void publish_filled(zo2_pipeline *p, uint32_t position)
+{
+    if (p->filled >= position) /* written by this lane alone */
+        return;
+    pthread_mutex_lock(&p->mutex);
+    set_filled(p, position);
+    pthread_mutex_unlock(&p->mutex);
+}
+
 /* Waits until a gated chunk may be updated; 0 if the pass stops. */
 static int pass_gate(zo2_pipeline *p, uint32_t position)
 {
     const zo2_fetch *f = &p->pass.program->fetch[position];
     uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
-    while (f->gated && !p->gate && !stopped(p))
+    while (f->gated && !p->gate && !stopped(p)) {
+        set_filled(p, position);
         block(p, &from);
+    }
     int ok = !stopped(p);
     pthread_mutex_unlock(&p->mutex);
     spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
@@ -247,6 +268,14 @@ static zo2_status free_staging(zo2_pipeline *p, uint32_t position, double *secon
     return s;
 }
 
+/* Whether a chunk lacks updates that it must have in this pass, up to step *due. */
+static int is_behind(const zo2_pass *pass, uint32_t chunk, uint64_t *due)
+{
+    const zo2_layout *l = pass->program->layout;
+    *due = zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending);
+    return pass->source == ZO2_SOURCE_TRAIN && pass->masters->step[chunk] < *due;
+}
+
 static zo2_status fill(zo2_pipeline *p, uint32_t position)
 {
     const zo2_pass *pass = &p->pass;
@@ -254,8 +283,8 @@ static zo2_status fill(zo2_pipeline *p, uint32_t position)
     uint32_t chunk = pass->program->fetch[position].chunk;
     const char *name = pass->source == ZO2_SOURCE_EXACT ? "stage" : "update";
     zo2_status s = ZO2_OK;
-    uint64_t bytes = 0, due = zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending);
-    int behind = pass->source == ZO2_SOURCE_TRAIN && pass->masters->step[chunk] < due;
+    uint64_t bytes = 0, due;
+    int behind = is_behind(pass, chunk, &due);
     if (behind && pass->masters->shared[chunk])
         s = settle_shared(p, position);
     if (!s && pass->source == ZO2_SOURCE_EXACT)
@@ -272,9 +301,15 @@ static zo2_status fill(zo2_pipeline *p, uint32_t position)
     return s;
 }
 
+/* Chunks that need nothing are passed on together, which saves a wake-up each, but before anything that takes time. */
 static void update_pass(zo2_pipeline *p)
 {
-    for (uint32_t i = 0; i < p->pass.program->n; i++) {
+    const zo2_program *prog = p->pass.program;
+    uint64_t due;
+    for (uint32_t i = 0; i < prog->n; i++) {
+        int work = stages(p) || is_behind(&p->pass, prog->fetch[i].chunk, &due);
+        if (work)
+            publish_filled(p, i);
         if (!pass_gate(p, i) || (stages(p) && !take_slot(p, i, &p->seconds.update.waiting, "update")))
             return;
         zo2_status s = fill(p, i);
@@ -282,11 +317,10 @@ static void update_pass(zo2_pipeline *p)
             fail(p, s);
             return;
         }
-        pthread_mutex_lock(&p->mutex);
-        p->filled = i + 1;
-        pthread_cond_broadcast(&p->changed);
-        pthread_mutex_unlock(&p->mutex);
+        if (work)
+            publish_filled(p, i + 1);
     }
+    publish_filled(p, prog->n);
 }
 
 /* Number of the wire that a chunk has now: its step and one. 0: nobody can tell, because chunks share their memory. */
@@ -388,7 +422,7 @@ static void lane(zo2_pipeline *p, void (*run)(zo2_pipeline *))
     pthread_mutex_lock(&p->mutex);
     for (;;) {
         while (p->passes == seen && !p->ending)
-            pthread_cond_wait(&p->changed, &p->mutex);
+            pthread_cond_wait(&p->begun, &p->mutex);
         if (p->ending)
             break;
         seen = p->passes;
@@ -426,7 +460,7 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
     p->gate = p->stop = 0;
     p->lanes_busy = 2;
     p->passes++;
-    pthread_cond_broadcast(&p->changed);
+    pthread_cond_broadcast(&p->begun);
     pthread_mutex_unlock(&p->mutex);
     return ZO2_OK;
 }
@@ -533,6 +567,7 @@ zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
     pthread_mutex_init(&p->mutex, NULL);
     pthread_mutex_init(&p->error.mutex, NULL);
     pthread_cond_init(&p->changed, NULL);
+    pthread_cond_init(&p->begun, NULL);
     zo2_status s = ZO2_OK;
     for (uint32_t i = 0; i < EVENTS && !s; i++) {
         s = be->ops->event_create(be, &p->uploaded_event[i]);
@@ -559,7 +594,7 @@ void zo2_pipeline_destroy(zo2_pipeline *p)
         return;
     pthread_mutex_lock(&p->mutex);
     p->ending = 1;
-    pthread_cond_broadcast(&p->changed);
+    pthread_cond_broadcast(&p->begun);
     pthread_mutex_unlock(&p->mutex);
     if (p->update_started)
         pthread_join(p->update_thread, NULL);
@@ -569,6 +604,7 @@ void zo2_pipeline_destroy(zo2_pipeline *p)
         p->be->ops->event_destroy(p->be, p->uploaded_event[i]);
         p->be->ops->event_destroy(p->be, p->released_event[i]);
     }
+    pthread_cond_destroy(&p->begun);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->mutex);
     pthread_mutex_destroy(&p->error.mutex);
