@@ -209,8 +209,8 @@ static void check_rewritten(const zo2_packfile *p, const image *m, unsigned char
     free(path);
 }
 
-/* One byte of a pack that verified, changed: it must not open and verify. */
-static void check_damage(const image *m, uint64_t digest)
+/* One byte of a pack that verified, changed: it must not open and verify, and no read may give other bits than before. */
+static void check_damage(const image *m, unsigned char *const *bits, uint64_t digest)
 {
     if (!m->size)
         return;
@@ -218,6 +218,12 @@ static void check_damage(const image *m, uint64_t digest)
     size_t at = (size_t)(digest % m->size);
     m->data[at] ^= (unsigned char)(1 + (digest >> 32) % 255);
     int found = !FUZZ_OK(zo2_packfile_open(&p, fuzz_file(0, m->data, m->size)));
+    for (uint32_t i = 0; !found && i < zo2_packfile_header(p)->tensors; i++) {
+        const zo2_packtensor *t = zo2_packfile_tensor(p, i);
+        unsigned char *now;
+        FUZZ_CHECK(!read_tensor(p, i, &now) || memcmp(now, bits[i], (size_t)(t->rows * row_bytes(t))) == 0);
+        free(now);
+    }
     if (!found)
         found = !FUZZ_OK(zo2_packfile_verify(p, NULL, NULL));
     FUZZ_CHECK(found);
@@ -240,7 +246,7 @@ static void check_open(const zo2_packfile *p, const image *m, uint64_t digest)
         FUZZ_CHECK(readable || !verified);
         if (verified) {
             check_rewritten(p, m, bits);
-            check_damage(m, digest);
+            check_damage(m, bits, digest);
         }
     }
     for (uint32_t i = 0; i < h->tensors; i++)
