@@ -151,6 +151,7 @@ static void check_header(const zo2_packfile *p, const image *m)
     for (uint32_t i = 0; i < h->tensors; i++) {
         const zo2_packtensor *t = zo2_packfile_tensor(p, i);
         FUZZ_CHECK(*t->name && t->rows && t->cols && t->block < h->blocks && t->stored_as <= i);
+        FUZZ_CHECK(i == 0 || t->block >= zo2_packfile_tensor(p, i - 1)->block);
         FUZZ_CHECK(zo2_packfile_chunk_rows(p, i) >= 1 && zo2_packfile_chunk_rows(p, i) <= t->rows);
         parameters += t->rows * t->cols;
     }
@@ -215,7 +216,10 @@ static void check_damage(const image *m, unsigned char *const *bits, uint64_t di
     if (!m->size)
         return;
     zo2_packfile *p;
-    size_t at = (size_t)(digest % m->size);
+    size_t at = (size_t)(digest % m->size); /* mostly padding; or a byte of a part that isn't empty */
+    const int part = (int)(digest % (uint64_t)m->parts);
+    if (digest >> 63 && m->length[part])
+        at = m->part[part] + (size_t)((digest >> 8) % m->length[part]);
     m->data[at] ^= (unsigned char)(1 + (digest >> 32) % 255);
     int found = !FUZZ_OK(zo2_packfile_open(&p, fuzz_file(0, m->data, m->size)));
     for (uint32_t i = 0; !found && i < zo2_packfile_header(p)->tensors; i++) {
