@@ -11,10 +11,13 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+#define MAX_NAME 255 /* bytes of a file's name, on every Linux file system */
+
 /* The index comes with the model: a shard's name must not lead out of its folder. */
 static int is_plain_name(const char *name)
 {
-    return *name && !strpbrk(name, "/\\") && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
+    return *name && strlen(name) <= MAX_NAME && !strpbrk(name, "/\\") && strcmp(name, ".") != 0 &&
+           strcmp(name, "..") != 0;
 }
 
 static zo2_status shard_names(const char *path, json_t *map, char ***shards, uint32_t *n)

@@ -1,7 +1,7 @@
 /* fuzz_args.c: what people type: numbers, sizes, times, and the whole command line of zo2-tune train.
  *
- * Input: mode; NUMBERS: one text; else the arguments, one a line, of one command or with COMMANDS of a tool that has
- * several.
+ * Input: mode; NUMBERS: one text; else the arguments, one a line, of one command (with POSITIONALS one that takes
+ * a file and a text) or with COMMANDS of a tool that has several.
  *
  * Properties: a number is accepted exactly if C's own functions read all of it, with the same value; texts for people
  * fit their buffers; a refused command line says why on stderr, in lines that begin with the program's name, and
@@ -14,7 +14,7 @@
 #include <errno.h>
 #include <math.h>
 
-enum { NUMBERS = 1, COMMANDS = 2 };
+enum { NUMBERS = 1, COMMANDS = 2, POSITIONALS = 4 };
 
 /* ---- numbers ----------------------------------------------------------------------------------------------------- */
 
@@ -164,7 +164,7 @@ static int split(char *text, char **argv)
     return argc;
 }
 
-static void command_line(char *text)
+static void command_line(char *text, int takes_files)
 {
     char *argv[MAX_ARGS + 1], *out, *err;
     const int argc = split(text, argv);
@@ -175,7 +175,7 @@ static void command_line(char *text)
     cli_command c;
     memset(&flags, 0, sizeof flags);
     train_command(&c, groups, &flags);
-    if (fuzz_digest(argv[1], strlen(argv[1])) % 2)
+    if (takes_files)
         c.positionals = positionals;
     int status = -1;
     fuzz_catch_begin();
@@ -209,6 +209,8 @@ static void dispatch(char *text)
     const int argc = split(text, argv);
     const cli_command tool = {.program = "tool"};
     const int known = strcmp(argv[1], "train") == 0 || strcmp(argv[1], "eval") == 0;
+    if (strcmp(argv[1], CLI_HELP_ROFF) == 0 || strcmp(argv[1], CLI_HELP_COMPLETION) == 0)
+        return; /* the build's own requests: they go to every command in turn */
     fuzz_catch_begin();
     int status = cli_dispatch("tool", "does things", list, 1, argv);
     fuzz_catch_end(&out, &err);
@@ -241,7 +243,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     } else if (mode & COMMANDS) {
         dispatch(text);
     } else {
-        command_line(text);
+        command_line(text, mode & POSITIONALS);
     }
     free(text);
     return 0;

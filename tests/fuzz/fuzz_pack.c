@@ -1,7 +1,7 @@
 /* fuzz_pack.c: pack files: superblock, tables, carried files, chunks.
  *
- * Input: mode; then, with PARTS, parts as {u16 length, bytes}, each padded to the alignment with zeros: a pack without
- * its padding, which the fuzzer would otherwise spend its time on. Without PARTS the file itself.
+ * Input: mode; then, with PARTS, the parts of the file (fuzz_image_make()), else the file itself. SEALED makes lengths,
+ * table hashes and the model hash right, PLACED the places of the tables and the hashes of what they list too.
  *
  * Properties: an opened pack keeps its own rules and hands out what its file holds; verify and the reads agree; written
  * again it is the same file; after one changed byte opening or verifying refuses it. */
@@ -16,45 +16,15 @@ enum { SEALED = 1, PARTS = 2, PLACED = 4 };
 
 #define MAX_BYTES (UINT64_C(1) << 20) /* of all tensors together, for reading them */
 
-#define MAX_PARTS 64
-
-typedef struct image {
-    unsigned char *data; /* [size] */
-    size_t size;
-    size_t part[MAX_PARTS]; /* where the parts begin */
-    size_t length[MAX_PARTS];
-    int parts;
-} image;
-
-static void build(image *m, fuzz_input *in, int mode)
-{
-    const uint8_t *from[MAX_PARTS];
-    *m = (image){0};
-    while (mode & PARTS && in->left && m->parts < MAX_PARTS) {
-        const int i = m->parts++;
-        from[i] = fuzz_bytes(in, fuzz_u16(in), &m->length[i]);
-        m->part[i] = m->size;
-        m->size += (m->length[i] + ZO2_PACK_ALIGN - 1) / ZO2_PACK_ALIGN * ZO2_PACK_ALIGN;
-    }
-    if (!(mode & PARTS)) {
-        from[0] = fuzz_bytes(in, in->left, &m->size);
-        m->length[m->parts++] = m->size;
-    }
-    m->data = fuzz_alloc(m->size);
-    for (int i = 0; i < m->parts; i++)
-        if (m->length[i])
-            memcpy(m->data + m->part[i], from[i], m->length[i]);
-}
-
 /* ---- making checksums right -------------------------------------------------------------------------------------- */
 
-static int inside(const image *m, uint64_t offset, uint64_t bytes)
+static int inside(const fuzz_image *m, uint64_t offset, uint64_t bytes)
 {
     return offset % 8 == 0 && offset <= m->size && bytes <= m->size - offset;
 }
 
 /* Records of table i, NULL if they aren't in the file; *n how many there are of `size` bytes. */
-static void *records(const image *m, int i, size_t size, uint64_t *n)
+static void *records(const fuzz_image *m, int i, size_t size, uint64_t *n)
 {
     const zo2_pack_section *t = &((zo2_pack_superblock *)(void *)m->data)->table[i];
     *n = t->bytes / size;
@@ -62,7 +32,7 @@ static void *records(const image *m, int i, size_t size, uint64_t *n)
 }
 
 /* The last four parts are the tables: says so in the superblock. */
-static void place_tables(const image *m, zo2_pack_superblock *b)
+static void place_tables(const fuzz_image *m, zo2_pack_superblock *b)
 {
     for (int i = 0; i < ZO2_PACK_TABLES && m->parts > ZO2_PACK_TABLES; i++) {
         b->table[i].offset = m->part[m->parts - ZO2_PACK_TABLES + i];
@@ -70,7 +40,7 @@ static void place_tables(const image *m, zo2_pack_superblock *b)
     }
 }
 
-static void seal_contents(const image *m)
+static void seal_contents(const fuzz_image *m)
 {
     uint64_t tensors, chunks, files;
     zo2_pack_tensor_record *t = records(m, ZO2_PACK_TENSORS, sizeof *t, &tensors);
@@ -98,7 +68,7 @@ static void seal_contents(const image *m)
     XXH3_freeState(hash);
 }
 
-static void seal(const image *m, int mode)
+static void seal(const fuzz_image *m, int mode)
 {
     zo2_pack_superblock *b = (zo2_pack_superblock *)(void *)m->data;
     uint64_t n;
@@ -143,7 +113,7 @@ static int read_tensor(const zo2_packfile *p, uint32_t i, unsigned char **bits)
     return whole;
 }
 
-static void check_header(const zo2_packfile *p, const image *m)
+static void check_header(const zo2_packfile *p, const fuzz_image *m)
 {
     const zo2_packheader *h = zo2_packfile_header(p);
     uint64_t parameters = 0;
@@ -151,6 +121,7 @@ static void check_header(const zo2_packfile *p, const image *m)
     for (uint32_t i = 0; i < h->tensors; i++) {
         const zo2_packtensor *t = zo2_packfile_tensor(p, i);
         FUZZ_CHECK(*t->name && t->rows && t->cols && t->block < h->blocks && t->stored_as <= i);
+        FUZZ_CHECK(i == 0 || t->block >= zo2_packfile_tensor(p, i - 1)->block);
         FUZZ_CHECK(zo2_packfile_chunk_rows(p, i) >= 1 && zo2_packfile_chunk_rows(p, i) <= t->rows);
         parameters += t->rows * t->cols;
     }
@@ -193,7 +164,7 @@ static char *rewrite(const zo2_packfile *p, unsigned char *const *bits, int *sam
     return path;
 }
 
-static void check_rewritten(const zo2_packfile *p, const image *m, unsigned char *const *bits)
+static void check_rewritten(const zo2_packfile *p, const fuzz_image *m, unsigned char *const *bits)
 {
     int same;
     uint64_t model_hash;
@@ -209,22 +180,31 @@ static void check_rewritten(const zo2_packfile *p, const image *m, unsigned char
     free(path);
 }
 
-/* One byte of a pack that verified, changed: it must not open and verify. */
-static void check_damage(const image *m, uint64_t digest)
+/* One byte of a pack that verified, changed: it must not open and verify, and no read may give other bits than before. */
+static void check_damage(const fuzz_image *m, unsigned char *const *bits, uint64_t digest)
 {
     if (!m->size)
         return;
     zo2_packfile *p;
-    size_t at = (size_t)(digest % m->size);
+    size_t at = (size_t)(digest % m->size); /* mostly padding; or a byte of a part that isn't empty */
+    const int part = (int)(digest % (uint64_t)m->parts);
+    if (digest >> 63 && m->length[part])
+        at = m->part[part] + (size_t)((digest >> 8) % m->length[part]);
     m->data[at] ^= (unsigned char)(1 + (digest >> 32) % 255);
     int found = !FUZZ_OK(zo2_packfile_open(&p, fuzz_file(0, m->data, m->size)));
+    for (uint32_t i = 0; !found && i < zo2_packfile_header(p)->tensors; i++) {
+        const zo2_packtensor *t = zo2_packfile_tensor(p, i);
+        unsigned char *now;
+        FUZZ_CHECK(!read_tensor(p, i, &now) || memcmp(now, bits[i], (size_t)(t->rows * row_bytes(t))) == 0);
+        free(now);
+    }
     if (!found)
         found = !FUZZ_OK(zo2_packfile_verify(p, NULL, NULL, NULL));
     FUZZ_CHECK(found);
     zo2_packfile_close(p);
 }
 
-static void check_open(const zo2_packfile *p, const image *m, uint64_t digest)
+static void check_open(const zo2_packfile *p, const fuzz_image *m, uint64_t digest)
 {
     const zo2_packheader *h = zo2_packfile_header(p);
     check_header(p, m);
@@ -240,7 +220,7 @@ static void check_open(const zo2_packfile *p, const image *m, uint64_t digest)
         FUZZ_CHECK(readable || !verified);
         if (verified) {
             check_rewritten(p, m, bits);
-            check_damage(m, digest);
+            check_damage(m, bits, digest);
         }
     }
     for (uint32_t i = 0; i < h->tensors; i++)
@@ -251,9 +231,9 @@ static void check_open(const zo2_packfile *p, const image *m, uint64_t digest)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fuzz_input in = {data, size};
-    image m;
+    fuzz_image m;
     int mode = fuzz_u8(&in);
-    build(&m, &in, mode);
+    fuzz_image_make(&m, &in, mode & PARTS);
     if (mode & SEALED && m.size >= sizeof(zo2_pack_superblock))
         seal(&m, mode);
     zo2_packfile *p;

@@ -9,6 +9,7 @@
 #include "storage/safetensors.h"
 #include "tests/fuzz/fuzzing.h"
 
+#include <jansson.h>
 #include <unistd.h>
 
 enum { SEALED = 1, SHARDS = 2 };
@@ -133,10 +134,11 @@ static void one_file(fuzz_input *in, int mode)
         b = make_file((const char *)in->at, n, &n);
     zo2_safetensors *s;
     if (FUZZ_OK(zo2_safetensors_open(&s, fuzz_file(0, b ? b : in->at, n)))) {
-        uint64_t bytes = 0;
+        uint64_t bytes = 0, header;
         for (uint64_t i = 0; i < zo2_safetensors_count(s); i++)
             bytes += zo2_safetensors_at(s, i)->bytes;
-        FUZZ_CHECK(bytes < n || (bytes == 0 && n >= 8));
+        memcpy(&header, b ? b : in->at, sizeof header);
+        FUZZ_CHECK(sizeof header + header + bytes == n); /* nothing is left over */
         check_open(s);
     } else {
         FUZZ_CHECK(!s);
@@ -145,7 +147,7 @@ static void one_file(fuzz_input *in, int mode)
     free(b);
 }
 
-/* A name that stays in the folder and isn't the index's or the single file's. */
+/* A name that stays in the folder. */
 static void plain_name(char name[80], const char *text, size_t n)
 {
     size_t k = 0;
@@ -157,27 +159,50 @@ static void plain_name(char name[80], const char *text, size_t n)
         strcpy(name, "x.safetensors");
 }
 
+/* Every tensor of the index is there, in the file that it names. */
+static void check_index(const zo2_safetensors *s, const char *text, size_t n)
+{
+    json_t *index = json_loadb(text, n, 0, NULL), *file;
+    const char *name;
+    FUZZ_CHECK(index && zo2_safetensors_count(s) >= json_object_size(json_object_get(index, "weight_map")));
+    json_object_foreach(json_object_get(index, "weight_map"), name, file)
+    {
+        const zo2_st_tensor *t = zo2_safetensors_find(s, name);
+        const char *path = t ? zo2_safetensors_file(s, t) : "";
+        const size_t dir = strlen(fuzz_dir()) + 1;
+        FUZZ_CHECK(strlen(path) > dir && strcmp(path + dir, json_string_value(file)) == 0);
+    }
+    json_decref(index);
+}
+
 static void shards(fuzz_input *in)
 {
-    size_t n, file_bytes;
+    size_t n, file_bytes, index_bytes;
+    int single = 0;
     fuzz_dir_clear();
-    const char *index = fuzz_text(in, &n);
-    if (n) /* without index: every *.safetensors of the folder */
-        free(fuzz_dir_file("model.safetensors.index.json", index, n));
+    const char *index = fuzz_text(in, &index_bytes);
+    if (index_bytes) /* without index: every *.safetensors of the folder */
+        free(fuzz_dir_file("model.safetensors.index.json", index, index_bytes));
     for (int i = 0; i < 8 && in->left; i++) {
         char name[80];
         const char *text = fuzz_text(in, &n);
         plain_name(name, text, n);
+        if (strcmp(name, "model.safetensors.index.json") == 0)
+            continue;
+        single |= strcmp(name, "model.safetensors") == 0; /* it goes before an index */
         text = fuzz_text(in, &n);
         unsigned char *b = make_file(text, n, &file_bytes);
         free(fuzz_dir_file(name, b, file_bytes));
         free(b);
     }
     zo2_safetensors *s;
-    if (FUZZ_OK(zo2_safetensors_open(&s, fuzz_dir())))
+    if (FUZZ_OK(zo2_safetensors_open(&s, fuzz_dir()))) {
+        if (index_bytes && !single)
+            check_index(s, index, index_bytes);
         check_open(s); /* the files are open: the folder may be used again */
-    else
+    } else {
         FUZZ_CHECK(!s);
+    }
     zo2_safetensors_close(s);
 }
 

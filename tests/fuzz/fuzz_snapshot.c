@@ -1,7 +1,7 @@
 /* fuzz_snapshot.c: snapshot files: header, table, units.
  *
- * Input: mode; with PARTS {u16 length, bytes} parts, header and table first, each padded to 4,096 bytes as units are;
- * else the file. SEALED makes header and table hashes and the length right, FILLED the units' hashes too.
+ * Input: mode; with PARTS the parts of the file (fuzz_image_make()), header and table first, else the file itself. SEALED
+ * makes header and table hashes and the length right, FILLED the units' hashes too.
  *
  * Properties: an opened snapshot's units lie within the file and read if and only if their hash is right; written again
  * by its own numbers it is the same file; a changed byte is refused, costs one unit, or is in the padding. */
@@ -14,31 +14,6 @@
 enum { SEALED = 1, PARTS = 2, FILLED = 4 };
 
 #define HEAD ZO2_SNAPSHOT_HEADER_BYTES
-
-#define MAX_PARTS 64
-
-static unsigned char *build(fuzz_input *in, int mode, size_t *size)
-{
-    const uint8_t *from[MAX_PARTS];
-    size_t at[MAX_PARTS], length[MAX_PARTS];
-    int parts = 0;
-    *size = 0;
-    if (!(mode & PARTS)) {
-        at[parts] = 0;
-        from[parts] = fuzz_bytes(in, in->left, size);
-        length[parts++] = *size;
-    }
-    while (mode & PARTS && in->left && parts < MAX_PARTS) {
-        at[parts] = *size;
-        from[parts] = fuzz_bytes(in, fuzz_u16(in), &length[parts]);
-        *size += (length[parts++] + ZO2_SNAPSHOT_ALIGN - 1) / ZO2_SNAPSHOT_ALIGN * ZO2_SNAPSHOT_ALIGN;
-    }
-    unsigned char *b = fuzz_alloc(*size);
-    for (int i = 0; i < parts; i++)
-        if (length[i])
-            memcpy(b + at[i], from[i], length[i]);
-    return b;
-}
 
 static int inside(size_t size, uint64_t offset, uint64_t elements)
 {
@@ -142,21 +117,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fuzz_input in = {data, size};
     const int mode = fuzz_u8(&in);
-    size_t n;
-    unsigned char *b = build(&in, mode, &n);
-    if (mode & SEALED && n >= HEAD)
-        seal(b, n, mode);
+    fuzz_image m;
+    fuzz_image_make(&m, &in, mode & PARTS);
+    if (mode & SEALED && m.size >= HEAD)
+        seal(m.data, m.size, mode);
     zo2_snapfile *f;
-    if (FUZZ_OK(zo2_snapfile_open_path(&f, &fuzz_io, fuzz_file(0, b, n)))) {
-        const uint32_t whole = check_units(f, b, n);
+    if (FUZZ_OK(zo2_snapfile_open_path(&f, &fuzz_io, fuzz_file(0, m.data, m.size)))) {
+        const uint32_t whole = check_units(f, m.data, m.size);
         if (whole == zo2_snapfile_get_header(f)->units) {
-            check_rewritten(f, b, n);
-            check_damage(f, b, n, whole, fuzz_digest(data, size));
+            check_rewritten(f, m.data, m.size);
+            check_damage(f, m.data, m.size, whole, fuzz_digest(data, size));
         }
     } else {
         FUZZ_CHECK(!f);
     }
     zo2_snapfile_close(f);
-    free(b);
+    free(m.data);
     return 0;
 }

@@ -5,9 +5,10 @@
  * byte-level vocabulary is followed by; without RAW_MERGES the version line is put in front of the second.
  *
  * Properties: a text encodes to ids of the vocabulary, the same ones from the cache of words, and decodes to itself;
- * merging is GPT-2's procedure. */
+ * merging is GPT-2's procedure; a special token's text is that token. */
 #include "tests/fuzz/byte_vocab.h"
 #include "tools/text/bpe.h"
+#include "tools/text/special.h"
 #include "tools/text/tokenizer.h"
 
 enum { RAW_VOCAB = 1, RAW_MERGES = 2 };
@@ -79,14 +80,12 @@ static size_t reference(int32_t *id, size_t n, const rule *rules, int n_rules)
     return n;
 }
 
-static void check_merging(const zo2t_tokenizer_files *f, const char *text, size_t bytes)
+static void check_merging(const zo2t_vocab *v, const zo2t_file *merges, const char *text, size_t bytes)
 {
-    zo2t_vocab v;
     zo2t_bpe b;
     rule rules[MAX_MERGES];
-    FUZZ_CHECK(FUZZ_OK(zo2t_vocab_load(&v, f->vocab.data, f->vocab.bytes)));
-    FUZZ_CHECK(FUZZ_OK(zo2t_bpe_load(&b, &v, f->merges.data, f->merges.bytes)));
-    const int n_rules = read_rules(rules, &v, f->merges.data, f->merges.bytes);
+    FUZZ_CHECK(FUZZ_OK(zo2t_bpe_load(&b, v, merges->data, merges->bytes)));
+    const int n_rules = read_rules(rules, v, merges->data, merges->bytes);
     if (n_rules < MAX_MERGES) { /* all of them */
         int32_t id[MAX_WORD];
         const size_t n = bytes < MAX_WORD ? bytes : MAX_WORD;
@@ -99,7 +98,22 @@ static void check_merging(const zo2t_tokenizer_files *f, const char *text, size_
         zo2t_ids_free(&got);
     }
     zo2t_bpe_free(&b);
-    zo2t_vocab_free(&v);
+}
+
+/* ---- special tokens ---------------------------------------------------------------------------------------------- */
+
+/* The text of a special token is that token, whatever shorter ones it begins with. */
+static void check_specials(zo2t_tokenizer *t, zo2t_vocab *v, const zo2t_tokenizer_files *f)
+{
+    zo2t_specials sp;
+    FUZZ_CHECK(FUZZ_OK(zo2t_specials_load(&sp, v, f)));
+    for (size_t i = 0; i < sp.n; i++) {
+        zo2t_ids ids = {0};
+        FUZZ_CHECK(FUZZ_OK(zo2t_encode(t, sp.token[i].text, sp.token[i].bytes, -1, &ids)));
+        FUZZ_CHECK(ids.n == 1 && ids.id[0] == sp.token[i].id);
+        zo2t_ids_free(&ids);
+    }
+    zo2t_specials_free(&sp);
 }
 
 /* ---- a text there and back --------------------------------------------------------------------------------------- */
@@ -170,7 +184,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         check_text(t, (const char *)in.at, in.left,
                    !may_hide_bytes(&f.special_tokens_map) && !may_hide_bytes(&f.tokenizer_config) &&
                        !may_hide_bytes(&f.added_tokens));
-        check_merging(&f, (const char *)in.at, in.left);
+        zo2t_vocab v;
+        FUZZ_CHECK(FUZZ_OK(zo2t_vocab_load(&v, f.vocab.data, f.vocab.bytes)));
+        check_merging(&v, &f.merges, (const char *)in.at, in.left);
+        check_specials(t, &v, &f); /* adds to the vocabulary */
+        zo2t_vocab_free(&v);
     } else {
         FUZZ_CHECK(!t);
     }

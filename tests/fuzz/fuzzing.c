@@ -83,6 +83,24 @@ const char *fuzz_text(fuzz_input *in, size_t *bytes)
     return text ? text : "";
 }
 
+void fuzz_image_make(fuzz_image *m, fuzz_input *in, int in_parts)
+{
+    const uint8_t *from[FUZZ_PARTS];
+    *m = (fuzz_image){0};
+    while (in->left && m->parts < (in_parts ? FUZZ_PARTS : 1)) {
+        const int i = m->parts++;
+        from[i] = fuzz_bytes(in, in_parts ? fuzz_u16(in) : in->left, &m->length[i]);
+        m->part[i] = m->size;
+        m->size += m->length[i];
+        if (in_parts)
+            m->size = (m->size + FUZZ_ALIGN - 1) / FUZZ_ALIGN * FUZZ_ALIGN;
+    }
+    m->data = fuzz_alloc(m->size);
+    for (int i = 0; i < m->parts; i++)
+        if (m->length[i])
+            memcpy(m->data + m->part[i], from[i], m->length[i]);
+}
+
 uint64_t fuzz_digest(const void *data, size_t size)
 {
     return XXH3_64bits(data, size);

@@ -49,6 +49,19 @@ const uint8_t *fuzz_bytes(fuzz_input *in, size_t want, size_t *got);
 /* The text up to the next byte 0x1E ("record separator", which no JSON holds), or all that is left. */
 const char *fuzz_text(fuzz_input *in, size_t *bytes);
 
+/* The bytes of a file. With `in_parts` the input is {u16 length, bytes} again and again, each part followed by zeros up to
+ * a multiple of 4,096 bytes, as packs and snapshots have it: the fuzzer doesn't spend its time on padding. Else the input
+ * as it is, one part. data: malloc'ed. */
+enum { FUZZ_PARTS = 64, FUZZ_ALIGN = 4096 };
+typedef struct fuzz_image {
+    unsigned char *data; /* [size] */
+    size_t size;
+    int parts;
+    size_t part[FUZZ_PARTS]; /* where it begins */
+    size_t length[FUZZ_PARTS];
+} fuzz_image;
+void fuzz_image_make(fuzz_image *m, fuzz_input *in, int in_parts);
+
 /* A number that depends on all bytes: to choose by it without spending input. */
 uint64_t fuzz_digest(const void *data, size_t size);
 

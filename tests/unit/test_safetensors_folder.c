@@ -151,6 +151,16 @@ static void shard_names_that_are_no_plain_names_are_refused(void **state)
         refused(ZO2_ERR_FORMAT, "not a plain file name");
         SAYS("tensor b");
     }
+    char longest[300], index[400]; /* one byte more than a file's name can have */
+    memset(longest, 'x', 256);
+    longest[256] = '\0';
+    snprintf(index, sizeof index, INDEX("{\"a\":\"%s\"}"), longest);
+    store_index(index);
+    refused(ZO2_ERR_FORMAT, "not a plain file name");
+    longest[255] = '\0';
+    snprintf(index, sizeof index, INDEX("{\"a\":\"%s\"}"), longest);
+    store_index(index);
+    refused(ZO2_ERR_NOTFOUND, "is missing");
 }
 
 static void a_broken_index_is_refused(void **state)
