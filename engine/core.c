@@ -103,6 +103,8 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     if (!s && config->with_masters) {
         c->has_masters = 1;
         s = zo2_masters_create(&c->masters, &c->layout, config->stored_as, c->pool);
+        if (!s)
+            s = zo2_program_share(&c->train, &c->masters);
     }
     if (s)
         zo2_core_destroy(c);
