@@ -1,6 +1,6 @@
 /* core.c: see core.h. */
 #include "engine/core.h"
-#include "engine/fpenv.h"
+#include "codec/fpenv.h"
 #include "kernels/host_memory.h"
 
 #include <stdlib.h>

@@ -1,6 +1,7 @@
 /* pipeline.c: life of the lanes, and the compute lane's side; see pipeline.h. */
-#include "engine/fpenv.h"
+#include "codec/fpenv.h"
 #include "engine/pipeline_internal.h"
+#include "engine/thread.h"
 
 #include <stdlib.h>
 
@@ -219,8 +220,8 @@ zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
             s = be->ops->event_create(be, &p->released_event[i]);
     }
     if (!s) {
-        p->update_started = !pthread_create(&p->update_thread, NULL, update_lane, p);
-        p->upload_started = !pthread_create(&p->upload_thread, NULL, upload_lane, p);
+        p->update_started = !zo2_thread_start(&p->update_thread, update_lane, p);
+        p->upload_started = !zo2_thread_start(&p->upload_thread, upload_lane, p);
         if (!p->update_started || !p->upload_started)
             s = zo2_error(ZO2_ERR_NOMEM, "cannot start the lanes' threads");
     }
