@@ -144,10 +144,8 @@ static void print_version(const cli_command *c)
 bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status)
 {
     const cli_positional *next = c->positionals;
-    unsigned taken = 0; /* by `next` */
     for (const cli_positional *p = next; p && p->name; p++)
-        for (unsigned i = 0; i == 0 || i < p->most; i++)
-            p->out[i] = NULL;
+        *p->out = NULL;
     *exit_status = CLI_EXIT_USAGE;
     /* --help first: it works whatever else is on the line */
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
@@ -176,17 +174,13 @@ bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status)
             cli_usage_error(c, "unknown option %s", argv[i]);
             return false;
         } else if (next && next->name) {
-            next->out[taken++] = argv[i];
-            if (taken >= next->most) {
-                next++;
-                taken = 0;
-            }
+            *next++->out = argv[i];
         } else {
             cli_usage_error(c, "unexpected argument \"%s\"", argv[i]);
             return false;
         }
     }
-    if (next && next->name && !next->optional && !taken) {
+    if (next && next->name && !next->optional) {
         cli_usage_error(c, "missing %s", next->name);
         return false;
     }
