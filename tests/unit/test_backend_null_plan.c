@@ -186,6 +186,93 @@ static void wires_stay(void **state)
     zo2_arch_free(&arch);
 }
 
+/* A device with a clock of its own: its spans are the lanes' seconds and appear in the trace. */
+static zo2_backend_ops observed_ops;
+static zo2_device_span_fn observer;
+static void *observer_ud;
+
+static zo2_status open_observed(zo2_backend **out, const zo2_backend_config *config)
+{
+    zo2_status s = zo2_backend_null.open(out, config);
+    if (!s)
+        (*out)->ops = &observed_ops;
+    return s;
+}
+
+static void observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
+{
+    (void)b;
+    observer = fn;
+    observer_ud = ud;
+}
+
+static uint64_t device_now; /* a clock that only work advances, so the sums are exact */
+
+static zo2_status observed_gemm(zo2_backend *b, const zo2_gemm_op *op)
+{
+    observer(observer_ud, ZO2_LANE_COMPUTE, "gemm", device_now, device_now + 5);
+    device_now += 5;
+    return zo2_backend_null.gemm(b, op);
+}
+
+static zo2_status observed_upload(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes)
+{
+    if (lane == ZO2_LANE_COMPUTE) /* its thread is the one that reports here */
+        observer(observer_ud, ZO2_LANE_UPLOAD, "upload", device_now, device_now + 7);
+    return zo2_backend_null.upload(b, lane, dst, src, bytes);
+}
+
+static void count_device(void *ud, const zo2_trace_event *e)
+{
+    sent *u = ud;
+    if (e->kind != ZO2_TRACE_SPAN)
+        return;
+    u->kept += !strcmp(e->lane, "device compute") && !strcmp(e->name, "gemm");
+    u->chunks += !strcmp(e->lane, "device upload");
+}
+
+static void device_clock(void **state)
+{
+    (void)state;
+    zo2_arch arch;
+    zo2_engine_opts o;
+    sent u = {0};
+    MUST(zo2_arch_from_name(&arch, "opt-125m"));
+    zo2_engine_opts_init(&o);
+    o.max_rows = 1;
+    o.max_seq = 8;
+    o.compute = ZO2_F16;
+    o.threads = 1;
+    o.host_bytes = UINT64_MAX;
+    zo2_run_settings settings = {
+        .dist = ZO2_GAUSSIAN, .eps = 1e-3, .queries = 1, .wire = ZO2_WIRE_BF16, .compute = ZO2_F16};
+    settings.micro_batch = 1;
+    observed_ops = zo2_backend_null;
+    observed_ops.open = open_observed;
+    observed_ops.observe = observe;
+    observed_ops.gemm = observed_gemm;
+    observed_ops.upload = observed_upload;
+    zo2_core_config config = {.arch = &arch, .ops = &observed_ops, .settings = &settings};
+    zo2_core core;
+    int32_t tokens[8] = {0};
+    uint8_t loss[8] = {0, 1};
+    zo2_batch b = {.struct_size = sizeof b, .rows = 1, .seq = 8, .tokens = tokens, .loss = loss};
+    MUST(zo2_shape_from_opts(&config.shape, &arch, config.ops, &o));
+    MUST(zo2_core_create(&core, &config));
+    zo2_core_trace(&core, count_device, &u);
+    MUST(zo2_core_pack(&core, &b));
+    for (int i = 0; i < 2; i++) {
+        sent before = u;
+        MUST(zo2_core_train_pass(&core));
+        assert_true(u.kept - before.kept >= 12 * 6 && u.chunks > before.chunks);
+        assert_float_equal(core.compute.busy, 5e-9 * (double)(u.kept - before.kept), 1e-12);
+        assert_float_equal(core.upload.busy, 7e-9 * (double)(u.chunks - before.chunks), 1e-12);
+        assert_true(core.compute.waiting > 0);
+    }
+    zo2_core_destroy(&core);
+    zo2_arch_free(&arch);
+}
+
 /* The message of a refusal says what would work, and that works. */
 static void advice_is_good(void **state)
 {
@@ -256,8 +343,11 @@ static void too_small_a_budget_is_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_size),     cmocka_unit_test(queries_and_micro_batches),
-        cmocka_unit_test(wires_stay),     cmocka_unit_test(too_small_a_budget_is_refused),
+        cmocka_unit_test(every_size),
+        cmocka_unit_test(queries_and_micro_batches),
+        cmocka_unit_test(wires_stay),
+        cmocka_unit_test(device_clock),
+        cmocka_unit_test(too_small_a_budget_is_refused),
         cmocka_unit_test(advice_is_good),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
