@@ -1,34 +1,72 @@
 /* core.c: see core.h. */
 #include "engine/core.h"
-#include "engine/fpenv.h"
+#include "codec/fpenv.h"
+#include "kernels/host_memory.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 typedef unsigned long long ull;
 
-static zo2_status create_device(zo2_core *c)
+static zo2_status create_staging(zo2_core *c)
 {
-    zo2_backend_config config = {.arena_bytes = c->plan.device.bytes, .parallel = zo2_pool_parallel(c->pool)};
-    zo2_status s = c->ops->open(&c->be, &config);
-    if (!s)
-        s = c->ops->event_create(c->be, &c->gathered);
+    uint64_t bytes = c->plan.host.bytes;
+    void *staging;
+    zo2_status s = zo2_host_map(&staging, bytes, "staging");
     if (s)
         return s;
-    c->staging =
-        mmap(NULL, c->plan.staging_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (c->staging == MAP_FAILED) {
-        c->staging = NULL;
-        return zo2_error(ZO2_ERR_NOMEM, "cannot allocate %llu bytes of staging memory", (ull)c->plan.staging_bytes);
-    }
-    c->logprob = calloc(c->shape.streams * c->shape.loss_tokens, sizeof *c->logprob);
-    if (!c->logprob)
-        return zo2_error(ZO2_ERR_NOMEM, "no memory for the log-probabilities of %llu tokens",
-                         (ull)c->shape.loss_tokens);
+    c->staging = staging;
+    zo2_host_touch(staging, c->plan.host.ring, NULL); /* the mirror of the ring serves evaluation only */
+    c->logprob = (float *)(void *)(c->staging + c->plan.host.logprob);
+    if (!c->ops->host_register)
+        return ZO2_OK;
+    s = c->ops->host_register(c->be, staging, bytes);
+    c->staging_registered = !s;
+    return s;
+}
+
+static zo2_status create_events(zo2_core *c, zo2_event **events, uint32_t n)
+{
+    zo2_status s = ZO2_OK;
+    for (uint32_t i = 0; i < n && !s; i++)
+        s = c->ops->event_create(c->be, &events[i]);
+    return s;
+}
+
+static void destroy_events(zo2_core *c, zo2_event **events, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        c->ops->event_destroy(c->be, events[i]);
+}
+
+static zo2_status create_device(zo2_core *c)
+{
+    const zo2_device_layout *d = &c->plan.device;
+    zo2_backend_config config = {.arena_bytes = d->bytes, .parallel = zo2_pool_parallel(c->pool)};
+    zo2_status s = c->ops->open(&c->be, &config);
+    if (!s)
+        s = create_events(c, c->gathered, 4);
+    if (!s)
+        s = create_events(c, c->computed, 2);
+    if (!s)
+        s = create_events(c, c->staged, 2);
+    if (!s)
+        s = create_staging(c);
+    if (s)
+        return s;
+    uint64_t rows = c->shape.batch_tokens / c->shape.max_keys;
+    s = zo2_batch_reserve(&c->packed, rows * c->shape.seq, rows);
+    if (s)
+        return s;
     uint8_t *arena = c->ops->arena(c->be);
-    return zo2_pipeline_create(&c->pipe, c->be, c->pool, arena + c->plan.device.ring, c->plan.device.ring_bytes,
-                               c->staging + c->plan.gather_bytes, &c->abort);
+    zo2_pipeline_config pipeline = {.be = c->be,
+                                    .pool = c->pool,
+                                    .ring = arena + d->ring,
+                                    .ring_bytes = d->ring_bytes,
+                                    .resident = arena + d->resident,
+                                    .staging = c->staging + c->plan.host.ring,
+                                    .abort = &c->abort};
+    return zo2_pipeline_create(&c->pipe, &pipeline);
 }
 
 zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
@@ -53,6 +91,8 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     if (!s)
         s = zo2_layout_create(&c->exact, c->arch, ZO2_WIRE_FP32, c->shape.compute, c->plan.chunk_bytes);
     if (!s)
+        s = zo2_resident_create(&c->resident, &c->layout, c->plan.resident_spare);
+    if (!s)
         s = zo2_program_create(&c->train, &c->layout, 1);
     if (!s)
         s = zo2_program_create(&c->wire, &c->layout, 0);
@@ -62,7 +102,9 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
         s = create_device(c);
     if (!s && config->with_masters) {
         c->has_masters = 1;
-        s = zo2_masters_create(&c->masters, &c->layout, config->stored_as);
+        s = zo2_masters_create(&c->masters, &c->layout, config->stored_as, c->pool);
+        if (!s)
+            s = zo2_program_share(&c->train, &c->masters);
     }
     if (s)
         zo2_core_destroy(c);
@@ -75,14 +117,19 @@ void zo2_core_destroy(zo2_core *c)
         return;
     zo2_pipeline_destroy(c->pipe);
     if (c->be) {
-        c->ops->event_destroy(c->be, c->gathered);
+        if (c->ops->host_unregister && c->masters_registered)
+            c->ops->host_unregister(c->be, c->masters.memory);
+        if (c->ops->host_unregister && c->staging_registered)
+            c->ops->host_unregister(c->be, c->staging);
+        destroy_events(c, c->gathered, 4);
+        destroy_events(c, c->computed, 2);
+        destroy_events(c, c->staged, 2);
         c->ops->close(c->be);
     }
-    if (c->staging)
-        munmap(c->staging, c->plan.staging_bytes);
-    free(c->logprob);
+    zo2_host_unmap(c->staging, c->plan.host.bytes);
     zo2_masters_free(&c->masters);
     zo2_history_free(&c->history);
+    zo2_resident_free(&c->resident);
     zo2_program_free(&c->train);
     zo2_program_free(&c->wire);
     zo2_program_free(&c->exact_program);
@@ -92,6 +139,15 @@ void zo2_core_destroy(zo2_core *c)
     zo2_pool_destroy(c->pool);
     pthread_mutex_destroy(&c->tracer.mutex);
     memset(c, 0, sizeof *c);
+}
+
+int zo2_core_register_masters(zo2_core *c)
+{
+    if (!c->ops->host_register)
+        return 1;
+    c->masters_registered = !c->ops->host_register(c->be, c->masters.memory, c->masters.bytes);
+    zo2_pipeline_set_bounce(c->pipe, !c->masters_registered);
+    return c->masters_registered;
 }
 
 void zo2_core_trace(zo2_core *c, zo2_trace_fn fn, void *ud)
@@ -141,9 +197,12 @@ static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
     const zo2_device_layout *d = &c->plan.device;
     uint64_t bytes = c->packed.losses * 4, begin = zo2_clock_ns();
-    zo2_status s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->index, c->packed.index, bytes);
+    uint8_t *index = c->staging + c->plan.host.index, *target = c->staging + c->plan.host.target;
+    memcpy(index, c->packed.index, bytes);
+    memcpy(target, c->packed.target, bytes);
+    zo2_status s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->index, index, bytes);
     if (!s)
-        s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->target, c->packed.target, bytes);
+        s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->target, target, bytes);
     if (!s)
         s = c->ops->lse_init(c->be, (zo2_lse *)(void *)(arena + d->lse), streams * c->packed.losses);
     span(c, "targets", 2 * bytes, begin);
@@ -178,8 +237,12 @@ static zo2_status run_pass(zo2_core *c, zo2_forward_pass *f, const zo2_pass *pas
     f->micro_to = to;
     f->compute = c->shape.compute;
     f->dist = c->dist;
-    f->gather = c->staging;
+    f->host = &c->plan.host;
+    f->gather = c->staging + c->plan.host.gather;
     f->gathered = c->gathered;
+    f->residual = c->staging + c->plan.host.residual;
+    f->computed = c->computed;
+    f->staged = c->staged;
     f->progress = c->progress;
     f->progress_ud = c->progress_ud;
     f->observer = c->observer;
@@ -231,7 +294,8 @@ zo2_status zo2_core_train_pass(zo2_core *c)
                      .masters = c->has_masters ? &c->masters : NULL,
                      .history = &c->history,
                      .step = c->history.steps,
-                     .pending = c->pending};
+                     .pending = c->pending,
+                     .resident = &c->resident};
     zo2_forward_pass f = {.queries = c->shape.queries,
                           .streams = c->shape.streams,
                           .hold = c->plan.hold,
@@ -255,7 +319,8 @@ zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source)
                      .source = source,
                      .masters = &c->masters,
                      .history = &c->history,
-                     .step = c->history.steps};
+                     .step = c->history.steps,
+                     .resident = source == ZO2_SOURCE_EXACT ? NULL : &c->resident};
     enter(c, &scope);
     zo2_status s = upload_losses(c, arena, 1);
     /* Evaluation need not share uploads between micro-batches: each is a pass of its own, and no wire is held. */

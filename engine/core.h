@@ -16,14 +16,16 @@ typedef struct zo2_core {
     uint32_t pending, micro_batch;
     zo2_pool *pool;
     zo2_backend *be;
-    zo2_event *gathered;
+    zo2_event *gathered[4], *computed[2], *staged[2];
     zo2_layout layout, exact; /* the run's wire; the fp32 wire for evaluation at the masters */
     zo2_program train, wire, exact_program;
+    zo2_resident resident; /* of layout */
     zo2_pipeline *pipe;
-    uint8_t *staging;
-    float *logprob; /* [streams][loss tokens], of the last pass */
+    uint8_t *staging; /* host buffers by plan.host, registered */
+    float *logprob;   /* in it: [streams][loss tokens], of the last pass */
     zo2_packed packed;
     int has_masters;
+    int staging_registered, masters_registered;
     zo2_masters masters;
     zo2_history history;
     atomic_int abort;
@@ -48,6 +50,10 @@ typedef struct zo2_core_config {
  * left. */
 zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config);
 void zo2_core_destroy(zo2_core *c); /* zeroed is fine */
+
+/* Registers the masters' memory with the backend, once they are filled: pinning touches every page. Where that can't be
+ * had, wires go up by way of the staging from now on; returns 0 then (zo2_last_error() has the reason), else 1. */
+int zo2_core_register_masters(zo2_core *c);
 
 /* The pass of step t over the packed batch: log-probabilities into c->logprob, [2Q][losses]. The history has t steps.
  */

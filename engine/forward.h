@@ -31,9 +31,15 @@ typedef struct zo2_forward_pass {
     zo2_dist dist;
     uint64_t key;
     float eps;
-    uint8_t *gather;     /* host staging of gathered rows, zo2_full_plan.gather_bytes */
-    zo2_event *gathered; /* recorded when it may be written again */
-    int gather_pending;
+    /* gathered rows on their way: the areas take turns, and one is free again when its event has passed */
+    uint8_t *gather; /* host: zo2_host_layout.gather */
+    const zo2_host_layout *host;
+    zo2_event *const *gathered; /* [2 gather_sets] */
+    uint32_t gathers;           /* calls of zo2_gather_rows() so far */
+    /* residual streams of several micro-batches (residual.c) */
+    uint8_t *residual;                          /* host: zo2_host_layout.residual */
+    zo2_event *const *computed, *const *staged; /* [2] */
+    uint64_t turn, turns;                       /* turns: blocks that touch the streams, times micro-batches */
     zo2_progress_fn progress;
     void *progress_ud;
     zo2_head_observer observer;
@@ -57,8 +63,11 @@ typedef struct zo2_act {
 uint64_t zo2_element_bytes(const zo2_forward_pass *f, zo2_dtype type);
 /* An activation in the arena, rows of n elements dense. */
 zo2_act zo2_activation_at(const zo2_forward_pass *f, uint64_t offset, uint64_t m, uint64_t n, zo2_dtype type);
-/* The residual stream of a micro-batch. */
-zo2_act zo2_residual_of(const zo2_forward_pass *f, const zo2_micro *m);
+/* The residual stream of a micro-batch, between take and give the compute lane's to use. Micro-batches of the pass take
+ * their turns in order, block after block: the first block writes the streams, the last only reads them, and
+ * f->turns = blocks * micro-batches. */
+zo2_status zo2_residual_take(zo2_forward_pass *f, const zo2_micro *m, zo2_act *h);
+zo2_status zo2_residual_give(zo2_forward_pass *f);
 
 /* Fetches a block's vectors and decodes them for all streams. zo2_vector() then gives stream 0's, NULL if the model has
  * none of that role; streams are device->vector_stride apart. */
@@ -79,7 +88,7 @@ zo2_status zo2_head(zo2_forward_pass *f, uint32_t tensor, zo2_act x);
 zo2_status zo2_block_done(zo2_forward_pass *f, uint32_t block);
 
 /* Gathered rows of a table, decoded into y (and added, if accumulate) in all streams. rows[i] of the micro-batch's n
- * tokens. Which of the two tables it is says where the staging is. */
+ * tokens. For each micro-batch first the embedding's rows, then the positions'. */
 zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t *rows, uint32_t row_offset, uint64_t n,
                            zo2_act y, int accumulate);
 

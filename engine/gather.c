@@ -85,12 +85,15 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
                       .error = ZO2_JOB_ERROR_INIT};
     zo2_status s = ZO2_OK;
 
-    /* The staging of the tokens' rows is free again when the positions' have gone up, and the other way round. */
+    /* Each of the two tables has an area in every set, so with one or two micro-batches there is nothing to wait for,
+     * and with more only for the upload of two micro-batches ago. */
+    uint32_t set = f->gathers / 2 % f->host->gather_sets, area = 2 * set + (is_positions ? 1 : 0);
+    uint8_t *staging = f->gather + set * f->host->gather_set_bytes + (is_positions ? f->host->gather_positions : 0);
     uint64_t begin = zo2_trace_begin(f->trace);
-    if (f->gather_pending)
-        s = ops->sync(f->be, f->gathered);
-    job.refs = (zo2_row_ref *)(void *)f->gather;
-    job.wire = f->gather + refs_bytes;
+    if (f->gathers++ >= 2 * f->host->gather_sets)
+        s = ops->sync(f->be, f->gathered[area]);
+    job.refs = (zo2_row_ref *)(void *)staging;
+    job.wire = staging + refs_bytes;
     job.base = p->step;
     if (p->source == ZO2_SOURCE_TRAIN || p->source == ZO2_SOURCE_WIRE)
         for (uint64_t i = 0; i < n; i++) {
@@ -107,8 +110,7 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
     if (!s)
         s = ops->upload(f->be, ZO2_LANE_COMPUTE, wire, job.wire, wire_bytes);
     if (!s)
-        s = ops->record(f->be, ZO2_LANE_COMPUTE, f->gathered);
-    f->gather_pending = 1;
+        s = ops->record(f->be, ZO2_LANE_COMPUTE, f->gathered[area]);
     zo2_forward_span(f, begin, "gather", tensor, ZO2_NO_TENSOR, -1, refs_bytes + wire_bytes);
 
     zo2_decode_rows_op op = {.wire = codec->id,

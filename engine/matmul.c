@@ -11,14 +11,6 @@ zo2_act zo2_activation_at(const zo2_forward_pass *f, uint64_t offset, uint64_t m
     return (zo2_act){.p = f->arena + offset, .ld = n, .stride = m * n, .type = type};
 }
 
-zo2_act zo2_residual_of(const zo2_forward_pass *f, const zo2_micro *m)
-{
-    /* A pass over one micro-batch of several (evaluation) has the region to itself. */
-    uint64_t before = m->token_at - f->batch->micro[f->micro_from].token_at;
-    uint64_t offset = f->device->residual + f->streams * before * f->arch->hidden * 4;
-    return zo2_activation_at(f, offset, m->tokens, f->arch->hidden, ZO2_F32);
-}
-
 static zo2_status fetch(zo2_forward_pass *f, uint32_t position, const void **wire)
 {
     if (f->progress && f->progress(f->progress_ud, "chunks", position, f->pass->program->n))

@@ -12,6 +12,7 @@
 #define ZO2_ENGINE_PIPELINE_H
 
 #include "engine/masters.h"
+#include "engine/resident.h"
 #include "engine/trace.h"
 
 #include <stdatomic.h>
@@ -27,7 +28,9 @@ typedef struct zo2_program {
     uint32_t n;
     zo2_fetch *fetch;
     uint32_t
-        *position;   /* [n_units]: place of a unit's first chunk, UINT32_MAX if it isn't fetched; its others follow */
+        *position; /* [n_units]: place of a unit's first chunk, UINT32_MAX if it isn't fetched; its others follow */
+    uint32_t
+        *previous;   /* [n]: the position before whose chunk has the same memory, UINT32_MAX: none. NULL: none at all */
     uint64_t *slot;  /* [n]: ring offset, while running */
     uint64_t *after; /* [n]: releases that must have passed the compute lane before the slot is written */
 } zo2_program;
@@ -35,6 +38,8 @@ typedef struct zo2_program {
 /* Program of a training pass (every chunk, tables at the end) or of an evaluation (what the forward uses). */
 zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int training);
 void zo2_program_free(zo2_program *p); /* zeroed is fine */
+/* Fills p->previous where the masters' chunks share memory (aliased packs). */
+zo2_status zo2_program_share(zo2_program *p, const zo2_masters *m);
 
 typedef enum zo2_source {
     ZO2_SOURCE_TRAIN, /* chunks are brought to their due step, then their wire goes up */
@@ -50,14 +55,25 @@ typedef struct zo2_pass {
     const zo2_history *history; /* the same */
     uint64_t step;              /* t */
     uint32_t pending;           /* K */
+    zo2_resident *resident;     /* chunks that stay on the device; NULL: none. Of the program's layout */
 } zo2_pass;
 
 typedef struct zo2_pipeline zo2_pipeline;
 
-/* ring: device memory of ring_bytes; staging: host memory of as many bytes. abort: non-zero cancels the pass. */
-zo2_status zo2_pipeline_create(zo2_pipeline **out, zo2_backend *be, zo2_pool *pool, void *ring, uint64_t ring_bytes,
-                               void *staging, const atomic_int *abort);
-void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace); /* between passes; NULL: off */
+typedef struct zo2_pipeline_config {
+    zo2_backend *be;
+    zo2_pool *pool;
+    void *ring; /* device */
+    uint64_t ring_bytes;
+    void *resident;          /* device: of zo2_resident.bytes */
+    void *staging;           /* host: as long as the ring, registered */
+    int bounce;              /* 1: the masters' wires are not registered and go up by way of the staging */
+    const atomic_int *abort; /* non-zero cancels the pass */
+} zo2_pipeline_config;
+
+zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c);
+void zo2_pipeline_set_bounce(zo2_pipeline *p, int bounce);       /* between passes */
+void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace); /* the same; NULL: off */
 void zo2_pipeline_destroy(zo2_pipeline *p);                      /* NULL is fine; no pass may be running */
 
 /* Starts the lanes on a pass; the pass and what it points to stay untouched until finish(). */

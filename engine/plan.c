@@ -1,218 +1,153 @@
-/* plan.c: see plan.h. */
-#include "engine/plan.h"
+/* plan.c: see plan.h. Decides how much of everything there is. */
 #include "engine/masters.h"
+#include "engine/plan_internal.h"
 #include "engine/pool.h"
-#include "storage/checked.h"
+#include "engine/resident.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#define ALIGN       256ull
 #define CHUNK_AIM   (4ull << 20)   /* wire of a chunk when memory is no concern */
 #define CHUNK_MIN   (256ull << 10) /* and when it is */
 #define RING_CHUNKS 3ull           /* one decoding, one arriving, one waiting */
 #define HOST_FIXED  (96ull << 20)  /* code, BLAS buffers, stacks, tables */
 
-static uint64_t max_u64(uint64_t a, uint64_t b)
+/* ---- budgets ---- */
+
+static int can_stage(const zo2_shape *s)
 {
-    return a > b ? a : b;
+    return s->batch_tokens > 2 * s->tokens; /* with two micro-batches both buffers hold what they would have to move */
 }
 
-/* Hands out consecutive aligned ranges. */
-static uint64_t take(uint64_t *at, uint64_t bytes)
+static zo2_hold hold_of(const zo2_shape *s)
 {
-    uint64_t here = *at;
-    *at += zo2_round_up(bytes, ALIGN);
-    return here;
+    return s->micro_batched ? ZO2_HOLD_BLOCK : s->streams > 2 ? ZO2_HOLD_TILE : ZO2_HOLD_CHUNK;
 }
 
-static int is_head(const zo2_arch *a, const zo2_tensor *t)
+/* Device bytes of the smallest plan. */
+static uint64_t least_bytes(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, int staged)
 {
-    return t->role == ZO2_ROLE_LM_HEAD || (a->tied && t->role == ZO2_ROLE_EMBED_TOKENS);
+    zo2_full_plan p = {.hold = hold_of(s)};
+    zo2_plan_cut cut = {.chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_MIN, .ring_chunks = 1, .staged = staged};
+    zo2_plan_lay_out(&p, a, be, s, &cut);
+    return p.pub.device_peak_bytes;
 }
 
-/* Embedding tables that are only gathered from never pass the ring. */
-static int is_streamed(const zo2_arch *a, const zo2_tensor *t)
+/* The shape with other numbers of rows. */
+static zo2_shape resized(const zo2_shape *s, uint64_t rows, uint64_t micro)
 {
-    return t->rank == 2 && t->role != ZO2_ROLE_EMBED_POSITIONS && (t->role != ZO2_ROLE_EMBED_TOKENS || a->tied);
+    zo2_shape r = *s;
+    r.tokens = micro * s->max_keys;
+    r.batch_tokens = rows * s->max_keys;
+    r.loss_tokens = zo2_min_u64(s->loss_tokens, r.batch_tokens);
+    r.loss_micro = zo2_min_u64(r.loss_tokens, r.tokens);
+    r.micro_batched = micro < rows || s->micro_batched;
+    return r;
 }
 
-/* ---- ring ---- */
-
-typedef struct wire_sizes {
-    uint64_t chunk; /* largest chunk */
-    uint64_t tile;  /* largest tile */
-    uint64_t block; /* all chunks of the largest block but the head's, which is walked tile by tile */
-} wire_sizes;
-
-static uint64_t chunks_wire(const zo2_tensor *t, zo2_wire wire, uint64_t rows, uint64_t step)
+static int fits(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t rows, uint64_t micro)
 {
-    const zo2_codec *codec = zo2_tensor_codec(t, wire);
-    uint64_t whole = rows / step, rest = rows % step;
-    uint64_t bytes = whole * zo2_round_up(codec->wire_bytes(step, t->cols), ALIGN);
-    return rest ? bytes + zo2_round_up(codec->wire_bytes(rest, t->cols), ALIGN) : bytes;
+    zo2_shape r = resized(s, rows, micro);
+    return least_bytes(a, be, &r, can_stage(&r)) <= s->device_bytes;
 }
 
-static wire_sizes measure_wires(const zo2_arch *a, const zo2_shape *shape, zo2_wire wire, uint64_t chunk_bytes)
+/* Largest micro-batch of a batch of `rows` rows that fits the device budget; 0: none. */
+static uint64_t largest_micro(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t rows)
 {
-    wire_sizes w = {0};
-    uint64_t block_bytes = 0;
-    uint32_t block = UINT32_MAX;
-    for (uint32_t i = 0; i < a->n_tensors; i++) {
-        const zo2_tensor *t = &a->tensors[i];
-        if (t->block != block) {
-            block = t->block;
-            block_bytes = zo2_round_up(4 * zo2_block_vector_floats(a, block), ALIGN);
-            w.chunk = max_u64(w.chunk, block_bytes);
-            w.tile = max_u64(w.tile, block_bytes);
-        }
-        if (!is_streamed(a, t))
-            continue;
-        uint64_t tn = zo2_tile_rows(t->rows, t->cols, shape->compute), step = zo2_chunk_rows(t, wire, chunk_bytes);
-        tn = tn < t->rows ? tn : t->rows;
-        step = step < tn ? step : tn;
-        w.chunk = max_u64(w.chunk, chunks_wire(t, wire, step, step));
-        w.tile = max_u64(w.tile, chunks_wire(t, wire, tn, step));
-        if (!is_head(a, t))
-            for (uint64_t row = 0; row < t->rows; row += tn)
-                block_bytes += chunks_wire(t, wire, t->rows - row < tn ? t->rows - row : tn, step);
-        w.block = max_u64(w.block, block_bytes);
+    if (fits(a, be, s, rows, rows))
+        return rows;
+    uint64_t low = 0, high = rows; /* low fits, or is 0; high doesn't */
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        if (fits(a, be, s, rows, middle))
+            low = middle;
+        else
+            high = middle;
     }
-    return w;
+    return low;
 }
 
-/* A first-in first-out ring wastes less than one chunk where it wraps; what is held as a whole needs that much more. */
-static uint64_t ring_bytes(const wire_sizes *w, zo2_hold hold, uint64_t chunks)
+/* Largest batch that fits with micro-batches of one row; 0: none. */
+static uint64_t largest_batch(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t rows)
 {
-    switch (hold) {
-    case ZO2_HOLD_CHUNK: return chunks * w->chunk;
-    case ZO2_HOLD_TILE: return w->tile + chunks * w->chunk;
-    case ZO2_HOLD_BLOCK: break;
+    uint64_t low = 0, high = rows + 1;
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        if (fits(a, be, s, middle, 1))
+            low = middle;
+        else
+            high = middle;
     }
-    return max_u64(w->block, w->tile) + chunks * w->chunk;
+    return low;
 }
 
-/* ---- arena ---- */
-
-static void lay_out(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t ring)
-{
-    zo2_device_layout *d = &p->device;
-    const uint64_t S = s->streams, pair = S > 1 ? 2 : 1, T = s->tokens, L = s->loss_tokens, D = a->hidden,
-                   E = a->embed_dim;
-    const uint64_t size = be->element_bytes(s->compute);
-    uint64_t at = zo2_round_up(be->reserved_bytes, ALIGN), panel = 0, head_rows = 0, vectors = 4;
-    for (uint32_t i = 0; i < a->n_tensors; i++) {
-        const zo2_tensor *t = &a->tensors[i];
-        if (!is_streamed(a, t))
-            continue;
-        uint64_t tn = zo2_tile_rows(t->rows, t->cols, s->compute);
-        tn = tn < t->rows ? tn : t->rows;
-        panel = max_u64(panel, tn * t->cols * size);
-        if (is_head(a, t))
-            head_rows = tn;
-        if (tn > p->pub.largest_tile_rows)
-            p->pub.largest_tile_rows = (uint32_t)tn;
-    }
-    for (uint32_t b = 0; b < a->n_blocks; b++)
-        vectors = max_u64(vectors, zo2_block_vector_floats(a, b));
-
-    uint64_t from = at;
-    d->residual = take(&at, S * s->batch_tokens * D * 4);
-    p->pub.residual_bytes = at - from;
-    from = at;
-    d->vector_stride = zo2_round_up(vectors, ALIGN / 4);
-    d->vectors = take(&at, S * d->vector_stride * 4);
-    p->pub.vector_bytes = at - from;
-    from = at;
-    d->lse = take(&at, S * L * sizeof(zo2_lse));
-    d->logprob = take(&at, S * L * 4);
-    d->index = take(&at, L * 4);
-    d->target = take(&at, L * 4);
-    p->pub.loss_bytes = at - from;
-    from = at;
-    d->panel_stride = zo2_round_up(panel, ALIGN);
-    d->panels = take(&at, pair * d->panel_stride);
-    p->pub.panel_bytes = at - from;
-    d->ring = take(&at, ring);
-    d->ring_bytes = ring;
-    p->pub.ring_bytes = at - d->ring;
-    d->phase = at;
-
-    uint64_t embed = d->phase;
-    const zo2_tensor *tokens = &a->tensors[zo2_arch_find(a, ZO2_ROLE_EMBED_TOKENS, 0)];
-    const zo2_tensor *positions = &a->tensors[zo2_arch_find(a, ZO2_ROLE_EMBED_POSITIONS, 0)];
-    uint64_t row_wire = zo2_tensor_codec(tokens, s->wire)->wire_bytes(T, E);
-    d->refs = take(&embed, T * sizeof(zo2_row_ref));
-    /* exact evaluation gathers fp32 rows whatever the wire */
-    d->rows = take(&embed, max_u64(row_wire, zo2_codec_get(ZO2_WIRE_FP32)->wire_bytes(T, E)));
-    d->positions = take(&embed, zo2_tensor_codec(positions, s->wire)->wire_bytes(T, D));
-    d->embedded = embed;
-    if (E != D)
-        take(&embed, S * T * E * size);
-
-    uint64_t layer = d->phase;
-    d->norm = take(&layer, S * T * D * size);
-    p->pub.norm_bytes = layer - d->phase;
-    d->wide = take(&layer, S * T * max_u64(3 * D, a->ffn) * size);
-    p->pub.layer_bytes = layer - d->wide;
-    d->workspace_bytes = be->attention_workspace(a->heads, a->head_dim, s->max_keys, s->threads);
-    d->workspace = take(&layer, d->workspace_bytes);
-    p->pub.workspace_bytes = layer - d->workspace + be->reserved_bytes;
-
-    uint64_t head = d->phase;
-    d->gathered = take(&head, S * L * D * 4);
-    d->hidden = take(&head, S * L * D * size);
-    d->projected = head;
-    if (E != D)
-        take(&head, S * L * E * size);
-    d->logits = take(&head, pair * s->loss_micro * head_rows * 4);
-
-    /* the phases share their region; what another phase needs beyond the layers counts as workspace */
-    d->bytes = max_u64(embed, max_u64(layer, head));
-    p->pub.workspace_bytes += d->bytes - layer;
-    p->pub.context_bytes = be->context_bytes;
-    p->pub.device_peak_bytes = be->context_bytes + d->bytes;
-    p->gather_bytes = d->embedded - d->phase + zo2_round_up(T * sizeof(zo2_row_ref), ALIGN);
-    p->staging_bytes = p->gather_bytes + ring;
-}
-
-static void predict(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r)
-{
-    double streamed = 0, micro = ceil((double)s->batch_tokens / (double)(s->tokens ? s->tokens : 1));
-    double flops = 0, wire = 0;
-    for (uint32_t i = 0; i < a->n_tensors; i++) {
-        const zo2_tensor *t = &a->tensors[i];
-        if (!is_streamed(a, t) && t->rank == 2)
-            continue;
-        double n = (double)t->rows * (double)t->cols;
-        wire += (double)zo2_tensor_codec(t, s->wire)->wire_bytes(t->rows, t->cols);
-        streamed += n * (is_head(a, t) ? 1 : micro);
-        flops += 2.0 * n * (double)s->streams * (double)(is_head(a, t) ? s->loss_tokens : s->batch_tokens);
-    }
-    /* scores and values of attention, causal */
-    flops += 2.0 * (double)s->streams * (double)s->batch_tokens * (double)s->max_keys * a->hidden * a->layers;
-    zo2_plan *q = &p->pub;
-    q->wire_bytes_per_step = (uint64_t)wire;
-    if (!r)
-        return;
-    double noise = (s->pending / 2.0 + 1) * s->queries;
-    q->update_seconds = (double)a->parameters * s->queries / r->update_weights;
-    q->upload_seconds = wire / r->upload_bytes;
-    q->compute_seconds = flops / r->flops + streamed * noise / r->decode_weights;
-    q->seconds_per_step = fmax(q->update_seconds, fmax(q->upload_seconds, q->compute_seconds));
-    const char *name = q->seconds_per_step == q->compute_seconds  ? "compute"
-                       : q->seconds_per_step == q->update_seconds ? "update"
-                                                                  : "upload";
-    snprintf(q->bottleneck, sizeof q->bottleneck, "%s", name);
-}
-
-static zo2_status too_small(const char *what, const char *flag, uint64_t have, uint64_t need)
+static zo2_status too_small(const char *what, const char *flag, uint64_t have, uint64_t need, const char *advice)
 {
     return zo2_error(
         ZO2_ERR_NOMEM,
-        "the %s budget of %llu bytes is too small: the smallest that works with these settings is %llu bytes (%s %lluM)",
-        what, (unsigned long long)have, (unsigned long long)need, flag, (unsigned long long)((need + 0xFFFFF) >> 20));
+        "the %s budget of %llu bytes is too small: the smallest that works with these settings is %llu bytes "
+        "(%s %lluM)%s",
+        what, (unsigned long long)have, (unsigned long long)need, flag, (unsigned long long)((need + 0xFFFFF) >> 20),
+        advice);
+}
+
+static zo2_status device_too_small(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t need)
+{
+    char advice[120] = "; even one row is too much for it";
+    uint64_t rows = s->batch_tokens / s->max_keys, micro = largest_micro(a, be, s, rows);
+    uint64_t batch = micro ? 0 : largest_batch(a, be, s, rows);
+    if (micro)
+        snprintf(advice, sizeof advice, "; within it, micro-batches of up to %llu rows work (--micro-batch %llu)",
+                 (unsigned long long)micro, (unsigned long long)micro);
+    else if (batch)
+        snprintf(advice, sizeof advice, "; within it, batches of up to %llu rows work (--batch %llu --micro-batch 1)",
+                 (unsigned long long)batch, (unsigned long long)batch);
+    return too_small("device", "--device-mem", s->device_bytes, need, advice);
+}
+
+/* ---- the plan ---- */
+
+/* From comfortable to smallest: whole chunks in a ring of three, then one, then smaller chunks; at last residual
+ * streams wait in host memory, the one thing that costs traffic. */
+static void choose(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
+                   zo2_plan_cut *cut, uint64_t budget)
+{
+    uint64_t smallest = s->chunk_bytes ? s->chunk_bytes : CHUNK_MIN;
+    *cut = (zo2_plan_cut){.chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_AIM, .ring_chunks = RING_CHUNKS};
+    for (;;) {
+        zo2_plan_lay_out(out, a, be, s, cut);
+        if (out->pub.device_peak_bytes <= budget)
+            return;
+        if (cut->ring_chunks > 1) {
+            cut->ring_chunks--;
+        } else if (cut->chunk_bytes > smallest) {
+            cut->chunk_bytes = zo2_max_u64(cut->chunk_bytes / 2, smallest);
+        } else if (!cut->staged && can_stage(s)) {
+            cut->staged = 1;
+            cut->ring_chunks = RING_CHUNKS;
+            cut->chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_AIM;
+        } else {
+            return;
+        }
+    }
+}
+
+/* What the budget leaves keeps wires on the device, if the ring is as comfortable as it gets. */
+static zo2_status keep_resident(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
+                                zo2_plan_cut *cut, uint64_t budget)
+{
+    if (cut->ring_chunks < RING_CHUNKS || (!s->chunk_bytes && cut->chunk_bytes < CHUNK_AIM) ||
+        out->pub.device_peak_bytes >= budget)
+        return ZO2_OK;
+    zo2_layout layout;
+    zo2_status status = zo2_layout_create(&layout, a, s->wire, s->compute, cut->chunk_bytes);
+    if (!status) {
+        out->resident_spare = budget - out->pub.device_peak_bytes;
+        cut->resident_bytes = zo2_resident_choose(&layout, out->resident_spare, NULL);
+        zo2_plan_lay_out(out, a, be, s, cut);
+    }
+    zo2_layout_free(&layout);
+    return status;
 }
 
 zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
@@ -220,44 +155,28 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
 {
     memset(out, 0, sizeof *out);
     out->pub.struct_size = sizeof out->pub;
-    out->hold = s->micro_batched ? ZO2_HOLD_BLOCK : s->streams > 2 ? ZO2_HOLD_TILE : ZO2_HOLD_CHUNK;
-
-    /* From comfortable to smallest: whole chunks in a ring of three, then one, then smaller chunks. */
-    uint64_t smallest = s->chunk_bytes ? s->chunk_bytes : CHUNK_MIN;
-    out->chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_AIM;
-    uint64_t ring_chunks = RING_CHUNKS;
-    zo2_full_plan least = *out;
-    wire_sizes w = measure_wires(a, s, s->wire, smallest), exact = measure_wires(a, s, ZO2_WIRE_FP32, smallest);
-    lay_out(&least, a, be, s, max_u64(ring_bytes(&w, out->hold, 1), exact.chunk));
-    uint64_t min_bytes = least.pub.device_peak_bytes, budget = s->device_bytes ? s->device_bytes : min_bytes;
-    for (;;) {
-        w = measure_wires(a, s, s->wire, out->chunk_bytes);
-        exact =
-            measure_wires(a, s, ZO2_WIRE_FP32, out->chunk_bytes); /* evaluation at the masters streams fp32 chunks */
-        lay_out(out, a, be, s, max_u64(ring_bytes(&w, out->hold, ring_chunks), exact.chunk));
-        if (out->pub.device_peak_bytes <= budget)
-            break;
-        if (ring_chunks > 1)
-            ring_chunks--;
-        else if (out->chunk_bytes > smallest)
-            out->chunk_bytes = max_u64(out->chunk_bytes / 2, smallest);
-        else
-            break;
-    }
-    out->pub.device_min_bytes = min_bytes;
+    out->hold = hold_of(s);
+    out->pub.device_min_bytes = least_bytes(a, be, s, can_stage(s));
+    uint64_t budget = s->device_bytes ? s->device_bytes : least_bytes(a, be, s, 0);
+    zo2_plan_cut cut;
+    choose(out, a, be, s, &cut, budget);
+    zo2_status status = keep_resident(out, a, be, s, &cut, budget);
+    if (status)
+        return status;
     out->pub.parameters = a->parameters;
     out->pub.tokens = s->tokens / s->max_keys * s->seq;
     out->pub.batch_tokens = s->batch_tokens / s->max_keys * s->seq;
     out->pub.master_bytes = zo2_masters_estimate(a, s->wire, stored_as);
-    out->pub.staging_bytes = out->staging_bytes;
-    out->pub.host_peak_bytes = out->pub.master_bytes + out->staging_bytes + HOST_FIXED;
+    out->pub.host_peak_bytes = out->pub.master_bytes + out->pub.staging_bytes + HOST_FIXED;
     out->pub.snapshot_bytes = 4 * a->parameters + (1u << 20);
     out->pub.journal_bytes_per_step = 48 + 48ull * s->queries;
-    predict(out, a, s, rates);
+    if (rates && s->device_bytes) /* a proposal takes a search */
+        out->pub.proposed_micro_batch = (uint32_t)largest_micro(a, be, s, s->batch_tokens / s->max_keys);
+    zo2_plan_predict(out, a, s, rates);
     if (out->pub.device_peak_bytes > budget)
-        return too_small("device", "--device-mem", budget, min_bytes);
+        return device_too_small(a, be, s, out->pub.device_min_bytes);
     if (s->host_bytes && out->pub.host_peak_bytes > s->host_bytes)
-        return too_small("host", "--host-mem", s->host_bytes, out->pub.host_peak_bytes);
+        return too_small("host", "--host-mem", s->host_bytes, out->pub.host_peak_bytes, "");
     return ZO2_OK;
 }
 
@@ -272,6 +191,7 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
         return zo2_error(ZO2_ERR_ARG, "a batch of %llu rows is absurd: at most 16,777,216", (unsigned long long)rows);
     uint64_t micro = o->max_rows_micro && o->max_rows_micro < rows ? o->max_rows_micro : rows;
     out->queries = o->queries ? o->queries : 1;
+    out->dist = o->dist ? o->dist : ZO2_GAUSSIAN;
     out->pending = o->pending > 0 ? (uint32_t)o->pending : 0;
     out->streams = o->read_only ? 1 : 2 * out->queries;
     uint64_t used = seq > 1 ? seq - 1 : 1;
@@ -293,5 +213,12 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->chunk_bytes = o->chunk_bytes;
     out->device_bytes = o->device_bytes;
     out->host_bytes = o->host_bytes;
+    out->context_bytes = be->context_bytes;
+    zo2_device_info device;
+    if (be->probe && !be->probe(&device)) { /* else open() says what is wrong; a plan can do without */
+        out->context_bytes = device.context_bytes;
+        if (!out->device_bytes)
+            out->device_bytes = device.free_bytes / 10 * 9;
+    }
     return ZO2_OK;
 }

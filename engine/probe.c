@@ -48,6 +48,7 @@ zo2_status zo2_probe_rates(zo2_rates *out, const zo2_backend_ops *be, uint32_t t
         double *rate;
     } rates[] = {
         {ZO2_MEASURE_UPDATE, &out->update_weights},
+        {ZO2_MEASURE_NOISE, &out->noise_weights},
         {ZO2_MEASURE_UPLOAD, &out->upload_bytes},
         {ZO2_MEASURE_PANELS, &out->decode_weights},
         {ZO2_MEASURE_GEMM, &out->flops},

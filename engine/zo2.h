@@ -293,8 +293,8 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     uint32_t max_seq;         /* tokens of the longest row */
     uint64_t max_loss_tokens; /* loss tokens of the largest batch; 0 = max_rows * (max_seq - 1) */
     /* resources: free to change between sessions, never change a bit */
-    uint64_t device_bytes;    /* device budget: context and workspaces included; 0 = the plan's minimum on cpu, 90 % of
-                                 what is free on cuda */
+    uint64_t device_bytes;    /* device budget: context and workspaces included; 0 = on cpu the plan's minimum without
+                                 staged residual streams, on cuda 90 % of what is free. What is left keeps wires */
     uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = 90 % of MemAvailable */
     uint32_t threads;         /* 0 = usable CPUs (affinity, cgroup) */
     uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB */
@@ -332,19 +332,28 @@ typedef struct zo2_plan {
     uint64_t device_min_bytes;  /* the smallest budget that works with these settings */
     uint64_t context_bytes, residual_bytes, norm_bytes, layer_bytes, panel_bytes, ring_bytes, vector_bytes, loss_bytes,
         workspace_bytes;
+    uint64_t resident_bytes; /* wires that stay on the device between steps, because the budget leaves room */
     /* host */
     uint64_t host_peak_bytes; /* masters and wires + staging + fixed part */
     uint64_t master_bytes;    /* masters with their wires */
-    uint64_t staging_bytes;
+    uint64_t staging_bytes;   /* the engine's buffers for transfers */
+    uint64_t staged_bytes;    /* of them: residual streams of micro-batches that wait, because the budget is short */
     /* disk */
     uint64_t pack_bytes, snapshot_bytes; /* snapshot: one of them; two are kept */
     uint64_t journal_bytes_per_step;
     /* time */
-    uint64_t wire_bytes_per_step;                           /* link traffic */
+    uint64_t wire_bytes_per_step;                           /* link traffic of wires */
+    uint64_t staged_bytes_per_step;                         /* link traffic of staged residual streams, both ways */
     double seconds_per_step;                                /* predicted */
     double update_seconds, upload_seconds, compute_seconds; /* of one step, per lane */
     char bottleneck[16];                                    /* "update", "upload" or "compute" */
     uint32_t largest_tile_rows;                             /* TN of the widest matrix */
+    /* proposals: never applied; with zo2_plan_estimate() only */
+    uint32_t proposed_pending; /* K with the shortest predicted step, if that is a twentieth shorter; else as set */
+    double proposed_seconds;   /* of a step with it */
+    zo2_dist proposed_dist;    /* Rademacher where making Gaussian noise is half of the busiest lane; else as set */
+    uint32_t
+        proposed_micro_batch; /* rows of the largest micro-batch within device_bytes; 0: none, or no budget given */
 } zo2_plan;
 
 /* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o. No

@@ -91,16 +91,20 @@ static zo2_status embed(zo2_forward_pass *f, const zo2_micro *mb)
 {
     const zo2_arch *a = f->arch;
     uint32_t table = zo2_arch_find(a, ZO2_ROLE_EMBED_TOKENS, 0), in = zo2_arch_find(a, ZO2_ROLE_PROJECT_IN, 0);
-    zo2_act h = zo2_residual_of(f, mb), x = h;
+    zo2_act h, x;
+    zo2_status s = zo2_residual_take(f, mb, &h);
+    if (s)
+        return s;
+    x = h;
     if (in != ZO2_NO_TENSOR)
         x = zo2_activation_at(f, f->device->embedded, mb->tokens, a->embed_dim, f->compute);
-    zo2_status s = zo2_gather_rows(f, table, f->batch->id + mb->token_at, 0, mb->tokens, x, 0);
+    s = zo2_gather_rows(f, table, f->batch->id + mb->token_at, 0, mb->tokens, x, 0);
     if (!s && in != ZO2_NO_TENSOR)
         s = zo2_matmul(f, in, mb->tokens, x, h, 0, f->hold);
     if (!s)
         s = zo2_gather_rows(f, zo2_arch_find(a, ZO2_ROLE_EMBED_POSITIONS, 0), f->batch->position + mb->token_at,
                             POSITION_OFFSET, mb->tokens, h, 1);
-    return s;
+    return s ? s : zo2_residual_give(f);
 }
 
 /* ---- a layer ---- */
@@ -130,12 +134,12 @@ static zo2_status attention(zo2_forward_pass *f, const zo2_micro *mb, zo2_act qk
     return done(f, begin, "attention", f->be->ops->attention(f->be, &op));
 }
 
-static zo2_status attention_half(zo2_forward_pass *f, const zo2_micro *mb, uint32_t layer)
+static zo2_status attention_half(zo2_forward_pass *f, const zo2_micro *mb, uint32_t layer, zo2_act h)
 {
     const zo2_arch *a = f->arch;
     const uint64_t T = mb->tokens, D = a->hidden;
     const float *gamma = zo2_vector(f, ZO2_ROLE_ATTN_NORM_W, layer), *beta = zo2_vector(f, ZO2_ROLE_ATTN_NORM_B, layer);
-    zo2_act h = zo2_residual_of(f, mb), n = zo2_activation_at(f, f->device->norm, T, D, f->compute);
+    zo2_act n = zo2_activation_at(f, f->device->norm, T, D, f->compute);
     zo2_act qkv = zo2_activation_at(f, f->device->wide, T, 3 * D, f->compute);
     zo2_status s = a->pre_norm ? layer_norm(f, T, D, h, gamma, beta, n) : convert(f, T, D, h, NULL, n);
     if (!s)
@@ -154,12 +158,12 @@ static zo2_status attention_half(zo2_forward_pass *f, const zo2_micro *mb, uint3
     return s;
 }
 
-static zo2_status ffn_half(zo2_forward_pass *f, const zo2_micro *mb, uint32_t layer)
+static zo2_status ffn_half(zo2_forward_pass *f, const zo2_micro *mb, uint32_t layer, zo2_act h)
 {
     const zo2_arch *a = f->arch;
     const uint64_t T = mb->tokens, D = a->hidden;
     const float *gamma = zo2_vector(f, ZO2_ROLE_FFN_NORM_W, layer), *beta = zo2_vector(f, ZO2_ROLE_FFN_NORM_B, layer);
-    zo2_act h = zo2_residual_of(f, mb), n = zo2_activation_at(f, f->device->norm, T, D, f->compute);
+    zo2_act n = zo2_activation_at(f, f->device->norm, T, D, f->compute);
     zo2_act wide = zo2_activation_at(f, f->device->wide, T, a->ffn, f->compute);
     zo2_status s = a->pre_norm ? layer_norm(f, T, D, h, gamma, beta, n) : convert(f, T, D, h, NULL, n);
     if (!s)
@@ -171,7 +175,35 @@ static zo2_status ffn_half(zo2_forward_pass *f, const zo2_micro *mb, uint32_t la
     return s;
 }
 
+static zo2_status layer_of(zo2_forward_pass *f, const zo2_micro *mb, uint32_t layer)
+{
+    zo2_act h;
+    zo2_status s = zo2_residual_take(f, mb, &h);
+    if (!s)
+        s = attention_half(f, mb, layer, h);
+    if (!s)
+        s = ffn_half(f, mb, layer, h);
+    return s ? s : zo2_residual_give(f);
+}
+
 /* ---- head ---- */
+
+/* The rows that carry loss, normalised: into rows [loss_at, ...) of `hidden`. */
+static zo2_status final_rows(zo2_forward_pass *f, const zo2_micro *mb, zo2_act hidden)
+{
+    const zo2_arch *a = f->arch;
+    const uint32_t *index = (const uint32_t *)(const void *)(f->arena + f->device->index) + mb->loss_at;
+    const float *gamma = zo2_vector(f, ZO2_ROLE_FINAL_NORM_W, 0), *beta = zo2_vector(f, ZO2_ROLE_FINAL_NORM_B, 0);
+    zo2_act h, rows = zo2_activation_at(f, f->device->gathered, mb->losses, a->hidden, ZO2_F32);
+    zo2_status s = zo2_residual_take(f, mb, &h);
+    if (!s)
+        s = convert(f, mb->losses, a->hidden, h, index, rows);
+    hidden.p += mb->loss_at * a->hidden * zo2_element_bytes(f, f->compute);
+    if (!s)
+        s = a->final_norm ? layer_norm(f, mb->losses, a->hidden, rows, gamma, beta, hidden)
+                          : convert(f, mb->losses, a->hidden, rows, NULL, hidden);
+    return s ? s : zo2_residual_give(f);
+}
 
 static zo2_status head(zo2_forward_pass *f)
 {
@@ -180,22 +212,11 @@ static zo2_status head(zo2_forward_pass *f)
     const uint64_t L = f->batch->losses, D = a->hidden;
     const zo2_micro *from = &f->batch->micro[f->micro_from], *end = &f->batch->micro[f->micro_to - 1];
     const uint64_t first = from->loss_at, rows = end->loss_at + end->losses - first;
-    const uint32_t *index = (const uint32_t *)(const void *)(f->arena + d->index);
-    const float *gamma = zo2_vector(f, ZO2_ROLE_FINAL_NORM_W, 0), *beta = zo2_vector(f, ZO2_ROLE_FINAL_NORM_B, 0);
-    zo2_act gathered = zo2_activation_at(f, d->gathered, L, D, ZO2_F32),
-            hidden = zo2_activation_at(f, d->hidden, L, D, f->compute);
+    zo2_act hidden = zo2_activation_at(f, d->hidden, L, D, f->compute);
     zo2_status s = ZO2_OK;
-    for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++) {
-        const zo2_micro *mb = &f->batch->micro[i];
-        zo2_act part = gathered;
-        part.p += mb->loss_at * D * 4;
-        s = convert(f, mb->losses, D, zo2_residual_of(f, mb), index + mb->loss_at, part);
-    }
-    gathered.p += first * D * 4;
+    for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++)
+        s = final_rows(f, &f->batch->micro[i], hidden);
     hidden.p += first * D * zo2_element_bytes(f, f->compute);
-    if (!s)
-        s = a->final_norm ? layer_norm(f, rows, D, gathered, gamma, beta, hidden)
-                          : convert(f, rows, D, gathered, NULL, hidden);
     uint32_t out = zo2_arch_find(a, ZO2_ROLE_PROJECT_OUT, 0);
     zo2_act x = hidden;
     if (!s && out != ZO2_NO_TENSOR) {
@@ -214,6 +235,8 @@ zo2_status zo2_opt_forward(zo2_forward_pass *f)
     const zo2_arch *a = f->arch;
     const zo2_micro *mb = f->batch->micro;
     zo2_status s = ZO2_OK;
+    f->turn = 0;
+    f->turns = (a->layers + 2ull) * (f->micro_to - f->micro_from);
     for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++)
         s = embed(f, &mb[i]);
     if (!s)
@@ -221,11 +244,8 @@ zo2_status zo2_opt_forward(zo2_forward_pass *f)
     zo2_pipeline_open_gate(f->pipe); /* after an error too: nobody must wait for it */
     for (uint32_t layer = 0; layer < a->layers && !s; layer++) {
         s = zo2_load_vectors(f, layer + 1);
-        for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++) {
-            s = attention_half(f, &mb[i], layer);
-            if (!s)
-                s = ffn_half(f, &mb[i], layer);
-        }
+        for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++)
+            s = layer_of(f, &mb[i], layer);
         if (!s)
             s = zo2_block_done(f, layer + 1);
     }

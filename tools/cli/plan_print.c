@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "tools/cli/engine_flags.h"
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
 
@@ -23,6 +24,23 @@ static void print_time(const char *name, double seconds, int bottleneck)
 {
     char time[CLI_TEXT_BYTES];
     printf("  %-12s %14s  %s\n", name, cli_human_time(time, seconds), bottleneck ? "the bottleneck" : "");
+}
+
+/* What would be faster, or fit; the run takes it only if it is asked to. */
+static void print_proposals(const zo2_engine_opts *o, const zo2_plan *plan)
+{
+    char time[CLI_TEXT_BYTES];
+    uint32_t rows = o->max_rows ? o->max_rows : CLI_DEFAULT_BATCH;
+    uint32_t micro = o->max_rows_micro && o->max_rows_micro < rows ? o->max_rows_micro : rows;
+    uint32_t pending = o->pending > 0 ? (uint32_t)o->pending : 0;
+    zo2_dist dist = o->dist ? o->dist : ZO2_GAUSSIAN;
+    if (plan->proposed_pending && plan->proposed_pending != pending)
+        printf("proposal       --pending %u: %s a step\n", plan->proposed_pending,
+               cli_human_time(time, plan->proposed_seconds));
+    if (plan->proposed_dist && plan->proposed_dist != dist)
+        printf("proposal       --dist %s: making noise is what takes the time\n", zo2_dist_name(plan->proposed_dist));
+    if (plan->proposed_micro_batch && plan->proposed_micro_batch != micro)
+        printf("proposal       --micro-batch %u: the largest that fits\n", plan->proposed_micro_batch);
 }
 
 void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan)
@@ -46,6 +64,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
         {"layer", plan->layer_bytes, "the widest layer's activations"},
         {"panels", plan->panel_bytes, "decoded and perturbed weights of a tile"},
         {"ring", plan->ring_bytes, "wires on their way"},
+        {"resident", plan->resident_bytes, "wires that stay"},
         {"vectors", plan->vector_bytes, "biases and norms"},
         {"loss", plan->loss_bytes, "logits of a tile and running sums"},
         {"workspace", plan->workspace_bytes, ""},
@@ -55,7 +74,8 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
     printf("\nhost memory    %14s\n", cli_human_size(a, plan->host_peak_bytes));
     const part host[] = {
         {"masters", plan->master_bytes, "fp32 masters with their wires"},
-        {"staging", plan->staging_bytes, "buffers"},
+        {"staging", plan->staging_bytes - plan->staged_bytes, "buffers"},
+        {"streams", plan->staged_bytes, "residual streams that wait for their turn"},
         {"rest", plan->host_peak_bytes - plan->master_bytes - plan->staging_bytes, "the program itself"},
     };
     print_parts(host, sizeof host / sizeof *host);
@@ -72,7 +92,10 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
     print_time("update", plan->update_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'd');
     print_time("upload", plan->upload_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'l');
     print_time("compute", plan->compute_seconds, plan->bottleneck[0] == 'c');
-    printf("  %-12s %14s  over the link\n", "traffic", cli_human_size(a, plan->wire_bytes_per_step));
+    printf("  %-12s %14s  of wires over the link\n", "traffic", cli_human_size(a, plan->wire_bytes_per_step));
+    if (plan->staged_bytes_per_step)
+        printf("  %-12s %14s  of residual streams, both ways\n", "", cli_human_size(a, plan->staged_bytes_per_step));
+    print_proposals(o, plan);
 }
 
 void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits)
@@ -95,22 +118,29 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits)
     U64(layer_bytes);
     U64(panel_bytes);
     U64(ring_bytes);
+    U64(resident_bytes);
     U64(vector_bytes);
     U64(loss_bytes);
     U64(workspace_bytes);
     U64(host_peak_bytes);
     U64(master_bytes);
     U64(staging_bytes);
+    U64(staged_bytes);
     U64(pack_bytes);
     U64(snapshot_bytes);
     U64(journal_bytes_per_step);
     U64(wire_bytes_per_step);
+    U64(staged_bytes_per_step);
     F64(seconds_per_step);
     F64(update_seconds);
     F64(upload_seconds);
     F64(compute_seconds);
     cli_json_text(&j, "bottleneck", plan->bottleneck);
     U64(largest_tile_rows);
+    U64(proposed_pending);
+    F64(proposed_seconds);
+    cli_json_text(&j, "proposed_dist", zo2_dist_name(plan->proposed_dist));
+    U64(proposed_micro_batch);
 #undef U64
 #undef F64
     cli_json_close(&j, '}');
