@@ -93,7 +93,7 @@ int main(int argc, char **argv)
     const char *names[SECTIONS];
     bool wanted[SECTIONS] = {false};
     const cli_positional positionals[] = {
-        {"SECTION...", "some of noise, codec, update, gemm, step; default all", &names[0], true},
+        {"noise|codec|update|gemm|step", "what to measure: one or more, default all", &names[0], true},
         {"", NULL, &names[1], true},
         {"", NULL, &names[2], true},
         {"", NULL, &names[3], true},
