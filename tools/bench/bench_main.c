@@ -133,10 +133,10 @@ int main(int argc, char **argv)
     for (int i = 0; i < SECTIONS && ok; i++)
         if (wanted[i])
             ok = sections[i].run(&b);
-    if (ok && b.options.json.given)
-        bench_print_json(&b);
-    else
+    if (!b.options.json.given)
         bench_print_missing(&b);
+    else if (ok) /* half an object helps nobody */
+        bench_print_json(&b);
     bench_work_remove(&b);
     free(b.rows);
     return cli_finish(b.program, ok ? CLI_EXIT_OK : cli_interrupted() ? CLI_EXIT_INTERRUPTED : CLI_EXIT_FAILED);
