@@ -75,7 +75,7 @@ template <zo2_wire W> static zo2_status launch_wire(zo2_cuda *c, zo2_dist dist, 
 
 static zo2_status decode_args(zo2_cuda *c, zo2_wire wire, zo2_dist dist, zo2_decode_args *a, const zo2_update *fold)
 {
-    a->wide = a->ld * zo2_cuda_element_bytes(a->type) % 16 == 0;
+    a->wide = ((uintptr_t)a->plus | (uintptr_t)a->minus | a->ld * zo2_cuda_element_bytes(a->type)) % 16 == 0;
     if (a->folds) {
         zo2_status s = fold_table(c, fold, a->folds, &a->fold);
         if (s)

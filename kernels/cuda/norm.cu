@@ -12,6 +12,7 @@ typedef struct layernorm_args { /* the operation's, without what the host needs 
     void *y;
     uint64_t stride_y;
     float eps;
+    uint32_t no_padding;
 } layernorm_args;
 
 template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_layernorm_kernel(layernorm_args op)
