@@ -128,6 +128,19 @@ std::string doing(const thread &t)
     return text;
 }
 
+/* Notes the place; false for a mutant's forgotten barrier. */
+bool is_there(const char *file, int line)
+{
+    const char *name = file_name(file);
+    const cudasim_config &c = the_device->config;
+    if (b->running->number == 0) {
+        tsan_ignore_begin();
+        the_device->places.emplace(name, line);
+        tsan_ignore_end();
+    }
+    return !(c.drop_file && c.drop_line == line && !strcmp(c.drop_file, name));
+}
+
 /* From inside a thread: doesn't return. */
 [[noreturn]] void fail_here()
 {
@@ -304,6 +317,8 @@ unsigned lane()
 void barrier(const char *file, int line)
 {
     thread &t = *b->running;
+    if (!is_there(file, line))
+        return;
     t.file = file;
     t.line = line;
     const uint64_t *edge = &b->edge->barrier[b->generation & 1];
@@ -330,6 +345,8 @@ uint64_t warp(warp_op op, unsigned mask, uint64_t value, unsigned source, const 
 {
     thread &t = *b->running;
     unsigned self = t.number % lanes, first = t.number - self;
+    if (op == warp_op::sync && !is_there(file, line))
+        return 0;
     t.op = op;
     t.mask = mask;
     t.value = value;

@@ -36,6 +36,12 @@ typedef struct cudasim_config { /* zero in a field = the default in brackets */
     const char *fail_name;
     cudaError_t fail_error;
 
+    /* Mutants: what the program does is left out, as if its author had forgotten it. Tests show that this is caught. */
+    const char *drop_file; /* the barrier or __syncwarp() at this line of this file (no folder) is none */
+    int drop_line;
+    unsigned drop_waits;  /* cudaStreamWaitEvent() of this stream does nothing: 1 for the first one created, ... */
+    int drop_event_syncs; /* cudaEventSynchronize() returns at once */
+
     int quiet; /* reports aren't printed on stderr */
 } cudasim_config;
 
@@ -62,6 +68,10 @@ void cudasim_get_stats(cudasim_stats *s);
 /* The text of the first rule that was broken since the reset: what, kernel, block, thread, source line. "" if none;
  * valid until the next reset. */
 const char *cudasim_report(void);
+
+/* Barriers and __syncwarp() calls that kernels have passed since the reset: the i-th one's file (no folder) and line,
+ * in the order of their names. NULL past the last one; valid until the next reset. */
+const char *cudasim_barrier_place(unsigned i, int *line);
 
 /* For tests only: device memory the host may look at until the next call of the runtime. Waits for nothing. */
 void cudasim_open_memory(void);

@@ -157,6 +157,17 @@ const char *cudasim_report(void)
     return the_device->first_report.c_str();
 }
 
+const char *cudasim_barrier_place(unsigned i, int *line)
+{
+    guard lock;
+    for (auto &[file, number] : the_device->places)
+        if (i-- == 0) {
+            *line = number;
+            return file.c_str();
+        }
+    return nullptr;
+}
+
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
 const char *cudaGetErrorName(cudaError_t e)

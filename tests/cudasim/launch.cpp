@@ -16,14 +16,30 @@ namespace cudasim
 namespace
 {
 
-constexpr size_t plain_shared_limit = 48 * 1024;
-
 /* Addresses below are small numbers, sizes, or a sanitizer's shadow; programs, heaps and stacks lie above. */
 #if defined(__x86_64__)
 constexpr uintptr_t lowest_host_address = 0x500000000000, end_of_addresses = 0x800000000000;
 #else
 constexpr uintptr_t lowest_host_address = 0xA00000000000, end_of_addresses = 0x1000000000000;
 #endif
+
+#if defined(__aarch64__)
+constexpr uintptr_t no_op_bytes = 4;
+#else
+constexpr uintptr_t no_op_bytes = 1;
+#endif
+
+/* The entry belongs to the kernel at `end`, not to a small function before it: that would hold a return or a jump. */
+bool only_no_ops(uintptr_t begin, uintptr_t end)
+{
+    static const unsigned char bytes[] = {0x90, 0x66, 0x0F, 0x1F, 0x2E,
+                                          0x00, 0x40, 0x44, 0x80, 0x84, /* x86, any length */
+                                          0x20, 0x03, 0xD5};            /* Arm */
+    for (; begin < end; begin++)
+        if (!memchr(bytes, *reinterpret_cast<const unsigned char *>(begin), sizeof bytes))
+            return false;
+    return true;
+}
 
 bool is_host_address(uintptr_t a)
 {
@@ -70,14 +86,9 @@ cudaError_t check_launch(const launch &l, kernel_facts &facts)
 unsigned launch_bound(const void *kernel)
 {
     uintptr_t at = reinterpret_cast<uintptr_t>(kernel);
-#if defined(__aarch64__)
-    constexpr uintptr_t no_op = 4;
-#else
-    constexpr uintptr_t no_op = 1;
-#endif
     for (const uintptr_t *e = __start___patchable_function_entries; e < __stop___patchable_function_entries; e++)
-        if (*e < at && at - *e <= 32 * no_op)
-            return static_cast<unsigned>((at - *e) / no_op * 32);
+        if (*e < at && at - *e <= 32 * no_op_bytes && only_no_ops(*e, at))
+            return static_cast<unsigned>((at - *e) / no_op_bytes * 32);
     return 1024;
 }
 

@@ -80,7 +80,8 @@ struct device {
     std::set<CUstream_st *> streams;
     std::set<CUevent_st *> events;
     std::set<cublasContext *> handles;
-    bool library_workspace; /* cuBLAS took one of its own */
+    bool library_workspace;                       /* cuBLAS took one of its own */
+    std::set<std::pair<std::string, int>> places; /* of barriers */
 };
 extern device *the_device;
 

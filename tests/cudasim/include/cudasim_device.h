@@ -109,6 +109,7 @@ void launch_kernel(const char *name, void (*kernel)(P...), dim3 grid, dim3 block
         std::tuple<std::decay_t<P>...> values;
     };
     static_assert((std::is_trivially_copyable_v<std::decay_t<P>> && ...), "kernel arguments are copied as bytes");
+    static_assert((sizeof(std::decay_t<P>) + ... + 0) <= 4096, "kernel arguments take at most 4 KiB");
     static_assert((!std::is_reference_v<P> && ...), "a kernel can't take references");
     auto *p = new packed{kernel, {static_cast<P>(a)...}};
     std::apply(
