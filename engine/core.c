@@ -1,6 +1,6 @@
 /* core.c: see core.h. */
 #include "engine/core.h"
-#include "engine/fpenv.h"
+#include "codec/fpenv.h"
 
 #include <stdlib.h>
 #include <string.h>

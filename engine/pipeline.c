@@ -1,8 +1,9 @@
 /* pipeline.c: see pipeline.h. All state is guarded by one mutex and one condition; lanes hold it only to look and to
  * publish. */
 #include "engine/pipeline.h"
-#include "engine/fpenv.h"
+#include "codec/fpenv.h"
 #include "engine/job_error.h"
+#include "engine/thread.h"
 
 #include <pthread.h>
 #include <stdlib.h>
@@ -528,8 +529,8 @@ zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
             s = be->ops->event_create(be, &p->released_event[i]);
     }
     if (!s) {
-        p->update_started = !pthread_create(&p->update_thread, NULL, update_lane, p);
-        p->upload_started = !pthread_create(&p->upload_thread, NULL, upload_lane, p);
+        p->update_started = !zo2_thread_start(&p->update_thread, update_lane, p);
+        p->upload_started = !zo2_thread_start(&p->upload_thread, upload_lane, p);
         if (!p->update_started || !p->upload_started)
             s = zo2_error(ZO2_ERR_NOMEM, "cannot start the lanes' threads");
     }
