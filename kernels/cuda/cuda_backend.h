@@ -16,6 +16,7 @@
 #include <cublas_v2.h>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/cuda_ranges.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/operands.h"
 

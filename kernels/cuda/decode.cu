@@ -96,6 +96,7 @@ zo2_status zo2_cuda_decode(zo2_backend *b, const zo2_decode_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_decode(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("decode");
     zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "decode", op->tensor_id, op->first_row, op->rows);
     zo2_decode_args a;
     memset(&a, 0, sizeof a);
@@ -123,6 +124,7 @@ zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_decode_rows(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("decode_rows");
     zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "decode_rows", op->tensor_id, 0, op->rows);
     zo2_decode_args a;
     memset(&a, 0, sizeof a);

@@ -67,6 +67,7 @@ zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_bias_act(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("bias_act");
     zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "bias_act", 0, 0, 0);
     bias_act_args a = bias_act_args();
     a.m = op->m;
@@ -90,6 +91,7 @@ zo2_status zo2_cuda_gather(zo2_backend *b, const zo2_gather_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_gather(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("gather");
     zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "gather", 0, 0, 0);
     gather_args a = gather_args();
     a.m = op->m;
