@@ -53,7 +53,7 @@ typedef struct cli_group {
 
 typedef struct cli_positional {
     const char *name; /* "FILE"; NULL ends the list */
-    const char *help;
+    const char *help; /* NULL: not shown, one more of what is before it */
     const char **out; /* NULL stored when absent */
     bool optional;    /* the last one only */
 } cli_positional;
