@@ -106,10 +106,11 @@ static zo2_status open_backend(zo2_measure *m, uint64_t arena_bytes)
     if (!ops || ops->kind == ZO2_BACKEND_NULL)
         return zo2_error(ZO2_ERR_UNSUPPORTED, "the %s backend %s", zo2_backend_name(m->spec.backend),
                          ops ? "computes nothing, there is nothing to measure" : "is not part of this build");
-    zo2_backend_config config = {.arena_bytes = arena_bytes, .parallel = zo2_pool_parallel(m->pool)};
+    zo2_backend_config config = {.arena_bytes = ops->reserved_bytes + arena_bytes,
+                                 .parallel = zo2_pool_parallel(m->pool)};
     zo2_status s = ops->open(&m->be, &config);
     if (!s)
-        m->arena = ops->arena(m->be);
+        m->arena = (uint8_t *)ops->arena(m->be) + ops->reserved_bytes; /* its own part comes first */
     return s;
 }
 
