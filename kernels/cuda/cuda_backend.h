@@ -48,6 +48,7 @@ typedef struct zo2_cuda {
     zo2_backend base;
     int device;
     char name[64];
+    int capability;                      /* 10 major + minor */
     uint32_t processors;                 /* multiprocessors: grids beyond a few blocks for each give nothing */
     cudaStream_t stream[ZO2_LANE_COUNT]; /* by zo2_lane */
     cublasHandle_t blas;                 /* of the compute stream */

@@ -54,10 +54,13 @@ template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_gath
     }
 }
 
+/* As many rows side by side as fill the device; a block goes on to the rows that follow by the grid's stride. */
 static dim3 grid_of(const zo2_cuda *c, uint64_t m, uint64_t n, uint32_t streams)
 {
-    return dim3(zo2_cuda_blocks(c, zo2_cuda_ceil_div(n, ZO2_CUDA_BLOCK)),
-                m < ZO2_CUDA_MAX_GRID_YZ ? (uint32_t)m : ZO2_CUDA_MAX_GRID_YZ, streams);
+    uint32_t across = zo2_cuda_blocks(c, zo2_cuda_ceil_div(n, ZO2_CUDA_BLOCK));
+    uint32_t down = zo2_cuda_blocks(c, m) / across;
+    down = down < 1 ? 1 : down > ZO2_CUDA_MAX_GRID_YZ ? ZO2_CUDA_MAX_GRID_YZ : down;
+    return dim3(across, down, streams);
 }
 
 zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
