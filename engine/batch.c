@@ -61,10 +61,10 @@ static zo2_status check_row(const zo2_batch *b, uint32_t row, uint32_t vocab, ui
 
 /* ---- memory ---- */
 
-static zo2_status reserve(zo2_packed *p, uint64_t places, uint32_t rows)
+zo2_status zo2_batch_reserve(zo2_packed *p, uint64_t places, uint64_t rows)
 {
     /* Sequences: one a row and one prefix an example, at most two a row. */
-    uint64_t bytes = places * 4 * 4 + rows * (2 * sizeof(zo2_seq) + sizeof(zo2_micro) + sizeof(double) + 8);
+    uint64_t bytes = places * (4 * 4 + 4 + 1) + rows * (2 * sizeof(zo2_seq) + sizeof(zo2_micro) + sizeof(double) + 12);
     if (bytes > p->capacity) {
         free(p->memory);
         p->capacity = 0;
@@ -72,6 +72,7 @@ static zo2_status reserve(zo2_packed *p, uint64_t places, uint32_t rows)
         if (!p->memory)
             return zo2_error(ZO2_ERR_NOMEM, "no memory to pack a batch of %llu places", (ull)places);
         p->capacity = bytes;
+        memset(p->memory, 0, bytes); /* takes the pages now, not in a step */
     }
     uint8_t *at = p->memory;
     p->row_score = (void *)at; /* the arrays follow in order of their alignment */
@@ -91,6 +92,12 @@ static zo2_status reserve(zo2_packed *p, uint64_t places, uint32_t rows)
     p->row_losses = (void *)at;
     at += rows * 4;
     p->example_rows = (void *)at;
+    at += rows * 4;
+    p->compact_length = (void *)at;
+    at += rows * 4;
+    p->compact_token = (void *)at;
+    at += places * 4;
+    p->compact_loss = at;
     return ZO2_OK;
 }
 
@@ -222,14 +229,12 @@ zo2_status zo2_batch_pack(zo2_packed *out, const zo2_batch *b, uint32_t vocab, u
     out->tokens = out->losses = out->real_tokens = out->longest = 0;
     out->rows = b->rows;
     out->label = b->label;
-    s = reserve(out, places, b->rows);
+    s = zo2_batch_reserve(out, places, b->rows);
     if (!s)
         s = count_examples(out, b);
-    k.tokens = malloc(places * sizeof *k.tokens);
-    k.loss = malloc(places);
-    k.length = malloc(b->rows * sizeof *k.length);
-    if (!s && (!k.tokens || !k.loss || !k.length))
-        s = zo2_error(ZO2_ERR_NOMEM, "no memory to pack a batch of %llu places", (ull)places);
+    k.tokens = out->compact_token;
+    k.loss = out->compact_loss;
+    k.length = out->compact_length;
     uint64_t losses = 0;
     for (uint32_t r = 0; r < b->rows && !s; r++) {
         s = check_row(b, r, vocab, context, &out->row_losses[r], &k.length[r]);
@@ -251,9 +256,6 @@ zo2_status zo2_batch_pack(zo2_packed *out, const zo2_batch *b, uint32_t vocab, u
         s = zo2_error(ZO2_ERR_ARG, "the batch has no loss token");
     if (!s)
         pack_all(&k, micro_batch ? micro_batch : UINT32_MAX);
-    free(k.tokens);
-    free(k.loss);
-    free(k.length);
     return s;
 }
 

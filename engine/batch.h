@@ -33,9 +33,17 @@ typedef struct zo2_packed {
     const uint32_t *label;  /* the caller's; NULL: language-model loss */
     uint64_t real_tokens;   /* of the batch as given */
     uint64_t longest;       /* tokens of the longest row */
-    void *memory;           /* of all arrays, reused */
+    /* Scratch of zo2_batch_pack(): real tokens moved to the left of each row. */
+    uint32_t *compact_length; /* [rows] */
+    int32_t *compact_token;   /* [rows][seq] */
+    uint8_t *compact_loss;    /* [rows][seq] */
+    void *memory;             /* of all arrays, reused */
     uint64_t capacity;
 } zo2_packed;
+
+/* Memory for batches of up to `places` = rows x seq places, so that packing them allocates nothing. Optional: packing
+ * takes what it lacks. *p is zeroed before its first use. */
+zo2_status zo2_batch_reserve(zo2_packed *p, uint64_t places, uint64_t rows);
 
 /* Checks everything and packs. micro_batch: examples per micro-batch (UINT32_MAX: all). *out is zeroed before its first
  * use and may be used again. ZO2_ERR_ARG names row and place. */

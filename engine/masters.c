@@ -1,11 +1,11 @@
 /* masters.c: memory, rows and updates of the masters; loading and snapshots are in masters_load.c. */
 #include "engine/masters.h"
 #include "engine/job_error.h"
+#include "kernels/host_memory.h"
 #include "storage/checked.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 /* Values of a task: about 15 us of Gaussian noise, so that starting it costs nothing. */
 #define PIECE 16384u
@@ -21,7 +21,33 @@ static uint32_t owner_of(const zo2_layout *l, uint32_t chunk, const uint32_t *st
     return other->first_chunk + (chunk - own->first_chunk);
 }
 
-zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const uint32_t *stored_as)
+uint64_t zo2_masters_scratch_bytes(const zo2_arch *a)
+{
+    uint64_t longest = 1;
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        longest = a->tensors[i].cols > longest ? a->tensors[i].cols : longest;
+    /* No codec's planes of a row take more than 8 bytes a weight and their padding. */
+    uint64_t row = longest * (sizeof(float) + 8) + 256, piece = (uint64_t)PIECE * sizeof(float); /* of staged values */
+    return zo2_round_up(row > piece ? row : piece, 4096);
+}
+
+/* What a task needs is allocated and touched before the first step. */
+static zo2_status create_scratch(zo2_masters *m, zo2_pool *pool)
+{
+    uint32_t n = zo2_masters_slots(zo2_pool_threads(pool));
+    m->scratch_bytes = zo2_masters_scratch_bytes(m->layout->arch);
+    if (!zo2_slots_create(&m->slots, n))
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for the slots of %u tasks", n);
+    void *memory;
+    zo2_status s = zo2_host_map(&memory, n * m->scratch_bytes, "the threads' scratch");
+    if (s)
+        return s;
+    m->scratch = memory;
+    zo2_host_touch(memory, n * m->scratch_bytes, NULL);
+    return ZO2_OK;
+}
+
+zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const uint32_t *stored_as, zo2_pool *pool)
 {
     memset(m, 0, sizeof *m);
     m->layout = layout;
@@ -42,21 +68,26 @@ zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const ui
         m->at[c] = m->bytes;
         m->bytes += (zo2_masters_rest_at(&layout->chunks[c]) + layout->chunks[c].rest_bytes + 4095) & ~4095ull;
     }
-    void *memory = mmap(NULL, m->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-        uint64_t bytes = m->bytes;
-        zo2_masters_free(m);
-        return zo2_error(ZO2_ERR_NOMEM, "cannot allocate %llu bytes for the master weights", (unsigned long long)bytes);
-    }
-    madvise(memory, m->bytes, MADV_HUGEPAGE); /* a wish: fewer TLB misses while streaming */
+    void *memory;
+    zo2_status s = zo2_host_map(&memory, m->bytes, "the master weights");
     m->memory = memory;
+    if (!s)
+        s = create_scratch(m, pool);
+    if (s) {
+        zo2_masters_free(m);
+        return s;
+    }
+    zo2_parallel parallel = zo2_pool_parallel(pool);
+    zo2_host_touch(m->memory, m->bytes, &parallel);
     return ZO2_OK;
 }
 
 void zo2_masters_free(zo2_masters *m)
 {
-    if (m->memory)
-        munmap(m->memory, m->bytes);
+    zo2_host_unmap(m->memory, m->bytes);
+    if (m->scratch)
+        zo2_host_unmap(m->scratch, m->slots.n * m->scratch_bytes);
+    zo2_slots_free(&m->slots);
     free(m->at);
     free(m->step);
     free(m->shared);
@@ -154,7 +185,7 @@ static zo2_status unrepresentable(const zo2_tensor *t, const zo2_codec *codec, u
         t->name, (unsigned long long)to, codec->name);
 }
 
-zo2_status zo2_masters_gather(const zo2_masters *m, const zo2_history *h, uint32_t tensor, uint64_t row, uint64_t to,
+zo2_status zo2_masters_gather(zo2_masters *m, const zo2_history *h, uint32_t tensor, uint64_t row, uint64_t to,
                               void *dst, uint64_t dst_rows, uint64_t dst_row)
 {
     const zo2_span *s;
@@ -167,22 +198,17 @@ zo2_status zo2_masters_gather(const zo2_masters *m, const zo2_history *h, uint32
     }
     /* Codecs work row by row, so a row that is updated and encoded on its own has the bits it will have in its chunk.
      */
-    uint64_t wire = s->codec->wire_bytes(1, s->cols), rest = s->codec->rest_bytes(1, s->cols);
-    float *w = malloc(s->cols * sizeof *w);
-    uint8_t *planes = malloc(wire + rest);
-    zo2_status status = w && planes ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for a row of %s", t->name);
-    if (!status) {
-        zo2_masters_read(m, h, tensor, row, 1, to, w);
-        if (!zo2_codec_representable(s->codec, w, s->cols))
-            status = unrepresentable(t, s->codec, to);
-    }
-    if (!status) {
-        s->codec->split(w, 1, s->cols, 0, 1, planes, planes + wire);
+    uint32_t slot = zo2_slots_take(&m->slots);
+    float *w = zo2_masters_scratch(m, slot);
+    uint8_t *planes = (uint8_t *)w + zo2_round_up(s->cols * sizeof *w, 16);
+    zo2_masters_read(m, h, tensor, row, 1, to, w);
+    int fits = zo2_codec_representable(s->codec, w, s->cols);
+    if (fits) {
+        s->codec->split(w, 1, s->cols, 0, 1, planes, planes + s->codec->wire_bytes(1, s->cols));
         s->codec->copy_row(planes, 1, 0, s->cols, dst, dst_rows, dst_row);
     }
-    free(w);
-    free(planes);
-    return status;
+    zo2_slots_give(&m->slots, slot);
+    return fits ? ZO2_OK : unrepresentable(t, s->codec, to);
 }
 
 /* ---- updates ---- */

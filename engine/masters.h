@@ -6,6 +6,7 @@
 #include "engine/history.h"
 #include "engine/layout.h"
 #include "engine/pool.h"
+#include "kernels/slots.h"
 #include "storage/packfile.h"
 #include "storage/snapshot.h"
 
@@ -16,16 +17,34 @@ typedef struct zo2_masters {
     uint64_t *at;    /* [n_chunks]: offset of the wire plane; the rest plane follows it */
     uint64_t *step;  /* [n_chunks] */
     uint8_t *shared; /* [n_chunks]: 1 if another chunk uses the same memory (aliased packs) */
+    /* Memory of the tasks that run at once, by slot: a step allocates nothing. */
+    zo2_slots slots;
+    uint8_t *scratch;
+    uint64_t scratch_bytes; /* of a slot: zo2_masters_scratch_bytes() */
 } zo2_masters;
 
 /* stored_as[n_tensors]: tensor whose memory a tensor uses (aliased packs), NULL: its own. All chunks stand at step 0,
- * values undefined. */
-zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const uint32_t *stored_as);
+ * values zero; the pool's threads have touched all of the memory. */
+zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const uint32_t *stored_as, zo2_pool *pool);
 void zo2_masters_free(zo2_masters *m); /* zeroed is fine */
+
+/* Scratch of one task: a piece of an update, or a row of any tensor as fp32 and as two planes. */
+uint64_t zo2_masters_scratch_bytes(const zo2_arch *a);
+/* Tasks that may run at once on a pool: its workers, and the compute and update lanes, which work on their own jobs. */
+static inline uint32_t zo2_masters_slots(uint32_t threads)
+{
+    return threads + 1;
+}
 
 /* Bytes that create() would take for a run's wire, without making a layout. Chunk padding (up to 256 bytes a plane) is
  * not counted. */
 uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wire wire, const uint32_t *stored_as);
+
+/* The scratch of a slot that was taken: at least 16,384 floats, and a row of any tensor. */
+static inline float *zo2_masters_scratch(const zo2_masters *m, uint32_t slot)
+{
+    return (float *)(void *)(m->scratch + slot * m->scratch_bytes);
+}
 
 static inline void *zo2_masters_wire(const zo2_masters *m, uint32_t chunk)
 {
@@ -58,7 +77,7 @@ uint64_t zo2_masters_row_step(const zo2_masters *m, uint32_t tensor, uint64_t ro
 
 /* The wire that a row will have when its chunk stands at step `to`, written as row dst_row of a staged chunk of
  * dst_rows rows. The chunk itself is not touched: gathered rows must not wait for it. */
-zo2_status zo2_masters_gather(const zo2_masters *m, const zo2_history *h, uint32_t tensor, uint64_t row, uint64_t to,
+zo2_status zo2_masters_gather(zo2_masters *m, const zo2_history *h, uint32_t tensor, uint64_t row, uint64_t to,
                               void *dst, uint64_t dst_rows, uint64_t dst_row);
 
 /* Brings a chunk to step `to` (a no-op if it is there or beyond) on the pool, wire and rest in one pass.

@@ -96,6 +96,22 @@ zo2_status zo2_pack_open(zo2_pack **out, const char *path)
     return s;
 }
 
+zo2_status zo2_pack_open_arch(zo2_pack **out, const char *arch)
+{
+    if (!out || !arch)
+        return zo2_error(ZO2_ERR_ARG, "zo2_pack_open_arch: out and arch are needed");
+    *out = NULL;
+    zo2_pack *p = calloc(1, sizeof *p);
+    if (!p)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensors of %s", arch);
+    zo2_status s = zo2_arch_load(&p->arch, arch, NULL);
+    if (s)
+        zo2_pack_close(p);
+    else
+        *out = p;
+    return s;
+}
+
 void zo2_pack_close(zo2_pack *p)
 {
     if (!p)
@@ -107,26 +123,31 @@ void zo2_pack_close(zo2_pack *p)
 
 /* ---- what is in it ----------------------------------------------------------------------------------------------- */
 
+static void file_info(const zo2_packfile *file, zo2_pack_info *out)
+{
+    const zo2_packheader *h = zo2_packfile_header(file);
+    const zo2_packtensor *largest = zo2_packfile_tensor(file, 0);
+    for (uint32_t i = 1; i < h->tensors; i++) {
+        const zo2_packtensor *t = zo2_packfile_tensor(file, i);
+        if (t->rows * t->cols > largest->rows * largest->cols)
+            largest = t;
+    }
+    out->version = h->version;
+    out->file_bytes = h->file_bytes;
+    out->model_hash = h->model_hash;
+    out->dtype = largest->dtype;
+    out->aliased = h->aliased;
+}
+
 zo2_status zo2_pack_get_info(const zo2_pack *p, zo2_pack_info *out)
 {
     if (!p || !out)
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_get_info: pack and out are needed");
-    const zo2_packheader *h = zo2_packfile_header(p->file);
     const zo2_arch *a = &p->arch;
-    const zo2_packtensor *largest = zo2_packfile_tensor(p->file, 0);
-    for (uint32_t i = 1; i < h->tensors; i++) {
-        const zo2_packtensor *t = zo2_packfile_tensor(p->file, i);
-        if (t->rows * t->cols > largest->rows * largest->cols)
-            largest = t;
-    }
     *out = (zo2_pack_info){
-        .version = h->version,
-        .file_bytes = h->file_bytes,
+        .dtype = a->dtype,
         .parameters = a->parameters,
         .tensors = a->n_tensors,
-        .model_hash = h->model_hash,
-        .dtype = largest->dtype,
-        .aliased = h->aliased,
         .layers = a->layers,
         .hidden = a->hidden,
         .heads = a->heads,
@@ -137,6 +158,8 @@ zo2_status zo2_pack_get_info(const zo2_pack *p, zo2_pack_info *out)
         .pad_token_id = a->pad,
     };
     snprintf(out->arch, sizeof out->arch, "%s", a->name);
+    if (p->file)
+        file_info(p->file, out);
     return ZO2_OK;
 }
 
@@ -146,13 +169,13 @@ zo2_status zo2_pack_tensor(const zo2_pack *p, uint64_t i, zo2_tensor_info *out)
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_tensor: pack and out are needed");
     if (i >= p->arch.n_tensors)
         return zo2_error(ZO2_ERR_NOTFOUND, "%s has %" PRIu32 " tensors, there is no number %" PRIu64,
-                         zo2_packfile_path(p->file), p->arch.n_tensors, i);
+                         p->file ? zo2_packfile_path(p->file) : p->arch.name, p->arch.n_tensors, i);
     const zo2_tensor *t = &p->arch.tensors[i];
     *out = (zo2_tensor_info){
         .name = t->name,
         .id = t->id,
         .block = t->block,
-        .dtype = zo2_packfile_tensor(p->file, (uint32_t)i)->dtype,
+        .dtype = p->file ? zo2_packfile_tensor(p->file, (uint32_t)i)->dtype : p->arch.dtype,
         .rank = t->rank,
         .rows = t->rows,
         .cols = t->cols,
@@ -165,18 +188,22 @@ zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char **data,
 {
     if (!p || !name || !data || !bytes)
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_file: pack, name, data and bytes are needed");
+    if (!p->file)
+        return zo2_error(ZO2_ERR_NOTFOUND, "an architecture without a pack carries no file '%s'", name);
     return zo2_packfile_file(p->file, name, data, bytes);
 }
 
 const char *zo2_pack_file_name(const zo2_pack *p, size_t i)
 {
-    return p ? zo2_packfile_file_name(p->file, i) : NULL;
+    return p && p->file ? zo2_packfile_file_name(p->file, i) : NULL;
 }
 
 zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud)
 {
     if (!p)
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_verify: a pack is needed");
+    if (!p->file)
+        return zo2_error(ZO2_ERR_UNSUPPORTED, "an architecture without a pack has nothing to verify");
     return zo2_packfile_verify(p->file, progress, ud);
 }
 

@@ -135,7 +135,8 @@ typedef enum zo2_trace_kind {
 typedef struct zo2_trace_event {
     size_t struct_size;
     zo2_trace_kind kind;
-    const char *lane;          /* span: "update", "upload", "compute" or "stage"; counter: NULL. Static */
+    const char *lane;          /* span: "update", "upload", "compute" or "stage", and on a device with queues of its own
+                                  "device upload", ...: what was issued there and when it ran; counter: NULL. Static */
     const char *name;          /* span: "update", "upload", "decode", "gemm", "attention", "wait", ...; counter: "ring",
                                   bytes of the device's ring in use. Static */
     uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC, nanoseconds; equal for a counter */
@@ -147,8 +148,8 @@ typedef struct zo2_trace_event {
 } zo2_trace_event;
 
 /* Called on the lanes' threads, never concurrently for one engine. It must be quick, because its lane waits for it, and
- * must not call the engine. Events of different lanes come in the order in which they ended, roughly. On a device with
- * queues of its own the spans of "compute" say when work was issued. */
+ * must not call the engine. Events of different lanes come in the order in which they ended, roughly; those of a
+ * device's queues when a pass ends. */
 typedef void (*zo2_trace_fn)(void *ud, const zo2_trace_event *e);
 
 /* ---- packs: converted model files -------------------------------------------------------------------------------- */
@@ -193,6 +194,12 @@ ZO2_API zo2_status zo2_pack_synth(const char *arch, const char *out, const zo2_s
  * until zo2_pack_close(). The file may be opened any number of times; it is never written. */
 ZO2_API zo2_status zo2_pack_open(zo2_pack **out, const char *path);
 ZO2_API void zo2_pack_close(zo2_pack *p); /* NULL is fine */
+
+/* The same for a model of which there are no weights: arch is "opt-125m" ... "opt-175b", the path of a config.json or
+ * of a folder that has one, or a pack, of which the weights are left alone. zo2_pack_get_info() (file_bytes and
+ * model_hash 0) and zo2_pack_tensor() work, zo2_pack_file() finds nothing, zo2_pack_verify() is refused
+ * (ZO2_ERR_UNSUPPORTED). */
+ZO2_API zo2_status zo2_pack_open_arch(zo2_pack **out, const char *arch);
 
 typedef struct zo2_pack_info {
     uint32_t version;
@@ -500,6 +507,69 @@ ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack);
  * any alignment. Thread-safe. ZO2_ERR_ARG for an unknown distribution. */
 ZO2_API zo2_status zo2_noise_fill(float *out, uint64_t seed, uint64_t step, uint32_t query, uint32_t tensor_id,
                                   uint64_t first, uint64_t n, zo2_dist dist);
+
+/* ---- measuring --------------------------------------------------------------------------------------------------- */
+
+/* How fast this machine does one of the operations that steps are made of: the library's own code, on the threads,
+ * planes, chunks and tiles that a run would use. zo2-bench prints these and zo2_plan_estimate() predicts with them. */
+typedef enum zo2_measure_kind {
+    /* Limits: memory of `bytes` bytes, on all threads at once. An item is a byte read or written. */
+    ZO2_MEASURE_FILL = 1,    /* writes it: memset() */
+    ZO2_MEASURE_SCAN = 2,    /* reads it */
+    ZO2_MEASURE_COPY = 3,    /* reads it and writes as much elsewhere: memcpy() */
+    ZO2_MEASURE_REWRITE = 4, /* reads it and writes it back changed */
+    /* Host work on a matrix of rows x cols weights. An item is a weight. */
+    ZO2_MEASURE_NOISE = 5,  /* z of rows x cols elements; the values stay in a thread's cache */
+    ZO2_MEASURE_SPLIT = 6,  /* fp32 values to a master's planes, of which the wire is one: encoding */
+    ZO2_MEASURE_JOIN = 7,   /* a master's planes to its exact fp32 values */
+    ZO2_MEASURE_DECODE = 8, /* the wire alone to fp32 values */
+    ZO2_MEASURE_UPDATE = 9, /* one step's update of the planes in place: join, noise, update, encode */
+    /* Work of a backend. An item is a byte of wire, a weight, a floating-point operation. */
+    ZO2_MEASURE_UPLOAD = 10, /* the wire of rows x cols weights to the device */
+    ZO2_MEASURE_PANELS = 11, /* that wire decoded and perturbed into the panels W + eps z and W - eps z */
+    ZO2_MEASURE_GEMM = 12,   /* x (W + eps z)^T and x (W - eps z)^T for `tokens` rows of x, tile by tile */
+} zo2_measure_kind;
+
+typedef struct zo2_measure_spec { /* zero in any field = documented default */
+    size_t struct_size;
+    zo2_measure_kind kind;    /* needed */
+    uint32_t threads;         /* 0 = usable CPUs */
+    const char *simd;         /* "scalar", "avx2", "avx512"; NULL = the best this CPU has. Results have the same bits */
+    uint64_t bytes;           /* limits: 0 = 256 MiB */
+    uint64_t rows, cols;      /* the others: 0 = 4,096 x 1,024 */
+    uint64_t tokens;          /* gemm: 0 = 512 */
+    zo2_wire wire;            /* 0 = bf16 */
+    zo2_dist dist;            /* 0 = gaussian */
+    uint32_t queries;         /* update: directions of the step, 0 = 1 */
+    zo2_dtype compute;        /* panels, gemm: 0 = fp32 */
+    zo2_backend_kind backend; /* upload, panels, gemm: auto */
+} zo2_measure_spec;
+
+/* Sets struct_size, zero elsewhere. */
+ZO2_API void zo2_measure_spec_init(zo2_measure_spec *spec);
+
+typedef struct zo2_measure_info { /* what one pass does */
+    double items;                 /* see the kinds */
+    uint64_t bytes_read;          /* of host memory, counted once each; 0 where arithmetic is the limit (gemm) */
+    uint64_t bytes_written;
+    uint32_t threads;
+    char simd[16];
+} zo2_measure_info;
+
+typedef struct zo2_measure zo2_measure;
+
+/* Makes threads, memory (touched, filled with weights of standard deviation 0.02) and device ready. *out is the
+ * caller's until zo2_measure_close(); NULL on failure. info may be NULL. One caller at a time per handle; several
+ * handles may be open, but those that run at once slow each other. While one with a `simd` runs, the whole process uses
+ * those instructions: that changes times, never bits. ZO2_ERR_UNSUPPORTED: an instruction set that this CPU lacks, a
+ * backend that this build lacks or that computes nothing. ZO2_ERR_ARG: an unknown kind, wire, distribution or type;
+ * sizes above 2^40; more than ZO2_MAX_QUERIES queries. ZO2_ERR_NOMEM. */
+ZO2_API zo2_status zo2_measure_open(zo2_measure **out, const zo2_measure_spec *spec, zo2_measure_info *info);
+
+/* Does the work `passes` times (0 counts as 1) and stores the mean seconds of one pass, by a monotonic clock. The first
+ * run after open warms caches: leave it out. */
+ZO2_API zo2_status zo2_measure_run(zo2_measure *m, uint64_t passes, double *seconds);
+ZO2_API void zo2_measure_close(zo2_measure *m); /* NULL is fine */
 
 #ifdef __cplusplus
 }

@@ -9,7 +9,6 @@
  * block that sees it or could see it: 0 * NaN is NaN. */
 #include <cblas.h>
 #include <math.h>
-#include <stdlib.h>
 
 #include "codec/codec.h"
 #include "kernels/cpu/cpu_backend.h"
@@ -17,21 +16,23 @@
 
 #define BLOCK_QUERIES 64
 #define TASK_MACS     ((uint64_t)1 << 19) /* of q k^T in a task, about 50 us with the rest */
+#define TASKS_AT_ONCE 512u /* of one stream in one run of the pool: a table of fixed size, no allocation */
 
+/* Queries [first, first + queries) of a sequence; `queries` follows from the two others. */
 typedef struct unit {
     const zo2_seq *seq;
-    uint32_t first, queries; /* queries [first, first + queries) of the sequence */
+    uint32_t first, queries;
 } unit;
 
 typedef struct task {
-    uint32_t unit, units;
+    uint32_t seq, first; /* of its first unit; the others follow it */
+    uint32_t units;
     uint32_t head, heads;
 } task;
 
 typedef struct attention_job {
     const zo2_attention_op *op;
     zo2_cpu *cpu;
-    const unit *units;
     const task *tasks;
     uint64_t n_tasks; /* of one stream */
     uint64_t slot_floats;
@@ -117,46 +118,76 @@ static void attend(const zo2_attention_op *op, uint64_t stream, const unit *u, u
     }
 }
 
+/* The unit at (sequence, first query), both in range. */
+static unit unit_at(const zo2_attention_op *op, uint32_t seq, uint32_t first)
+{
+    uint32_t left = op->seqs[seq].n - first;
+    return (unit){&op->seqs[seq], first, left < BLOCK_QUERIES ? left : BLOCK_QUERIES};
+}
+
+/* Steps to the next unit; sequences without queries have none. 0 at the end. */
+static int next_unit(const zo2_attention_op *op, uint32_t *seq, uint32_t *first)
+{
+    *first += BLOCK_QUERIES;
+    while (*seq < op->n_seqs && *first >= op->seqs[*seq].n) {
+        ++*seq;
+        *first = 0;
+    }
+    return *seq < op->n_seqs;
+}
+
 static void attention_task(void *arg, uint64_t i)
 {
     const attention_job *job = arg;
     const task *t = &job->tasks[i % job->n_tasks];
-    uint32_t slot = 0;
-    /* At most `threads` tasks run at once and there are as many slots, so the search ends. */
-    while (atomic_flag_test_and_set_explicit(&job->cpu->slot_taken[slot], memory_order_acquire))
-        slot = slot + 1 < job->cpu->parallel.threads ? slot + 1 : 0;
+    uint32_t slot = zo2_slots_take(&job->cpu->slots), seq = t->seq, first = t->first;
     float *score = (float *)job->op->workspace + slot * job->slot_floats;
-    for (uint32_t u = 0; u < t->units; u++)
+    for (uint32_t u = 0; u < t->units; u++) {
+        unit at = unit_at(job->op, seq, first);
         for (uint32_t h = 0; h < t->heads; h++)
-            attend(job->op, i / job->n_tasks, &job->units[t->unit + u], t->head + h, score);
-    atomic_flag_clear_explicit(&job->cpu->slot_taken[slot], memory_order_release);
+            attend(job->op, i / job->n_tasks, &at, t->head + h, score);
+        next_unit(job->op, &seq, &first);
+    }
+    zo2_slots_give(&job->cpu->slots, slot);
 }
 
-/* Cuts sequences into units and groups (units, heads) into tasks of about TASK_MACS. tasks has room for n_units *
- * heads. */
-static uint64_t group(const zo2_attention_op *op, const unit *units, uint64_t n_units, task *tasks)
+/* Where the grouping stands: the next unit and, inside a unit of several tasks, the next head. */
+typedef struct grouping {
+    const zo2_attention_op *op;
+    uint32_t seq, first, head;
+    int more;
+} grouping;
+
+static uint64_t macs_at(const grouping *g)
 {
-    uint64_t n = 0;
-    for (uint64_t u = 0; u < n_units;) {
-        uint64_t macs = units[u].queries * keys_of(&units[u]) * op->head_dim;
-        if (macs * op->heads > TASK_MACS) { /* several tasks for this unit */
-            uint64_t heads = TASK_MACS / macs ? TASK_MACS / macs : 1;
-            for (uint64_t h = 0; h < op->heads; h += heads)
-                tasks[n++] =
-                    (task){(uint32_t)u, 1, (uint32_t)h, (uint32_t)(op->heads - h < heads ? op->heads - h : heads)};
-            u++;
-            continue;
+    unit u = unit_at(g->op, g->seq, g->first);
+    return u.queries * keys_of(&u) * g->op->head_dim;
+}
+
+/* The next task of about TASK_MACS: some heads of one unit, or all heads of several units. g->more says that there is
+ * one. */
+static task next_task(grouping *g)
+{
+    const uint32_t all = g->op->heads;
+    uint64_t macs = macs_at(g), sum = 0;
+    task t = {.seq = g->seq, .first = g->first, .units = 1, .head = g->head, .heads = all};
+    if (macs * all > TASK_MACS) {
+        uint64_t heads = TASK_MACS / macs ? TASK_MACS / macs : 1;
+        t.heads = (uint32_t)(all - g->head < heads ? all - g->head : heads);
+        g->head += t.heads;
+        if (g->head == all) {
+            g->head = 0;
+            g->more = next_unit(g->op, &g->seq, &g->first);
         }
-        uint64_t first = u, sum = 0;
-        do { /* several units for this task */
-            sum += macs * op->heads;
-            u++;
-            if (u < n_units)
-                macs = units[u].queries * keys_of(&units[u]) * op->head_dim;
-        } while (u < n_units && sum + macs * op->heads <= TASK_MACS);
-        tasks[n++] = (task){(uint32_t)first, (uint32_t)(u - first), 0, op->heads};
+        return t;
     }
-    return n;
+    for (t.units = 0; g->more && sum + macs * all <= TASK_MACS; t.units++) {
+        sum += macs * all;
+        g->more = next_unit(g->op, &g->seq, &g->first);
+        if (g->more)
+            macs = macs_at(g);
+    }
+    return t;
 }
 
 zo2_status zo2_cpu_attention(zo2_backend *b, const zo2_attention_op *op)
@@ -173,28 +204,16 @@ zo2_status zo2_cpu_attention(zo2_backend *b, const zo2_attention_op *op)
                          (unsigned long long)op->workspace_bytes, (unsigned long long)need,
                          (unsigned long long)max_keys);
 
-    uint64_t n_units = 0;
-    for (uint32_t i = 0; i < op->n_seqs; i++)
-        n_units += zo2_ceil_div(op->seqs[i].n, BLOCK_QUERIES);
-    unit *units = malloc(n_units * sizeof *units);
-    task *tasks = malloc(n_units * op->heads * sizeof *tasks);
-    if (!units || !tasks) {
-        s = zo2_error(ZO2_ERR_NOMEM, "attention: no memory for %llu blocks", (unsigned long long)n_units);
-        goto done;
-    }
-    uint64_t u = 0;
-    for (uint32_t i = 0; i < op->n_seqs; i++)
-        for (uint32_t q = 0; q < op->seqs[i].n; q += BLOCK_QUERIES) {
-            uint32_t left = op->seqs[i].n - q;
-            units[u++] = (unit){&op->seqs[i], q, left < BLOCK_QUERIES ? left : BLOCK_QUERIES};
-        }
+    task tasks[TASKS_AT_ONCE];
     attention_job job = {
-        .op = op, .cpu = c, .units = units, .tasks = tasks, .slot_floats = (uint64_t)BLOCK_QUERIES * round16(max_keys)};
-    job.n_tasks = group(op, units, n_units, tasks);
-    zo2_cpu_run(c, op->streams * job.n_tasks, attention_task, &job);
-
-done:
-    free(units);
-    free(tasks);
-    return s;
+        .op = op, .cpu = c, .tasks = tasks, .slot_floats = (uint64_t)BLOCK_QUERIES * round16(max_keys)};
+    grouping g = {.op = op, .more = op->n_seqs > 0};
+    if (g.more && !op->seqs[0].n) /* begin at the first unit there is */
+        g.more = next_unit(op, &g.seq, &g.first);
+    while (g.more) {
+        for (job.n_tasks = 0; g.more && job.n_tasks < TASKS_AT_ONCE; job.n_tasks++)
+            tasks[job.n_tasks] = next_task(&g);
+        zo2_cpu_run(c, op->streams * job.n_tasks, attention_task, &job);
+    }
+    return ZO2_OK;
 }

@@ -5,9 +5,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "kernels/cpu/blas_threads.h"
+#include "kernels/host_memory.h"
 
 struct zo2_event {
     atomic_int recorded;
@@ -52,9 +52,9 @@ static void close_cpu(zo2_backend *b)
     zo2_cpu *c = (zo2_cpu *)b;
     if (!c)
         return;
-    if (c->arena)
-        munmap(c->arena, c->arena_bytes);
-    free(c->slot_taken);
+    zo2_host_unmap(c->arena, c->arena_bytes);
+    zo2_slots_free(&c->slots);
+    free(c->row_pairs);
     free(c);
 }
 
@@ -72,23 +72,20 @@ static zo2_status open_cpu(zo2_backend **out, const zo2_backend_config *config)
         c->parallel.threads = 1;
     c->arena_bytes = config->arena_bytes;
     atomic_init(&c->peak, 0);
-    c->slot_taken = malloc(c->parallel.threads * sizeof *c->slot_taken);
-    if (!c->slot_taken)
+    if (!zo2_slots_create(&c->slots, c->parallel.threads))
         goto no_memory;
-    for (uint32_t i = 0; i < c->parallel.threads; i++)
-        atomic_flag_clear(&c->slot_taken[i]);
-    void *arena = mmap(NULL, c->arena_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (arena == MAP_FAILED)
-        goto no_memory;
-    c->arena = arena;
-    (void)madvise(arena, c->arena_bytes, MADV_HUGEPAGE); /* a speed-up where the system has them */
+    zo2_status status = zo2_host_map(&c->arena, c->arena_bytes, "the cpu backend's arena");
+    if (status) {
+        close_cpu(&c->base);
+        return status;
+    }
+    zo2_host_touch(c->arena, c->arena_bytes, &c->parallel);
     *out = &c->base;
     return ZO2_OK;
 
 no_memory:
     close_cpu(c ? &c->base : NULL);
-    return zo2_error(ZO2_ERR_NOMEM, "cpu backend: no memory for an arena of %llu bytes",
-                     (unsigned long long)config->arena_bytes);
+    return zo2_error(ZO2_ERR_NOMEM, "cpu backend: no memory to open it");
 }
 
 static void *arena_of(zo2_backend *b)
@@ -198,6 +195,7 @@ const zo2_backend_ops zo2_backend_cpu = {
     .wait = wait_event,
     .sync = sync_event,
     .drain = drain,
+    .observe = NULL,
     .upload = upload,
     .download = download,
     .decode = zo2_cpu_decode,

@@ -8,14 +8,17 @@
 
 #include "kernels/backend.h"
 #include "kernels/operands.h"
+#include "kernels/slots.h"
 
 typedef struct zo2_cpu {
     zo2_backend base;
     zo2_parallel parallel; /* threads >= 1 */
     void *arena;
     uint64_t arena_bytes;
-    _Atomic uint64_t peak;   /* end of the highest byte that was an operand; both lanes' threads raise it */
-    atomic_flag *slot_taken; /* [threads]: attention workspace slots */
+    _Atomic uint64_t peak; /* end of the highest byte that was an operand; both lanes' threads raise it */
+    zo2_slots slots;       /* [threads]: of the tasks of one operation of the compute lane */
+    float *row_pairs;      /* [threads][2][row_floats], by slot: rows on their way to be added (decode.c) */
+    uint64_t row_floats;   /* of the longest row so far */
 } zo2_cpu;
 
 /* After zo2_operands_<op>() (its status is s): checks the operands against the arena and raises the peak. */

@@ -73,21 +73,19 @@ zo2_status zo2_cpu_decode(zo2_backend *b, const zo2_decode_op *op)
 
 typedef struct decode_rows_job {
     const zo2_decode_rows_op *op;
+    zo2_cpu *cpu;
     const zo2_codec *codec;
     uint64_t rows_per_task;
-    atomic_int no_memory;
 } decode_rows_job;
 
 static void decode_rows_task(void *arg, uint64_t i)
 {
-    decode_rows_job *job = arg;
+    const decode_rows_job *job = arg;
     const zo2_decode_rows_op *op = job->op;
+    zo2_cpu *c = job->cpu;
     uint64_t r = i * job->rows_per_task, end = r + job->rows_per_task < op->rows ? r + job->rows_per_task : op->rows;
-    float *sum = NULL; /* what is to be added: two rows on the heap */
-    if (op->accumulate && !(sum = malloc(2 * op->cols * sizeof *sum))) {
-        atomic_store_explicit(&job->no_memory, 1, memory_order_relaxed);
-        return;
-    }
+    uint32_t slot = op->accumulate ? zo2_slots_take(&c->slots) : 0;
+    float *sum = op->accumulate ? c->row_pairs + slot * 2 * c->row_floats : NULL; /* what is to be added */
     for (; r < end; r++) {
         const zo2_row_ref *ref = &op->refs[r];
         row_noise n = {.cols = op->cols,
@@ -111,7 +109,23 @@ static void decode_rows_task(void *arg, uint64_t i)
                 minus[j] += w_minus[j];
         }
     }
-    free(sum);
+    if (sum)
+        zo2_slots_give(&c->slots, slot);
+}
+
+/* Two rows for each task that runs at once. A model's rows that are added have one length, so this allocates in the
+ * first step only. */
+static zo2_status reserve_rows(zo2_cpu *c, uint64_t cols)
+{
+    if (cols <= c->row_floats)
+        return ZO2_OK;
+    free(c->row_pairs);
+    c->row_floats = 0;
+    c->row_pairs = calloc(c->slots.n, 2 * cols * sizeof *c->row_pairs);
+    if (!c->row_pairs)
+        return zo2_error(ZO2_ERR_NOMEM, "decode_rows: no memory for rows of %llu columns", (unsigned long long)cols);
+    c->row_floats = cols;
+    return ZO2_OK;
 }
 
 zo2_status zo2_cpu_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
@@ -121,12 +135,12 @@ zo2_status zo2_cpu_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
     zo2_status s = zo2_cpu_admit(c, zo2_operands_decode_rows(&l, op, 4), &l);
     if (s || l.empty)
         return s;
-    decode_rows_job job = {
-        .op = op, .codec = zo2_codec_get(op->wire), .rows_per_task = zo2_cpu_rows_per_task(op->cols, TASK_ELEMENTS)};
-    atomic_init(&job.no_memory, 0);
+    if (op->accumulate && (s = reserve_rows(c, op->cols)))
+        return s;
+    decode_rows_job job = {.op = op,
+                           .cpu = c,
+                           .codec = zo2_codec_get(op->wire),
+                           .rows_per_task = zo2_cpu_rows_per_task(op->cols, TASK_ELEMENTS)};
     zo2_cpu_run(c, zo2_ceil_div(op->rows, job.rows_per_task), decode_rows_task, &job);
-    if (atomic_load_explicit(&job.no_memory, memory_order_relaxed))
-        return zo2_error(ZO2_ERR_NOMEM, "decode_rows: no memory for rows of %llu columns",
-                         (unsigned long long)op->cols);
     return ZO2_OK;
 }

@@ -17,7 +17,7 @@ typedef struct gemm_job {
  * rounding to 16 elements (a cache line). */
 static const struct {
     uint64_t m, n, enough; /* largest part of m and n; number of tiles, streams counted */
-} tilings[] = {{768, 512, 64}, {768, 256, 8}, {768, 128, 8}, {384, 128, 8}, {192, 128, 8}};
+} tilings[] = {{768, 512, 64}, {768, 256, 8}, {768, 192, 8}, {768, 128, 8}, {384, 128, 8}, {192, 128, 8}};
 
 #define MIN_MACS ((uint64_t)2 << 20)
 

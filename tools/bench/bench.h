@@ -1,0 +1,122 @@
+/* bench.h: what the sections of zo2-bench share. A section makes rows; a row compares sides: the first is zo2, the
+ * others are limits of the machine or programs that a user would take instead, measured in turn with it. */
+#ifndef ZO2_TOOLS_BENCH_BENCH_H
+#define ZO2_TOOLS_BENCH_BENCH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/zo2.h"
+#include "tools/cli/args.h"
+
+enum { BENCH_MAX_REPEATS = 99, BENCH_MAX_SIDES = 8 };
+
+/* What the command line says. */
+typedef struct bench_options {
+    cli_value threads, repeats, seconds, bytes, model, tokens, wire, dist, python, no_peers, json;
+} bench_options;
+
+typedef struct bench_stat {
+    double median, min, max;
+} bench_stat;
+
+typedef struct bench_side {
+    char name[48];   /* "NumPy 1.24.2, 1 thread" */
+    const char *key; /* in JSON: "numpy" gives "numpy_ratio"; "zo2" for the first */
+    bool limit;      /* of the machine; else a program */
+    double items;    /* of one pass, in the row's unit of work */
+    /* Does `passes` passes and stores the mean seconds of one; false on failure, with a message on stderr. */
+    bool (*run)(void *ud, uint64_t passes, double *seconds);
+    void (*close)(void *ud); /* NULL: nothing to do */
+    void *ud;
+    uint64_t passes; /* of a repeat */
+    double seconds[BENCH_MAX_REPEATS];
+    bench_stat stat; /* in the row's unit */
+} bench_side;
+
+typedef struct bench_row {
+    const char *section;
+    char name[64];
+    const char *unit;
+    double scale; /* unit = scale * items / seconds, or scale * seconds / items if lower is better */
+    bool lower_is_better;
+    double bytes_per_item; /* memory traffic of zo2, 0: not shown */
+    bench_side sides[BENCH_MAX_SIDES];
+    unsigned n;
+} bench_row;
+
+typedef struct bench {
+    const char *program;
+    bench_options options;
+    uint32_t threads;
+    unsigned repeats;
+    double seconds; /* least time of a repeat */
+    uint64_t bytes; /* working set "from DRAM" */
+    char simd[16];
+    char python[2][256]; /* interpreters to try, "" = none */
+    char work[256];      /* a folder of our own, made when first needed, "" before; removed at the end */
+    bench_row *rows;
+    unsigned n_rows;
+    char missing[8][48]; /* peers that are not installed, each once */
+    unsigned n_missing;
+} bench;
+
+/* ---- compare.c ---- */
+
+/* An empty row. The name is formatted. */
+bench_row bench_row_start(const char *section, const char *unit, double scale, bool lower_is_better, const char *fmt,
+                          ...) __attribute__((format(printf, 5, 6)));
+
+/* Runs the sides in turn, closes them, prints the row and keeps it. False: a side failed or Ctrl-C came. */
+bool bench_compare(bench *b, bench_row *row);
+
+/* Keeps and prints a row whose sides' stat is filled in already, and closes its sides. */
+bool bench_keep(bench *b, bench_row *row);
+
+/* zo2 (side 0) against side i, as a speed: above 1, zo2 is faster. */
+double bench_ratio(const bench_row *row, unsigned i);
+
+bench_stat bench_stat_of(const double *samples, unsigned n);
+
+/* ---- sides.c ---- */
+
+/* The next side of a row, without a function to run yet. The name is formatted. */
+bench_side *bench_add_side(bench_row *row, const char *key, const char *name);
+
+/* A side made by zo2_measure_open(). items: 0 = as the measurement counts them. info may be NULL. False: refused, with
+ * a message. */
+bool bench_add_measure(bench *b, bench_row *row, const char *key, const char *name, bool limit,
+                       const zo2_measure_spec *spec, double items, zo2_measure_info *info);
+
+/* A matrix product y = x W^T for two streams by OpenBLAS alone, on whole matrices with all threads. */
+bool bench_add_blas(bench *b, bench_row *row, uint64_t rows, uint64_t cols, uint64_t tokens);
+
+/* ---- choices.c: what is left to be measured ---- */
+
+bool bench_wants_dist(const bench *b, zo2_dist dist); /* --dist */
+bool bench_wants_wire(const bench *b, zo2_wire wire); /* --wire */
+bool bench_has_simd(const char *name);
+uint64_t bench_rows(const bench *b, uint64_t cols); /* of a matrix of --bytes of fp32 */
+
+/* ---- report.c ---- */
+
+void bench_print_machine(const bench *b);
+void bench_print_section(const bench *b, const char *section, const char *title);
+void bench_print_row(const bench *b, const bench_row *row);
+void bench_print_missing(const bench *b);
+void bench_print_json(const bench *b);
+
+/* ---- work.c: the folder ---- */
+
+bool bench_work_folder(bench *b); /* makes it; false with a message */
+void bench_work_remove(bench *b);
+
+/* ---- sections: false after a failure ---- */
+
+bool bench_noise(bench *b);
+bool bench_codec(bench *b);
+bool bench_update(bench *b);
+bool bench_gemm(bench *b);
+bool bench_step(bench *b);
+
+#endif

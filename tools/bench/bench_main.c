@@ -1,0 +1,143 @@
+/* bench_main.c: zo2-bench: this machine's figures beside those of the machine's limits and of other programs. */
+#include <assert.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tools/bench/bench.h"
+#include "tools/cli/engine_flags.h"
+#include "tools/cli/interrupt.h"
+#include "tools/cli/report.h"
+
+static const struct section {
+    const char *name;
+    bool (*run)(bench *b);
+} sections[] = {
+    {"noise", bench_noise}, {"codec", bench_codec}, {"update", bench_update},
+    {"gemm", bench_gemm},   {"step", bench_step},
+};
+
+enum { SECTIONS = sizeof sections / sizeof *sections };
+
+#define OPTION(field) offsetof(bench_options, field)
+
+static const cli_option what_options[] = {
+    {"wire", CLI_WIRES, CLI_CHOICE, OPTION(wire), "only this wire (default: all; step: bf16)", 0, 0},
+    {"dist", "gaussian|rademacher", CLI_CHOICE, OPTION(dist), "only this noise (default: both; step: gaussian)", 0, 0},
+    {"model", "MODEL", CLI_TEXT, OPTION(model), "gemm, step: architecture or pack (default opt-125m)", 0, 0},
+    {"tokens", "N", CLI_COUNT, OPTION(tokens), "gemm, step: tokens of the batch's one row (default 512)", 2, 1 << 20},
+    {"bytes", "SIZE", CLI_SIZE, OPTION(bytes), "codec, update: fp32 bytes of a matrix in DRAM (default 256M)", 1 << 16,
+     0},
+    {0},
+};
+
+static const cli_option how_options[] = {
+    {"threads", "N", CLI_COUNT, OPTION(threads), "threads where all are used (default: usable CPUs)", 1, 4096},
+    {"repeats", "N", CLI_COUNT, OPTION(repeats), "repeats of every side of a row (default 5)", 1, BENCH_MAX_REPEATS},
+    {"seconds", "TIME", CLI_TIME, OPTION(seconds), "least time of a repeat (default 0.1)", 0, 0},
+    {"python", "PATH", CLI_TEXT, OPTION(python), "for NumPy and PyTorch (default python3, then /usr/bin/python3)", 0,
+     0},
+    {"no-peers", NULL, CLI_FLAG, OPTION(no_peers), "no NumPy, PyTorch, zstd", 0, 0},
+    {"json", NULL, CLI_FLAG, OPTION(json), "one JSON object, at the end", 0, 0},
+    {0},
+};
+
+/* Marks the sections that were named, all if none was. False: names[] has a word that is none. */
+static bool choose_sections(const cli_command *command, const char *const names[SECTIONS], bool wanted[SECTIONS])
+{
+    for (int n = 0; n < SECTIONS; n++) {
+        int s = 0;
+        wanted[n] = wanted[n] || !names[0];
+        while (names[n] && s < SECTIONS && strcmp(names[n], sections[s].name) != 0)
+            s++;
+        if (s == SECTIONS) {
+            cli_usage_error(command, "unknown section \"%s\"", names[n]);
+            return false;
+        }
+        wanted[s] = wanted[s] || names[n];
+    }
+    return true;
+}
+
+static_assert(SECTIONS == 5, "as many positionals below");
+
+static bool settle_options(bench *b)
+{
+    const bench_options *o = &b->options;
+    zo2_measure *m;
+    zo2_measure_info info;
+    zo2_measure_spec spec;
+    zo2_measure_spec_init(&spec);
+    spec.kind = ZO2_MEASURE_NOISE;
+    spec.threads = o->threads.given ? (uint32_t)o->threads.u : 0;
+    zo2_status s = zo2_measure_open(&m, &spec, &info); /* what the library takes by default */
+    zo2_measure_close(m);
+    if (s) {
+        cli_fail(b->program, NULL, s);
+        return false;
+    }
+    b->threads = info.threads;
+    memcpy(b->simd, info.simd, sizeof b->simd);
+    b->repeats = o->repeats.given ? (unsigned)o->repeats.u : 5;
+    b->seconds = o->seconds.given ? o->seconds.f : 0.1;
+    b->bytes = o->bytes.given ? o->bytes.u : 256u << 20;
+    snprintf(b->python[0], sizeof b->python[0], "%s", o->python.given ? o->python.text : "python3");
+    snprintf(b->python[1], sizeof b->python[1], "%s", o->python.given ? "" : "/usr/bin/python3");
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    static bench b = {.program = "zo2-bench"};
+    const char *names[SECTIONS];
+    bool wanted[SECTIONS] = {false};
+    const cli_positional positionals[] = {
+        {"SECTION...", "some of noise, codec, update, gemm, step; default all", &names[0], true},
+        {"", NULL, &names[1], true},
+        {"", NULL, &names[2], true},
+        {"", NULL, &names[3], true},
+        {"", NULL, &names[4], true},
+        {0},
+    };
+    const cli_group groups[] = {
+        {"What", what_options, &b.options},
+        {"How", how_options, &b.options},
+        {0},
+    };
+    const cli_command command = {
+        "zo2-bench",
+        "Measures zo2 beside the machine's limits and other programs, and prints their figures and the ratio of speeds.",
+        positionals,
+        groups,
+        "noise   Gaussian and Rademacher values by each instruction set, against memset, NumPy, PyTorch\n"
+        "codec   fp32 weights to wires and back, against memcpy, a read scan, zstd\n"
+        "update  a step's update of the masters, against a read + write of the bytes, NumPy, PyTorch\n"
+        "gemm    the matrix products of a step, against OpenBLAS on whole matrices\n"
+        "step    a training step of a random model, against its products, OpenBLAS, MeZO in PyTorch\n"
+        "Sides of a row are measured in turn. Leave the machine idle meanwhile.\n"
+        "A program that is not installed is named and left out; the exit status is 0 all the same.",
+    };
+    int status;
+    if (!cli_parse(&command, argc, argv, &status))
+        return cli_finish(b.program, status);
+    if (!choose_sections(&command, names, wanted))
+        return CLI_EXIT_USAGE;
+    if (!settle_options(&b))
+        return CLI_EXIT_FAILED;
+    cli_interrupt_install();
+    signal(SIGPIPE, SIG_IGN); /* a peer that died is an error, not the end */
+    if (!b.options.json.given)
+        bench_print_machine(&b);
+    bool ok = true;
+    for (int i = 0; i < SECTIONS && ok; i++)
+        if (wanted[i])
+            ok = sections[i].run(&b);
+    if (ok && b.options.json.given)
+        bench_print_json(&b);
+    else
+        bench_print_missing(&b);
+    bench_work_remove(&b);
+    free(b.rows);
+    return cli_finish(b.program, ok ? CLI_EXIT_OK : cli_interrupted() ? CLI_EXIT_INTERRUPTED : CLI_EXIT_FAILED);
+}

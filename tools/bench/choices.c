@@ -1,0 +1,33 @@
+/* choices.c: what the command line and the machine leave to be measured. */
+#include <string.h>
+
+#include "tools/bench/bench.h"
+
+bool bench_wants_dist(const bench *b, zo2_dist dist)
+{
+    return !b->options.dist.given || strcmp(b->options.dist.text, zo2_dist_name(dist)) == 0;
+}
+
+bool bench_wants_wire(const bench *b, zo2_wire wire)
+{
+    return !b->options.wire.given || strcmp(b->options.wire.text, zo2_wire_name(wire)) == 0;
+}
+
+bool bench_has_simd(const char *name)
+{
+    zo2_measure *m;
+    zo2_measure_spec spec;
+    zo2_measure_spec_init(&spec);
+    spec.kind = ZO2_MEASURE_NOISE;
+    spec.threads = 1;
+    spec.simd = name;
+    bool has = zo2_measure_open(&m, &spec, NULL) == ZO2_OK;
+    zo2_measure_close(m);
+    return has;
+}
+
+uint64_t bench_rows(const bench *b, uint64_t cols)
+{
+    uint64_t rows = b->bytes / 4 / cols;
+    return rows ? rows : 1;
+}

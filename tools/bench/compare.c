@@ -1,0 +1,112 @@
+/* compare.c: the sides of a row measured in turn (ours, peer, ours, peer, ...), so that a machine that slows down slows
+ * all of them. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "tools/bench/bench.h"
+#include "tools/cli/interrupt.h"
+#include "tools/cli/report.h"
+
+/* OpenBLAS and OpenMP threads spin for a while after a call: nobody is measured beside them. */
+#define SETTLE_SECONDS 0.03
+
+bench_row bench_row_start(const char *section, const char *unit, double scale, bool lower_is_better, const char *fmt,
+                          ...)
+{
+    bench_row row = {.section = section, .unit = unit, .scale = scale, .lower_is_better = lower_is_better};
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(row.name, sizeof row.name, fmt, args);
+    va_end(args);
+    return row;
+}
+
+static int by_size(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+bench_stat bench_stat_of(const double *samples, unsigned n)
+{
+    double sorted[BENCH_MAX_REPEATS];
+    memcpy(sorted, samples, n * sizeof *sorted);
+    qsort(sorted, n, sizeof *sorted, by_size);
+    return (bench_stat){(sorted[(n - 1) / 2] + sorted[n / 2]) / 2, sorted[0], sorted[n - 1]};
+}
+
+double bench_ratio(const bench_row *row, unsigned i)
+{
+    double ours = row->sides[0].stat.median, other = row->sides[i].stat.median;
+    return row->lower_is_better ? other / ours : ours / other;
+}
+
+static void settle(const bench *b)
+{
+    double seconds = fmin(SETTLE_SECONDS, b->seconds); /* no longer than what is measured */
+    nanosleep(&(struct timespec){0, (long)(seconds * 1e9)}, NULL);
+}
+
+/* Warms a side up and finds how many passes fill a repeat. */
+static bool calibrate(const bench *b, bench_side *side)
+{
+    double seconds;
+    settle(b);
+    if (!side->run(side->ud, 1, &seconds))
+        return false;
+    side->passes = 1;
+    if (seconds < b->seconds && seconds > 0) { /* the first pass was cold: ask a warm one */
+        if (!side->run(side->ud, 1, &seconds))
+            return false;
+        side->passes = (uint64_t)fmin(ceil(b->seconds / fmax(seconds, 1e-7)), 1e7);
+    }
+    return true;
+}
+
+bool bench_compare(bench *b, bench_row *row)
+{
+    bool ok = row->n > 0;
+    for (unsigned i = 0; i < row->n && ok; i++)
+        ok = !cli_interrupted() && calibrate(b, &row->sides[i]);
+    for (unsigned r = 0; r < b->repeats && ok; r++)
+        for (unsigned i = 0; i < row->n && ok; i++) {
+            bench_side *side = &row->sides[i];
+            settle(b);
+            ok = !cli_interrupted() && side->run(side->ud, side->passes, &side->seconds[r]);
+        }
+    for (unsigned i = 0; i < row->n && ok; i++) {
+        bench_side *side = &row->sides[i];
+        double figures[BENCH_MAX_REPEATS];
+        for (unsigned r = 0; r < b->repeats; r++)
+            figures[r] = row->lower_is_better ? row->scale * side->seconds[r] / side->items
+                                              : row->scale * side->items / side->seconds[r];
+        side->stat = bench_stat_of(figures, b->repeats);
+    }
+    return bench_keep(b, row) && ok;
+}
+
+bool bench_keep(bench *b, bench_row *row)
+{
+    bool whole = row->n > 0 && row->sides[0].stat.median > 0;
+    for (unsigned i = 0; i < row->n; i++) {
+        if (row->sides[i].close)
+            row->sides[i].close(row->sides[i].ud);
+        row->sides[i].ud = NULL;
+    }
+    if (!whole)
+        return false;
+    bench_row *rows = realloc(b->rows, (b->n_rows + 1) * sizeof *rows);
+    if (!rows) {
+        cli_error(b->program, "out of memory");
+        return false;
+    }
+    b->rows = rows;
+    rows[b->n_rows++] = *row;
+    if (!b->options.json.given)
+        bench_print_row(b, row);
+    return true;
+}
