@@ -75,12 +75,10 @@ static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src,
     ADD(l, "src", src, ZO2_OPERAND_READ, 1, 0, 1, 0, codec->wire_bytes(rows, cols), 1);
     last(l)->align = 16;
     last(l)->uploaded = 1;
+    /* A chunk may begin in the middle of a tile whose rows are no multiple of 16 bytes. */
     ADD(l, "plus", plus, access, 1, 0, rows, ld, cols, elem);
-    last(l)->align = 16;
-    if (minus) {
+    if (minus)
         ADD(l, "minus", minus, access, 1, 0, rows, ld, cols, elem);
-        last(l)->align = 16;
-    }
     return ZO2_OK;
 }
 

@@ -189,6 +189,7 @@ zo2_status zo2_cuda_attention(zo2_backend *b, const zo2_attention_op *op)
         ZO2_CUDA_WARPS * zo2_attention_warp_floats(op->head_dim) * sizeof(float) > ZO2_CUDA_SHARED_BYTES)
         return zo2_error(ZO2_ERR_DEVICE, "attention: %u heads of %u, %u streams are more than this backend takes",
                          op->heads, op->head_dim, op->streams);
+    zo2_cuda_range range("attention");
     zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "attention", 0, 0, 0);
     uint32_t group = group_heads(op->heads, max_keys);
     for (uint32_t i = 0; i < op->n_seqs && !s; i++)

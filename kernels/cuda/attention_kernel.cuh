@@ -69,7 +69,7 @@ typedef struct zo2_attention_batch {
 } zo2_attention_batch;
 
 typedef struct zo2_attention_args {
-    uint32_t head_dim;
+    uint32_t head_dim, no_padding;
     const void *q, *k, *v;
     uint64_t ld, stride;
     void *out;

@@ -16,6 +16,7 @@
 #include <cublas_v2.h>
 
 #include "kernels/backend.h"
+#include "kernels/cuda/cuda_ranges.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/operands.h"
 
@@ -47,6 +48,7 @@ typedef struct zo2_cuda {
     zo2_backend base;
     int device;
     char name[64];
+    int capability;                      /* 10 major + minor */
     uint32_t processors;                 /* multiprocessors: grids beyond a few blocks for each give nothing */
     cudaStream_t stream[ZO2_LANE_COUNT]; /* by zo2_lane */
     cublasHandle_t blas;                 /* of the compute stream */

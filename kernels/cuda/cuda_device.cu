@@ -144,6 +144,7 @@ static zo2_status open_context(zo2_cuda *c)
     if (s)
         return s;
     snprintf(c->name, sizeof c->name, "%.*s", (int)sizeof c->name - 1, prop.name);
+    c->capability = 10 * prop.major + prop.minor;
     c->processors = prop.multiProcessorCount > 0 ? (uint32_t)prop.multiProcessorCount : 1;
     s = open_streams(c);
     if (!s)

@@ -98,6 +98,7 @@ zo2_status zo2_cuda_upload(zo2_backend *b, zo2_lane lane, void *dst, const void 
     zo2_status s = zo2_cuda_admit(c, zo2_operands_transfer(&l, "upload", dst, bytes, ZO2_OPERAND_WRITE), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("upload");
     zo2_cuda_doing_set(c, lane, "upload", 0, 0, 0);
     return zo2_cuda_check(c, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, c->stream[lane]),
                           "cudaMemcpyAsync (upload)");
@@ -110,6 +111,7 @@ zo2_status zo2_cuda_download(zo2_backend *b, zo2_lane lane, void *dst, const voi
     zo2_status s = zo2_cuda_admit(c, zo2_operands_transfer(&l, "download", src, bytes, ZO2_OPERAND_READ), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("download");
     zo2_cuda_doing_set(c, lane, "download", 0, 0, 0);
     return zo2_cuda_check(c, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, c->stream[lane]),
                           "cudaMemcpyAsync (download)");
@@ -149,11 +151,13 @@ void zo2_cuda_enter(zo2_backend *b)
     zo2_cuda *c = (zo2_cuda *)b;
     if (c->depth++ == 0 && cudaGetDevice(&c->outer_device) != cudaSuccess)
         c->outer_device = -1;
+    zo2_cuda_range_push("zo2 step");
 }
 
 void zo2_cuda_leave(zo2_backend *b)
 {
     zo2_cuda *c = (zo2_cuda *)b;
+    zo2_cuda_range_pop();
     if (--c->depth == 0 && c->outer_device >= 0)
         (void)cudaSetDevice(c->outer_device);
 }

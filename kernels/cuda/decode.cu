@@ -75,7 +75,7 @@ template <zo2_wire W> static zo2_status launch_wire(zo2_cuda *c, zo2_dist dist, 
 
 static zo2_status decode_args(zo2_cuda *c, zo2_wire wire, zo2_dist dist, zo2_decode_args *a, const zo2_update *fold)
 {
-    a->wide = a->ld * zo2_cuda_element_bytes(a->type) % 16 == 0;
+    a->wide = ((uintptr_t)a->plus | (uintptr_t)a->minus | a->ld * zo2_cuda_element_bytes(a->type)) % 16 == 0;
     if (a->folds) {
         zo2_status s = fold_table(c, fold, a->folds, &a->fold);
         if (s)
@@ -96,6 +96,7 @@ zo2_status zo2_cuda_decode(zo2_backend *b, const zo2_decode_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_decode(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("decode");
     zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "decode", op->tensor_id, op->first_row, op->rows);
     zo2_decode_args a;
     memset(&a, 0, sizeof a);
@@ -123,6 +124,7 @@ zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_decode_rows(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("decode_rows");
     zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "decode_rows", op->tensor_id, 0, op->rows);
     zo2_decode_args a;
     memset(&a, 0, sizeof a);

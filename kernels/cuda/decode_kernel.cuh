@@ -17,8 +17,8 @@
 
 #define ZO2_DECODE_GROUP 16 /* elements a thread handles at once */
 
-typedef struct zo2_decode_args {
-    const unsigned char *src; /* wire of rows x cols */
+typedef struct zo2_decode_args { /* no padding: what is uninitialised would reach the device */
+    const unsigned char *src;    /* wire of rows x cols */
     uint64_t rows, cols;
     uint64_t first_row;
     const zo2_row_ref *refs; /* gathered rows; NULL: rows first_row, first_row + 1, ... */
@@ -28,9 +28,9 @@ typedef struct zo2_decode_args {
     const zo2_update *fold; /* device */
     uint64_t key;
     float eps;
+    zo2_dtype type;
     unsigned char *plus, *minus;
     uint64_t ld;
-    zo2_dtype type;
 } zo2_decode_args;
 
 /* ---- wires ---- */

@@ -10,7 +10,7 @@
  *     ZO2_LAUNCH((scale<float>), grid, 256, shared_bytes, stream, x, n);
  *     cudaError_t e = cudaGetLastError();
  *
- * Launch bounds are constants and multiples of 32. One dynamic array per kernel. Launches take at least one argument;
+ * Launch bounds are constants and multiples of 32; a kernel that has them is instantiated in one file only. One dynamic array per kernel. Launches take at least one argument;
  * argument structs hold no host address and are initialised whole: the simulator looks. Under nvcc a launch is a
  * statement, so its error is asked for separately on both sides. */
 #ifndef ZO2_KERNELS_CUDA_DIALECT_H

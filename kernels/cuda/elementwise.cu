@@ -54,10 +54,13 @@ template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_gath
     }
 }
 
+/* As many rows side by side as fill the device; a block goes on to the rows that follow by the grid's stride. */
 static dim3 grid_of(const zo2_cuda *c, uint64_t m, uint64_t n, uint32_t streams)
 {
-    return dim3(zo2_cuda_blocks(c, zo2_cuda_ceil_div(n, ZO2_CUDA_BLOCK)),
-                m < ZO2_CUDA_MAX_GRID_YZ ? (uint32_t)m : ZO2_CUDA_MAX_GRID_YZ, streams);
+    uint32_t across = zo2_cuda_blocks(c, zo2_cuda_ceil_div(n, ZO2_CUDA_BLOCK));
+    uint32_t down = zo2_cuda_blocks(c, m) / across;
+    down = down < 1 ? 1 : down > ZO2_CUDA_MAX_GRID_YZ ? ZO2_CUDA_MAX_GRID_YZ : down;
+    return dim3(across, down, streams);
 }
 
 zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
@@ -67,6 +70,7 @@ zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_bias_act(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("bias_act");
     zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "bias_act", 0, 0, 0);
     bias_act_args a = bias_act_args();
     a.m = op->m;
@@ -90,6 +94,7 @@ zo2_status zo2_cuda_gather(zo2_backend *b, const zo2_gather_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_gather(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("gather");
     zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "gather", 0, 0, 0);
     gather_args a = gather_args();
     a.m = op->m;

@@ -17,6 +17,10 @@ static cudaDataType_t data_type(zo2_dtype type)
 
 zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p)
 {
+    if (p->type == ZO2_BF16 && c->capability < 80)
+        return zo2_error(ZO2_ERR_UNSUPPORTED,
+                         "%s multiplies no bf16 (compute capability %d.%d, needed is 8.0): use --compute fp16 or fp32",
+                         c->name, c->capability / 10, c->capability % 10);
     const float alpha = 1.0f, beta = p->accumulate ? 1.0f : 0.0f;
     cublasStatus_t e = cublasGemmStridedBatchedEx(
         c->blas, p->transposed ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLAS_OP_N, (int)p->n, (int)p->m, (int)p->k, &alpha, p->w,
@@ -34,6 +38,7 @@ zo2_status zo2_cuda_gemm(zo2_backend *b, const zo2_gemm_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_gemm(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("gemm");
     zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "gemm", 0, 0, 0);
     zo2_cuda_product p;
     p.batch = op->batch;

@@ -12,6 +12,7 @@ typedef struct layernorm_args { /* the operation's, without what the host needs 
     void *y;
     uint64_t stride_y;
     float eps;
+    uint32_t no_padding;
 } layernorm_args;
 
 template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_layernorm_kernel(layernorm_args op)
@@ -50,6 +51,7 @@ zo2_status zo2_cuda_layernorm(zo2_backend *b, const zo2_layernorm_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_layernorm(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
+    zo2_cuda_range range("layernorm");
     zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "layernorm", 0, 0, 0);
     layernorm_args a = layernorm_args();
     a.m = op->m;

@@ -68,6 +68,7 @@ struct block {
 /* The block that runs. Only one does, under the simulator's lock. */
 block *b;
 constexpr unsigned identities = 4;
+constexpr size_t stack_bytes = 256 * 1024;                /* only touched pages cost */
 std::vector<fiber *> &fibers = *new std::vector<fiber *>; /* [identity][thread]; lives as long as the process */
 
 /* i-th of n < 2^32 in the chosen order: all of them once. */
@@ -164,7 +165,7 @@ void take_turn(thread &t)
     fibers.resize(identities * max_threads, nullptr);
     fiber *&f = fibers[b->identity * max_threads + t.number];
     if (!f)
-        f = new fiber;
+        f = new fiber(stack_bytes, "CUDA thread");
     f->resume(
         [](void *argument) {
             thread *self = static_cast<thread *>(argument);

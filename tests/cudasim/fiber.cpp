@@ -77,16 +77,9 @@ void asan_unpoison(const void *, size_t) {}
 namespace
 {
 
-constexpr size_t stack_bytes = 256 * 1024; /* only touched pages cost */
-constexpr size_t guard_bytes = 64 * 1024;  /* a multiple of every page size */
+constexpr size_t guard_bytes = 64 * 1024; /* a multiple of every page size */
 
-/* The one that runs, and the side that waits for it. The simulator's lock covers them. */
-fiber *current;
-struct scheduler_side {
-    void *pointer, *fake_stack, *tsan;
-    const void *bottom;
-    size_t size;
-} scheduler;
+fiber *current; /* the one that runs; the simulator's lock covers it */
 
 #if defined(__x86_64__)
 /* Saves the callee's registers on the stack, leaves its pointer in *from, takes up the other stack. */
@@ -109,25 +102,25 @@ void cudasim_switch(void **from, void *to)
 }
 #endif
 
-/* To the scheduler. */
+/* To the resumer. */
 void leave()
 {
     fiber *f = current;
 #ifdef CUDASIM_ASAN
-    __sanitizer_start_switch_fiber(&f->fake_stack, scheduler.bottom, scheduler.size);
+    __sanitizer_start_switch_fiber(&f->fake_stack, f->resumer.bottom, f->resumer.size);
 #endif
-    tsan_switch(scheduler.tsan);
-    cudasim_switch(&f->pointer, scheduler.pointer);
+    tsan_switch(f->resumer.tsan);
+    cudasim_switch(&f->pointer, f->resumer.pointer);
 #ifdef CUDASIM_ASAN
-    __sanitizer_finish_switch_fiber(f->fake_stack, &scheduler.bottom, &scheduler.size);
+    __sanitizer_finish_switch_fiber(f->fake_stack, &f->resumer.bottom, &f->resumer.size);
 #endif
 }
 
-/* A fiber's first function: serves one thread after another. */
+/* A fiber's first function: serves one after another. */
 void serve()
 {
 #ifdef CUDASIM_ASAN
-    __sanitizer_finish_switch_fiber(nullptr, &scheduler.bottom, &scheduler.size);
+    __sanitizer_finish_switch_fiber(nullptr, &current->resumer.bottom, &current->resumer.size);
 #endif
     for (;;) {
         fiber *f = current;
@@ -139,9 +132,9 @@ void serve()
 
 } // namespace
 
-fiber::fiber()
-    : pointer(nullptr), initial(nullptr), fake_stack(nullptr), tsan(nullptr), start(nullptr), argument(nullptr),
-      running(false)
+fiber::fiber(size_t bytes, const char *tsan_name)
+    : stack_bytes(bytes), pointer(nullptr), initial(nullptr), fake_stack(nullptr), tsan(tsan_create(tsan_name)),
+      start(nullptr), argument(nullptr), running(false), resumer()
 {
     void *p = mmap(nullptr, guard_bytes + stack_bytes, PROT_READ | PROT_WRITE,
                    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
@@ -187,20 +180,19 @@ void fiber::resume(void (*function)(void *), void *with)
         argument = with;
         running = true;
     }
-    if (!tsan)
-        tsan = tsan_create("CUDA thread");
-    scheduler.tsan = tsan_current();
-    current = this;
+    resumer.running = current;
+    resumer.tsan = tsan_current();
     void *to = pointer;
+    current = this;
 #ifdef CUDASIM_ASAN
-    __sanitizer_start_switch_fiber(&scheduler.fake_stack, stack + guard_bytes, stack_bytes);
+    __sanitizer_start_switch_fiber(&resumer.fake_stack, stack + guard_bytes, stack_bytes);
 #endif
     tsan_switch(tsan);
-    cudasim_switch(&scheduler.pointer, to);
+    cudasim_switch(&resumer.pointer, to);
 #ifdef CUDASIM_ASAN
-    __sanitizer_finish_switch_fiber(scheduler.fake_stack, nullptr, nullptr);
+    __sanitizer_finish_switch_fiber(resumer.fake_stack, nullptr, nullptr);
 #endif
-    current = nullptr;
+    current = resumer.running;
 }
 
 void fiber_yield()

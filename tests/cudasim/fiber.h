@@ -1,7 +1,8 @@
 /* fiber.h: stacks that take turns, and what the sanitizers have to be told about them.
  *
- * Control passes between the scheduler (whoever calls fiber_resume) and one fiber at a time. A fiber serves many
- * threads of many kernels one after another: making stacks, and fake stacks for AddressSanitizer, is what costs. */
+ * resume() passes control to a fiber, which gives it back by fiber_yield() or when its function ends. A stream's
+ * operations run on a fiber, which resumes those of a kernel's threads. A fiber serves many functions one after another:
+ * making stacks, and fake stacks for AddressSanitizer, is what costs. */
 #ifndef CUDASIM_FIBER_H
 #define CUDASIM_FIBER_H
 
@@ -27,7 +28,7 @@ void asan_poison(const void *p, size_t bytes);
 void asan_unpoison(const void *p, size_t bytes);
 
 struct fiber {
-    fiber();
+    fiber(size_t stack_bytes, const char *tsan_name);
     ~fiber();
     fiber(const fiber &) = delete;
     fiber &operator=(const fiber &) = delete;
@@ -36,16 +37,23 @@ struct fiber {
     void resume(void (*start)(void *), void *argument);
 
     unsigned char *stack; /* its mapping, guard page included */
-    void *pointer;        /* of the stack while not running */
-    void *initial;        /* the context it began with, where switches are ucontext's */
-    void *fake_stack;     /* AddressSanitizer's */
+    size_t stack_bytes;
+    void *pointer;    /* of the stack while not running */
+    void *initial;    /* the context it began with, where switches are ucontext's */
+    void *fake_stack; /* AddressSanitizer's */
     void *tsan;
     void (*start)(void *);
     void *argument;
     bool running; /* inside `start` */
+    struct {
+        fiber *running; /* NULL: not a fiber */
+        void *pointer, *fake_stack, *tsan;
+        const void *bottom;
+        size_t size;
+    } resumer; /* whoever called resume() */
 };
 
-/* Back to the scheduler; returns when the fiber is resumed. */
+/* Back to the resumer; returns when the fiber is resumed. */
 void fiber_yield();
 
 } // namespace cudasim

@@ -22,8 +22,9 @@ constexpr unsigned THIS_BUILD = PLAIN;
 
 enum fate { FINE, WRONG, KILLED /* or ended by a sanitizer */ };
 
-/* The program gives 0 when its result is right; what the simulator reports counts as wrong too. Its stderr is lost,
- * unless CUDASIM_SHOW is defined. */
+/* The program gives 0 when its result is right. A failed assertion counts as wrong, and so does what the simulator
+ * reports. stderr is lost, unless CUDASIM_SHOW is defined. The caller must not have used the simulator itself:
+ * ThreadSanitizer looks away in the children of a process that has had threads. */
 template <class Program> fate in_child(Program program)
 {
     fflush(stdout);

@@ -39,8 +39,8 @@ struct operation {
 
 struct CUstream_st {
     std::deque<std::unique_ptr<cudasim::operation>> queue;
-    void *tsan = nullptr; /* its thread, for ThreadSanitizer */
-    uint64_t edge = 0;    /* what the host does after waiting for the stream happens after its operations */
+    cudasim::fiber fiber{8 << 20, "CUDA stream"}; /* what runs its operations; OpenBLAS likes large stacks */
+    uint64_t edge = 0; /* what the host does after waiting for the stream happens after its operations */
     unsigned number = 0;
 };
 

@@ -45,32 +45,25 @@ CUstream_st *choose()
     return first;
 }
 
-/* What an operation reads and writes counts, unlike what is around it. */
-cudaError_t run_seen(const operation &op)
-{
-    tsan_ignore_end();
-    cudaError_t e = op.run();
-    tsan_ignore_begin();
-    return e;
-}
-
-void run_operation(CUstream_st *s)
+/* On the stream's fiber. What an operation reads and writes counts for ThreadSanitizer, unlike what is around it. */
+void run_here(CUstream_st *s)
 {
     device &d = *the_device;
+    tsan_ignore_begin();
     std::unique_ptr<operation> op = std::move(s->queue.front());
     s->queue.pop_front();
-    void *host = tsan_current();
     cudaError_t e = d.sticky; /* after a lost context nothing runs, and nobody waits for ever */
-    tsan_switch(s->tsan);
-    tsan_ignore_begin();
     tsan_acquire(&op->edge);
     if (op->wait)
         tsan_acquire(&op->wait->edge);
     if (op->run && !e) {
         if (++d.stats.operations == d.config.fail_operation)
             e = d.config.fail_error;
-        else
-            e = run_seen(*op);
+        else {
+            tsan_ignore_end();
+            e = op->run();
+            tsan_ignore_begin();
+        }
         d.milliseconds += 0.001;
     }
     if (op->record) {
@@ -79,13 +72,18 @@ void run_operation(CUstream_st *s)
         tsan_release(&op->record->edge);
     }
     tsan_release(&s->edge);
-    tsan_ignore_end();
-    tsan_switch(host);
     if (e && !d.sticky) {
         if (!d.config.quiet)
             fprintf(stderr, "cudasim: %s failed on the device: %s\n", op->name.c_str(), cudaGetErrorString(e));
         d.sticky = d.last_error = e;
     }
+    op.reset();
+    tsan_ignore_end();
+}
+
+void run_operation(CUstream_st *s)
+{
+    s->fiber.resume([](void *stream) { run_here(static_cast<CUstream_st *>(stream)); }, s);
 }
 
 /* A new one whose stream and call are in order. */
@@ -168,10 +166,8 @@ void run_everything()
 
 void destroy_streams()
 {
-    for (CUstream_st *s : the_device->streams) {
-        tsan_destroy(s->tsan);
+    for (CUstream_st *s : the_device->streams)
         delete s;
-    }
     the_device->streams.clear();
 }
 
@@ -190,7 +186,6 @@ cudaError_t cudaStreamCreateWithFlags(cudaStream_t *s, unsigned flags)
     if (flags & ~static_cast<unsigned>(cudaStreamNonBlocking))
         return call.done(cudaErrorInvalidValue);
     *s = new CUstream_st;
-    (*s)->tsan = tsan_create("CUDA stream");
     (*s)->number = the_device->next_stream++;
     the_device->streams.insert(*s);
     return cudaSuccess;
@@ -205,7 +200,6 @@ cudaError_t cudaStreamDestroy(cudaStream_t s)
         return call.done(cudaErrorInvalidResourceHandle);
     run_until([s] { return s->queue.empty(); });
     the_device->streams.erase(s);
-    tsan_destroy(s->tsan);
     delete s;
     return call.error;
 }

@@ -68,7 +68,7 @@ if(zo2_have_cuda)
     if(ZO2_WERROR)
         add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>")
     endif()
-    set(zo2_cuda_libraries CUDA::cudart CUDA::cublas)
+    set(zo2_cuda_libraries CUDA::cudart CUDA::cublas ${CMAKE_DL_LIBS}) # dl: for NVTX
     message(STATUS "CUDA: backend built with ${CMAKE_CUDA_COMPILER_ID} ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
 elseif(ZO2_CUDA STREQUAL "ON")
     message(FATAL_ERROR "ZO2_CUDA=ON, but: ${zo2_cuda_reason}. Set CUDACXX to nvcc, or use ZO2_CUDA=OFF.")

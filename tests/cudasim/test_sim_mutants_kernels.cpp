@@ -1,0 +1,270 @@
+/* Mutants of the real kernels. Every barrier and __syncwarp() in them is left out in turn, and that has to be caught:
+ * by ThreadSanitizer always, otherwise by other bits in some order of threads. A row too many and a pointer off by a
+ * few bytes stand for a forgotten bounds check and a misaligned load. */
+#include "testing.h"
+
+#include <string>
+
+#include <sys/mman.h>
+
+#include "kernels/backend.h"
+/* A kernel with launch bounds is instantiated in one file of a program (GNU ld): here it gets a name of its own. */
+#define zo2_decode_kernel mutant_decode_kernel
+#include "kernels/cuda/decode_kernel.cuh"
+#include "mutants.h"
+
+static const cudasim_threads thread_orders[] = {CUDASIM_FORWARD, CUDASIM_REVERSE, CUDASIM_SHUFFLED};
+constexpr uint64_t ARENA = 4 << 20;
+
+static cudasim_config config_of(int variant)
+{
+    cudasim_config c = {};
+    c.threads = thread_orders[variant % 3];
+    c.seed = static_cast<uint64_t>(variant);
+    c.quiet = 1;
+    return c;
+}
+
+/* ---- the operations that have barriers, on a backend of their own ---------------------------------------------- */
+
+struct bench {
+    explicit bench(const cudasim_config &config)
+    {
+        cudasim_reset(&config);
+        ops = zo2_backend_get(ZO2_BACKEND_CUDA);
+        zo2_backend_config c = {};
+        c.arena_bytes = ops->reserved_bytes + ARENA;
+        must(ops->open(&b, &c));
+        arena = static_cast<unsigned char *>(ops->arena(b)) + ops->reserved_bytes;
+        host = static_cast<unsigned char *>(
+            mmap(nullptr, ARENA, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        must(ops->host_register(b, host, ARENA));
+    }
+    ~bench()
+    {
+        ops->host_unregister(b, host);
+        ops->close(b);
+        munmap(host, ARENA);
+    }
+    static void must(zo2_status s)
+    {
+        if (s)
+            fail_msg("%s", zo2_last_error());
+    }
+    /* n floats of about [-1, 1) on the device. */
+    float *floats(uint64_t n, uint64_t seed)
+    {
+        float *p = reinterpret_cast<float *>(arena + used);
+        float *h = reinterpret_cast<float *>(host + used);
+        for (uint64_t i = 0; i < n; i++, seed = seed * 6364136223846793005u + 1442695040888963407u)
+            h[i] = static_cast<float>(static_cast<double>(seed >> 40) / (1 << 23) - 1.0);
+        must(ops->upload(b, ZO2_LANE_COMPUTE, p, h, n * sizeof(float)));
+        used += (n * sizeof(float) + 255) / 256 * 256;
+        return p;
+    }
+    /* n fp16 numbers between 0.5 and 1. */
+    void *halves(uint64_t n, uint64_t seed)
+    {
+        auto *h = reinterpret_cast<uint16_t *>(host + used);
+        for (uint64_t i = 0; i < n; i++, seed = seed * 6364136223846793005u + 1442695040888963407u)
+            h[i] = static_cast<uint16_t>(0x3800 | (seed >> 54));
+        void *p = arena + used;
+        must(ops->upload(b, ZO2_LANE_COMPUTE, p, h, n * sizeof(uint16_t)));
+        used += (n * sizeof(uint16_t) + 255) / 256 * 256;
+        return p;
+    }
+    std::string fetch(const void *p, uint64_t bytes)
+    {
+        uint64_t at = static_cast<uint64_t>(static_cast<const unsigned char *>(p) - arena);
+        must(ops->download(b, ZO2_LANE_COMPUTE, host + at, p, bytes));
+        must(ops->drain(b));
+        return std::string(reinterpret_cast<char *>(host + at), bytes);
+    }
+    const zo2_backend_ops *ops;
+    zo2_backend *b = nullptr;
+    unsigned char *arena, *host;
+    uint64_t used = 0;
+};
+
+/* Sequences of both kinds, longer than a block of threads. In fp32 some barriers are superfluous: probabilities then
+ * overwrite exactly the scores that they were made from. */
+static std::string attention(const cudasim_config &config)
+{
+    bench d(config);
+    const uint32_t heads = 2, head_dim = 8;
+    static const zo2_seq seqs[] = {{0, 150, 0, 0}, {150, 5, 0, 0}, {155, 40, 150, 5}};
+    const uint64_t m = 195, n = heads * head_dim;
+    zo2_attention_op op = {};
+    op.streams = 1;
+    op.m = m;
+    op.heads = heads;
+    op.head_dim = head_dim;
+    op.q = d.halves(m * n, 1);
+    op.k = d.halves(m * n, 2);
+    op.v = d.halves(m * n, 3);
+    op.ld = op.ld_out = n;
+    op.stride = op.stride_out = m * n;
+    void *out = d.halves(m * n, 4);
+    op.out = out;
+    op.seqs = seqs;
+    op.n_seqs = 3;
+    op.workspace_bytes = d.ops->attention_workspace(heads, head_dim, 200, 1);
+    op.workspace = d.floats(op.workspace_bytes / sizeof(float), 5);
+    op.type = ZO2_F16;
+    bench::must(d.ops->attention(d.b, &op));
+    return d.fetch(out, m * n * sizeof(uint16_t));
+}
+
+/* Two tiles of the vocabulary, rows longer than a warp. */
+static std::string log_sum_exp(const cudasim_config &config)
+{
+    bench d(config);
+    const uint64_t m = 5, n = 300;
+    zo2_lse_op op = {};
+    op.streams = 1;
+    op.m = m;
+    op.n = n;
+    op.ld = n;
+    op.stride = op.stride_state = m * n;
+    auto *state = reinterpret_cast<zo2_lse *>(d.floats(m * 4, 1));
+    auto *target = reinterpret_cast<uint32_t *>(d.floats(m, 2)); /* ids that occur nowhere */
+    op.target = target;
+    op.state = state;
+    bench::must(d.ops->lse_init(d.b, state, m));
+    for (uint64_t tile = 0; tile < 2; tile++) {
+        op.logits = d.floats(m * n, 3 + tile);
+        op.first = tile * n;
+        bench::must(d.ops->lse_tile(d.b, &op));
+    }
+    return d.fetch(state, m * sizeof(zo2_lse));
+}
+
+typedef std::string (*operation)(const cudasim_config &config);
+
+/* What the kernels do as they are: found out in a child process too, since ThreadSanitizer looks away in the children
+ * of a process that has had several threads. */
+struct outcome {
+    size_t bytes;
+    char result[16384];
+    unsigned n;
+    struct {
+        char file[64];
+        int line;
+    } place[32];
+};
+
+static int find_out(operation run, outcome *o)
+{
+    std::string r = run(config_of(0));
+    o->bytes = r.size();
+    memcpy(o->result, r.data(), r.size());
+    int line;
+    while (const char *file = cudasim_barrier_place(o->n, &line)) {
+        snprintf(o->place[o->n].file, sizeof o->place[0].file, "%s", file);
+        o->place[o->n++].line = line;
+    }
+    return 0;
+}
+
+/* There are at least `least` places; at least `by_value` show in other bits where ThreadSanitizer isn't there to look. */
+static void without_each_barrier(operation run, unsigned least, int by_value)
+{
+    auto *o = static_cast<outcome *>(
+        mmap(nullptr, sizeof(outcome), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+    assert_int_equal(in_child([&] { return find_out(run, o); }), FINE);
+    assert_in_range(o->n, least, 31);
+    int n_caught = 0;
+    for (unsigned i = 0; i <= o->n; i++) { /* the last one: nothing is left out */
+        bool mutant = i < o->n;
+        int caught = 0;
+        for (int variant = 0; variant < (THIS_BUILD == BY_TSAN ? 1 : 3); variant++)
+            caught += in_child([&] {
+                          cudasim_config c = config_of(variant);
+                          c.drop_file = mutant ? o->place[i].file : nullptr;
+                          c.drop_line = o->place[i].line;
+                          return run(c) != std::string(o->result, o->bytes);
+                      }) != FINE;
+        n_caught += mutant && caught;
+        if (mutant && !caught)
+            print_message("%s:%d is not missed here\n", o->place[i].file, o->place[i].line);
+        if (!mutant)
+            assert_int_equal(caught, 0);
+    }
+    if (THIS_BUILD == BY_TSAN)
+        assert_int_equal(n_caught, o->n);
+    else
+        assert_true(n_caught >= by_value);
+    munmap(o, sizeof *o);
+}
+
+static void attention_needs_its_barriers(void **state)
+{
+    (void)state;
+    without_each_barrier(attention, 6, 4);
+}
+
+static void log_sum_exp_needs_its_barriers(void **state)
+{
+    (void)state;
+    without_each_barrier(log_sum_exp, 1, 0);
+}
+
+/* ---- the decode kernel, launched by hand ----------------------------------------------------------------------- */
+
+/* A bf16 wire of rows x 32; `rows` is what the kernel is told, 32 is what there is. */
+static int decode(uint64_t rows, size_t off)
+{
+    const uint64_t cols = 32, there = 32;
+    cudasim_config c = config_of(0);
+    cudasim_reset(&c);
+    cudaStream_t s = new_stream();
+    auto *wire = device_array<unsigned char>(there * cols * 2);
+    auto *plus = device_array<unsigned char>(there * cols * 4), *minus = device_array<unsigned char>(there * cols * 4);
+    OK(cudaMemsetAsync(wire, 0, there * cols * 2, s));
+    zo2_decode_args a = {};
+    a.src = wire + off;
+    a.rows = rows;
+    a.cols = cols;
+    a.wide = 1;
+    a.key = 7;
+    a.eps = 1;
+    a.type = ZO2_F32;
+    a.plus = plus;
+    a.minus = minus;
+    a.ld = cols;
+    ZO2_LAUNCH((zo2_decode_kernel<ZO2_WIRE_BF16, ZO2_RADEMACHER>), dim3(1, 4), dim3(2, 8), 0, s, a);
+    OK(cudaGetLastError());
+    pinned<float> got(there * cols);
+    OK(cudaMemcpyAsync(got.data(), plus, got.bytes(), cudaMemcpyDeviceToHost, s));
+    OK(cudaStreamSynchronize(s));
+    for (float v : got.v)
+        if (v != 1 && v != -1)
+            return 1;
+    return 0;
+}
+
+static void decode_kernel_out_of_bounds(void **state)
+{
+    (void)state;
+    assert_int_equal(in_child([] { return decode(32, 0); }), FINE);
+    assert_int_equal(in_child([] { return decode(33, 0); }), KILLED);
+}
+
+static void decode_kernel_misaligned(void **state)
+{
+    (void)state;
+    fate f = in_child([] { return decode(31, 4); });
+    if (THIS_BUILD == BY_ASAN)
+        assert_int_equal(f, KILLED); /* by the check of alignment */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(attention_needs_its_barriers),
+        cmocka_unit_test(log_sum_exp_needs_its_barriers),
+        cmocka_unit_test(decode_kernel_out_of_bounds),
+        cmocka_unit_test(decode_kernel_misaligned),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
