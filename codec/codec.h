@@ -9,8 +9,8 @@
  *
  * join(wire, rest) gives the exact fp32 master back for every codec; decode(wire) what the forward passes see.
  * The layout of a chunk of rows x cols is fixed in CODECS.md; rows of codes are padded to 16 bytes with zeros.
- * Adding a codec touches this folder (its file, a line in codec.c, names.c and wire_inline.h, a section in CODECS.md) and
- * the number in zo2_wire: storage and tools ask zo2_wire_name(). */
+ * Adding a codec touches this folder (its file, a line in codec.c, names.c and wire_inline.h, a section in CODECS.md), its
+ * number in zo2_wire and the tools' list of choices, which a test compares; storage asks zo2_wire_name(). */
 #ifndef ZO2_CODEC_CODEC_H
 #define ZO2_CODEC_CODEC_H
 

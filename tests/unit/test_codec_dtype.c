@@ -1,6 +1,8 @@
 /* Checkpoint types: every 16-bit pattern both ways, ties and neighbours, against double arithmetic; names and sizes. */
 #include "codec_test.h"
 
+#include "tools/cli/engine_flags.h"
+
 #include <math.h>
 
 #include "codec/bf16.h"
@@ -218,6 +220,7 @@ static void names_and_sizes(void **state)
     for (int i = 0; i < 5; i++) {
         assert_string_equal(zo2_wire_name((zo2_wire)(i + 1)), wires[i]);
         assert_int_equal(zo2_wire_parse(wires[i]), i + 1);
+        assert_non_null(strstr("|" CLI_WIRES "|", wires[i])); /* the tools offer it */
     }
     for (int i = 0; i < 2; i++) {
         assert_string_equal(zo2_dist_name((zo2_dist)(i + 1)), dists[i]);
