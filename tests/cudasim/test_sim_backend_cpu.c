@@ -19,7 +19,7 @@ static void run_tiny(zo2_backend_kind backend, zo2_dtype compute, double loss[ST
     o.backend = backend;
     o.compute = compute;
     o.wire = ZO2_WIRE_BF16;
-    o.lr = 1e-5; /* at which rounding errors do not grow from step to step */
+    o.lr = 1e-6; /* MeZO's: rounding errors do not grow from step to step */
     o.seed = 5;
     o.max_rows = 4;
     o.max_seq = 12;
