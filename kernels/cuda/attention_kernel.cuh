@@ -54,7 +54,6 @@ template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_soft
         __syncthreads();
         if (i < a.keys)
             zo2_put(p + i, v);
-        __syncthreads();
     }
 }
 

@@ -57,6 +57,7 @@ typedef struct cudasim_stats {
     uint64_t pageable_copies; /* refused ones: the host side was not registered */
     uint64_t live_allocations, live_streams, live_events, live_handles, live_registrations;
     uint64_t reports;
+    uint64_t dropped; /* waits that a mutant forgot */
 } cudasim_stats;
 
 /* A new device. Whatever was left of the old one is gone: nothing of it may be used any more. Not while another thread

@@ -1,10 +1,12 @@
-/* mutants.h: runs a program that may well be killed, in a child process, and says how it ended. */
+/* mutants.h: for C and C++: runs a program that may well be killed, in a child process, and says how it ended. */
 #ifndef CUDASIM_MUTANTS_H
 #define CUDASIM_MUTANTS_H
 
-#include <csignal>
-#include <cstdio>
-#include <cstdlib>
+#include "cudasim.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 
 #include <fcntl.h>
 #include <sys/wait.h>
@@ -13,19 +15,19 @@
 /* In which builds a mutant is caught. */
 enum { PLAIN = 1, BY_ASAN = 2, BY_TSAN = 4, ALWAYS = 7 };
 #if defined(__SANITIZE_ADDRESS__)
-constexpr unsigned THIS_BUILD = BY_ASAN;
+#define THIS_BUILD BY_ASAN
 #elif defined(__SANITIZE_THREAD__)
-constexpr unsigned THIS_BUILD = BY_TSAN;
+#define THIS_BUILD BY_TSAN
 #else
-constexpr unsigned THIS_BUILD = PLAIN;
+#define THIS_BUILD PLAIN
 #endif
 
-enum fate { FINE, WRONG, KILLED /* or ended by a sanitizer */ };
+typedef enum fate { FINE, WRONG, KILLED /* or ended by a sanitizer */ } fate;
 
 /* The program gives 0 when its result is right. A failed assertion counts as wrong, and so does what the simulator
  * reports. stderr is lost, unless CUDASIM_SHOW is defined. The caller must not have used the simulator itself:
  * ThreadSanitizer looks away in the children of a process that has had threads. */
-template <class Program> fate in_child(Program program)
+static inline fate call_in_child(int (*program)(void *), void *argument)
 {
     fflush(stdout);
     fflush(stderr);
@@ -35,14 +37,15 @@ template <class Program> fate in_child(Program program)
         abort();
     }
     if (child == 0) {
-        for (int s : {SIGSEGV, SIGBUS, SIGILL, SIGABRT})
-            signal(s, SIG_DFL); /* cmocka's would go on with the next test */
+        static const int signals[] = {SIGSEGV, SIGBUS, SIGILL, SIGABRT};
+        for (unsigned i = 0; i < sizeof signals / sizeof signals[0]; i++)
+            signal(signals[i], SIG_DFL); /* cmocka's would go on with the next test */
 #ifndef CUDASIM_SHOW
         int nowhere = open("/dev/null", O_WRONLY);
         dup2(nowhere, STDERR_FILENO);
         dup2(nowhere, STDOUT_FILENO);
 #endif
-        int result = program() || cudasim_report()[0] ? 1 : 0;
+        int result = program(argument) || cudasim_report()[0] ? 1 : 0;
 #if defined(__SANITIZE_THREAD__)
         exit(result); /* the sanitizer has the last word here */
 #else
@@ -56,5 +59,12 @@ template <class Program> fate in_child(Program program)
         return WEXITSTATUS(status) ? WRONG : FINE;
     return KILLED;
 }
+
+#ifdef __cplusplus
+template <class Program> fate in_child(Program program)
+{
+    return call_in_child([](void *p) -> int { return (*static_cast<Program *>(p))(); }, &program);
+}
+#endif
 
 #endif

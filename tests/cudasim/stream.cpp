@@ -249,8 +249,10 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
         return call.done(cudaErrorInvalidResourceHandle);
     if (flags)
         return call.done(cudaErrorInvalidValue);
-    if (the_device->config.drop_waits == s->number + 1)
+    if (the_device->config.drop_waits == s->number + 1) {
+        the_device->stats.dropped++;
         return cudaSuccess;
+    }
     if (!e->last)
         return cudaSuccess; /* as with CUDA: never recorded, nothing to wait for */
     auto op = std::make_unique<operation>();
@@ -325,7 +327,11 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
     if (!valid_event(e, "cudaEventSynchronize"))
         return call.done(cudaErrorInvalidResourceHandle);
     std::shared_ptr<recording> r = e->last;
-    if (!r || the_device->config.drop_event_syncs)
+    if (the_device->config.drop_event_syncs) {
+        the_device->stats.dropped++;
+        return cudaSuccess;
+    }
+    if (!r)
         return cudaSuccess;
     run_until([&r] { return r->done; });
     tsan_acquire(&r->edge);
