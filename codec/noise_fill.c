@@ -1,4 +1,5 @@
 /* noise_fill.c: the public face of the noise. */
+#include "codec/fpenv.h"
 #include "codec/update.h"
 
 zo2_status zo2_noise_fill(float *out, uint64_t seed, uint64_t step, uint32_t query, uint32_t tensor_id, uint64_t first,
@@ -9,6 +10,9 @@ zo2_status zo2_noise_fill(float *out, uint64_t seed, uint64_t step, uint32_t que
                          (int)dist);
     if (out == NULL && n > 0)
         return zo2_error(ZO2_ERR_ARG, "zo2_noise_fill: out is NULL");
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv);
     zo2_noise_values(out, zo2_noise_key(seed, step), query, tensor_id, first, n, dist);
+    zo2_fpenv_restore(&fenv);
     return ZO2_OK;
 }

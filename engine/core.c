@@ -1,6 +1,6 @@
 /* core.c: see core.h. */
 #include "engine/core.h"
-#include "engine/fpenv.h"
+#include "codec/fpenv.h"
 #include "kernels/host_memory.h"
 
 #include <stdlib.h>
@@ -39,6 +39,17 @@ static void destroy_events(zo2_core *c, zo2_event **events, uint32_t n)
         c->ops->event_destroy(c->be, events[i]);
 }
 
+/* Where work is queued, only the device knows when it was done. */
+static void device_span(void *ud, zo2_lane lane, const char *name, uint64_t begin_ns, uint64_t end_ns)
+{
+    static const char *const tracks[ZO2_LANE_COUNT] = {"device upload", "device compute", "device stage"};
+    zo2_core *c = ud;
+    zo2_trace_what what = {.lane = tracks[lane], .name = name, .step = c->history.steps, .chunk = -1, .tile = -1};
+    c->device_ns[lane] += end_ns - begin_ns;
+    if (c->tracer.fn)
+        zo2_trace_span(&c->tracer, &what, begin_ns, end_ns);
+}
+
 static zo2_status create_device(zo2_core *c)
 {
     const zo2_device_layout *d = &c->plan.device;
@@ -54,6 +65,8 @@ static zo2_status create_device(zo2_core *c)
         s = create_staging(c);
     if (s)
         return s;
+    if (c->ops->observe)
+        c->ops->observe(c->be, device_span, c);
     uint64_t rows = c->shape.batch_tokens / c->shape.max_keys;
     s = zo2_batch_reserve(&c->packed, rows * c->shape.seq, rows);
     if (s)
@@ -103,6 +116,8 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     if (!s && config->with_masters) {
         c->has_masters = 1;
         s = zo2_masters_create(&c->masters, &c->layout, config->stored_as, c->pool);
+        if (!s)
+            s = zo2_program_share(&c->train, &c->masters);
     }
     if (s)
         zo2_core_destroy(c);
@@ -276,10 +291,17 @@ static void leave(zo2_core *c, const pass_scope *scope)
         c->ops->leave(c->be);
     zo2_fpenv_restore(&scope->fenv);
     zo2_pipeline_seconds seconds = zo2_pipeline_take_seconds(c->pipe);
+    double total = 1e-9 * (double)(zo2_clock_ns() - scope->begin_ns);
     c->update = seconds.update;
     c->upload = seconds.upload;
     c->compute.waiting = seconds.compute_waiting;
-    c->compute.busy = 1e-9 * (double)(zo2_clock_ns() - scope->begin_ns) - seconds.compute_waiting;
+    if (c->ops->observe) { /* this thread only issued work and waited for its end */
+        double busy = 1e-9 * (double)c->device_ns[ZO2_LANE_COMPUTE];
+        c->compute.waiting = total > busy ? total - busy : 0;
+        c->upload.busy = 1e-9 * (double)c->device_ns[ZO2_LANE_UPLOAD];
+    }
+    c->compute.busy = total - c->compute.waiting;
+    memset(c->device_ns, 0, sizeof c->device_ns);
     atomic_store(&c->abort, 0);
 }
 

@@ -35,6 +35,7 @@ typedef struct zo2_core {
     void *observer_ud;
     zo2_tracer tracer;
     zo2_lane_seconds update, upload, compute; /* of the last pass */
+    uint64_t device_ns[ZO2_LANE_COUNT];       /* of this pass by the device's clock, where it has one */
 } zo2_core;
 
 typedef struct zo2_core_config {

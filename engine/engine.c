@@ -1,4 +1,5 @@
 /* engine.c: opening and closing: pack, run directory, settings, core, masters. */
+#include "codec/fpenv.h"
 #include "engine/engine_internal.h"
 #include "engine/settings.h"
 
@@ -334,8 +335,12 @@ zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_d
         s = zo2_error(ZO2_ERR_ARG, "zo2_engine_open: struct_size is not set; call zo2_engine_opts_init() first");
     else if (!run_dir && !e->opts.read_only)
         s = zo2_error(ZO2_ERR_ARG, "zo2_engine_open: training needs a run directory");
-    if (!s)
+    if (!s) {
+        fenv_t fenv;
+        zo2_fpenv_pin(&fenv); /* the journal is replayed here */
         s = open_all(e, pack, run_dir);
+        zo2_fpenv_restore(&fenv);
+    }
     if (s) {
         int made = e->made_run_dir;
         zo2_engine_close(e);

@@ -3,7 +3,7 @@
  * encodes in between. Replay goes from step 0: snapshots are cut by the engine's units and only it knows them. */
 #include "codec/codec.h"
 #include "engine/export_dir.h"
-#include "engine/fpenv.h"
+#include "codec/fpenv.h"
 #include "engine/history.h"
 #include "engine/pack_api.h"
 #include "engine/pool.h"

@@ -1,7 +1,7 @@
 /* measure.c: zo2_measure_open(), run() and close(): checks, defaults, clock. */
 #include "engine/measure.h"
 #include "engine/engine_internal.h"
-#include "engine/fpenv.h"
+#include "codec/fpenv.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -71,20 +71,9 @@ static void update_piece(void *arg, uint64_t i)
 {
     zo2_measure *m = arg;
     piece p = piece_of(m, i);
-    uint64_t n = p.rows * m->spec.cols;
-    float local[PIECE], *w = n <= PIECE ? local : malloc(n * sizeof *w);
-    if (!w) {
-        zo2_job_error_set(&m->error, zo2_error(ZO2_ERR_NOMEM, "no memory to update rows of %llu weights",
-                                               (unsigned long long)m->spec.cols));
-        return;
-    }
-    if (n) {
-        m->codec->join(p.wire, p.rest, p.chunk_rows, m->spec.cols, p.row, p.rows, w);
-        zo2_update_apply(w, n, p.first, 0, m->spec.dist, 1, &m->update, 1);
-        m->codec->split(w, p.chunk_rows, m->spec.cols, p.row, p.rows, p.wire, p.rest);
-    }
-    if (w != local)
-        free(w);
+    zo2_updates a = {.dist = m->spec.dist, .decays = 1, .u = &m->update, .count = 1};
+    if (p.rows && !zo2_update_chunk(m->codec, p.wire, p.rest, p.chunk_rows, m->spec.cols, p.row, p.rows, p.first, &a))
+        zo2_job_error_set(&m->error, zo2_error(ZO2_ERR_INTERNAL, "a measured update left what its wire can hold"));
 }
 
 static void weights_piece(void *arg, uint64_t i) /* first touch and values of what is read */

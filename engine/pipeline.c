@@ -1,95 +1,30 @@
-/* pipeline.c: see pipeline.h. All state is guarded by one mutex and one condition; lanes hold it only to look and to
- * publish. */
-#include "engine/pipeline.h"
-#include "engine/fpenv.h"
-#include "engine/job_error.h"
+/* pipeline.c: life of the lanes, and the compute lane's side; see pipeline.h. */
+#include "codec/fpenv.h"
+#include "engine/pipeline_internal.h"
+#include "engine/thread.h"
 
-#include <pthread.h>
 #include <stdlib.h>
-#include <string.h>
 
-#define EVENTS \
-    64u /* re-recording an event only makes a wait more conservative, never circular: waits look back in host order */
-
-typedef struct ring {
-    uint64_t bytes, head; /* head: where the next slot may begin */
-    uint64_t used;        /* of slots that are not released */
-    uint32_t oldest;      /* first position whose slot is not released */
-} ring;
-
-struct zo2_pipeline {
-    zo2_backend *be;
-    zo2_pool *pool;
-    uint8_t *ring_base, *resident_base, *staging;
-    int bounce;
-    const atomic_int *abort;
-    pthread_mutex_t mutex;
-    pthread_cond_t changed; /* something that a running lane or the caller may wait for */
-    pthread_cond_t begun;   /* a pass began, or the lanes end: a lane that is through must not wake for less */
-    pthread_t update_thread, upload_thread;
-    int update_started, upload_started;
-    zo2_event *uploaded_event[EVENTS], *released_event[EVENTS];
-    zo2_tracer *trace;
-    zo2_pipeline_seconds seconds; /* each field is its lane's alone while a pass runs */
-
-    zo2_pass pass;
-    uint64_t passes; /* begun so far: wakes the lanes */
-    ring ring;
-    uint32_t filled, uploaded; /* positions through each lane */
-    uint32_t released;         /* positions the compute lane is done with */
-    uint64_t releases;         /* calls of release() */
-    int gate, stop, ending;
-    int lanes_busy;
-    zo2_job_error error;
-};
-
-/* ---- ring ---- */
-
-static int is_resident(const zo2_pipeline *p, uint32_t position)
+int zo2_pipeline_is_resident(const zo2_pipeline *p, uint32_t position)
 {
     const zo2_pass *pass = &p->pass;
     return pass->resident && pass->resident->at[pass->program->fetch[position].chunk] != ZO2_NOT_RESIDENT;
 }
 
-/* Bytes of the ring that a position needs. A wire that goes up by way of the staging takes its place there. */
-static uint64_t slot_bytes(const zo2_pipeline *p, uint32_t position)
+uint64_t zo2_pipeline_slot_bytes(const zo2_pipeline *p, uint32_t position)
 {
     const zo2_program *prog = p->pass.program;
     const zo2_fetch *f = &prog->fetch[position];
-    int passes = f->upload && (p->bounce || !is_resident(p, position));
+    int passes = f->upload && (p->bounce || !zo2_pipeline_is_resident(p, position));
     return passes ? prog->layout->chunks[f->chunk].wire_bytes : 0;
 }
 
-/* Places `need` bytes behind the newest slot, or at the front; 0 if they don't fit yet. */
-static int ring_place(zo2_pipeline *p, uint32_t position, uint64_t need)
+uint8_t *zo2_pipeline_address(const zo2_pipeline *p, uint32_t position)
 {
     const zo2_program *prog = p->pass.program;
-    ring *r = &p->ring;
-    uint32_t oldest = r->oldest;
-    while (oldest < position && (oldest < p->released || !slot_bytes(p, oldest)))
-        oldest++;
-    r->oldest = oldest;
-    if (oldest == position) { /* empty */
-        if (need > r->bytes)
-            return 0;
-        r->head = 0;
-    } else {
-        uint64_t tail = prog->slot[oldest];
-        if (r->head > tail) {
-            if (need > r->bytes - r->head) {
-                if (need > tail)
-                    return 0;
-                r->head = 0;
-            }
-        } else if (need > tail - r->head) {
-            return 0;
-        }
-    }
-    p->pass.program->slot[position] = r->head;
-    p->pass.program->after[position] = p->releases;
-    r->head += need;
-    r->used += need;
-    return 1;
+    if (zo2_pipeline_is_resident(p, position))
+        return p->resident_base + p->pass.resident->at[prog->fetch[position].chunk];
+    return p->ring_base + prog->slot[position];
 }
 
 /* ---- time ---- */
@@ -110,9 +45,8 @@ static zo2_trace_what about(const zo2_pipeline *p, const char *lane, const char 
                             .bytes = bytes};
 }
 
-/* Adds the time since `from` to a lane's seconds and to the trace. from 0: it didn't happen. */
-static void spent(zo2_pipeline *p, double *seconds, const char *lane, const char *name, uint32_t position,
-                  uint64_t bytes, uint64_t from)
+void zo2_pipeline_spent(zo2_pipeline *p, double *seconds, const char *lane, const char *name, uint32_t position,
+                        uint64_t bytes, uint64_t from)
 {
     if (!from)
         return;
@@ -124,294 +58,7 @@ static void spent(zo2_pipeline *p, double *seconds, const char *lane, const char
     }
 }
 
-/* Waits on the condition, under the mutex; *from: when the lane began to wait. */
-static void block(zo2_pipeline *p, uint64_t *from)
-{
-    if (!*from)
-        *from = zo2_clock_ns();
-    pthread_cond_wait(&p->changed, &p->mutex);
-}
-
-/* ---- lanes ---- */
-
-static int stopped(zo2_pipeline *p)
-{
-    return p->stop || atomic_load(p->abort);
-}
-
-static void fail(zo2_pipeline *p, zo2_status s)
-{
-    zo2_job_error_set(&p->error, s);
-    pthread_mutex_lock(&p->mutex);
-    p->stop = 1;
-    pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->mutex);
-}
-
-/* Exact values are staged in their slot's mirror, so the update lane takes the slot. All other wires lie in the masters:
- * then the upload lane does, and the update lane runs ahead of the ring as far as it can. */
-static int stages(const zo2_pipeline *p)
-{
-    return p->pass.source == ZO2_SOURCE_EXACT;
-}
-
-/* Everything before `position` is through the update lane. The mutex is held. */
-static void set_filled(zo2_pipeline *p, uint32_t position)
-{
-    if (p->filled < position) {
-        p->filled = position;
-        pthread_cond_broadcast(&p->changed);
-    }
-}
-
-static void publish_filled(zo2_pipeline *p, uint32_t position)
-{
-    if (p->filled >= position) /* written by this lane alone */
-        return;
-    pthread_mutex_lock(&p->mutex);
-    set_filled(p, position);
-    pthread_mutex_unlock(&p->mutex);
-}
-
-/* Waits until a gated chunk may be updated; 0 if the pass stops. */
-static int pass_gate(zo2_pipeline *p, uint32_t position)
-{
-    const zo2_fetch *f = &p->pass.program->fetch[position];
-    uint64_t from = 0;
-    pthread_mutex_lock(&p->mutex);
-    while (f->gated && !p->gate && !stopped(p)) {
-        set_filled(p, position);
-        block(p, &from);
-    }
-    int ok = !stopped(p);
-    pthread_mutex_unlock(&p->mutex);
-    spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
-    return ok;
-}
-
-/* Takes the chunk's slot; 0 if the pass stops. */
-static int take_slot(zo2_pipeline *p, uint32_t position, double *seconds, const char *lane)
-{
-    uint64_t from = 0, used, need = slot_bytes(p, position);
-    pthread_mutex_lock(&p->mutex);
-    p->pass.program->slot[position] = p->pass.program->after[position] = 0;
-    while (need && !stopped(p) && !ring_place(p, position, need))
-        block(p, &from);
-    int ok = !stopped(p);
-    used = p->ring.used;
-    pthread_mutex_unlock(&p->mutex);
-    spent(p, seconds, lane, "wait", position, 0, from);
-    if (need)
-        zo2_trace_count(p->trace, "ring", p->pass.step, used);
-    return ok;
-}
-
-typedef struct stage_job {
-    zo2_pipeline *p;
-    const zo2_span *span;
-    uint8_t *wire;
-    uint64_t piece_rows;
-} stage_job;
-
-static void stage_piece(void *arg, uint64_t i)
-{
-    stage_job *job = arg;
-    const zo2_span *s = job->span;
-    uint64_t row = i * job->piece_rows, rows = s->rows - row < job->piece_rows ? s->rows - row : job->piece_rows;
-    zo2_masters *m = job->p->pass.masters;
-    uint32_t slot = zo2_slots_take(&m->slots);
-    float *w = zo2_masters_scratch(m, slot);
-    zo2_masters_read(m, job->p->pass.history, s->tensor, s->row + row, rows, job->p->pass.step, w);
-    s->codec->split(w, s->rows, s->cols, row, rows, job->wire, NULL);
-    zo2_slots_give(&m->slots, slot);
-}
-
-/* Exact fp32 values of a chunk of the fp32 layout into the staging memory of its slot. */
-static void stage_exact(zo2_pipeline *p, uint32_t position)
-{
-    const zo2_program *prog = p->pass.program;
-    const zo2_chunk *c = &prog->layout->chunks[prog->fetch[position].chunk];
-    for (uint32_t i = 0; i < c->n_spans; i++) {
-        const zo2_span *span = &prog->layout->spans[c->first_span + i];
-        stage_job job = {.p = p, .span = span};
-        job.wire = p->staging + prog->slot[position] + span->wire_at;
-        job.piece_rows = span->cols < 16384 ? 16384 / span->cols : 1;
-        zo2_pool_run(p->pool, (span->rows + job.piece_rows - 1) / job.piece_rows, stage_piece, &job);
-    }
-}
-
-/* Aliased layers share memory: wait until the uploads issued before this chunk have read it. */
-static zo2_status settle_shared(zo2_pipeline *p, uint32_t position)
-{
-    uint64_t from = zo2_clock_ns();
-    pthread_mutex_lock(&p->mutex);
-    while (p->uploaded < position && !stopped(p))
-        pthread_cond_wait(&p->changed, &p->mutex);
-    int issued = p->uploaded >= position;
-    pthread_mutex_unlock(&p->mutex);
-    zo2_status s = position && issued ? p->be->ops->sync(p->be, p->uploaded_event[(position - 1) % EVENTS]) : ZO2_OK;
-    spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
-    return s;
-}
-
-/* Before a slot's part of the staging is written again: whatever went up from there has. Its chunk was released, and
- * what was released has been uploaded before. */
-static zo2_status free_staging(zo2_pipeline *p, uint32_t position, double *seconds, const char *lane)
-{
-    uint64_t after = p->pass.program->after[position];
-    if (!after)
-        return ZO2_OK;
-    uint64_t from = zo2_clock_ns();
-    zo2_status s = p->be->ops->sync(p->be, p->released_event[(after - 1) % EVENTS]);
-    spent(p, seconds, lane, "wait", position, 0, from);
-    return s;
-}
-
-/* Whether a chunk lacks updates that it must have in this pass, up to step *due. */
-static int is_behind(const zo2_pass *pass, uint32_t chunk, uint64_t *due)
-{
-    const zo2_layout *l = pass->program->layout;
-    *due = zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending);
-    return pass->source == ZO2_SOURCE_TRAIN && pass->masters->step[chunk] < *due;
-}
-
-static zo2_status fill(zo2_pipeline *p, uint32_t position)
-{
-    const zo2_pass *pass = &p->pass;
-    const zo2_layout *l = pass->program->layout;
-    uint32_t chunk = pass->program->fetch[position].chunk;
-    const char *name = pass->source == ZO2_SOURCE_EXACT ? "stage" : "update";
-    zo2_status s = ZO2_OK;
-    uint64_t bytes = 0, due;
-    int behind = is_behind(pass, chunk, &due);
-    if (behind && pass->masters->shared[chunk])
-        s = settle_shared(p, position);
-    if (!s && pass->source == ZO2_SOURCE_EXACT)
-        s = free_staging(p, position, &p->seconds.update.waiting, "update");
-    uint64_t from = zo2_clock_ns();
-    if (!s && pass->source == ZO2_SOURCE_EXACT) {
-        bytes = l->chunks[chunk].wire_bytes;
-        stage_exact(p, position);
-    } else if (!s && behind) {
-        bytes = l->chunks[chunk].wire_bytes + l->chunks[chunk].rest_bytes;
-        s = zo2_masters_update(pass->masters, pass->history, p->pool, chunk, due);
-    }
-    spent(p, &p->seconds.update.busy, "update", name, position, bytes, from);
-    return s;
-}
-
-/* Chunks that need nothing are passed on together, which saves a wake-up each, but before anything that takes time. */
-static void update_pass(zo2_pipeline *p)
-{
-    const zo2_program *prog = p->pass.program;
-    uint64_t due;
-    for (uint32_t i = 0; i < prog->n; i++) {
-        int work = stages(p) || is_behind(&p->pass, prog->fetch[i].chunk, &due);
-        if (work)
-            publish_filled(p, i);
-        if (!pass_gate(p, i) || (stages(p) && !take_slot(p, i, &p->seconds.update.waiting, "update")))
-            return;
-        zo2_status s = fill(p, i);
-        if (s) {
-            fail(p, s);
-            return;
-        }
-        if (work)
-            publish_filled(p, i + 1);
-    }
-    publish_filled(p, prog->n);
-}
-
-/* Number of the wire that a chunk has now: its step and one. 0: nobody can tell, because chunks share their memory. */
-static uint64_t version(const zo2_pass *pass, uint32_t chunk)
-{
-    const zo2_layout *l = pass->program->layout;
-    if (pass->masters)
-        return pass->masters->shared[chunk] ? 0 : pass->masters->step[chunk] + 1;
-    return zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending) + 1;
-}
-
-static uint8_t *device_address(const zo2_pipeline *p, uint32_t position)
-{
-    const zo2_program *prog = p->pass.program;
-    if (is_resident(p, position))
-        return p->resident_base + p->pass.resident->at[prog->fetch[position].chunk];
-    return p->ring_base + prog->slot[position];
-}
-
-/* The host memory that a chunk goes up from. */
-static zo2_status source_of(zo2_pipeline *p, uint32_t position, const void **wire)
-{
-    const zo2_program *prog = p->pass.program;
-    uint32_t chunk = prog->fetch[position].chunk;
-    uint8_t *staging = p->staging + prog->slot[position];
-    zo2_status s = ZO2_OK;
-    *wire = staging;
-    if (p->pass.source != ZO2_SOURCE_TRAIN && p->pass.source != ZO2_SOURCE_WIRE)
-        return ZO2_OK; /* staged, or nothing to send */
-    *wire = zo2_masters_wire(p->pass.masters, chunk);
-    if (!p->bounce)
-        return ZO2_OK;
-    s = free_staging(p, position, &p->seconds.upload.waiting, "upload");
-    if (!s)
-        memcpy(staging, *wire, prog->layout->chunks[chunk].wire_bytes);
-    *wire = staging;
-    return s;
-}
-
-/* *sent: bytes that went up. */
-static zo2_status upload(zo2_pipeline *p, uint32_t position, uint64_t *sent)
-{
-    const zo2_program *prog = p->pass.program;
-    const zo2_fetch *f = &prog->fetch[position];
-    const zo2_backend_ops *ops = p->be->ops;
-    zo2_resident *resident = is_resident(p, position) ? p->pass.resident : NULL;
-    uint64_t now = resident ? version(&p->pass, f->chunk) : 0;
-    zo2_status s = ZO2_OK;
-    *sent = 0;
-    if (f->upload && !(resident && now && resident->holds[f->chunk] == now)) {
-        const void *wire;
-        *sent = prog->layout->chunks[f->chunk].wire_bytes;
-        if (resident)
-            resident->holds[f->chunk] = 0;
-        s = source_of(p, position, &wire);
-        if (!s && prog->after[position])
-            s = ops->wait(p->be, ZO2_LANE_UPLOAD, p->released_event[(prog->after[position] - 1) % EVENTS]);
-        if (!s)
-            s = ops->upload(p->be, ZO2_LANE_UPLOAD, device_address(p, position), wire, *sent);
-        if (!s && resident)
-            resident->holds[f->chunk] = now;
-    }
-    return s ? s : ops->record(p->be, ZO2_LANE_UPLOAD, p->uploaded_event[position % EVENTS]);
-}
-
-static void upload_pass(zo2_pipeline *p)
-{
-    for (uint32_t i = 0; i < p->pass.program->n; i++) {
-        uint64_t from = 0;
-        pthread_mutex_lock(&p->mutex);
-        while (p->filled <= i && !stopped(p))
-            block(p, &from);
-        int ok = !stopped(p);
-        pthread_mutex_unlock(&p->mutex);
-        spent(p, &p->seconds.upload.waiting, "upload", "wait", i, 0, from);
-        if (!ok || (!stages(p) && !take_slot(p, i, &p->seconds.upload.waiting, "upload")))
-            return;
-        uint64_t bytes;
-        from = zo2_clock_ns();
-        zo2_status s = upload(p, i, &bytes);
-        if (p->pass.program->fetch[i].upload)
-            spent(p, &p->seconds.upload.busy, "upload", bytes ? "upload" : "resident", i, bytes, from);
-        if (s) {
-            fail(p, s);
-            return;
-        }
-        pthread_mutex_lock(&p->mutex);
-        p->uploaded = i + 1;
-        pthread_cond_broadcast(&p->changed);
-        pthread_mutex_unlock(&p->mutex);
-    }
-}
+/* ---- threads ---- */
 
 static void lane(zo2_pipeline *p, void (*run)(zo2_pipeline *))
 {
@@ -436,13 +83,13 @@ static void lane(zo2_pipeline *p, void (*run)(zo2_pipeline *))
 
 static void *update_lane(void *arg)
 {
-    lane(arg, update_pass);
+    lane(arg, zo2_pipeline_update_pass);
     return NULL;
 }
 
 static void *upload_lane(void *arg)
 {
-    lane(arg, upload_pass);
+    lane(arg, zo2_pipeline_upload_pass);
     return NULL;
 }
 
@@ -468,29 +115,29 @@ zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wi
 {
     uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
-    while (p->uploaded <= position && !stopped(p))
-        block(p, &from);
-    int ok = p->uploaded > position && !stopped(p);
-    *wire = device_address(p, position);
+    while (p->uploaded <= position && !zo2_pipeline_stopped(p))
+        zo2_pipeline_block(p, &from);
+    int ok = p->uploaded > position && !zo2_pipeline_stopped(p);
+    *wire = zo2_pipeline_address(p, position);
     pthread_mutex_unlock(&p->mutex);
-    spent(p, &p->seconds.compute_waiting, "compute", "wait", position, 0, from);
+    zo2_pipeline_spent(p, &p->seconds.compute_waiting, "compute", "wait", position, 0, from);
     if (!ok) {
         zo2_status s = zo2_job_error_get(&p->error);
         return s ? s : zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled");
     }
-    return p->be->ops->wait(p->be, ZO2_LANE_COMPUTE, p->uploaded_event[position % EVENTS]);
+    return p->be->ops->wait(p->be, ZO2_LANE_COMPUTE, p->uploaded_event[position % ZO2_PIPELINE_EVENTS]);
 }
 
 zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position)
 {
     /* Recorded before it is published: whoever sees the release can wait for the event. */
-    zo2_status s = p->be->ops->record(p->be, ZO2_LANE_COMPUTE, p->released_event[p->releases % EVENTS]);
+    zo2_status s = p->be->ops->record(p->be, ZO2_LANE_COMPUTE, p->released_event[p->releases % ZO2_PIPELINE_EVENTS]);
     if (s)
         return s;
     pthread_mutex_lock(&p->mutex);
     p->releases++;
     while (p->released < position)
-        p->ring.used -= slot_bytes(p, p->released++);
+        p->ring.used -= zo2_pipeline_slot_bytes(p, p->released++);
     uint64_t used = p->ring.used;
     pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->mutex);
@@ -531,7 +178,7 @@ zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status)
         p->stop = 1;
     pthread_cond_broadcast(&p->changed);
     while (p->lanes_busy)
-        block(p, &from);
+        zo2_pipeline_block(p, &from);
     if (from) { /* for tables that nothing waits for, most likely */
         uint64_t to = zo2_clock_ns();
         zo2_trace_what what = {.lane = "compute", .name = "wait", .step = p->pass.step, .chunk = -1, .tile = -1};
@@ -568,14 +215,14 @@ zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
     pthread_cond_init(&p->changed, NULL);
     pthread_cond_init(&p->begun, NULL);
     zo2_status s = ZO2_OK;
-    for (uint32_t i = 0; i < EVENTS && !s; i++) {
+    for (uint32_t i = 0; i < ZO2_PIPELINE_EVENTS && !s; i++) {
         s = be->ops->event_create(be, &p->uploaded_event[i]);
         if (!s)
             s = be->ops->event_create(be, &p->released_event[i]);
     }
     if (!s) {
-        p->update_started = !pthread_create(&p->update_thread, NULL, update_lane, p);
-        p->upload_started = !pthread_create(&p->upload_thread, NULL, upload_lane, p);
+        p->update_started = !zo2_thread_start(&p->update_thread, update_lane, p);
+        p->upload_started = !zo2_thread_start(&p->upload_thread, upload_lane, p);
         if (!p->update_started || !p->upload_started)
             s = zo2_error(ZO2_ERR_NOMEM, "cannot start the lanes' threads");
     }
@@ -599,7 +246,7 @@ void zo2_pipeline_destroy(zo2_pipeline *p)
         pthread_join(p->update_thread, NULL);
     if (p->upload_started)
         pthread_join(p->upload_thread, NULL);
-    for (uint32_t i = 0; i < EVENTS; i++) {
+    for (uint32_t i = 0; i < ZO2_PIPELINE_EVENTS; i++) {
         p->be->ops->event_destroy(p->be, p->uploaded_event[i]);
         p->be->ops->event_destroy(p->be, p->released_event[i]);
     }

@@ -28,7 +28,9 @@ typedef struct zo2_program {
     uint32_t n;
     zo2_fetch *fetch;
     uint32_t
-        *position;   /* [n_units]: place of a unit's first chunk, UINT32_MAX if it isn't fetched; its others follow */
+        *position; /* [n_units]: place of a unit's first chunk, UINT32_MAX if it isn't fetched; its others follow */
+    uint32_t
+        *previous;   /* [n]: the position before whose chunk has the same memory, UINT32_MAX: none. NULL: none at all */
     uint64_t *slot;  /* [n]: ring offset, while running */
     uint64_t *after; /* [n]: releases that must have passed the compute lane before the slot is written */
 } zo2_program;
@@ -36,6 +38,8 @@ typedef struct zo2_program {
 /* Program of a training pass (every chunk, tables at the end) or of an evaluation (what the forward uses). */
 zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int training);
 void zo2_program_free(zo2_program *p); /* zeroed is fine */
+/* Fills p->previous where the masters' chunks share memory (aliased packs). */
+zo2_status zo2_program_share(zo2_program *p, const zo2_masters *m);
 
 typedef enum zo2_source {
     ZO2_SOURCE_TRAIN, /* chunks are brought to their due step, then their wire goes up */

@@ -5,7 +5,8 @@
  * to do looks around for some microseconds before it sleeps, and only as many sleepers are woken as a job has use for.
  * Looking is short because there may be more threads than cores: the lanes' own threads work on their jobs too. */
 #include "engine/pool.h"
-#include "engine/fpenv.h"
+#include "codec/fpenv.h"
+#include "engine/thread.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -220,7 +221,7 @@ zo2_status zo2_pool_create(zo2_pool **out, uint32_t threads)
     pool->workers = calloc(pool->threads, sizeof *pool->workers);
     zo2_status s = pool->workers ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for %u threads", pool->threads);
     while (!s && pool->started + 1 < pool->threads) {
-        if (pthread_create(&pool->workers[pool->started], NULL, worker, pool))
+        if (zo2_thread_start(&pool->workers[pool->started], worker, pool))
             s = zo2_error(ZO2_ERR_NOMEM, "cannot start thread %u of %u", pool->started + 1, pool->threads);
         else
             pool->started++;

@@ -50,8 +50,48 @@ zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int tr
     return ZO2_OK;
 }
 
+typedef struct use {
+    uint64_t at;
+    uint32_t position;
+} use;
+
+static int by_memory(const void *a, const void *b)
+{
+    const use *x = a, *y = b;
+    if (x->at != y->at)
+        return x->at < y->at ? -1 : 1;
+    return x->position < y->position ? -1 : x->position > y->position;
+}
+
+zo2_status zo2_program_share(zo2_program *p, const zo2_masters *m)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        n += m->shared[p->fetch[i].chunk];
+    if (!n)
+        return ZO2_OK;
+    use *uses = malloc(n * sizeof *uses);
+    p->previous = malloc(p->n * sizeof *p->previous);
+    if (!uses || !p->previous) {
+        free(uses);
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for a program of %u chunks", p->n);
+    }
+    memset(p->previous, 0xFF, p->n * sizeof *p->previous);
+    n = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (m->shared[p->fetch[i].chunk])
+            uses[n++] = (use){m->at[p->fetch[i].chunk], i};
+    qsort(uses, n, sizeof *uses, by_memory);
+    for (uint32_t i = 1; i < n; i++)
+        if (uses[i].at == uses[i - 1].at)
+            p->previous[uses[i].position] = uses[i - 1].position;
+    free(uses);
+    return ZO2_OK;
+}
+
 void zo2_program_free(zo2_program *p)
 {
+    free(p->previous);
     free(p->fetch);
     free(p->slot);
     free(p->after);

@@ -1,4 +1,5 @@
 /* state.c: looking at an engine: state, options, plan, exact weights; and snapshots. */
+#include "codec/fpenv.h"
 #include "engine/engine_internal.h"
 
 #define XXH_INLINE_ALL
@@ -37,9 +38,12 @@ zo2_status zo2_snapshot(zo2_engine *e)
         return zo2_error(e->failed, "no snapshot of an engine that stopped after an error");
     double from = zo2_now();
     zo2_core *c = &e->core;
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv);
     zo2_status s =
         zo2_masters_snapshot(&c->masters, &c->history, c->pool, &zo2_io_posix, e->snapshot_dir, e->settings.model_hash,
                              zo2_journal_chain(e->journal, c->history.steps), e->opts.progress, e->opts.progress_ud);
+    zo2_fpenv_restore(&fenv);
     if (s == ZO2_ERR_NONFINITE)
         e->failed = s;
     if (!s) {
@@ -57,6 +61,8 @@ static zo2_status read_elements(zo2_engine *e, const zo2_tensor *t, uint64_t fir
     float *rows = malloc(step * t->cols * sizeof *rows);
     if (!rows)
         return zo2_error(ZO2_ERR_NOMEM, "no memory to read tensor %s", t->name);
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv); /* updates are folded in on this thread */
     while (first < end) {
         uint64_t row = first / t->cols, count = step < t->rows - row ? step : t->rows - row;
         uint64_t skip = first - row * t->cols, have = count * t->cols - skip;
@@ -66,6 +72,7 @@ static zo2_status read_elements(zo2_engine *e, const zo2_tensor *t, uint64_t fir
         out += have;
         first += have;
     }
+    zo2_fpenv_restore(&fenv);
     free(rows);
     return ZO2_OK;
 }

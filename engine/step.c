@@ -1,4 +1,5 @@
 /* step.c: one SPSA step, and evaluation. */
+#include "codec/fpenv.h"
 #include "engine/engine_internal.h"
 
 #include <math.h>
@@ -96,12 +97,8 @@ static void snapshot_when_due(zo2_engine *e)
         e->opts.log(e->opts.log_ud, ZO2_LOG_WARNING, text);
 }
 
-zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *result)
+static zo2_status take_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *result)
 {
-    if (!e || !batch)
-        return zo2_error(ZO2_ERR_ARG, "zo2_step: engine and batch must not be NULL");
-    if (!e->journal)
-        return zo2_error(ZO2_ERR_ARG, "zo2_step: the engine was opened read-only");
     double from = zo2_now();
     zo2_loss losses[2 * ZO2_MAX_QUERIES];
     zo2_journal_record record = {.step = e->core.history.steps};
@@ -135,6 +132,19 @@ zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *resu
     return ZO2_OK;
 }
 
+zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *result)
+{
+    if (!e || !batch)
+        return zo2_error(ZO2_ERR_ARG, "zo2_step: engine and batch must not be NULL");
+    if (!e->journal)
+        return zo2_error(ZO2_ERR_ARG, "zo2_step: the engine was opened read-only");
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv); /* g and the coefficients too are rounded to nearest */
+    zo2_status s = take_step(e, batch, result);
+    zo2_fpenv_restore(&fenv);
+    return s;
+}
+
 void zo2_step_abort(zo2_engine *e)
 {
     atomic_store(&e->core.abort, 1);
@@ -146,10 +156,8 @@ void zo2_scores_init(zo2_scores *s)
     s->struct_size = sizeof *s;
 }
 
-zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *scores)
+static zo2_status score(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *scores)
 {
-    if (!e || !batch || !scores || scores->struct_size != sizeof *scores)
-        return zo2_error(ZO2_ERR_ARG, "zo2_forward: engine, batch and scores (with its struct_size) are needed");
     zo2_core *c = &e->core;
     zo2_loss loss;
     zo2_status s = usable(e);
@@ -173,4 +181,15 @@ zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weight
     if (scores->row_scores)
         memcpy(scores->row_scores, c->packed.row_score, c->packed.rows * sizeof *scores->row_scores);
     return ZO2_OK;
+}
+
+zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *scores)
+{
+    if (!e || !batch || !scores || scores->struct_size != sizeof *scores)
+        return zo2_error(ZO2_ERR_ARG, "zo2_forward: engine, batch and scores (with its struct_size) are needed");
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv);
+    zo2_status s = score(e, batch, weights, scores);
+    zo2_fpenv_restore(&fenv);
+    return s;
 }

@@ -1,7 +1,7 @@
 /* synth.c: packs of random weights for measurements. Weights come from the noise generator, so a pack is a pure
  * function of architecture, type and seed. */
 #include "codec/codec.h"
-#include "engine/fpenv.h"
+#include "codec/fpenv.h"
 #include "engine/pack_api.h"
 
 #include <inttypes.h>

@@ -135,7 +135,8 @@ typedef enum zo2_trace_kind {
 typedef struct zo2_trace_event {
     size_t struct_size;
     zo2_trace_kind kind;
-    const char *lane;          /* span: "update", "upload", "compute" or "stage"; counter: NULL. Static */
+    const char *lane;          /* span: "update", "upload", "compute" or "stage", and on a device with queues of its own
+                                  "device upload", ...: what was issued there and when it ran; counter: NULL. Static */
     const char *name;          /* span: "update", "upload", "decode", "gemm", "attention", "wait", ...; counter: "ring",
                                   bytes of the device's ring in use. Static */
     uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC, nanoseconds; equal for a counter */
@@ -147,8 +148,8 @@ typedef struct zo2_trace_event {
 } zo2_trace_event;
 
 /* Called on the lanes' threads, never concurrently for one engine. It must be quick, because its lane waits for it, and
- * must not call the engine. Events of different lanes come in the order in which they ended, roughly. On a device with
- * queues of its own the spans of "compute" say when work was issued. */
+ * must not call the engine. Events of different lanes come in the order in which they ended, roughly; those of a
+ * device's queues when a pass ends. */
 typedef void (*zo2_trace_fn)(void *ud, const zo2_trace_event *e);
 
 /* ---- packs: converted model files -------------------------------------------------------------------------------- */

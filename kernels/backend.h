@@ -187,6 +187,9 @@ typedef struct zo2_lse_op {
 
 typedef struct zo2_backend zo2_backend;
 
+/* An operation or a transfer as the device did it: from begin to end on the host's CLOCK_MONOTONIC. name: static. */
+typedef void (*zo2_device_span_fn)(void *ud, zo2_lane lane, const char *name, uint64_t begin_ns, uint64_t end_ns);
+
 typedef struct zo2_backend_config {
     uint64_t arena_bytes;  /* the plan's device bytes less the context; the backend's reserved_bytes included */
     zo2_parallel parallel; /* for cpu */
@@ -238,6 +241,10 @@ typedef struct zo2_backend_ops {
                        zo2_event *e); /* the lane waits; e was recorded (host order is the caller's duty) */
     zo2_status (*sync)(zo2_backend *b, zo2_event *e); /* the caller waits */
     zo2_status (*drain)(zo2_backend *b);              /* the caller waits for all lanes */
+    /* From now on every operation and transfer is reported, at the latest by drain(), on the thread that calls it; a
+     * lane's spans don't overlap. fn NULL: no more. NULL: work has finished when its call returns, so the host's clock
+     * serves. */
+    void (*observe)(zo2_backend *b, zo2_device_span_fn fn, void *ud);
 
     /* ---- transfers; host memory stays valid until the lane has passed them ---- */
     zo2_status (*upload)(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);

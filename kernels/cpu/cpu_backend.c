@@ -195,6 +195,7 @@ const zo2_backend_ops zo2_backend_cpu = {
     .wait = wait_event,
     .sync = sync_event,
     .drain = drain,
+    .observe = NULL,
     .upload = upload,
     .download = download,
     .decode = zo2_cpu_decode,

@@ -383,6 +383,7 @@ const zo2_backend_ops zo2_backend_null = {
     .wait = wait_event,
     .sync = sync_event,
     .drain = drain,
+    .observe = NULL,
     .upload = upload,
     .download = download,
     .decode = decode,

@@ -14,7 +14,7 @@ expect 0 '"device_peak_bytes": [1-9]' zo2-plan opt-175b --batch 1 --seq 2048 --j
 least=$(value device_min_bytes)
 [ "$least" -lt 18000000000 ] || fail "OPT-175B needs $least bytes of device memory"
 parts=0
-for part in context residual norm layer panel ring vector loss workspace; do
+for part in context residual norm layer panel ring resident vector loss workspace; do
     parts=$((parts + $(value ${part}_bytes)))
 done
 [ "$parts" -eq "$(value device_peak_bytes)" ] || fail "the parts don't add up to the device memory"
@@ -26,6 +26,20 @@ expect 1 'device-mem' zo2-plan opt-13b --device-mem 1
 enough=$(sed -n 's/.*--device-mem \([0-9][0-9]*[KMGT]*\).*/\1/p' err.txt)
 expect 0 '' zo2-plan opt-13b --device-mem "$enough"
 expect 1 'host-mem' zo2-plan opt-125m --host-mem 1M
+
+# room to spare keeps wires on the device; K pending updates then save traffic
+expect 0 '"resident_bytes": 0,' zo2-plan opt-125m --batch 1 --seq 64 --json
+once=$(value wire_bytes_per_step)
+expect 0 '"resident_bytes": [1-9]' zo2-plan opt-125m --batch 1 --seq 64 --device-mem 4G --pending 3 --json
+[ "$(value wire_bytes_per_step)" -lt $((once * 26 / 100)) ] || fail "wires that stay go up anyway"
+expect 0 '^ *resident .*wires that stay' zo2-plan opt-125m --batch 1 --seq 64 --device-mem 4G
+# too small for the batch at once: the message has the micro-batch that fits, whose streams wait in host memory
+expect 1 'micro-batch [1-9]' zo2-plan opt-125m --batch 64 --seq 512 --device-mem 600M
+grep -q '^proposal .*--micro-batch' out.txt || fail "no proposal of a micro-batch"
+micro=$(sed -n 's/.*(--micro-batch \([0-9]*\)).*/\1/p' err.txt)
+expect 0 'residual streams, both ways' zo2-plan opt-125m --batch 64 --seq 512 --device-mem 600M --micro-batch "$micro"
+expect 1 '' zo2-plan opt-125m --batch 64 --seq 512 --device-mem 600M --micro-batch $((micro + 1))
+expect 0 '"proposed_pending": [0-9].*"proposed_dist": "[a-z]' zo2-plan opt-125m --batch 1 --seq 16 --json
 
 tiny
 expect 0 '"parameters": 3505536' zo2-plan tiny.zo2 --json

@@ -12,7 +12,7 @@
 #include "tools/cli/report.h"
 
 /* OpenBLAS and OpenMP threads spin for a while after a call: nobody is measured beside them. */
-#define SETTLE_NANOSECONDS 30000000
+#define SETTLE_SECONDS 0.03
 
 bench_row bench_row_start(const char *section, const char *unit, double scale, bool lower_is_better, const char *fmt,
                           ...)
@@ -45,17 +45,17 @@ double bench_ratio(const bench_row *row, unsigned i)
     return row->lower_is_better ? other / ours : ours / other;
 }
 
-static void settle(void)
+static void settle(const bench *b)
 {
-    struct timespec t = {0, SETTLE_NANOSECONDS};
-    nanosleep(&t, NULL);
+    double seconds = fmin(SETTLE_SECONDS, b->seconds); /* no longer than what is measured */
+    nanosleep(&(struct timespec){0, (long)(seconds * 1e9)}, NULL);
 }
 
 /* Warms a side up and finds how many passes fill a repeat. */
 static bool calibrate(const bench *b, bench_side *side)
 {
     double seconds;
-    settle();
+    settle(b);
     if (!side->run(side->ud, 1, &seconds))
         return false;
     side->passes = 1;
@@ -75,7 +75,7 @@ bool bench_compare(bench *b, bench_row *row)
     for (unsigned r = 0; r < b->repeats && ok; r++)
         for (unsigned i = 0; i < row->n && ok; i++) {
             bench_side *side = &row->sides[i];
-            settle();
+            settle(b);
             ok = !cli_interrupted() && side->run(side->ud, side->passes, &side->seconds[r]);
         }
     for (unsigned i = 0; i < row->n && ok; i++) {

@@ -2,6 +2,8 @@
 #include "tools/bench/peer.h"
 
 #include <errno.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +28,8 @@ void bench_peer_stop(bench_peer *p)
 {
     if (!p)
         return;
+    if (p->pid > 0 && cli_interrupted())
+        kill(p->pid, SIGTERM); /* it may have a minute of work before it */
     if (p->in)
         fclose(p->in); /* the peer reads the end of its input and leaves */
     if (p->out)
@@ -152,6 +156,16 @@ bench_peer *bench_peer_fork(const char *name, int (*serve)(void *ud, FILE *in, F
     return NULL;
 }
 
+/* The answer, or NULL: the peer is gone, or Ctrl-C came while it worked. */
+static char *next_line(bench_peer *p, char *line, int size)
+{
+    struct pollfd answer = {.fd = fileno(p->out), .events = POLLIN};
+    while (!cli_interrupted())
+        if (poll(&answer, 1, 100) > 0)
+            return fgets(line, size, p->out); /* lines come one at a time and whole, so none waits in the buffer */
+    return NULL;
+}
+
 bool bench_peer_ask(bench_peer *p, double *first, double *second, const char *fmt, ...)
 {
     char line[256];
@@ -161,7 +175,7 @@ bool bench_peer_ask(bench_peer *p, double *first, double *second, const char *fm
     vfprintf(p->in, fmt, args);
     va_end(args);
     fputc('\n', p->in);
-    bool ok = !fflush(p->in) && fgets(line, sizeof line, p->out);
+    bool ok = !fflush(p->in) && next_line(p, line, sizeof line);
     int got = ok ? sscanf(line, "%lf %lf", &a, &b) : 0;
     if (got < (second ? 2 : 1) || !(a >= 0)) {
         if (!cli_interrupted())

@@ -14,6 +14,8 @@ static bool one(bench *b, bench_arrays *peers, zo2_dist dist, const char *simd, 
     spec.threads = threads;
     spec.simd = simd;
     spec.dist = dist;
+    spec.cols = VALUES / 64;
+    spec.rows = (uint64_t)64 * threads;
     bool ok = bench_add_measure(b, &row, "zo2", "zo2", false, &spec, 0, NULL);
     spec.kind = ZO2_MEASURE_FILL;
     spec.bytes = (uint64_t)VALUES * 4 * threads;

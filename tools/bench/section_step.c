@@ -56,15 +56,26 @@ static bool peaks(bench *b, const bench_products *p, bench_peer *ours, bench_pee
     return ok && bench_keep(b, &row);
 }
 
+/* A time within the steps that were just taken, as a limit. */
+static bool add_part(bench_row *row, bench_peer *ours, const char *what, const char *key, const char *name)
+{
+    if (!bench_add_peer(row, ours, key, 1, "%s", what))
+        return false;
+    snprintf(row->sides[row->n - 1].name, sizeof row->sides->name, "%s", name);
+    return true;
+}
+
 static bool compare(bench *b, const bench_products *p, bench_peer *ours, bench_peer *mezo)
 {
     bench_row row = bench_row_start("step", "s/step", 1, true, "%llu tokens, %u thread%s",
                                     (unsigned long long)p->tokens, b->threads, b->threads == 1 ? "" : "s");
     bool ok = bench_add_peer(&row, ours, "zo2", 1, "step") &&
+              add_part(&row, ours, "lane", "busiest_lane", "its busiest lane") &&
+              add_part(&row, ours, "gemm", "gemm", "products within it") &&
               bench_add_products(b, &row, p, false, "products", "its products alone", 1) &&
-              bench_add_products(b, &row, p, true, "openblas", "the same by OpenBLAS alone", 1);
+              bench_add_products(b, &row, p, true, "openblas", "the same by OpenBLAS", 1);
     for (unsigned i = 1; i < row.n; i++)
-        row.sides[i].limit = true; /* a step can't be faster than what it multiplies */
+        row.sides[i].limit = true; /* a step can't be faster than a part of it */
     ok = ok && bench_add_peer(&row, mezo, "mezo_torch", 1, "step");
     return bench_compare(b, &row) && ok;
 }

@@ -14,7 +14,9 @@ typedef struct bench_step_process {
     zo2_dist dist; /* 0: default */
 } bench_step_process;
 
-/* For bench_peer_fork(): answers "step PASSES" with the mean seconds of a step and the process's peak resident bytes. */
+/* For bench_peer_fork(). "step PASSES" takes steps and answers with the mean seconds of one and the process's peak
+ * resident bytes. Of those steps "gemm" then tells the mean seconds in products, and "lane" the mean seconds that the
+ * busiest lane was busy. */
 int bench_step_serve(void *ud, FILE *in, FILE *out);
 
 #endif

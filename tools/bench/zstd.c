@@ -9,17 +9,17 @@
 #include "tools/bench/peer.h"
 #include "tools/cli/report.h"
 
-#define WEIGHTS (4u << 20)
+#define MOST_WEIGHTS (4ull << 20)
 
 /* Weights as models have them: normal, standard deviation 0.02. */
-static bool write_weights(const bench *b, const char *path)
+static bool write_weights(const bench *b, const char *path, uint64_t n)
 {
-    float *w = malloc(WEIGHTS * sizeof *w);
+    float *w = malloc(n * sizeof *w);
     FILE *f = fopen(path, "wb");
-    bool ok = w && f && !zo2_noise_fill(w, 0, 0, 0, 0, 0, WEIGHTS, ZO2_GAUSSIAN);
-    for (unsigned i = 0; i < WEIGHTS && ok; i++)
+    bool ok = w && f && !zo2_noise_fill(w, 0, 0, 0, 0, 0, n, ZO2_GAUSSIAN);
+    for (uint64_t i = 0; i < n && ok; i++)
         w[i] *= 0.02f;
-    ok = ok && fwrite(w, sizeof *w, WEIGHTS, f) == WEIGHTS;
+    ok = ok && fwrite(w, sizeof *w, n, f) == n;
     if (f && fclose(f))
         ok = false;
     free(w);
@@ -44,11 +44,11 @@ bool bench_zstd_start(bench *b, bench_zstd *z)
         return false;
     char path[sizeof b->work + 16];
     snprintf(path, sizeof path, "%s/weights", b->work);
-    if (!write_weights(b, path))
+    z->weights = b->bytes / 4 < MOST_WEIGHTS ? b->bytes / 4 : MOST_WEIGHTS;
+    if (!write_weights(b, path, z->weights))
         return false;
     snprintf(z->command, sizeof z->command, "zstd -q -b1 -i0 -T1 '%s' 2>&1", path);
     snprintf(z->name, sizeof z->name, "zstd -1 %s", version);
-    z->weights = WEIGHTS;
     return true;
 }
 

@@ -8,6 +8,7 @@
 
 #include "engine/zo2.h"
 #include "tools/cli/args_help.h"
+#include "tools/cli/args_man.h"
 #include "tools/cli/numbers.h"
 #include "tools/cli/report.h"
 
@@ -143,10 +144,8 @@ static void print_version(const cli_command *c)
 bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status)
 {
     const cli_positional *next = c->positionals;
-    unsigned taken = 0; /* by `next` */
     for (const cli_positional *p = next; p && p->name; p++)
-        for (unsigned i = 0; i == 0 || i < p->most; i++)
-            p->out[i] = NULL;
+        *p->out = NULL;
     *exit_status = CLI_EXIT_USAGE;
     /* --help first: it works whatever else is on the line */
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++) {
@@ -155,6 +154,10 @@ bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status)
             cli_print_help(c);
         else if (!strcmp(argv[i], "--version"))
             print_version(c);
+        else if (!strcmp(argv[i], CLI_HELP_ROFF))
+            cli_print_roff(c);
+        else if (!strcmp(argv[i], CLI_HELP_COMPLETION))
+            cli_print_completion(c);
         else
             continue;
         *exit_status = CLI_EXIT_OK;
@@ -171,22 +174,31 @@ bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status)
             cli_usage_error(c, "unknown option %s", argv[i]);
             return false;
         } else if (next && next->name) {
-            next->out[taken++] = argv[i];
-            if (taken >= next->most) {
-                next++;
-                taken = 0;
-            }
+            *next++->out = argv[i];
         } else {
             cli_usage_error(c, "unexpected argument \"%s\"", argv[i]);
             return false;
         }
     }
-    if (next && next->name && !next->optional && !taken) {
+    if (next && next->name && !next->optional) {
         cli_usage_error(c, "missing %s", next->name);
         return false;
     }
     *exit_status = CLI_EXIT_OK;
     return true;
+}
+
+/* The same request to every command in turn: the build's way to a whole man page or completion. */
+static int ask_all(const cli_subcommand *list, const char *what)
+{
+    int status = CLI_EXIT_OK;
+    for (const cli_subcommand *s = list; s->name && status == CLI_EXIT_OK; s++) {
+        char name[64], request[64];
+        snprintf(name, sizeof name, "%s", s->name);
+        snprintf(request, sizeof request, "%s", what);
+        status = s->run(2, (char *[]){name, request, NULL});
+    }
+    return status;
 }
 
 int cli_dispatch(const char *tool, const char *summary, const cli_subcommand *list, int argc, char **argv)
@@ -204,6 +216,12 @@ int cli_dispatch(const char *tool, const char *summary, const cli_subcommand *li
         cli_print_commands(tool, summary, list);
         return cli_finish(tool, CLI_EXIT_OK);
     }
+    if (!strcmp(name, CLI_HELP_ROFF)) {
+        cli_print_roff_head(tool, summary, list);
+        return ask_all(list, name);
+    }
+    if (!strcmp(name, CLI_HELP_COMPLETION))
+        return ask_all(list, name);
     for (const cli_subcommand *s = list; s->name; s++)
         if (!strcmp(s->name, name))
             return s->run(argc - 1, argv + 1);

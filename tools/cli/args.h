@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* Requests of the build, not listed in the help: man page source and completion table (args_man.h). */
+#define CLI_HELP_ROFF       "--help=roff"
+#define CLI_HELP_COMPLETION "--help=completion"
+
 enum { CLI_EXIT_OK = 0, CLI_EXIT_FAILED = 1, CLI_EXIT_USAGE = 2, CLI_EXIT_INTERRUPTED = 130 };
 
 /* What an option brought. All zero: it was absent. text points into argv. */
@@ -49,10 +53,9 @@ typedef struct cli_group {
 
 typedef struct cli_positional {
     const char *name; /* "FILE"; NULL ends the list */
-    const char *help;
+    const char *help; /* NULL: not shown, one more of what is before it */
     const char **out; /* NULL stored when absent */
     bool optional;    /* the last one only */
-    unsigned most;    /* the last one only: out has room for so many; 0 = one */
 } cli_positional;
 
 typedef struct cli_command {

@@ -33,13 +33,15 @@ void cli_print_help(const cli_command *c)
 
     printf("usage: %s", c->program);
     for (const cli_positional *p = c->positionals; p && p->name; p++)
-        printf(p->optional ? " [%s]" : " %s", p->name);
+        if (p->help)
+            printf(p->optional ? " [%s]" : " %s", p->name);
     printf("%s\n\n%s\n", any_options ? " [OPTION]..." : "", c->summary);
 
     if (c->positionals && c->positionals->name)
         putchar('\n');
     for (const cli_positional *p = c->positionals; p && p->name; p++)
-        print_row(p->name, p->help);
+        if (p->help)
+            print_row(p->name, p->help);
     for (const cli_group *g = c->groups; g && g->options; g++) {
         if (!has_visible(g))
             continue;

@@ -1,7 +1,7 @@
 /* fpenv.h: the floating-point environment is pinned (round to nearest, no flush to zero) on worker threads and at every
  * public entry that computes, and given back on return: the caller's MXCSR must not change our bits, nor we his. */
-#ifndef ZO2_ENGINE_FPENV_H
-#define ZO2_ENGINE_FPENV_H
+#ifndef ZO2_CODEC_FPENV_H
+#define ZO2_CODEC_FPENV_H
 
 #include <fenv.h>
 

@@ -1,0 +1,48 @@
+#!/bin/sh
+# zo2-bench: every section runs at tiny sizes, missing programs are named, Ctrl-C leaves nothing behind, usage errors.
+# test_bench_json.py looks at the figures.
+. "$(dirname "$0")/cli_testing.sh"
+help_and_version zo2-bench
+mkdir tmp
+TMPDIR=$work/tmp
+export TMPDIR
+tiny_bench() { zo2-bench --repeats 1 --seconds 0 --bytes 64K --model "$HF/config.json" --tokens 5 --threads 2 "$@"; }
+
+expect 0 '^| gaussian, scalar, 1 thread ' tiny_bench noise --no-peers
+grep -q '| limit: memset' out.txt || fail "no limit beside the noise"
+expect 0 '^| encode fp8-e4m3, DRAM, 2 threads ' tiny_bench codec --no-peers --wire fp8-e4m3
+for what in 'join fp8-e4m3, L2, 1' 'decode fp8-e4m3, DRAM, 1'; do
+    grep -q "^| $what thread" out.txt || fail "no row '$what'"
+done
+expect 0 '^| fp16, rademacher, 2 threads ' tiny_bench update --no-peers --wire fp16 --dist rademacher
+! grep -q 'gaussian\|bf16' out.txt || fail "--wire and --dist leave more than they name"
+expect 0 '^| all of a step ' tiny_bench gemm
+expect 0 '^| peak resident memory ' tiny_bench step --no-peers
+expect 0 '^not installed: .*NumPy.*PyTorch' tiny_bench noise --dist rademacher --python /nonexistent
+[ -z "$(ls -A tmp)" ] || fail "left behind: $(ls tmp)"
+
+expect 1 'opt-1x' tiny_bench gemm --model opt-1x
+expect 1 'temporary folder' env TMPDIR=/nonexistent zo2-bench step --no-peers --model "$HF/config.json"
+
+zo2-bench step --no-peers --repeats 99 --seconds 60 --model "$HF/config.json" >out.txt 2>err.txt &
+pid=$!
+wait_for_folder() {
+    _tries=0
+    until ls tmp/*/run/metrics.jsonl tmp/*/run/journal* >/dev/null 2>&1 || [ $_tries -gt 3000 ]; do
+        _tries=$((_tries + 1))
+        sleep 0.02
+    done
+}
+wait_for_folder
+kill -TERM $pid
+wait $pid
+status=$?
+[ $status = 130 ] || fail "exit status $status after SIGTERM"
+[ -z "$(ls -A tmp)" ] || fail "left behind after SIGTERM: $(ls tmp)"
+
+usage 'unknown section "storage"' zo2-bench storage
+usage 'unexpected argument' zo2-bench noise codec update gemm step noise
+usage 'not one of bf16' zo2-bench codec --wire int4
+usage 'not a number from 1' zo2-bench --repeats 0
+usage 'not a time' zo2-bench --seconds soon
+finish

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""zo2-bench --json: keys, ratios that are the figures' own, and peers whose answers are known: a script stands in for
+Python and says half a second to everything."""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+BENCH = os.path.join(os.environ["BIN"], "zo2-bench")
+MODEL = os.path.join(os.environ["DATA"], "tiny-opt", "model", "config.json")
+FAKE = """#!/bin/sh
+case $1 in
+    *.py) [ -f "$1" ] || exit 1 ;;
+    *) exit 1 ;;
+esac
+echo ready 9.9
+while read -r request; do
+    echo "$request" >>"$REQUESTS"
+    echo 0.5 4000000
+done
+"""
+failures = 0
+
+
+def check(ok, what):
+    global failures
+    if not ok:
+        failures += 1
+        print("FAILED:", what)
+
+
+def near(a, b):
+    return abs(a - b) <= 1e-9 * abs(b)
+
+
+def bench(folder, *arguments):
+    environment = dict(os.environ, TMPDIR=folder, REQUESTS=os.path.join(folder, "requests"))
+    run = subprocess.run(
+        [BENCH, "--json", "--repeats", "3", "--seconds", "0", "--bytes", "64K", "--model", MODEL, "--tokens", "5",
+         "--threads", "2", "--wire", "bf16", "--python", os.path.join(folder, "python"), *arguments],
+        stdout=subprocess.PIPE, text=True, env=environment, check=True)
+    return json.loads(run.stdout)
+
+
+def rows_of(result, section):
+    return [row for row in result["results"] if row["section"] == section]
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        with open(os.path.join(folder, "python"), "w", encoding="ascii") as f:
+            f.write(FAKE)
+        os.chmod(os.path.join(folder, "python"), 0o755)
+        result = bench(folder)
+        with open(os.path.join(folder, "requests"), encoding="ascii") as f:
+            requests = f.read().splitlines()
+        check(sorted(os.listdir(folder)) == ["python", "requests"], f"left behind: {os.listdir(folder)}")
+
+    for key in ("version", "cpu", "cpus", "simd", "threads", "repeats", "seconds", "bytes", "results", "not_installed"):
+        check(key in result, f"no key {key}")
+    check(result["threads"] == 2 and result["repeats"] == 3 and result["bytes"] == 65536, "settings")
+    for section in ("noise", "codec", "update", "gemm", "step"):
+        check(rows_of(result, section), f"no rows of {section}")
+
+    for row in result["results"]:
+        name = f"{row['section']}: {row['name']}"
+        check(0 < row["min"] <= row["median"] <= row["max"], f"{name}: min, median, max")
+        check(row["unit"] in ("ns/value", "G weights/s", "GFLOP/s", "s/step", "bytes/parameter"), f"{name}: unit")
+        check(row["against"], f"{name}: against nothing")
+        ratios = {key for key in row if key.endswith("_ratio")}
+        check(ratios == {side["key"] + "_ratio" for side in row["against"]}, f"{name}: ratios {ratios}")
+        for side in row["against"]:
+            check(0 < side["min"] <= side["median"] <= side["max"], f"{name}: {side['key']}")
+            check(side["kind"] in ("limit", "peer"), f"{name}: kind")
+            speed = side["median"] / row["median"] if row["lower_is_better"] else row["median"] / side["median"]
+            check(near(row[side["key"] + "_ratio"], speed), f"{name}: {side['key']}_ratio")
+        if row["section"] in ("codec", "update"):
+            check(row["gb_per_s"] > 0, f"{name}: GB/s")
+
+    def side(row, key):
+        return next(s for s in row["against"] if s["key"] == key)
+
+    # half a second for 65,536 values; for the 16,384 weights of 64 KiB; for a step; 4,000,000 bytes
+    for row in rows_of(result, "noise"):
+        for key in ("numpy", "torch"):
+            check(near(side(row, key)["median"], 0.5e9 / 65536), f"{row['name']}: {key}")
+            check(side(row, key)["name"].endswith(" 9.9"), f"{row['name']}: version")
+    for row in rows_of(result, "update"):
+        check(near(side(row, "numpy")["median"], 16384e-9 / 0.5), f"{row['name']}: numpy")
+    step, peak = rows_of(result, "step")
+    check(side(step, "mezo_torch")["median"] == 0.5, "step: mezo_torch")
+    check(near(side(peak, "mezo_torch")["median"], 4e6 / 3505536), "peak: mezo_torch")
+    for key in ("busiest_lane", "gemm", "products", "openblas"):
+        check(side(step, key)["kind"] == "limit", f"step: {key}")
+    # a part of the steps is within them (the mean over the passes of each repeat, here one)
+    check(step["gemm_ratio"] <= 1 and step["busiest_lane_ratio"] <= 1, "parts of a step longer than it")
+    names = {row["name"] for row in rows_of(result, "gemm")}
+    check("all of a step" in names and len(names) > 3, f"products: {names}")
+    for request in ("noise gaussian 1 65536 1", "noise rademacher 2 65536 1", "update gaussian 2 16384 1", "step 1"):
+        check(request in requests, f"nobody was asked: {request}")
+
+    print(f"{len(result['results'])} rows, {failures} failures")
+    sys.exit(failures > 0)
+
+
+main()
