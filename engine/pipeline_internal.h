@@ -1,5 +1,5 @@
 /* pipeline_internal.h: what the files of the pipeline share: pipeline.c is life and the compute lane's side,
- * pipeline_lanes.c what the update and the upload lane do. All state is guarded by one mutex and one condition; lanes
+ * pipeline_lanes.c what the update and the upload lane do. All state is guarded by one mutex; lanes
  * hold it only to look and to publish. */
 #ifndef ZO2_ENGINE_PIPELINE_INTERNAL_H
 #define ZO2_ENGINE_PIPELINE_INTERNAL_H

@@ -86,11 +86,11 @@ static void check_steps(const char *name, zo2_engine_opts *o, uint32_t rows, uin
     o->max_seq = seq;
     o->threads = 3;
     o->lr = 1e-4;
-    MUST(zo2_engine_open(&e, pack_of("tiny-opt/model"), scratch_path(run, sizeof run, name), o));
+    MUST(zo2_engine_open(&e, pack_of("opt-fixtures/tiles-f16"), scratch_path(run, sizeof run, name), o));
     uint64_t fewest = UINT64_MAX;
     for (int i = 0; i < STEPS; i++) {
         zo2_step_result r = {.struct_size = sizeof r};
-        random_batch(&batch, 7, 2000, rows, seq, options); /* the same batch: a longer one may use more of the arena */
+        random_batch(&batch, 7, 4201, rows, seq, options); /* the same batch: a longer one may use more of the arena */
         uint64_t before = calls, faults = minor_faults();
         MUST(zo2_step(e, &batch.b, &r));
         uint64_t made = calls - before, stopped = minor_faults() - faults;
@@ -117,7 +117,7 @@ static void counters_count(void **state)
     o.max_rows = 1;
     o.max_seq = 8;
     uint64_t before = calls, faults = minor_faults();
-    MUST(zo2_engine_open(&e, pack_of("tiny-opt/model"), scratch_path(run, sizeof run, "count"), &o));
+    MUST(zo2_engine_open(&e, pack_of("opt-fixtures/tiles-f16"), scratch_path(run, sizeof run, "count"), &o));
     assert_true(calls > before + 10);
     assert_true(minor_faults() > faults);
     zo2_engine_close(e);
