@@ -48,13 +48,16 @@ static void synopsis(const cli_command *c)
     roff(c->program);
     putchar('\n');
     for (const cli_positional *p = c->positionals; p && p->name; p++)
-        printf(p->optional ? "[\\fI%s\\fR]\n" : "\\fI%s\\fR\n", p->name);
+        if (p->help) /* else one more of what is before it */
+            printf(p->optional ? "[\\fI%s\\fR]\n" : "\\fI%s\\fR\n", p->name);
     printf("[\\fIOPTION\\fR]...\n");
 }
 
 static void options(const cli_command *c)
 {
     for (const cli_positional *p = c->positionals; p && p->name; p++) {
+        if (!p->help)
+            continue;
         printf(".TP\n\\fI%s\\fR\n", p->name);
         roff(p->help);
         putchar('\n');
