@@ -2,8 +2,8 @@
  * a few million elements: the caller's thread reads source bits and writes the result, the pool decodes, replays and
  * encodes in between. Replay goes from step 0: snapshots are cut by the engine's units and only it knows them. */
 #include "codec/codec.h"
-#include "engine/export_dir.h"
 #include "codec/fpenv.h"
+#include "engine/export_dir.h"
 #include "engine/history.h"
 #include "engine/pack_api.h"
 #include "engine/pool.h"

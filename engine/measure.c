@@ -1,7 +1,7 @@
 /* measure.c: zo2_measure_open(), run() and close(): checks, defaults, clock. */
 #include "engine/measure.h"
-#include "engine/engine_internal.h"
 #include "codec/fpenv.h"
+#include "engine/engine_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +154,8 @@ void zo2_measure_close(zo2_measure *m)
 {
     if (!m)
         return;
+    if (m->registered)
+        m->be->ops->host_unregister(m->be, m->memory);
     if (m->be)
         m->be->ops->close(m->be);
     zo2_pool_destroy(m->pool);

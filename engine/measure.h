@@ -44,6 +44,7 @@ struct zo2_measure {
 
     /* backend kinds: byte offsets in the arena */
     zo2_backend *be;
+    int registered; /* memory is, with be */
     uint8_t *arena;
     uint64_t wire_at, panel_at, panel_stride, x_at, y_at;
 };

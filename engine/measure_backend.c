@@ -100,12 +100,19 @@ static zo2_status encode_rows(zo2_measure *m, uint64_t row, uint64_t rows, uint8
     return s;
 }
 
-static zo2_status open_backend(zo2_measure *m, uint64_t arena_bytes)
+/* The backend that was asked for, and the first byte of its arena that is free. */
+static zo2_status find_backend(const zo2_measure *m, const zo2_backend_ops **ops, uint64_t *taken)
 {
-    const zo2_backend_ops *ops = zo2_backend_get(m->spec.backend);
-    if (!ops || ops->kind == ZO2_BACKEND_NULL)
+    *ops = zo2_backend_get(m->spec.backend);
+    if (!*ops || (*ops)->kind == ZO2_BACKEND_NULL)
         return zo2_error(ZO2_ERR_UNSUPPORTED, "the %s backend %s", zo2_backend_name(m->spec.backend),
-                         ops ? "computes nothing, there is nothing to measure" : "is not part of this build");
+                         *ops ? "computes nothing, there is nothing to measure" : "is not part of this build");
+    *taken = align((*ops)->reserved_bytes);
+    return ZO2_OK;
+}
+
+static zo2_status open_backend(zo2_measure *m, const zo2_backend_ops *ops, uint64_t arena_bytes)
+{
     zo2_backend_config config = {.arena_bytes = arena_bytes, .parallel = zo2_pool_parallel(m->pool)};
     zo2_status s = ops->open(&m->be, &config);
     if (!s)
@@ -131,14 +138,20 @@ static void cut_in_tiles(zo2_measure *m)
 
 static zo2_status prepare_wires(zo2_measure *m)
 {
+    const zo2_backend_ops *ops;
+    uint64_t taken = 0;
+    zo2_status s = find_backend(m, &ops, &taken);
+    if (s)
+        return s;
     cut_in_tiles(m);
-    uint64_t taken = 0, tiles = zo2_measure_chunks(m);
+    uint64_t tiles = zo2_measure_chunks(m);
     m->wire_at = take(&taken, tiles * m->chunk_stride);
     if (m->spec.kind == ZO2_MEASURE_PANELS)
         m->panel_at = take(&taken, 2 * m->panel_stride);
-    zo2_status s = open_backend(m, taken);
+    s = open_backend(m, ops, taken);
     if (!s)
         s = zo2_measure_map(m, tiles * m->chunk_stride);
+    m->registered = !s && ops->host_register && !ops->host_register(m->be, m->memory, m->memory_bytes); /* or slower */
     m->planes = m->memory;
     for (uint64_t t = 0; t < tiles && !s; t++) {
         s = encode_rows(m, t * m->chunk_rows, zo2_measure_rows_of(m, t), m->planes + t * m->chunk_stride);
@@ -173,18 +186,22 @@ static zo2_status make_operand(zo2_measure *m, uint64_t rows, uint64_t plus_at, 
 
 static zo2_status prepare_gemm(zo2_measure *m)
 {
+    const zo2_backend_ops *ops;
     uint64_t taken = 0, cols = m->spec.cols, tokens = m->spec.tokens;
+    zo2_status s = find_backend(m, &ops, &taken);
+    if (s)
+        return s;
     cut_in_tiles(m);
     m->wire_at = take(&taken, m->codec->wire_bytes(m->chunk_rows > tokens ? m->chunk_rows : tokens, cols));
     m->panel_at = take(&taken, 2 * m->panel_stride);
     m->x_at = take(&taken, 2 * tokens * cols * 4);
     m->y_at = take(&taken, 2 * tokens * m->chunk_rows * 4);
     m->info.items = 2.0 * 2.0 * (double)tokens * (double)m->spec.rows * (double)cols;
-    zo2_status s = open_backend(m, taken);
+    s = open_backend(m, ops, taken);
     if (!s)
         s = make_operand(m, m->chunk_rows, m->panel_at, m->panel_stride);
     if (!s)
-        s = make_operand(m, tokens, m->x_at, tokens * cols * m->be->ops->element_bytes(m->spec.compute));
+        s = make_operand(m, tokens, m->x_at, tokens * cols * ops->element_bytes(m->spec.compute));
     return s;
 }
 

@@ -145,10 +145,11 @@ static zo2_status prepare(zo2_measure *m)
     if (s)
         return s;
     m->from = m->memory;
-    m->to = m->memory + apart;
     run_parts(m, fill_part);
-    if (kind == ZO2_MEASURE_COPY)
+    if (kind == ZO2_MEASURE_COPY) {
+        m->to = m->memory + apart;
         run_parts(m, copy_part);
+    }
     m->info.items = (double)bytes;
     m->info.bytes_read = kind == ZO2_MEASURE_FILL ? 0 : bytes;
     m->info.bytes_written = kind == ZO2_MEASURE_SCAN ? 0 : bytes;

@@ -93,7 +93,7 @@ int main(int argc, char **argv)
     const char *names[SECTIONS];
     bool wanted[SECTIONS] = {false};
     const cli_positional positionals[] = {
-        {"SECTION...", "some of noise, codec, update, gemm, step; default all", &names[0], true},
+        {"noise|codec|update|gemm|step", "what to measure: one or more, default all", &names[0], true},
         {"", NULL, &names[1], true},
         {"", NULL, &names[2], true},
         {"", NULL, &names[3], true},
@@ -133,10 +133,10 @@ int main(int argc, char **argv)
     for (int i = 0; i < SECTIONS && ok; i++)
         if (wanted[i])
             ok = sections[i].run(&b);
-    if (ok && b.options.json.given)
-        bench_print_json(&b);
-    else
+    if (!b.options.json.given)
         bench_print_missing(&b);
+    else if (ok) /* half an object helps nobody */
+        bench_print_json(&b);
     bench_work_remove(&b);
     free(b.rows);
     return cli_finish(b.program, ok ? CLI_EXIT_OK : cli_interrupted() ? CLI_EXIT_INTERRUPTED : CLI_EXIT_FAILED);

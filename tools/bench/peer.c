@@ -2,6 +2,7 @@
 #include "tools/bench/peer.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -43,9 +44,9 @@ void bench_peer_stop(bench_peer *p)
 static int start(bench_peer *p, int *in, int *out)
 {
     int requests[2], answers[2];
-    if (pipe(requests))
+    if (pipe2(requests, O_CLOEXEC)) /* or the next peer keeps this one's requests open, and it never ends */
         return -1;
-    if (pipe(answers)) {
+    if (pipe2(answers, O_CLOEXEC)) {
         close(requests[0]);
         close(requests[1]);
         return -1;

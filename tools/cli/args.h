@@ -52,7 +52,7 @@ typedef struct cli_group {
 } cli_group;
 
 typedef struct cli_positional {
-    const char *name; /* "FILE"; NULL ends the list */
+    const char *name; /* "FILE", or the words it may be, separated by "|"; NULL ends the list */
     const char *help; /* NULL: not shown, one more of what is before it */
     const char **out; /* NULL stored when absent */
     bool optional;    /* the last one only */

@@ -48,7 +48,7 @@ static void synopsis(const cli_command *c)
     roff(c->program);
     putchar('\n');
     for (const cli_positional *p = c->positionals; p && p->name; p++)
-        if (p->help) /* else one more of what is before it */
+        if (p->help)
             printf(p->optional ? "[\\fI%s\\fR]\n" : "\\fI%s\\fR\n", p->name);
     printf("[\\fIOPTION\\fR]...\n");
 }
@@ -138,23 +138,34 @@ static const char *kind_of(const char *placeholder)
                                                                                                        : "value";
 }
 
+/* "choice a b c", or what kind of thing a placeholder stands for. */
+static void print_kind(const char *placeholder)
+{
+    if (!strchr(placeholder, '|')) {
+        puts(strcmp(placeholder, "flag") ? kind_of(placeholder) : placeholder);
+        return;
+    }
+    printf("choice ");
+    for (const char *p = placeholder; *p; p++)
+        putchar(*p == '|' ? ' ' : *p);
+    putchar('\n');
+}
+
 void cli_print_completion(const cli_command *c)
 {
     const char *command = strchr(c->program, ' ');
     printf("command %s\n", command ? command + 1 : "-");
     for (const cli_positional *p = c->positionals; p && p->name; p++)
-        printf("positional %s\n", kind_of(p->name));
+        if (p->help) {
+            printf("positional ");
+            print_kind(p->name);
+        }
     for (const cli_group *g = c->groups; g && g->options; g++)
         for (const cli_option *o = g->options; o->name; o++) {
             if (o->kind == CLI_FUTURE)
                 continue;
-            printf("option --%s %s", o->name,
-                   o->kind == CLI_FLAG     ? "flag"
-                   : o->kind == CLI_CHOICE ? "choice "
-                                           : kind_of(o->value));
-            for (const char *p = o->kind == CLI_CHOICE ? o->value : ""; *p; p++)
-                putchar(*p == '|' ? ' ' : *p);
-            putchar('\n');
+            printf("option --%s ", o->name);
+            print_kind(o->kind == CLI_FLAG ? "flag" : o->value);
         }
     printf("option --help flag\n");
 }

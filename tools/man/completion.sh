@@ -39,7 +39,10 @@ cat <<'END'
                     *) return ;;
                 esac
                 ;;
-            positional) [ "$here" = "$command" ] && paths=1 ;;
+            positional)
+                [ "$here" = "$command" ] || continue
+                if [ "${line[1]}" = choice ]; then words+="${line[*]:2} "; else paths=1; fi
+                ;;
         esac
     done <<<"$tables"
     if [[ $current == -* || -z $paths ]]; then
