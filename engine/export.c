@@ -2,8 +2,8 @@
  * the caller's thread writes, the pool reads, decodes, replays and encodes in between. A group is a few chunks of the
  * pack, replayed from step 0; or, where a snapshot is at hand, one of its units, replayed from there. */
 #include "codec/codec.h"
-#include "engine/export_dir.h"
 #include "codec/fpenv.h"
+#include "engine/export_dir.h"
 #include "engine/history.h"
 #include "engine/job_error.h"
 #include "engine/pack_api.h"

@@ -136,8 +136,9 @@ static void stage_exact(zo2_pipeline *p, uint32_t position)
     }
 }
 
-/* Aliased layers share memory: before it is updated, the upload of the layer before has read it. */
-static zo2_status settle_shared(zo2_pipeline *p, uint32_t position)
+/* Aliased layers share memory: before it is updated, the upload of the layer before has read it. *go: 0 if the pass
+ * stops before that. */
+static zo2_status settle_shared(zo2_pipeline *p, uint32_t position, int *go)
 {
     const zo2_program *prog = p->pass.program;
     uint32_t before = prog->previous ? prog->previous[position] : UINT32_MAX;
@@ -147,9 +148,9 @@ static zo2_status settle_shared(zo2_pipeline *p, uint32_t position)
     pthread_mutex_lock(&p->mutex);
     while (p->uploaded <= before && !zo2_pipeline_stopped(p))
         pthread_cond_wait(&p->changed, &p->mutex);
-    int issued = p->uploaded > before;
+    *go = p->uploaded > before;
     pthread_mutex_unlock(&p->mutex);
-    zo2_status s = issued ? p->be->ops->sync(p->be, p->uploaded_event[before % ZO2_PIPELINE_EVENTS]) : ZO2_OK;
+    zo2_status s = *go ? p->be->ops->sync(p->be, p->uploaded_event[before % ZO2_PIPELINE_EVENTS]) : ZO2_OK;
     zo2_pipeline_spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
     return s;
 }
@@ -185,7 +186,7 @@ static zo2_status fill(zo2_pipeline *p, uint32_t position)
     uint64_t bytes = 0, due;
     int behind = is_behind(pass, chunk, &due);
     if (behind && pass->masters->shared[chunk])
-        s = settle_shared(p, position);
+        s = settle_shared(p, position, &behind);
     if (!s && pass->source == ZO2_SOURCE_EXACT)
         s = free_staging(p, position, &p->seconds.update.waiting, "update");
     uint64_t from = zo2_clock_ns();
@@ -232,23 +233,15 @@ static uint64_t version(const zo2_pass *pass, uint32_t chunk)
 }
 
 /* The host memory that a chunk goes up from. */
-static zo2_status source_of(zo2_pipeline *p, uint32_t position, const void **wire)
+static const void *source_of(const zo2_pipeline *p, uint32_t position)
 {
     const zo2_program *prog = p->pass.program;
     uint32_t chunk = prog->fetch[position].chunk;
     uint8_t *staging = p->staging + prog->slot[position];
-    zo2_status s = ZO2_OK;
-    *wire = staging;
     if (p->pass.source != ZO2_SOURCE_TRAIN && p->pass.source != ZO2_SOURCE_WIRE)
-        return ZO2_OK; /* staged, or nothing to send */
-    *wire = zo2_masters_wire(p->pass.masters, chunk);
-    if (!p->bounce)
-        return ZO2_OK;
-    s = free_staging(p, position, &p->seconds.upload.waiting, "upload");
-    if (!s)
-        memcpy(staging, *wire, prog->layout->chunks[chunk].wire_bytes);
-    *wire = staging;
-    return s;
+        return staging; /* where it was staged, or nothing to send */
+    const void *wire = zo2_masters_wire(p->pass.masters, chunk);
+    return p->bounce ? memcpy(staging, wire, prog->layout->chunks[chunk].wire_bytes) : wire;
 }
 
 /* *sent: bytes that went up. */
@@ -262,12 +255,11 @@ static zo2_status upload(zo2_pipeline *p, uint32_t position, uint64_t *sent)
     zo2_status s = ZO2_OK;
     *sent = 0;
     if (f->upload && !(resident && now && resident->holds[f->chunk] == now)) {
-        const void *wire;
+        const void *wire = source_of(p, position);
         *sent = prog->layout->chunks[f->chunk].wire_bytes;
         if (resident)
             resident->holds[f->chunk] = 0;
-        s = source_of(p, position, &wire);
-        if (!s && prog->after[position])
+        if (prog->after[position])
             s = ops->wait(p->be, ZO2_LANE_UPLOAD, p->released_event[(prog->after[position] - 1) % ZO2_PIPELINE_EVENTS]);
         if (!s)
             s = ops->upload(p->be, ZO2_LANE_UPLOAD, zo2_pipeline_address(p, position), wire, *sent);
@@ -289,9 +281,13 @@ void zo2_pipeline_upload_pass(zo2_pipeline *p)
         zo2_pipeline_spent(p, &p->seconds.upload.waiting, "upload", "wait", i, 0, from);
         if (!ok || (!stages(p) && !take_slot(p, i, &p->seconds.upload.waiting, "upload")))
             return;
-        uint64_t bytes;
+        uint64_t bytes = 0;
+        zo2_status s = ZO2_OK;
+        if (p->bounce && p->pass.program->fetch[i].upload)
+            s = free_staging(p, i, &p->seconds.upload.waiting, "upload");
         from = zo2_clock_ns();
-        zo2_status s = upload(p, i, &bytes);
+        if (!s)
+            s = upload(p, i, &bytes);
         if (p->pass.program->fetch[i].upload)
             zo2_pipeline_spent(p, &p->seconds.upload.busy, "upload", bytes ? "upload" : "resident", i, bytes, from);
         if (s) {

@@ -8,7 +8,7 @@
 static const char *const sizes[] = {"opt-125m", "opt-350m", "opt-1.3b", "opt-2.7b", "opt-6.7b",
                                     "opt-13b",  "opt-30b",  "opt-66b",  "opt-175b"};
 
-/* GPU memory of ZO2 for sequences of 2,048 tokens, batch 1, fp16, in GB (arXiv 2503.12668, table 2); 0: not published. */
+/* GPU memory of ZO2 for sequences of 2,048 tokens, batch 1, fp16, in GB (arXiv 2503.12668); 0: not published. */
 static const double published[] = {0, 0, 3.75, 4.14, 4.99, 6.18, 8.86, 12.07, 18.04};
 
 typedef struct variant {

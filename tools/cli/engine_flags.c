@@ -26,7 +26,7 @@ const cli_option cli_compute_options[] = {
 };
 
 const cli_option cli_resource_options[] = {
-    {"device-mem", "SIZE", CLI_SIZE, AT(device_mem), "device budget (cpu: the plan's minimum)", 1, 0},
+    {"device-mem", "SIZE", CLI_SIZE, AT(device_mem), "device budget (cpu: the plan's minimum); what is left keeps wires", 1, 0},
     {"host-mem", "SIZE", CLI_SIZE, AT(host_mem), "host budget (90 % of what is available)", 1, 0},
     {"threads", "N", CLI_COUNT, AT(threads), "threads (usable CPUs)", 1, 4096},
     {0},
