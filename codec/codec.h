@@ -58,8 +58,9 @@ const zo2_codec *zo2_codec_get(zo2_wire id);
 int zo2_codec_representable(const zo2_codec *codec, const float *w, uint64_t n);
 
 /* The fused pass of the update lane: brings rows [row, row + n) of a chunk's two planes forward, wire and rest in one
- * pass over memory. `first` is the index in the tensor of the element at (row, 0). 1, or 0 if a value can't be stored:
- * those rows are then undefined. Disjoint rows may be updated concurrently. */
+ * pass over memory. `first` is the index in the tensor of the element at (row, 0). Planes of fp32 values aligned as floats,
+ * others anywhere; the two at different places within a page (CODECS.md, "Cost"). 1, or 0 if a value can't be stored: those
+ * rows are then undefined. Disjoint rows may be updated concurrently. */
 int zo2_update_chunk(const zo2_codec *codec, void *wire, void *rest, uint64_t rows, uint64_t cols, uint64_t row,
                      uint64_t n, uint64_t first, const zo2_updates *a);
 
