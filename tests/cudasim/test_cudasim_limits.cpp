@@ -190,7 +190,8 @@ static __global__ void misbehave(int *p, int what)
     case WRITES_PAST_SHARED: {
         ZO2_SHARED(int, a, 8);
         int *volatile hidden = a; /* from the compiler, which would say so */
-        hidden[8] = 1;
+        if (t == 0)
+            hidden[8] = 1;
         break;
     }
     default: break;
