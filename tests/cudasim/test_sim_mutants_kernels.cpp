@@ -91,9 +91,9 @@ struct bench {
 static std::string attention(const cudasim_config &config)
 {
     bench d(config);
-    const uint32_t heads = 2, head_dim = 8;
-    static const zo2_seq seqs[] = {{0, 150, 0, 0}, {150, 5, 0, 0}, {155, 40, 150, 5}};
-    const uint64_t m = 195, n = heads * head_dim;
+    const uint32_t heads = 1, head_dim = 8;
+    static const zo2_seq seqs[] = {{0, 130, 0, 0}, {130, 3, 0, 0}, {133, 32, 130, 3}};
+    const uint64_t m = 165, n = heads * head_dim;
     zo2_attention_op op = {};
     op.streams = 1;
     op.m = m;
