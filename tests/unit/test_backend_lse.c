@@ -51,6 +51,8 @@ static void test_tiles(void **state)
                                         {70, 2500, 1024}, {2, 50272, 50272}, {2, 50272, 4096}};
     for (unsigned c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         uint64_t m = cases[c][0], vocab = cases[c][1], tile = cases[c][2];
+        if (TEST_BACKEND != ZO2_BACKEND_CPU && vocab / tile > 100)
+            continue; /* hundreds of launches, each with copies of everything */
         float spread = c % 3 == 0 ? 3.0f : c % 3 == 1 ? 60.0f : 200.0f;
         float *logits = malloc(STREAMS * m * vocab * sizeof *logits);
         uint32_t *target = malloc(m * sizeof *target);

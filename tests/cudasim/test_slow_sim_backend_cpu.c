@@ -1,4 +1,4 @@
-/* test_sim_backend_cpu.c: the cuda backend against the cpu backend, the whole engine: losses of a run of the tiny model,
+/* test_slow_sim_backend_cpu.c: the cuda backend against the cpu backend, the whole engine: losses of a run of the tiny model,
  * log-probabilities of the reference models in 16-bit compute types; and which operations have the very same bits. */
 #include "cudasim.h"
 #include "tests/unit/engine_testing.h"
@@ -19,7 +19,7 @@ static void run_tiny(zo2_backend_kind backend, zo2_dtype compute, double loss[ST
     o.backend = backend;
     o.compute = compute;
     o.wire = ZO2_WIRE_BF16;
-    o.lr = 1e-5; /* at which rounding errors do not grow from step to step */
+    o.lr = 1e-6; /* MeZO's: rounding errors do not grow from step to step */
     o.seed = 5;
     o.max_rows = 4;
     o.max_seq = 12;

@@ -1,0 +1,151 @@
+/* test_sim_backend_grids.cpp: the launch shape never changes a bit: every kernel that loops by the grid's stride runs on
+ * a device that takes 32 blocks and on one that takes all, and the whole arena afterwards is the same. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <sys/mman.h>
+extern "C" {
+#include <cmocka.h>
+}
+
+#include "cudasim.h"
+#include "kernels/cuda/cuda_backend.h"
+
+static const uint64_t BYTES = 1 << 20;
+enum { ROWS = 300, COLS = 40, WIDE = 20000 };
+
+static void must(zo2_status s)
+{
+    if (s)
+        fail_msg("%s", zo2_last_error());
+}
+
+/* Offsets in the arena, 64 KiB apart. */
+static uint64_t slot(unsigned i)
+{
+    return (uint64_t)i << 16;
+}
+
+/* Runs everything with a device of `processors`; the arena's bytes to out. */
+static void run_all(uint32_t processors, cudasim_order order, unsigned char *out)
+{
+    cudasim_config config = {};
+    config.order = order;
+    config.threads = order == CUDASIM_FIFO ? CUDASIM_FORWARD : CUDASIM_SHUFFLED;
+    config.seed = processors;
+    cudasim_reset(&config);
+    const zo2_backend_ops *ops = zo2_backend_get(ZO2_BACKEND_CUDA);
+    zo2_backend *b;
+    zo2_backend_config c = {};
+    c.arena_bytes = ops->reserved_bytes + BYTES;
+    must(ops->open(&b, &c));
+    ((zo2_cuda *)b)->processors = processors;
+    unsigned char *arena = (unsigned char *)ops->arena(b) + ops->reserved_bytes;
+    auto *host = (unsigned char *)mmap(nullptr, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    must(ops->host_register(b, host, BYTES));
+    uint32_t state = 1;
+    for (uint64_t i = 0; i < BYTES / 4; i++) { /* floats in [-1, 1) */
+        state = state * 1664525u + 1013904223u;
+        float f = (float)(int32_t)state * 0x1p-31f;
+        memcpy(host + 4 * i, &f, sizeof f);
+    }
+    for (uint32_t i = 0; i < ROWS; i++) /* slot 0: row numbers, for gathers and as targets */
+        ((uint32_t *)(void *)host)[i] = i * 7919 % COLS;
+    must(ops->upload(b, ZO2_LANE_COMPUTE, arena, host, BYTES));
+
+    zo2_update folds[2] = {};
+    folds[0].key = 3;
+    folds[0].queries = 1;
+    folds[0].c[0] = 0.5f;
+    folds[1].key = 4;
+    folds[1].queries = 2;
+    folds[1].c[0] = folds[1].c[1] = 0.25f;
+    zo2_decode_op d = {};
+    d.wire = ZO2_WIRE_BF16;
+    d.src = arena + slot(1);
+    d.rows = 1; /* more groups of 16 than 32 blocks have threads in a row */
+    d.cols = WIDE;
+    d.dist = ZO2_GAUSSIAN;
+    d.fold = folds;
+    d.folds = 2;
+    d.eps = 0.01f;
+    d.plus = arena + slot(3);
+    d.minus = arena + slot(5);
+    d.ld = WIDE;
+    d.type = ZO2_F16;
+    must(ops->decode(b, &d));
+    d.rows = ROWS;
+    d.cols = d.ld = COLS;
+    d.dist = ZO2_RADEMACHER;
+    d.plus = arena + slot(7);
+    d.minus = arena + slot(8);
+    must(ops->decode(b, &d));
+
+    zo2_layernorm_op n = {};
+    n.streams = 1;
+    n.m = ROWS;
+    n.n = COLS;
+    n.x = (const float *)(void *)(arena + slot(1));
+    n.y = arena + slot(9);
+    n.eps = 1e-5f;
+    n.type = ZO2_F32;
+    must(ops->layernorm(b, &n));
+    zo2_bias_act_op a = {};
+    a.streams = 1;
+    a.m = ROWS;
+    a.n = a.ldy = COLS;
+    a.y = arena + slot(9);
+    a.bias = (const float *)(void *)(arena + slot(2));
+    a.scale = 0.5f;
+    a.act = ZO2_ACT_GELU;
+    a.type = ZO2_F32;
+    must(ops->bias_act(b, &a));
+    zo2_gather_op g = {};
+    g.streams = 1;
+    g.m = ROWS;
+    g.n = COLS;
+    g.x = (const float *)(void *)(arena + slot(9));
+    g.index = (const uint32_t *)(void *)arena;
+    g.y = arena + slot(10);
+    g.type = ZO2_BF16;
+    must(ops->gather(b, &g));
+    auto *states = (zo2_lse *)(void *)(arena + slot(11));
+    must(ops->lse_init(b, states, ROWS));
+    zo2_lse_op l = {};
+    l.streams = 1;
+    l.m = ROWS;
+    l.n = l.ld = COLS;
+    l.logits = (const float *)(void *)(arena + slot(9));
+    l.target = (const uint32_t *)(void *)arena;
+    l.state = states;
+    must(ops->lse_tile(b, &l));
+    must(ops->lse_finish(b, states, ROWS, (float *)(void *)(arena + slot(12))));
+
+    must(ops->download(b, ZO2_LANE_COMPUTE, host, arena, BYTES));
+    must(ops->drain(b));
+    memcpy(out, host, BYTES);
+    ops->host_unregister(b, host);
+    ops->close(b);
+    munmap(host, BYTES);
+    if (cudasim_report()[0])
+        fail_msg("the simulator reports: %s", cudasim_report());
+}
+
+static void same_bits(void **)
+{
+    static unsigned char all[BYTES], few[BYTES];
+    run_all(1000, CUDASIM_FIFO, all);
+    run_all(1, CUDASIM_FIFO, few);
+    assert_memory_equal(all, few, BYTES);
+    run_all(1, CUDASIM_SEEDED, few);
+    assert_memory_equal(all, few, BYTES);
+}
+
+int main()
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits)};
+    return cmocka_run_group_tests(tests, nullptr, nullptr);
+}
