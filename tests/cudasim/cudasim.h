@@ -39,7 +39,7 @@ typedef struct cudasim_config { /* zero in a field = the default in brackets */
     /* Mutants: what the program does is left out, as if its author had forgotten it. Tests show that this is caught. */
     const char *drop_file; /* the barrier or __syncwarp() at this line of this file (no folder) is none */
     int drop_line;
-    unsigned drop_waits;  /* cudaStreamWaitEvent() of this stream does nothing: 1 for the first one created, ... */
+    unsigned drop_waits;  /* cudaStreamWaitEvent() of this stream does nothing: 1 for the oldest there is, ... */
     int drop_event_syncs; /* cudaEventSynchronize() returns at once */
 
     int quiet; /* reports aren't printed on stderr */

@@ -3,6 +3,7 @@
  * own, ordered with the others by records and waits alone: a forgotten wait is a race, in whatever order it ran. */
 #include "sim.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <vector>
 
@@ -15,6 +16,15 @@ namespace
 bool runnable(const CUstream_st *s)
 {
     return !s->queue.empty() && (!s->queue.front()->wait || s->queue.front()->wait->done);
+}
+
+/* Its place among the streams that there are, by age. */
+unsigned rank(const CUstream_st *s)
+{
+    unsigned older = 0;
+    for (const CUstream_st *other : the_device->streams)
+        older += other->number < s->number;
+    return older;
 }
 
 CUstream_st *choose()
@@ -33,16 +43,9 @@ CUstream_st *choose()
         return first;
     if (d.config.order == CUDASIM_LIFO)
         return last;
-    /* The set is ordered by address, which varies: draw by stream number. */
-    uint64_t drawn = next_random(&d.random) % ready.size();
-    for (CUstream_st *s : ready) {
-        uint64_t rank = 0;
-        for (CUstream_st *other : ready)
-            rank += other->number < s->number;
-        if (rank == drawn)
-            return s;
-    }
-    return first;
+    /* The set is ordered by address, which varies. */
+    std::sort(ready.begin(), ready.end(), [](CUstream_st *x, CUstream_st *y) { return x->number < y->number; });
+    return ready[next_random(&d.random) % ready.size()];
 }
 
 /* On the stream's fiber. What an operation reads and writes counts for ThreadSanitizer, unlike what is around it. */
@@ -249,7 +252,7 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
         return call.done(cudaErrorInvalidResourceHandle);
     if (flags)
         return call.done(cudaErrorInvalidValue);
-    if (the_device->config.drop_waits == s->number + 1) {
+    if (the_device->config.drop_waits == rank(s) + 1) {
         the_device->stats.dropped++;
         return cudaSuccess;
     }

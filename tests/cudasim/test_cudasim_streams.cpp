@@ -13,8 +13,7 @@ static void fresh(cudasim_order order, uint64_t seed)
 
 static __global__ void append(int *log, int what)
 {
-    log[1 + log[0]] = what;
-    log[0]++;
+    log[1 + atomicAdd(log, 1)] = what; /* streams may do so at once */
 }
 
 /* The order in which two streams with three kernels each run: 10 11 12 and 20 21 22, digits in a number. */
