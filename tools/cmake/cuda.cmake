@@ -64,7 +64,7 @@ if(zo2_have_cuda)
 endif()
 if(zo2_have_cuda)
     # -fmad=false: no contraction, as in C. The host side links without a C++ run-time library.
-    add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xcompiler=-Wall,-Wextra,-ffp-contract=off,-fno-exceptions,-fno-rtti;-Xfatbin=-compress-all>")
+    add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xcompiler=-Wall,-Wextra,-ffp-contract=off,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics;-Xfatbin=-compress-all>")
     if(ZO2_WERROR)
         add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>")
     endif()
