@@ -63,12 +63,13 @@ if(zo2_have_cuda)
     endif()
 endif()
 if(zo2_have_cuda)
-    # -fmad=false: no contraction, as in C. The host side links without a C++ run-time library.
+    # -fmad=false: no contraction, as in C. Nothing here throws.
     add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xcompiler=-Wall,-Wextra,-ffp-contract=off,-fno-exceptions,-fno-rtti;-Xfatbin=-compress-all>")
     if(ZO2_WERROR)
         add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>")
     endif()
-    set(zo2_cuda_libraries CUDA::cudart CUDA::cublas ${CMAKE_DL_LIBS}) # dl: for NVTX
+    # dl: for NVTX; stdc++: for the guards of statics in the launch code that nvcc writes
+    set(zo2_cuda_libraries CUDA::cudart CUDA::cublas ${CMAKE_DL_LIBS} stdc++)
     message(STATUS "CUDA: backend built with ${CMAKE_CUDA_COMPILER_ID} ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
 elseif(ZO2_CUDA STREQUAL "ON")
     message(FATAL_ERROR "ZO2_CUDA=ON, but: ${zo2_cuda_reason}. Set CUDACXX to nvcc, or use ZO2_CUDA=OFF.")

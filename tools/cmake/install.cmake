@@ -25,7 +25,7 @@ foreach(name IN LISTS zo2_library_dependencies)
     string(APPEND zo2_pc_libs_private "-l${library} ")
 endforeach()
 if(zo2_have_cuda)
-    string(APPEND zo2_pc_libs_private "-L${CUDAToolkit_LIBRARY_DIR} -lcudart -lcublas ")
+    string(APPEND zo2_pc_libs_private "-L${CUDAToolkit_LIBRARY_DIR} -lcudart -lcublas -lstdc++ ")
 endif()
 string(APPEND zo2_pc_libs_private "-lpthread -lm")
 
