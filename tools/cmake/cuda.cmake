@@ -11,6 +11,8 @@ set(zo2_cuda_oldest 12.2)
 set(ZO2_CUDA_ARCHITECTURES 75-real 80-real 89-real 90-real 90-virtual CACHE STRING
     "GPU architectures the kernels are built for; the virtual one serves newer devices")
 
+option(ZO2_NVTX "Name steps and operations for NVIDIA's profilers (the library then reads NVTX_INJECTION64_PATH)" OFF)
+
 # zo2_try_cuda(reason): sets zo2_have_cuda, or the reason why not.
 function(zo2_try_cuda reason)
     find_program(ZO2_NVCC nvcc HINTS $ENV{CUDACXX} $ENV{CUDA_PATH}/bin ${CUDAToolkit_ROOT}/bin /usr/local/cuda/bin)
@@ -65,6 +67,9 @@ endif()
 if(zo2_have_cuda)
     # -fmad=false: no contraction, as in C. Nothing here throws.
     add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xcompiler=-Wall,-Wextra,-ffp-contract=off,-fno-exceptions,-fno-rtti;-Xfatbin=-compress-all>")
+    if(ZO2_NVTX)
+        add_compile_definitions($<$<COMPILE_LANGUAGE:CUDA>:ZO2_NVTX=1>)
+    endif()
     if(ZO2_WERROR)
         add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>")
     endif()
