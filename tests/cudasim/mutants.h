@@ -22,7 +22,7 @@ enum { PLAIN = 1, BY_ASAN = 2, BY_TSAN = 4, ALWAYS = 7 };
 #define THIS_BUILD PLAIN
 #endif
 
-typedef enum fate { FINE, WRONG, KILLED /* or ended by a sanitizer */ } fate;
+typedef enum fate { FINE, WRONG /* some sanitizers end programs like that too */, KILLED } fate;
 
 /* The program gives 0 when its result is right. A failed assertion counts as wrong, and so does what the simulator
  * reports. stderr is lost, unless CUDASIM_SHOW is defined. The caller must not have used the simulator itself:

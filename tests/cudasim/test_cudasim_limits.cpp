@@ -10,15 +10,18 @@ static void fresh(void)
 
 static ZO2_LAUNCH_BOUNDS(128) __global__ void bounded(int *p)
 {
-    *p = 1;
+    if (threadIdx.x + blockIdx.x + blockIdx.y + blockIdx.z == 0)
+        *p = 1;
 }
 template <class T> static __global__ void unbounded(T *p)
 {
-    *p = 1;
+    if (threadIdx.x + blockIdx.x + blockIdx.y + blockIdx.z == 0)
+        *p = 1;
 }
 template <class T> ZO2_LAUNCH_BOUNDS(1024) __global__ void bounded_template(T *p)
 {
-    *p = 1;
+    if (threadIdx.x + blockIdx.x + blockIdx.y + blockIdx.z == 0)
+        *p = 1;
 }
 
 static void launch_refused(cudaError_t want, const char *part)
@@ -151,27 +154,27 @@ static __global__ void misbehave(int *p, int what)
         if (t == 7)
             __syncthreads();
         else
-            *p = __shfl_sync(all, 1, 0);
+            p[t] = __shfl_sync(all, 1, 0);
         break;
     case LANE_RETURNED:
         if (t == 9)
             return;
-        *p = __shfl_xor_sync(all, 1, 1);
+        p[t] = __shfl_xor_sync(all, 1, 1);
         break;
     case LANE_NOT_THERE:
         if (t >= 32)
-            *p = __shfl_xor_sync(all, 1, 1);
+            p[t] = __shfl_xor_sync(all, 1, 1);
         break;
-    case NOT_IN_MASK: *p = __shfl_xor_sync(0xFFFFu, 1, 1); break;
+    case NOT_IN_MASK: p[t] = __shfl_xor_sync(0xFFFFu, 1, 1); break;
     case READS_OUTSIDE_MASK:
         if (t < 16)
-            *p = __shfl_xor_sync(0xFFFFu, 1, 16);
+            p[t] = __shfl_xor_sync(0xFFFFu, 1, 16);
         break;
     case OTHER_OPERATION:
         if (t < 16)
             __syncwarp();
         else
-            *p = static_cast<int>(__ballot_sync(all, 1));
+            p[t] = static_cast<int>(__ballot_sync(all, 1));
         break;
     case TOO_MUCH_STATIC: {
         ZO2_SHARED(char, a, 40000);
@@ -181,13 +184,14 @@ static __global__ void misbehave(int *p, int what)
     }
     case NO_DYNAMIC: {
         ZO2_DYNAMIC_SHARED(int, d);
-        *p = d[0];
+        p[t] = d[0];
         break;
     }
     case WRITES_PAST_SHARED: {
         ZO2_SHARED(int, a, 8);
         int *volatile hidden = a; /* from the compiler, which would say so */
-        hidden[8] = 1;
+        if (t == 0)
+            hidden[8] = 1;
         break;
     }
     default: break;
@@ -217,7 +221,7 @@ static void misbehaviour_is_reported(void **state)
 #endif
         fresh();
         cudaStream_t s = new_stream();
-        int *p = device_array<int>(1);
+        int *p = device_array<int>(64);
         ZO2_LAUNCH(misbehave, 1, what == LANE_NOT_THERE ? 40 : 32, 0, s, p, what);
         OK(cudaGetLastError());
         assert_int_equal(cudaStreamSynchronize(s), cudaErrorLaunchFailure);
@@ -227,7 +231,7 @@ static void misbehaviour_is_reported(void **state)
     }
     fresh(); /* and the next device is as good as new */
     cudaStream_t s = new_stream();
-    int *p = device_array<int>(1);
+    int *p = device_array<int>(64);
     ZO2_LAUNCH(misbehave, 1, 64, 0, s, p, N_WRONG);
     OK(cudaStreamSynchronize(s));
     reported_nothing();
