@@ -1,16 +1,10 @@
-/* cuda_ranges.h: named ranges on the host's timeline for NVIDIA's profilers: steps, and what lanes enqueue. They cost
- * nothing unless a profiler listens; without NVTX's header they are nothing. */
+/* cuda_ranges.h: named ranges on the host's timeline for NVIDIA's profilers: steps, and what lanes enqueue. Built with
+ * ZO2_NVTX only: NVTX finds a listening profiler by an environment variable, and the library reads none. */
 #ifndef ZO2_KERNELS_CUDA_CUDA_RANGES_H
 #define ZO2_KERNELS_CUDA_CUDA_RANGES_H
 
-#if defined(__CUDACC__) && defined(__has_include)
-#if __has_include(<nvtx3/nvToolsExt.h>)
+#if defined(ZO2_NVTX) && defined(__CUDACC__)
 #include <nvtx3/nvToolsExt.h>
-#define ZO2_CUDA_NVTX 1
-#endif
-#endif
-
-#ifdef ZO2_CUDA_NVTX
 static inline void zo2_cuda_range_push(const char *name)
 {
     nvtxRangePushA(name);

@@ -11,6 +11,8 @@ set(zo2_cuda_oldest 12.2)
 set(ZO2_CUDA_ARCHITECTURES 75-real 80-real 89-real 90-real 90-virtual CACHE STRING
     "GPU architectures the kernels are built for; the virtual one serves newer devices")
 
+option(ZO2_NVTX "Name steps and operations for NVIDIA's profilers (the library then reads NVTX_INJECTION64_PATH)" OFF)
+
 # zo2_try_cuda(reason): sets zo2_have_cuda, or the reason why not.
 function(zo2_try_cuda reason)
     find_program(ZO2_NVCC nvcc HINTS $ENV{CUDACXX} $ENV{CUDA_PATH}/bin ${CUDAToolkit_ROOT}/bin /usr/local/cuda/bin)
@@ -63,8 +65,12 @@ if(zo2_have_cuda)
     endif()
 endif()
 if(zo2_have_cuda)
-    # -fmad=false: no contraction, as in C. The host side links without a C++ run-time library.
+    # -fmad=false: no contraction, as in C. The host side links without a C++ run-time library:
+    # nothing throws, and the launch code that nvcc writes sets its statics to constants, which needs no guards.
     add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-fmad=false;-Xcompiler=-Wall,-Wextra,-ffp-contract=off,-fno-exceptions,-fno-rtti,-fno-threadsafe-statics;-Xfatbin=-compress-all>")
+    if(ZO2_NVTX)
+        add_compile_definitions($<$<COMPILE_LANGUAGE:CUDA>:ZO2_NVTX=1>)
+    endif()
     if(ZO2_WERROR)
         add_compile_options("$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>")
     endif()
