@@ -7,6 +7,7 @@
  * again it is the same file; after one changed byte opening or verifying refuses it. */
 #include "storage/packfile.h"
 #include "storage/packfile_format.h"
+#include "storage/packfile_zstd.h"
 #include "tests/fuzz/fuzzing.h"
 
 #include <unistd.h>
@@ -40,32 +41,62 @@ static void place_tables(const fuzz_image *m, zo2_pack_superblock *b)
     }
 }
 
+/* Decoded bytes of a chunk (malloc'ed, *n of them), NULL if it can't be decoded. */
+static unsigned char *decode(const fuzz_image *m, const zo2_pack_chunk_record *c, uint32_t element, size_t *n)
+{
+    if (!inside(m, c->offset, c->stored_bytes) || c->decoded_bytes > MAX_BYTES || !element)
+        return NULL;
+    const unsigned char *stored = m->data + c->offset;
+    const int raw = c->encoding != ZO2_PACK_ENCODING_ZSTD;
+    *n = (size_t)(raw ? c->stored_bytes : c->decoded_bytes);
+    unsigned char *bits = fuzz_alloc(*n), *planes = fuzz_alloc(*n);
+    const char *fault = NULL;
+    if (raw && *n)
+        memcpy(bits, stored, *n);
+    else if (!raw)
+        FUZZ_CHECK(FUZZ_OK(zo2_pack_zstd_decode(stored, c->stored_bytes, element, planes, bits, *n, &fault)));
+    free(planes);
+    if (!fault)
+        return bits;
+    free(bits);
+    return NULL;
+}
+
+/* Hashes of tensor i's chunks, and its own. */
+static void seal_tensor(const fuzz_image *m, zo2_pack_tensor_record *t, zo2_pack_chunk_record *c, uint64_t chunks)
+{
+    XXH3_state_t *hash = XXH3_createState();
+    XXH3_64bits_reset(hash);
+    const uint64_t n = t->chunk_rows ? (t->rows + t->chunk_rows - 1) / t->chunk_rows : 0;
+    for (uint64_t k = t->first_chunk; k < chunks && k - t->first_chunk < n; k++) {
+        size_t bytes;
+        unsigned char *bits = decode(m, &c[k], (uint32_t)zo2_pack_dtype_bytes(t->dtype), &bytes);
+        if (inside(m, c[k].offset, c[k].stored_bytes))
+            c[k].stored_hash = XXH3_64bits(m->data + c[k].offset, (size_t)c[k].stored_bytes);
+        if (bits) {
+            c[k].decoded_hash = XXH3_64bits(bits, bytes);
+            XXH3_64bits_update(hash, bits, bytes);
+        }
+        free(bits);
+    }
+    t->hash = XXH3_64bits_digest(hash);
+    XXH3_freeState(hash);
+}
+
 static void seal_contents(const fuzz_image *m)
 {
     uint64_t tensors, chunks, files;
     zo2_pack_tensor_record *t = records(m, ZO2_PACK_TENSORS, sizeof *t, &tensors);
     zo2_pack_chunk_record *c = records(m, ZO2_PACK_CHUNKS, sizeof *c, &chunks);
     zo2_pack_file_record *f = records(m, ZO2_PACK_FILES, sizeof *f, &files);
-    for (uint64_t i = 0; c && i < chunks; i++)
-        if (inside(m, c[i].offset, c[i].stored_bytes))
-            c[i].stored_hash = c[i].decoded_hash = XXH3_64bits(m->data + c[i].offset, (size_t)c[i].stored_bytes);
     for (uint64_t i = 0; f && i < files; i++)
         if (inside(m, f[i].offset, f[i].bytes))
             f[i].hash = XXH3_64bits(m->data + f[i].offset, (size_t)f[i].bytes);
-    XXH3_state_t *hash = XXH3_createState();
-    for (uint64_t i = 0; t && c && i < tensors; i++) {
-        if (t[i].stored_as < i) {
+    for (uint64_t i = 0; t && c && i < tensors; i++)
+        if (t[i].stored_as < i)
             t[i].hash = t[t[i].stored_as].hash;
-            continue;
-        }
-        XXH3_64bits_reset(hash);
-        uint64_t n = t[i].chunk_rows ? (t[i].rows + t[i].chunk_rows - 1) / t[i].chunk_rows : 0;
-        for (uint64_t k = t[i].first_chunk; k < chunks && k - t[i].first_chunk < n; k++)
-            if (inside(m, c[k].offset, c[k].stored_bytes))
-                XXH3_64bits_update(hash, m->data + c[k].offset, (size_t)c[k].stored_bytes);
-        t[i].hash = XXH3_64bits_digest(hash);
-    }
-    XXH3_freeState(hash);
+        else
+            seal_tensor(m, &t[i], c, chunks);
 }
 
 static void seal(const fuzz_image *m, int mode)
@@ -117,6 +148,7 @@ static void check_header(const zo2_packfile *p, const fuzz_image *m)
 {
     const zo2_packheader *h = zo2_packfile_header(p);
     uint64_t parameters = 0;
+    FUZZ_CHECK(h->stored_bytes <= h->source_bytes && (h->compressed || h->stored_bytes == h->source_bytes));
     FUZZ_CHECK(h->file_bytes == m->size && h->version == ZO2_PACK_VERSION && *h->arch);
     for (uint32_t i = 0; i < h->tensors; i++) {
         const zo2_packtensor *t = zo2_packfile_tensor(p, i);
@@ -135,14 +167,16 @@ static void check_header(const zo2_packfile *p, const fuzz_image *m)
     }
 }
 
-/* The pack written again from what it says. 1 and *same if this version's writer would choose its chunks. */
+/* The pack written again from what it says, compressed if it is. *same: this version's writer would choose its chunks
+ * and leaves them as they are. Returns the path. */
 static char *rewrite(const zo2_packfile *p, unsigned char *const *bits, int *same, uint64_t *model_hash)
 {
     const zo2_packheader *h = zo2_packfile_header(p);
     char *path = zo2_path_join(fuzz_dir(), "again.zo2");
     zo2_packwriter *w;
     FUZZ_CHECK(path && FUZZ_OK(zo2_packwriter_open(&w, &fuzz_io, path, h->arch, 1)));
-    *same = 1;
+    zo2_packwriter_zstd(w, h->compressed);
+    *same = !h->compressed;
     for (uint32_t i = 0; i < h->tensors; i++) {
         const zo2_packtensor *t = zo2_packfile_tensor(p, i);
         *same &= zo2_packfile_chunk_rows(p, i) == zo2_pack_chunk_rows(t->dtype, t->rows, t->cols);
@@ -176,6 +210,9 @@ static void check_rewritten(const zo2_packfile *p, const fuzz_image *m, unsigned
         FUZZ_CHECK(bytes == m->size && memcmp(data, m->data, bytes) == 0);
         free(data);
     }
+    zo2_packfile *again;
+    FUZZ_CHECK(FUZZ_OK(zo2_packfile_open(&again, path)) && FUZZ_OK(zo2_packfile_verify(again, NULL, NULL, NULL)));
+    zo2_packfile_close(again);
     unlink(path);
     free(path);
 }
