@@ -4,12 +4,21 @@
  * step and no backward pass (SPSA / MeZO, arXiv 2305.17333; ZO2, arXiv 2503.12668). fp32 master weights stay in host
  * memory; the device sees one decoded tile of one matrix at a time.
  *
- * Conventions. Functions return a zo2_status; ZO2_OK is 0, errors are negative. After an error zo2_last_error() on the
- * same thread says what was wrong, where, and what to do. Handles are opaque: one caller at a time per handle,
- * different handles are independent and may be used from different threads. Option structs start with struct_size, set
- * by their init function; zero in any other field means the documented default. Sizes are bytes unless named otherwise.
- * The library never prints, never exits and never reads the environment. It changes no process-wide state (rounding
- * mode and BLAS threads are restored on return). */
+ * Conventions.
+ * Errors: functions return a zo2_status; ZO2_OK is 0, errors are negative. After an error zo2_last_error() on the same
+ * thread says what was wrong, where, and what to do. A NULL where none is allowed is ZO2_ERR_ARG. Functions that make a
+ * handle or a file leave none behind when they fail.
+ * Threads: one caller at a time per handle; different handles are independent and may be used at once. Functions without
+ * a handle may be called from any thread. The library's own threads block all signals.
+ * Lifetime: strings and arrays that go in are the caller's and only read during the call; strings in option structs are
+ * copied. Strings that come out live as long as the handle, or for ever where the text says static.
+ * Structs: option structs start with struct_size, set by their init function; zero in any other field means the
+ * documented default. Layouts change with the library's soname only; struct_size is there to notice a program that was
+ * compiled with the header of another version.
+ * Units: sizes are bytes and times seconds unless named otherwise; arrays need the alignment of their element type.
+ * Process: the library never prints, never exits and never reads the environment. It changes no process-wide state:
+ * floating-point environment and BLAS threads are the caller's again on return, and the caller's change no bit. Callbacks
+ * run with the default floating-point environment. */
 #ifndef ZO2_H
 #define ZO2_H
 
@@ -113,7 +122,7 @@ ZO2_API int zo2_backend_parse(const char *name); /* -1 for unknown ones, because
 
 typedef enum zo2_log_level { ZO2_LOG_INFO = 0, ZO2_LOG_WARNING = 1 } zo2_log_level;
 
-/* A message without newline. May be called from library threads, never concurrently for one handle. */
+/* A message without newline, valid during the call. May be called from library threads, never concurrently for one handle. */
 typedef void (*zo2_log_fn)(void *ud, zo2_log_level level, const char *message);
 
 /* Progress of long work: `done` of `total` units (bytes or chunks) of `what`. Caller's thread only; between chunks of a
@@ -168,13 +177,15 @@ typedef struct zo2_convert_opts {
     int zstd_level; /* 1 to 19: compress chunks where it saves room; 0 = store the source bits as they are */
 } zo2_convert_opts;
 
-ZO2_API void zo2_convert_opts_init(zo2_convert_opts *o);
+ZO2_API void zo2_convert_opts_init(zo2_convert_opts *o); /* struct_size and defaults */
 
 /* Converts a Hugging Face directory (config.json, *.safetensors single or sharded, tokenizer files) to a pack. The
  * source's own bits are kept, and the file doesn't depend on the number of threads. Streams: needs memory for one chunk
  * (4 MiB; three with zstd) a thread whatever the model. Written under a temporary name
- * and renamed when complete and synced; on error or cancellation nothing is left. Errors: ZO2_ERR_EXISTS (and not
- * force), ZO2_ERR_FORMAT, ZO2_ERR_NOTFOUND (missing file or tensor, by name), ZO2_ERR_NONFINITE, ZO2_ERR_IO. */
+ * and renamed when complete and synced; on error or cancellation nothing is left. o NULL: defaults. Errors:
+ * ZO2_ERR_EXISTS (and not force), ZO2_ERR_FORMAT (with file, tensor and offset), ZO2_ERR_NOTFOUND (missing file or tensor,
+ * by name), ZO2_ERR_UNSUPPORTED (an architecture or a setting of one), ZO2_ERR_NONFINITE, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
+ * ZO2_ERR_CANCELLED. Format: storage/PACK.md. */
 ZO2_API zo2_status zo2_pack_convert(const char *hf_dir, const char *out, const zo2_convert_opts *o);
 
 typedef struct zo2_synth_opts {
@@ -188,14 +199,16 @@ typedef struct zo2_synth_opts {
     int zstd_level; /* as for zo2_convert_opts */
 } zo2_synth_opts;
 
-ZO2_API void zo2_synth_opts_init(zo2_synth_opts *o);
+ZO2_API void zo2_synth_opts_init(zo2_synth_opts *o); /* struct_size and defaults */
 
 /* A pack of random weights (normal, standard deviation 0.02; norms one, biases zero) for measurements. arch: "opt-125m"
- * ... "opt-175b" or the path of a config.json. */
+ * ... "opt-175b" or the path of a config.json. A pure function of arch and o. o NULL: defaults. Written and failing as by
+ * zo2_pack_convert(). */
 ZO2_API zo2_status zo2_pack_synth(const char *arch, const char *out, const zo2_synth_opts *o);
 
 /* Opens and checks superblock, tables and their checksums (not the weights: see zo2_pack_verify). *out is the caller's
- * until zo2_pack_close(). The file may be opened any number of times; it is never written. */
+ * until zo2_pack_close(), NULL on failure. The file may be opened any number of times; it is never written and must not
+ * change while it is open. ZO2_ERR_NOTFOUND, ZO2_ERR_IO, ZO2_ERR_FORMAT (what is wrong, and where). */
 ZO2_API zo2_status zo2_pack_open(zo2_pack **out, const char *path);
 ZO2_API void zo2_pack_close(zo2_pack *p); /* NULL is fine */
 
@@ -221,6 +234,7 @@ typedef struct zo2_pack_info {
     int compressed;                      /* with zstd, where it saved room */
 } zo2_pack_info;
 
+/* Thread-safe, as all functions with a const zo2_pack are. */
 ZO2_API zo2_status zo2_pack_get_info(const zo2_pack *p, zo2_pack_info *out);
 
 typedef struct zo2_tensor_info {
@@ -237,13 +251,13 @@ typedef struct zo2_tensor_info {
 ZO2_API zo2_status zo2_pack_tensor(const zo2_pack *p, uint64_t i, zo2_tensor_info *out);
 
 /* A file carried in the pack ("config.json", "vocab.json", ...). *data is valid as long as the pack and followed by a
- * NUL byte. */
+ * NUL byte that *bytes does not count. ZO2_ERR_NOTFOUND: there is none of that name. */
 ZO2_API zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char **data, size_t *bytes);
 /* Name of carried file i, NULL past the end. */
 ZO2_API const char *zo2_pack_file_name(const zo2_pack *p, size_t i);
 
-/* Reads everything, on all usable CPUs, and checks every hash. The error names the first bad chunk by tensor and offset.
- */
+/* Reads everything, on all usable CPUs, and checks every hash. progress (may be NULL): bytes. ZO2_ERR_FORMAT names the
+ * first bad chunk by tensor and offset; ZO2_ERR_IO; ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud);
 
 typedef struct zo2_export_opts {
@@ -252,21 +266,24 @@ typedef struct zo2_export_opts {
     int64_t at_step;      /* with run_dir: number of steps to replay; negative = all */
     zo2_dtype dtype;      /* 0 = the source's own type per tensor */
     uint64_t split_bytes; /* largest shard; 0 = one file up to 5 GB, then shards of 5 GB */
-    uint32_t threads;
-    int force;
+    uint32_t threads; /* 0 = usable CPUs */
+    int force;        /* replace an existing output */
     zo2_log_fn log;
     void *log_ud;
-    zo2_progress_fn progress;
+    zo2_progress_fn progress; /* units: bytes of weights */
     void *progress_ud;
     const char *snapshot_dir; /* with run_dir: where the run's snapshots are; NULL = RUN_DIR/snapshots */
 } zo2_export_opts;
 
-ZO2_API void zo2_export_opts_init(zo2_export_opts *o);
+ZO2_API void zo2_export_opts_init(zo2_export_opts *o); /* struct_size and defaults */
 
 /* Writes a directory that Hugging Face transformers loads: safetensors with original names (a tied head left out),
  * config and tokenizer files. Applies what is pending to its output, never to the run. Replays from the newest snapshot at
  * or before the step, else from the pack: the same bits. Streams: memory for 8 million weights (12 bytes each) and, with
- * a snapshot, for a panel tile of at most 128 MiB. The directory appears complete or not at all. */
+ * a snapshot, for a panel tile of at most 128 MiB. The directory appears complete or not at all. o NULL: defaults. Errors:
+ * ZO2_ERR_EXISTS (and not force), ZO2_ERR_NOTFOUND, ZO2_ERR_MISMATCH (a run of another model), ZO2_ERR_ARG (at_step beyond
+ * the run), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
+ * ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o);
 
 /* ---- settings, plan, engine -------------------------------------------------------------------------------------- */
@@ -366,8 +383,8 @@ typedef struct zo2_plan {
         proposed_micro_batch; /* rows of the largest micro-batch within device_bytes; 0: none, or no budget given */
 } zo2_plan;
 
-/* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o. No
- * weights are read. ZO2_ERR_NOMEM if a budget in o is too small: the message has the smallest that works; *out is
+/* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o (NULL:
+ * defaults). No weights are read; the predicted times come from a measurement of about a tenth of a second. ZO2_ERR_NOMEM if a budget in o is too small: the message has the smallest that works; *out is
  * filled all the same. */
 ZO2_API zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out);
 
@@ -375,11 +392,15 @@ typedef struct zo2_engine zo2_engine;
 
 /* Opens a pack and creates or continues the run in run_dir (created if missing, its parent must exist). Loads masters,
  * replays the journal. On success *out is the caller's until zo2_engine_close(). On failure *out is NULL, nothing leaks
- * and the run directory is as it was. ZO2_ERR_BUSY: another process has the run. */
+ * and the run directory is as it was. o NULL: defaults. Errors: ZO2_ERR_BUSY (another process has the run),
+ * ZO2_ERR_EXISTS (a run is there and resume is 0), ZO2_ERR_MISMATCH (another model, or a setting that differs, by name),
+ * ZO2_ERR_NOMEM (a budget, with the smallest that works), ZO2_ERR_NONFINITE (a weight that the wire can't hold, by
+ * tensor), ZO2_ERR_DEVICE, ZO2_ERR_UNSUPPORTED, ZO2_ERR_NOTFOUND, ZO2_ERR_FORMAT, ZO2_ERR_IO, ZO2_ERR_CANCELLED. Files of
+ * a run: storage/RUN.md. */
 ZO2_API zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_dir, const zo2_engine_opts *o);
 
-/* Ends lanes and threads and frees everything. Writes nothing: call zo2_snapshot() before for a fast resume. NULL is
- * fine. */
+/* Ends lanes and threads and frees everything. Writes nothing: call zo2_snapshot() before for a fast resume. No call with
+ * the engine may be in progress. NULL is fine. */
 ZO2_API void zo2_engine_close(zo2_engine *e);
 
 typedef struct zo2_engine_state {
@@ -391,9 +412,11 @@ typedef struct zo2_engine_state {
     int resumed;                                 /* the run existed */
 } zo2_engine_state;
 
+/* e and out must not be NULL, here and in the next two. */
 ZO2_API void zo2_engine_get_state(const zo2_engine *e, zo2_engine_state *out);
-/* The options in force: defaults resolved, the run's values filled in. */
+/* The options in force: defaults resolved, the run's values filled in. Its strings live as long as the engine. */
 ZO2_API void zo2_engine_get_opts(const zo2_engine *e, zo2_engine_opts *out);
+/* The plan that the engine runs by; times and proposals are 0. */
 ZO2_API void zo2_engine_get_plan(const zo2_engine *e, zo2_plan *out);
 
 /* A batch. rows x seq places, row-major. Real tokens are those with mask 1 (any padding side); a row's position ids
@@ -433,8 +456,10 @@ typedef struct zo2_step_result {
     const char *bottleneck; /* the lane that was busy longest: "update", "upload" or "compute". Static */
 } zo2_step_result;
 
-/* One SPSA step: losses at W + eps z and W - eps z for each query, journaled before it affects a weight. Deterministic:
- * see D8 of the design. ZO2_ERR_CANCELLED leaves no trace. ZO2_ERR_NONFINITE: an update would make a weight non-finite
+/* One SPSA step (MeZO, algorithm 1): losses at W + eps z and W - eps z for each query q, g_q = (L+ - L-) / (2 eps), and
+ * W <- W - lr (sum over q of g_q z_q / Q + wd W), journaled before it affects a weight. The same settings, batches and
+ * pack give the same bits whatever threads, budgets, chunks and interruptions (README, "What is promised"). ZO2_ERR_ARG: a
+ * batch that is malformed, or larger than the engine was opened for. ZO2_ERR_CANCELLED leaves no trace. ZO2_ERR_NONFINITE: an update would make a weight non-finite
  * (the tensor is named). After ZO2_ERR_IO from the journal the engine refuses further steps; the run stays resumable. r
  * may be NULL. */
 ZO2_API zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *r);
@@ -462,15 +487,16 @@ typedef struct zo2_scores {
 
 /* Unperturbed forward at the current weights: through the wire with what is pending folded in, or at the masters' exact
  * fp32 values (what zo2_pack_export writes). Disturbs nothing. s is in and out: set struct_size and the optional
- * arrays. */
+ * arrays. Errors as of zo2_step(). */
 ZO2_API zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *s);
 ZO2_API void zo2_scores_init(zo2_scores *s);
 
-/* Writes a snapshot of the masters now and keeps the newest two verified ones. */
+/* Writes a snapshot of the masters now and keeps the newest two verified ones. Written under a temporary name, synced and
+ * renamed: a failure (ZO2_ERR_NOSPACE, ZO2_ERR_IO, ZO2_ERR_CANCELLED) leaves the older ones, and the engine goes on. */
 ZO2_API zo2_status zo2_snapshot(zo2_engine *e);
 
 /* Current exact value of elements [first, first + n) of a tensor (row-major), with what is pending applied, into
- * out[n]. */
+ * out[n]. name: as zo2_tensor_info has it. ZO2_ERR_NOTFOUND: no such tensor; ZO2_ERR_ARG: past its end. */
 ZO2_API zo2_status zo2_tensor_read(zo2_engine *e, const char *name, uint64_t first, uint64_t n, float *out);
 
 /* XXH3-64 over the exact current fp32 values of all tensors in canonical order: equal hashes, equal weights. */
@@ -497,10 +523,13 @@ typedef struct zo2_run_record {
     float d; /* decay coefficient lr * wd */
 } zo2_run_record;
 
-/* Opens a run's journal for reading; works while a training session writes it (a torn last record is ignored). */
+/* Opens a run's journal for reading; works while a training session writes it (a torn last record is ignored). *out is the
+ * caller's until zo2_run_close(), NULL on failure: ZO2_ERR_NOTFOUND (no run), ZO2_ERR_FORMAT (with the offset), ZO2_ERR_IO. */
 ZO2_API zo2_status zo2_run_open(zo2_run **out, const char *run_dir);
-ZO2_API void zo2_run_close(zo2_run *r);
+ZO2_API void zo2_run_close(zo2_run *r); /* NULL is fine */
+/* Steps the journal held when it was opened. */
 ZO2_API uint64_t zo2_run_steps(const zo2_run *r);
+/* ZO2_ERR_NOTFOUND from zo2_run_steps() on. */
 ZO2_API zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *out);
 /* The run's numeric settings as options, and the model hash of its pack. */
 ZO2_API void zo2_run_get_opts(const zo2_run *r, zo2_engine_opts *out);
