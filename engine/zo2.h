@@ -266,8 +266,8 @@ typedef struct zo2_export_opts {
     int64_t at_step;      /* with run_dir: number of steps to replay; negative = all */
     zo2_dtype dtype;      /* 0 = the source's own type per tensor */
     uint64_t split_bytes; /* largest shard; 0 = one file up to 5 GB, then shards of 5 GB */
-    uint32_t threads; /* 0 = usable CPUs */
-    int force;        /* replace an existing output */
+    uint32_t threads;     /* 0 = usable CPUs */
+    int force;            /* replace an existing output */
     zo2_log_fn log;
     void *log_ud;
     zo2_progress_fn progress; /* units: bytes of weights */
