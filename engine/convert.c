@@ -1,9 +1,10 @@
 /* convert.c: a Hugging Face directory to a pack. First everything that can be known without reading weights is checked
- * (every tensor there, shape, type), then the weights stream in canonical order, which is weights_copy.c. The
- * source's own bits are kept. */
+ * (every tensor there, shape, type), then the weights stream in canonical order, through pack_weights.c.
+ * The source's own bits are kept. */
 #include "codec/codec.h"
 #include "engine/pack_api.h"
-#include "engine/weights_copy.h"
+#include "engine/pack_weights.h"
+#include "storage/safetensors.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -252,6 +253,23 @@ static zo2_status on_bytes(void *arg, uint64_t bytes)
     return report(arg, bytes);
 }
 
+/* The source bits of a part of a tensor, refused if a value isn't finite. */
+static zo2_status read_weights(void *arg, uint32_t tensor, uint64_t first, uint64_t n, void *bits)
+{
+    const job *j = arg;
+    const zo2_st_tensor *from = j->map[tensor];
+    uint32_t size = zo2_dtype_bytes(from->dtype);
+    zo2_status s = zo2_safetensors_read(j->source, from, first * size, n * size, bits);
+    if (s)
+        return s;
+    uint64_t bad = zo2_first_nonfinite(from->dtype, bits, n);
+    if (bad < n)
+        return zo2_error(ZO2_ERR_NONFINITE,
+                         "element %" PRIu64 " of %s in %s is infinite or not a number: such a model can't be trained",
+                         first + bad, from->name, zo2_safetensors_file(j->source, from));
+    return ZO2_OK;
+}
+
 static zo2_status carry_files(const job *j, zo2_packwriter *w)
 {
     zo2_status s = zo2_packwriter_file(w, zo2_carried_files[0], j->config, j->config_bytes);
@@ -279,16 +297,22 @@ static zo2_status write_pack(job *j)
         s = carry_files(j, w);
     if (!s)
         s = report(j, 0);
-    zo2_weights_copy copy = {.arch = &j->arch,
-                             .source = j->source,
-                             .map = j->map,
-                             .writer = w,
-                             .level = j->o.zstd_level,
-                             .threads = j->o.threads,
-                             .report = on_bytes,
-                             .arg = j};
+    zo2_dtype *dtypes = calloc(j->arch.n_tensors, sizeof *dtypes);
+    if (!dtypes)
+        s = s ? s : zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensors of %s", j->dir);
+    for (uint32_t i = 0; dtypes && i < j->arch.n_tensors; i++)
+        dtypes[i] = j->map[i]->dtype;
+    zo2_pack_weights weights = {.arch = &j->arch,
+                                .dtypes = dtypes,
+                                .writer = w,
+                                .level = j->o.zstd_level,
+                                .threads = j->o.threads,
+                                .fill = read_weights,
+                                .report = on_bytes,
+                                .arg = j};
     if (!s)
-        s = zo2_weights_copy_run(&copy);
+        s = zo2_pack_weights_write(&weights);
+    free(dtypes);
     if (!s)
         s = zo2_packwriter_commit(w, NULL);
     zo2_packwriter_close(w); /* without the commit nothing is left */

@@ -2,13 +2,15 @@
  * function of architecture, type and seed. */
 #include "codec/codec.h"
 #include "codec/fpenv.h"
+#include "codec/update.h"
 #include "engine/pack_api.h"
+#include "engine/pack_weights.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define PIECE                 65536u /* elements made at a time */
-#define STANDARD_DEVIATION    0.02f  /* OPT's init_std */
+#define PIECE                 4096u /* elements made at a time: on a thread's stack */
+#define STANDARD_DEVIATION    0.02f /* OPT's init_std */
 #define PACK_OVERHEAD_BYTES   ((uint64_t)1 << 20)
 #define TENSOR_OVERHEAD_BYTES ((uint64_t)8 << 10)
 
@@ -16,9 +18,7 @@ typedef struct job {
     const char *out;
     zo2_synth_opts o;
     zo2_arch arch;
-    float *values; /* [PIECE] */
-    void *bits;    /* [PIECE] of the type */
-    uint64_t done, total;
+    uint64_t total; /* bytes of weights */
 } job;
 
 void zo2_synth_opts_init(zo2_synth_opts *o)
@@ -27,9 +27,10 @@ void zo2_synth_opts_init(zo2_synth_opts *o)
         *o = (zo2_synth_opts){.struct_size = sizeof *o};
 }
 
-static zo2_status report(const job *j)
+static zo2_status report(void *arg, uint64_t bytes)
 {
-    if (j->o.progress && j->o.progress(j->o.progress_ud, "synth", j->done, j->total))
+    const job *j = arg;
+    if (j->o.progress && j->o.progress(j->o.progress_ud, "synth", bytes, j->total))
         return zo2_error(ZO2_ERR_CANCELLED, "making %s was cancelled", j->out);
     return ZO2_OK;
 }
@@ -44,39 +45,50 @@ static int is_norm_weight(zo2_role role)
     return role == ZO2_ROLE_ATTN_NORM_W || role == ZO2_ROLE_FFN_NORM_W || role == ZO2_ROLE_FINAL_NORM_W;
 }
 
-/* Values of elements [first, first + n): matrices random, norms one, biases zero. */
-static zo2_status make_values(const job *j, const zo2_tensor *t, uint64_t first, uint64_t n)
+/* Source bits of elements [first, first + n): matrices random, norms one, biases zero. */
+static zo2_status make_bits(void *arg, uint32_t tensor, uint64_t first, uint64_t n, void *bits)
 {
-    if (t->rank == 1) {
-        float value = is_norm_weight(t->role) ? 1.0f : 0.0f;
-        for (uint64_t i = 0; i < n; i++)
-            j->values[i] = value;
-        return ZO2_OK;
+    const job *j = arg;
+    const zo2_tensor *t = &j->arch.tensors[tensor];
+    uint64_t key = zo2_noise_key(j->o.seed, 0);
+    uint32_t size = zo2_dtype_bytes(j->o.dtype);
+    float values[PIECE];
+    for (uint64_t at = 0; at < n; at += PIECE) {
+        uint64_t piece = n - at < PIECE ? n - at : PIECE;
+        if (t->rank == 2)
+            zo2_noise_values(values, key, 0, t->id, first + at, piece, ZO2_GAUSSIAN);
+        for (uint64_t i = 0; i < piece; i++)
+            values[i] = t->rank == 2 ? values[i] * STANDARD_DEVIATION : is_norm_weight(t->role) ? 1.0f : 0.0f;
+        zo2_source_encode(j->o.dtype, values, piece, (unsigned char *)bits + at * size);
     }
-    zo2_status s = zo2_noise_fill(j->values, j->o.seed, 0, 0, t->id, first, n, ZO2_GAUSSIAN);
-    for (uint64_t i = 0; i < n; i++)
-        j->values[i] *= STANDARD_DEVIATION;
-    return s;
+    return ZO2_OK;
 }
 
-static zo2_status write_tensor(job *j, zo2_packwriter *w, const zo2_tensor *t)
+static zo2_status write_weights(job *j, zo2_packwriter *w)
 {
-    zo2_packtensor record = zo2_pack_record(t, j->o.dtype);
-    uint32_t size = zo2_dtype_bytes(j->o.dtype);
-    uint64_t n = t->rows * t->cols;
-    if (is_aliased(j, t))
-        return zo2_packwriter_alias(w, &record, zo2_arch_find(&j->arch, t->role, 0));
-    zo2_status s = zo2_packwriter_tensor(w, &record);
-    for (uint64_t first = 0; first < n && !s; first += PIECE) {
-        uint64_t piece = n - first < PIECE ? n - first : PIECE;
-        if ((s = make_values(j, t, first, piece)))
-            break;
-        zo2_source_encode(j->o.dtype, j->values, piece, j->bits);
-        if (!(s = zo2_packwriter_rows(w, j->bits, piece * size))) {
-            j->done += piece * size;
-            s = report(j);
-        }
+    uint32_t n = j->arch.n_tensors;
+    zo2_dtype *dtypes = calloc(n, sizeof *dtypes);
+    uint32_t *stored_as = calloc(n, sizeof *stored_as);
+    zo2_status s =
+        dtypes && stored_as ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensors of %s", j->out);
+    for (uint32_t i = 0; i < n && !s; i++) {
+        const zo2_tensor *t = &j->arch.tensors[i];
+        dtypes[i] = j->o.dtype;
+        stored_as[i] = is_aliased(j, t) ? zo2_arch_find(&j->arch, t->role, 0) : i;
     }
+    zo2_pack_weights weights = {.arch = &j->arch,
+                                .dtypes = dtypes,
+                                .stored_as = stored_as,
+                                .writer = w,
+                                .level = j->o.zstd_level,
+                                .threads = j->o.threads,
+                                .fill = make_bits,
+                                .report = report,
+                                .arg = j};
+    if (!s)
+        s = zo2_pack_weights_write(&weights);
+    free(dtypes);
+    free(stored_as);
     return s;
 }
 
@@ -87,12 +99,10 @@ static zo2_status write_pack(job *j)
     if (!config)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the config.json of %s", j->out);
     zo2_status s = zo2_packwriter_open(&w, &zo2_io_posix, j->out, j->arch.name, j->o.force);
-    if (!s) {
-        zo2_packwriter_zstd(w, j->o.zstd_level);
+    if (!s)
         s = zo2_packwriter_file(w, zo2_carried_files[0], config, strlen(config));
-    }
-    for (uint32_t i = 0; i < j->arch.n_tensors && !s; i++)
-        s = write_tensor(j, w, &j->arch.tensors[i]);
+    if (!s)
+        s = write_weights(j, w);
     if (!s)
         s = zo2_packwriter_commit(w, NULL);
     zo2_packwriter_close(w);
@@ -131,16 +141,10 @@ zo2_status zo2_pack_synth(const char *arch, const char *out, const zo2_synth_opt
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_synth: unknown dtype %d", (int)j.o.dtype);
     if ((s = zo2_zstd_level_check("zo2_pack_synth", j.o.zstd_level)))
         return s;
-    zo2_fpenv_pin(&fenv);
-    j.values = malloc(PIECE * sizeof *j.values);
-    j.bits = malloc(PIECE * sizeof(float));
-    if (!j.values || !j.bits)
-        s = zo2_error(ZO2_ERR_NOMEM, "out of memory for the buffers of a synthetic pack");
-    else if (!(s = zo2_arch_load(&j.arch, arch, NULL)) && !(s = check_space(&j)))
+    zo2_fpenv_pin(&fenv); /* this thread makes values too */
+    if (!(s = zo2_arch_load(&j.arch, arch, NULL)) && !(s = check_space(&j)))
         s = write_pack(&j);
     zo2_arch_free(&j.arch);
-    free(j.values);
-    free(j.bits);
     zo2_fpenv_restore(&fenv);
     return s;
 }

@@ -196,7 +196,8 @@ typedef struct zo2_synth_opts {
     int force;
     zo2_progress_fn progress;
     void *progress_ud;
-    int zstd_level; /* as for zo2_convert_opts */
+    int zstd_level;   /* as for zo2_convert_opts */
+    uint32_t threads; /* 0 = usable CPUs */
 } zo2_synth_opts;
 
 ZO2_API void zo2_synth_opts_init(zo2_synth_opts *o); /* struct_size and defaults */
@@ -302,7 +303,8 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     zo2_schedule schedule;    /* constant */
     uint64_t warmup;          /* steps of linear warm-up; UINT64_MAX = 0 */
     uint64_t total_steps;     /* of linear and cosine schedules, both reaching 0 after the last; 0 = 20,000. May grow on
-                                 resume with constant */
+                                 resume with constant. Memory for the scalars of so many steps (of 131,072 at most; 600
+                                 bytes each, untouched until then) is set aside at once: a step allocates nothing */
     double eps;               /* NAN = 1e-3 */
     double weight_decay;      /* NAN = 0; not applied to biases and norms */
     double clip;              /* NAN = 0: off; else each g is clamped to +-clip */

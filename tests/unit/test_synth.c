@@ -122,6 +122,30 @@ static void deterministic(void **state)
     hf_remove_tree(dir);
 }
 
+/* The file doesn't depend on the threads, compressed or not, aliased or not: matrices of several chunks among others. */
+static void threads(void **state)
+{
+    (void)state;
+    char *dir = hf_temp();
+    const char *one = hf_path(dir, "one"), *many = hf_path(dir, "many");
+    zo2_pack *p;
+    for (int i = 0; i < 3; i++) {
+        zo2_synth_opts o = opts(i == 1 ? ZO2_F32 : ZO2_F16, i > 0, 5);
+        const char *arch = i == 0 ? CONFIG : "opt-125m";
+        o.zstd_level = i == 2;
+        o.force = 1;
+        o.threads = 1;
+        assert_ok(zo2_pack_synth(arch, one, &o));
+        o.threads = 5;
+        assert_ok(zo2_pack_synth(arch, many, &o));
+        hf_assert_same_file(one, many);
+    }
+    assert_ok(zo2_pack_open(&p, many));
+    assert_ok(zo2_pack_verify(p, NULL, NULL));
+    zo2_pack_close(p);
+    hf_remove_tree(dir);
+}
+
 /* A published architecture by name; tensors larger than a piece; the statistics of its values. */
 static void published(void **state)
 {
@@ -181,6 +205,7 @@ static void refusals(void **state)
     o = (zo2_synth_opts){0};
     assert_error(zo2_pack_synth(CONFIG, pack, &o), ZO2_ERR_ARG, "struct_size");
     o = opts(0, 0, 0);
+    o.threads = 1; /* every tensor is then reported */
     o.progress = on_progress;
     o.progress_ud = &calls;
     for (stop_at = 0; stop_at < 20; stop_at++) {
@@ -209,8 +234,8 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(values),    cmocka_unit_test(aliased),  cmocka_unit_test(deterministic),
-        cmocka_unit_test(published), cmocka_unit_test(refusals),
+        cmocka_unit_test(values),  cmocka_unit_test(aliased),   cmocka_unit_test(deterministic),
+        cmocka_unit_test(threads), cmocka_unit_test(published), cmocka_unit_test(refusals),
     };
     return cmocka_run_group_tests_name("synth", tests, NULL, NULL);
 }

@@ -61,7 +61,7 @@ int pack_convert(int argc, char **argv)
         return cli_finish(command.program, status);
 
     pack_work work;
-    pack_work_begin(&work, command.program, out);
+    pack_work_begin(&work, command.program, out, flags.force.given);
     zo2_convert_opts o;
     zo2_convert_opts_init(&o);
     o.threads = (uint32_t)flags.threads.u;
@@ -75,14 +75,15 @@ int pack_convert(int argc, char **argv)
 int pack_synth(int argc, char **argv)
 {
     struct {
-        cli_value dtype, alias, seed, zstd, force;
+        cli_value dtype, alias, seed, zstd, threads, force;
     } flags = {0};
     static const cli_option options[] = {
         {"dtype", "fp16|bf16|fp32", CLI_CHOICE, 0, "type of the weights (fp16)", 0, 0},
         {"alias", NULL, CLI_FLAG, sizeof(cli_value), "store one layer for all: a small file for a large model", 0, 0},
         {"seed", "N", CLI_COUNT, 2 * sizeof(cli_value), "seed of the weights (0)", 0, 0},
         {"zstd", "LEVEL", CLI_COUNT, 3 * sizeof(cli_value), ZSTD_HELP, 1, 19},
-        {"force", NULL, CLI_FLAG, 4 * sizeof(cli_value), "replace OUT.zo2 if it exists", 0, 0},
+        {"threads", "N", CLI_COUNT, 4 * sizeof(cli_value), "threads (usable CPUs)", 1, 4096},
+        {"force", NULL, CLI_FLAG, 5 * sizeof(cli_value), "replace OUT.zo2 if it exists", 0, 0},
         {0},
     };
     const char *arch = NULL, *out = NULL;
@@ -105,7 +106,7 @@ int pack_synth(int argc, char **argv)
         return cli_finish(command.program, status);
 
     pack_work work;
-    pack_work_begin(&work, command.program, out);
+    pack_work_begin(&work, command.program, out, flags.force.given);
     zo2_synth_opts o;
     zo2_synth_opts_init(&o);
     if (flags.dtype.given)
@@ -114,6 +115,7 @@ int pack_synth(int argc, char **argv)
     o.seed = flags.seed.u;
     o.force = flags.force.given;
     o.zstd_level = (int)flags.zstd.u;
+    o.threads = (uint32_t)flags.threads.u;
     pack_work_callbacks(&work, NULL, NULL, &o.progress, &o.progress_ud);
     status = pack_work_end(&work, zo2_pack_synth(arch, out, &o));
     return status == CLI_EXIT_OK ? describe(command.program, out) : status;
