@@ -46,6 +46,8 @@ const char *zo2_pack_file_name_fault(const char *name, size_t n)
     const char *fault = zo2_pack_name_fault(name, n);
     if (fault)
         return fault;
+    if (n > ZO2_PACK_MAX_FILE_NAME)
+        return "the name has more than 200 bytes: no export could write it";
     if (memchr(name, '/', n) || memchr(name, '\\', n))
         return "the name has a slash: only plain file names are carried";
     if ((n == 1 && name[0] == '.') || (n == 2 && name[0] == '.' && name[1] == '.'))

@@ -30,6 +30,7 @@
 #define ZO2_PACK_MAX_ELEMENTS    ((UINT64_C(1) << 40) - 1) /* of a tensor */
 #define ZO2_PACK_MAX_CHUNK_BYTES (UINT64_C(1) << 30)       /* so a row has at most 1 GiB */
 #define ZO2_PACK_MAX_NAME        512
+#define ZO2_PACK_MAX_FILE_NAME   200 /* exports write under a longer, temporary name, which must fit the 255 of Linux */
 #define ZO2_PACK_MAX_FILES       1024
 #define ZO2_PACK_MAX_FILE_BYTES  (UINT64_C(256) << 20) /* of all carried files together */
 

@@ -442,6 +442,8 @@ static void wrong_calls_of_the_writer_are_refused(void **state)
     static const char *const names[] = {"", ".", "..", "a/b", "../a", "a\\b", "a\tb", "\x80"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         refuse(BAD_FILE, NULL, 0, names[i], "cannot carry");
+    long_name[201] = '\0';
+    refuse(BAD_FILE, NULL, 0, long_name, "200 bytes");
 
     zo2_packwriter *w;
     OK(zo2_packwriter_open(&w, &zo2_io_posix, path, "opt", 0));
@@ -456,6 +458,35 @@ static void wrong_calls_of_the_writer_are_refused(void **state)
     assert_null(w);
     FAILS(ARG, zo2_packwriter_open(&w, &zo2_io_posix, path, "a name of thirty-two characters..", 0));
     assert_int_equal(count_files(dir, ""), 0);
+}
+
+/* The longest names that are allowed, of a tensor and of a carried file; the file's is one that an export can write. */
+static void longest_names(void **state)
+{
+    (void)state;
+    char tensor[513], file[201];
+    memset(tensor, 't', sizeof tensor - 1);
+    memset(file, 'f', sizeof file - 1);
+    tensor[512] = file[200] = '\0';
+    const zo2_packtensor t = {.name = tensor, .dtype = ZO2_F16, .rank = 1, .rows = 1, .cols = 1};
+    zo2_packwriter *w;
+    OK(zo2_packwriter_open(&w, &zo2_io_posix, path, "opt", 0));
+    OK(zo2_packwriter_tensor(w, &t));
+    OK(zo2_packwriter_rows(w, "01", 2));
+    OK(zo2_packwriter_file(w, file, "x", 1));
+    OK(zo2_packwriter_commit(w, NULL));
+    zo2_packwriter_close(w);
+    zo2_packfile *p;
+    OK(zo2_packfile_open(&p, path));
+    assert_string_equal(zo2_packfile_tensor(p, 0)->name, tensor);
+    assert_string_equal(zo2_packfile_file_name(p, 0), file);
+    zo2_packfile_close(p);
+    zo2_outfile f = {0};
+    char *exported = in_dir(dir, file);
+    OK(zo2_outfile_open(&f, &zo2_io_posix, exported, 0));
+    OK(zo2_outfile_commit(&f));
+    unlink(exported);
+    free(exported);
 }
 
 static void names_are_unique(void **state)
@@ -592,6 +623,7 @@ int main(void)
         T(existing_packs_need_force),
         T(without_a_commit_nothing_is_left),
         T(wrong_calls_of_the_writer_are_refused),
+        T(longest_names),
         T(names_are_unique),
         T(a_pack_without_anything_is_a_pack),
         T(verify_reports_bytes_and_can_be_cancelled),
