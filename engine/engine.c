@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define DEFAULT_SNAPSHOT_SECONDS 1800.0
+#define RESERVED_STEPS           131072u
 
 double zo2_now(void)
 {
@@ -92,6 +93,18 @@ static zo2_status create_journal(zo2_engine *e)
     zo2_status s = zo2_journal_create(&e->journal, &zo2_io_posix, path, &e->settings);
     free(path);
     return s;
+}
+
+/* Room for the steps that the run is to have, so that taking one allocates nothing. Untouched memory costs nothing
+ * either, but a number of steps that means "until I stop it" must not reserve all there is: beyond RESERVED_STEPS, or
+ * where memory is short now, the lists grow by doubling when it comes to that. */
+static void reserve_steps(zo2_engine *e)
+{
+    uint64_t steps = e->opts.total_steps ? e->opts.total_steps : ZO2_DEFAULT_STEPS;
+    if (steps > RESERVED_STEPS)
+        steps = RESERVED_STEPS;
+    if (!zo2_journal_reserve(e->journal, steps))
+        (void)zo2_history_reserve(&e->core.history, steps); /* a step that finds no room fails and says so */
 }
 
 /* ---- options ---- */
@@ -303,6 +316,8 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
         journal = NULL;
         zo2_snapshot_clean(&zo2_io_posix, e->snapshot_dir);
     }
+    if (!s && e->journal)
+        reserve_steps(e);
     zo2_journal_close(journal);
     return s;
 }

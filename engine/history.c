@@ -21,9 +21,10 @@ void zo2_history_free(zo2_history *h)
     memset(h, 0, sizeof *h);
 }
 
-static zo2_status grow(zo2_history *h)
+zo2_status zo2_history_reserve(zo2_history *h, uint64_t capacity)
 {
-    uint64_t capacity = h->capacity ? 2 * h->capacity : 1024;
+    if (capacity <= h->capacity)
+        return ZO2_OK;
     uint64_t *position = realloc(h->position, (capacity + 1) * sizeof *position);
     if (position)
         h->position = position;
@@ -41,7 +42,7 @@ static zo2_status grow(zo2_history *h)
 zo2_status zo2_history_push(zo2_history *h, const zo2_journal_record *r)
 {
     if (h->steps == h->capacity) {
-        zo2_status s = grow(h);
+        zo2_status s = zo2_history_reserve(h, h->capacity ? 2 * h->capacity : 1024);
         if (s)
             return s;
     }

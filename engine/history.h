@@ -19,6 +19,9 @@ typedef struct zo2_history {
 /* An empty history of a run with these settings. */
 void zo2_history_init(zo2_history *h, const zo2_run_settings *s);
 void zo2_history_free(zo2_history *h); /* zeroed is fine */
+/* Room for so many steps in all: pushing them then allocates nothing. ZO2_ERR_NOMEM; what is there stays. Not concurrent
+ * with readers. */
+zo2_status zo2_history_reserve(zo2_history *h, uint64_t steps);
 /* The next step. ZO2_ERR_NOMEM. Not concurrent with readers. */
 zo2_status zo2_history_push(zo2_history *h, const zo2_journal_record *r);
 /* The first `steps` steps of a journal. */

@@ -7,9 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_LR    1e-6
-#define DEFAULT_EPS   1e-3
-#define DEFAULT_STEPS 20000u
+#define DEFAULT_LR  1e-6
+#define DEFAULT_EPS 1e-3
 
 void zo2_engine_opts_init(zo2_engine_opts *o)
 {
@@ -168,7 +167,7 @@ static zo2_status take_numbers(zo2_run_settings *out, const zo2_engine_opts *o, 
     /* A constant schedule has no end, so its run may grow. */
     out->total_steps = 0;
     if (out->schedule != ZO2_CONSTANT)
-        s = take_number("steps", o->total_steps != 0, o->total_steps, DEFAULT_STEPS, run ? &run->total_steps : NULL,
+        s = take_number("steps", o->total_steps != 0, o->total_steps, ZO2_DEFAULT_STEPS, run ? &run->total_steps : NULL,
                         &out->total_steps);
     return s;
 }

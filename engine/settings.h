@@ -6,6 +6,8 @@
 #include "engine/models/arch.h"
 #include "storage/journal.h"
 
+#define ZO2_DEFAULT_STEPS 20000u /* of a schedule whose end the caller doesn't say */
+
 /* run NULL: a new run, unset fields get defaults. Otherwise unset fields are the run's and others must be equal:
  * ZO2_ERR_MISMATCH names the setting and both values. ZO2_ERR_ARG for values out of range. backend: the one in use. */
 zo2_status zo2_settings_resolve(zo2_run_settings *out, const zo2_engine_opts *o, const zo2_run_settings *run,

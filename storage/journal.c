@@ -41,12 +41,10 @@ static zo2_status out_of_memory(const char *path)
     return zo2_error(ZO2_ERR_NOMEM, "%s: out of memory for the journal's records", path);
 }
 
-/* Room for one more record. */
-static zo2_status reserve(zo2_journal *j)
+zo2_status zo2_journal_reserve(zo2_journal *j, uint64_t capacity)
 {
-    if (j->steps < j->capacity)
+    if (capacity <= j->capacity)
         return ZO2_OK;
-    const uint64_t capacity = j->capacity ? 2 * j->capacity : 256; /* at most 2^29 */
     if (capacity > SIZE_MAX / sizeof(entry))
         return out_of_memory(j->path);
     entry *entries = realloc(j->entries, (size_t)capacity * sizeof(entry));
@@ -55,6 +53,12 @@ static zo2_status reserve(zo2_journal *j)
     j->entries = entries;
     j->capacity = capacity;
     return ZO2_OK;
+}
+
+/* Room for one more record. */
+static zo2_status reserve(zo2_journal *j)
+{
+    return j->steps < j->capacity ? ZO2_OK : zo2_journal_reserve(j, j->capacity ? 2 * j->capacity : 256);
 }
 
 static zo2_status file_size(const zo2_journal *j, uint64_t *size)

@@ -63,6 +63,9 @@ uint64_t zo2_journal_torn_bytes(const zo2_journal *j);
 /* Chain value after `steps` records (0: the header's): binds a snapshot to the history it was taken from. */
 uint64_t zo2_journal_chain(const zo2_journal *j, uint64_t steps);
 
+/* Memory for so many records in all: appending them then allocates nothing. ZO2_ERR_NOMEM; what is there stays. */
+zo2_status zo2_journal_reserve(zo2_journal *j, uint64_t steps);
+
 /* Appends r (r->step must equal steps, r->queries the settings') and fdatasyncs. Only after ZO2_OK may a chunk carry
  * the step's effect. ZO2_ERR_NONFINITE: d or a c of a step that isn't skipped is not finite; nothing is written and the
  * handle stays usable. A failed append is final for this handle (later ones fail too; a failed fsync is never retried);

@@ -145,6 +145,34 @@ static void everything_on(void **state)
     check_steps("options", &o, 8, 24, 4);
 }
 
+/* The lists that a run keeps of its steps have room from the start: no step allocates, the 257th, 1,025th and 2,049th
+ * included, at which lists that grow by doubling would. The run lies in memory where it can: each step syncs a file. */
+static void thousands_of_steps(void **state)
+{
+    enum { STEPS = 2060, ROWS = 1, SEQ = 4 };
+    (void)state;
+    zo2_engine_opts o;
+    zo2_engine *e;
+    static test_batch batch;
+    char run[128], shm[] = "/dev/shm/zo2-test-XXXXXX";
+    char *folder = mkdtemp(shm);
+    snprintf(run, sizeof run, "%s/run", folder ? folder : scratch_dir());
+    zo2_engine_opts_init(&o);
+    o.max_rows = ROWS;
+    o.max_seq = SEQ;
+    o.threads = 1;
+    random_batch(&batch, 7, 64, ROWS, SEQ, 0);
+    MUST(zo2_engine_open(&e, pack_of("opt-fixtures/prenorm-f32"), run, &o));
+    for (int i = 0; i < STEPS; i++) {
+        uint64_t before = calls;
+        MUST(zo2_step(e, &batch.b, NULL));
+        if (i > 0 && calls != before)
+            fail_msg("step %d made %d allocations", i, (int)(calls - before));
+    }
+    zo2_engine_close(e);
+    remove_tree(folder ? folder : run);
+}
+
 static void clean_up(void **state)
 {
     (void)state;
@@ -154,10 +182,8 @@ static void clean_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counters_count),
-        cmocka_unit_test(language_model),
-        cmocka_unit_test(everything_on),
-        cmocka_unit_test(clean_up),
+        cmocka_unit_test(counters_count),     cmocka_unit_test(language_model), cmocka_unit_test(everything_on),
+        cmocka_unit_test(thousands_of_steps), cmocka_unit_test(clean_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
