@@ -275,7 +275,7 @@ zo2_status zo2_require_absent(const char *path, int force)
     if (force)
         return ZO2_OK;
     if (lstat(path, &st) == 0)
-        return zo2_error(ZO2_ERR_EXISTS, "%s exists already; remove it, choose another name, or use --force", path);
+        return zo2_error(ZO2_ERR_EXISTS, "%s exists already; remove it or choose another name", path);
     return errno == ENOENT ? ZO2_OK : zo2_io_error("cannot examine", path);
 }
 

@@ -56,7 +56,7 @@ static zo2_status refuse_existing(const char *path)
     if (e < 0)
         return zo2_io_error("cannot examine", path);
     if (e)
-        return zo2_error(ZO2_ERR_EXISTS, "%s exists already; remove it, choose another name, or use --force", path);
+        return zo2_error(ZO2_ERR_EXISTS, "%s exists already; remove it or choose another name", path);
     return ZO2_OK;
 }
 

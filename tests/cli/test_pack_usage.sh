@@ -28,6 +28,9 @@ usage '\-\-snapshot needs --run' zo2-pack export x y --snapshot z
 usage '\-\-snapshot needs --run' zo2-pack verify x --snapshot z
 usage '"-3" is not' zo2-pack export x y --run r --at-step -3
 usage 'unknown option -x' zo2-pack info -x
+usage 'OUT.zo2 is empty' zo2-pack convert x ''
+usage 'FILE is empty' zo2-pack info ''
+usage '\-\-run: the value is empty' zo2-pack export x y --run ''
 
 expect 1 'not-here' zo2-pack info not-here
 expect 1 'not-here' zo2-pack verify not-here

@@ -267,7 +267,7 @@ static void cancellation(void **state)
     assert_ok(zo2_pack_convert(FIXTURES "stored-tied-head-f16", pack, &o));
     o.force = 0;
     w = (watch){.stop_at = UINT64_MAX};
-    assert_error(zo2_pack_convert(FIXTURES "stored-tied-head-f16", pack, &o), ZO2_ERR_EXISTS, "--force");
+    assert_error(zo2_pack_convert(FIXTURES "stored-tied-head-f16", pack, &o), ZO2_ERR_EXISTS, "exists already");
     assert_int_equal(hf_count_entries(dir), 1);
     hf_remove_tree(dir);
 }

@@ -240,7 +240,7 @@ static void existing_outputs(void **state)
     (void)state;
     bench b = begin(FIXTURES "prenorm-f32");
     assert_int_equal(mkdir(b.out, 0777), 0);
-    assert_error(zo2_pack_export(b.pack, b.out, &b.o), ZO2_ERR_EXISTS, "--force");
+    assert_error(zo2_pack_export(b.pack, b.out, &b.o), ZO2_ERR_EXISTS, "exists already");
     b.o.force = 1;
     assert_ok(zo2_pack_export(b.pack, b.out, &b.o)); /* an empty folder */
     assert_ok(zo2_pack_export(b.pack, b.out, &b.o)); /* an export */

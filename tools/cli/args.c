@@ -53,8 +53,12 @@ static bool convert(const cli_command *c, const cli_option *o, cli_value *v)
 {
     char low[CLI_TEXT_BYTES], high[CLI_TEXT_BYTES];
     switch (o->kind) {
-    case CLI_FLAG:
-    case CLI_TEXT: return true;
+    case CLI_FLAG: return true;
+    case CLI_TEXT: /* a name or a path: an empty one is a variable that a script forgot to set */
+        if (v->text[0])
+            return true;
+        cli_usage_error(c, "--%s: the value is empty", o->name);
+        return false;
     case CLI_COUNT: {
         uint64_t max = o->max ? o->max : UINT64_MAX;
         if (cli_parse_u64(v->text, &v->u) && v->u >= o->min && v->u <= max)
@@ -174,6 +178,10 @@ bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status)
             cli_usage_error(c, "unknown option %s", argv[i]);
             return false;
         } else if (next && next->name) {
+            if (!argv[i][0] && !next->optional) {
+                cli_usage_error(c, "%s is empty", next->name);
+                return false;
+            }
             *next++->out = argv[i];
         } else {
             cli_usage_error(c, "unexpected argument \"%s\"", argv[i]);

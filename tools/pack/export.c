@@ -54,7 +54,7 @@ int pack_export(int argc, char **argv)
         return cli_usage_error(&command, "--snapshot needs --run");
 
     pack_work work;
-    pack_work_begin(&work, command.program, out);
+    pack_work_begin(&work, command.program, out, flags.force.given);
     zo2_export_opts o;
     zo2_export_opts_init(&o);
     char *remembered = flags.run.given && !flags.snapshot.given ? pack_run_snapshots(flags.run.text) : NULL;

@@ -42,7 +42,7 @@ static int verify_run(const char *program, const char *run_dir, const char *path
     if (s == ZO2_OK)
         s = zo2_run_open(&run, run_dir);
     if (s != ZO2_OK)
-        return cli_fail(program, run_dir, s);
+        return cli_fail(program, NULL, s);
     char steps[CLI_TEXT_BYTES];
     printf("%s: ok, %s steps, %u snapshot%s in %s%s\n", run_dir, cli_human_count(steps, zo2_run_steps(run)), count,
            count == 1 ? "" : "s", snapshots ? snapshots : run_dir, snapshots ? "" : "/snapshots");

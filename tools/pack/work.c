@@ -7,10 +7,11 @@
 #include "tools/cli/interrupt.h"
 #include "tools/cli/report.h"
 
-void pack_work_begin(pack_work *w, const char *program, const char *out)
+void pack_work_begin(pack_work *w, const char *program, const char *out, bool force)
 {
     w->program = program;
     w->out = out;
+    w->force = force;
     cli_progress_init(&w->progress, program, false);
     cli_interrupt_install();
 }
@@ -31,8 +32,8 @@ int pack_work_end(pack_work *w, zo2_status s)
     if (s == ZO2_OK)
         return CLI_EXIT_OK;
     int status = cli_fail(w->program, NULL, s);
-    if (s == ZO2_ERR_EXISTS)
-        fprintf(stderr, "Choose another name, or replace it with --force.\n");
+    if (s == ZO2_ERR_EXISTS && !w->force)
+        fprintf(stderr, "--force replaces it.\n");
     else if (s == ZO2_ERR_CANCELLED || s == ZO2_ERR_NOSPACE)
         fprintf(stderr, "%s was not written; nothing is left behind.\n", w->out);
     return status;
