@@ -42,9 +42,9 @@ train() { # status or "usage", pattern, options
     [ ! -e r ] || fail "a refused train left a run directory: $*"
     rm -rf r
 }
-train usage 'not a whole number of at least 1' --steps 0
-train usage 'not a whole number' --steps 1e3
-train usage 'not a whole number' --steps 99999999999999999999
+train usage 'not a number from 1 to 268,435,456' --steps 0
+train usage 'not a number' --steps 1e3
+train usage 'to 268,435,456' --steps 99999999999999999999
 train usage 'from 1 to' --batch 4000000000
 train usage 'from 1 to' --batch 0
 train usage '\-\-seq 999999: the model.s context is 256 tokens' --seq 999999
@@ -80,6 +80,8 @@ expect 1 'not-here' zo2-tune log not-here
 # Directories that can't be written: no permission bits, they don't stop root.
 expect 1 'tiny.zo2/r' zo2-tune train --model tiny.zo2 --data "$data" --run tiny.zo2/r --steps 1
 expect 1 'no/such' zo2-tune train --model tiny.zo2 --data "$data" --run no/such/r --steps 1
+expect 1 'tiny.zo2: not a directory.*--snapshot DIR' zo2-tune train --model tiny.zo2 --data "$data" --run r --steps 1 --snapshot tiny.zo2/s
+[ ! -e r ] || fail "a run was begun that could keep no snapshots"
 expect 1 '/proc/r' zo2-tune train --model tiny.zo2 --data "$data" --run /proc/r --steps 1
 expect 1 'tiny.zo2' zo2-tune train --model tiny.zo2 --data "$data" --run tiny.zo2 --steps 1
 finish

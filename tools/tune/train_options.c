@@ -2,6 +2,7 @@
 #include "tools/tune/train.h"
 
 #define AT(member) offsetof(train_flags, member)
+#define MAX_STEPS  (UINT64_C(1) << 28) /* a journal's (RUN.md) */
 
 // clang-format off
 static const cli_option file_options[] = {
@@ -15,7 +16,7 @@ static const cli_option file_options[] = {
 };
 
 static const cli_option size_options[] = {
-    {"steps", "N", CLI_COUNT, AT(steps), "where the run ends (20000); may grow later with a constant schedule", 1, INT64_MAX},
+    {"steps", "N", CLI_COUNT, AT(steps), "where the run ends (20000); may grow later with a constant schedule", 1, MAX_STEPS},
     {"bos", "auto|none|ID", CLI_TEXT, AT(bos), "token in front of texts and prompts (auto: the model's own)", 0, 0},
     {0},
 };

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "tools/cli/interrupt.h"
 #include "tools/cli/numbers.h"
@@ -230,7 +231,7 @@ static bool free_bytes(const char *path, uint64_t *out, char *where, size_t size
     snprintf(where, size, "%s", path);
     while (statvfs(where, &v) != 0) {
         char *slash = strrchr(where, '/');
-        if (errno != ENOENT || !strcmp(where, ".") || !strcmp(where, "/"))
+        if ((errno != ENOENT && errno != ENOTDIR) || !strcmp(where, ".") || !strcmp(where, "/"))
             return false;
         if (!slash)
             snprintf(where, size, ".");
@@ -251,9 +252,14 @@ static int check_disk(const train *t)
     if (s != ZO2_OK)
         return cli_fail(t->command->program, s == ZO2_ERR_NOMEM ? "doesn't fit" : NULL, s);
     char where[4096], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
-    uint64_t available;
+    uint64_t available = 0;
     const char *dir = t->opts.snapshot_dir ? t->opts.snapshot_dir : t->flags->run.text;
-    if (t->steps_before || !free_bytes(dir, &available, where, sizeof where) || available / 2 >= plan.snapshot_bytes)
+    struct stat st;
+    bool known = free_bytes(dir, &available, where, sizeof where);
+    if (t->opts.snapshot_dir && stat(where, &st) == 0 && (!S_ISDIR(st.st_mode) || access(where, W_OK | X_OK) != 0))
+        return cli_error(t->command->program, "%s: %s, so no snapshot could be written; choose another --snapshot DIR",
+                         where, S_ISDIR(st.st_mode) ? strerror(errno) : "not a directory");
+    if (t->steps_before || !known || available / 2 >= plan.snapshot_bytes)
         return 0;
     return cli_error(t->command->program,
                      "%s: two snapshots take %s, but %s are free there; make room, or choose another place with "
