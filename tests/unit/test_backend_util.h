@@ -215,7 +215,11 @@ static inline void test_near_at(double got, double want, double tolerance, const
 }
 #define TEST_NEAR(got, want, tolerance, what, i) test_near_at(got, want, tolerance, __FILE__, __LINE__, what, i)
 
+#if defined(ZO2_TEST_CUDASIM) && defined(__SANITIZE_THREAD__)
+static const uint32_t test_thread_counts[] = {3}; /* orders, see test_open(): TSan sees a race whatever the order */
+#else
 static const uint32_t test_thread_counts[] = {1, 2, 3, 7};
+#endif
 #define TEST_THREAD_COUNTS (sizeof test_thread_counts / sizeof test_thread_counts[0])
 
 static const zo2_dtype test_types[] = {ZO2_F32, ZO2_F16, ZO2_BF16};

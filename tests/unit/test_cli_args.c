@@ -81,7 +81,7 @@ static void test_positionals(void **state)
     assert_int_equal(PARSE("--", "--flag"), -1);
     assert_string_equal(first[0], "--flag");
     assert_false(v.flag.given);
-    assert_int_equal(PARSE("-"), -1); /* a lone dash is a name */
+    assert_int_equal(PARSE("-"), -1);            /* a lone dash is a name */
     assert_int_equal(PARSE(""), CLI_EXIT_USAGE); /* FILE is empty: a variable that was not set */
     assert_int_equal(PARSE("file", ""), -1);     /* an optional text may be */
     assert_string_equal(first[1], "");

@@ -201,6 +201,9 @@ static void fixtures(void **state)
             float *values = load_floats(dir, json_string_value(json_object_get(one, "logits_file")), 0, n);
             check_case(pack_of(name), ids, json_object_get(one, "attention_mask"), values, vocab, context);
             free(values);
+#ifdef __SANITIZE_THREAD__ /* the other cases have other numbers, not other threads */
+            break;
+#endif
         }
         json_decref(reference);
         json_decref(cfg);
@@ -214,6 +217,9 @@ static void fixtures(void **state)
 static void tiny_opt(void **state)
 {
     (void)state;
+#if defined(ZO2_TEST_CUDASIM) && defined(__SANITIZE_THREAD__) /* longer loops of the kernels that fixtures() runs */
+    skip();
+#endif
     const char *pack = pack_of("tiny-opt/model");
     FILE *f = fopen(ZO2_TEST_DATA "/tiny-opt/reference.jsonl", "r");
     assert_non_null(f);
