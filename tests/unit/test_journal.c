@@ -10,23 +10,8 @@
 #include <math.h>
 #include <sys/stat.h>
 
-static char *dir, *path;
-
-static int setup(void **state)
-{
-    (void)state;
-    dir = scratch_make();
-    path = in_dir(dir, "journal");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(dir);
-    free(path);
-    return 0;
-}
+#define ONE_FILE "journal"
+#include "tests/unit/one_file_testing.h"
 
 /* As the header stores them: a memcmp() of the structs would compare padding. */
 static void assert_settings(const zo2_run_settings *got, const zo2_run_settings *want)

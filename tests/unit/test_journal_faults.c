@@ -11,23 +11,8 @@
 
 #define STEPS 4
 
-static char *dir, *path;
-
-static int setup(void **state)
-{
-    (void)state;
-    dir = scratch_make();
-    path = in_dir(dir, "journal");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(dir);
-    free(path);
-    return 0;
-}
+#define ONE_FILE "journal"
+#include "tests/unit/one_file_testing.h"
 
 static const struct {
     const char *name;

@@ -9,23 +9,8 @@
 #include "tests/unit/faulty_io.h"
 #include "tests/unit/packfile_testing.h"
 
-static char *dir, *path;
-
-static int setup(void **state)
-{
-    (void)state;
-    dir = scratch_make();
-    path = in_dir(dir, "m.zo2");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    free(path);
-    scratch_remove(dir);
-    return 0;
-}
+#define ONE_FILE "m.zo2"
+#include "tests/unit/one_file_testing.h"
 
 static uint64_t count_operations(int mask)
 {

@@ -14,23 +14,8 @@
 #include <xxhash.h>
 #include <zstd.h>
 
-static char *dir, *path;
-
-static int setup(void **state)
-{
-    (void)state;
-    dir = scratch_make();
-    path = in_dir(dir, "m.zo2");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    free(path);
-    scratch_remove(dir);
-    return 0;
-}
+#define ONE_FILE "m.zo2"
+#include "tests/unit/one_file_testing.h"
 
 /* Bits as weights have them: the most significant byte takes few values, the others all. */
 static unsigned char *weights(uint64_t seed, size_t n, size_t size)

@@ -10,23 +10,8 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 
-static char *dir, *path;
-
-static int setup(void **state)
-{
-    (void)state;
-    dir = scratch_make();
-    path = in_dir(dir, "m.safetensors");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    free(path);
-    scratch_remove(dir);
-    return 0;
-}
+#define ONE_FILE "m.safetensors"
+#include "tests/unit/one_file_testing.h"
 
 static void refused(const char *says)
 {
