@@ -564,10 +564,17 @@ typedef enum zo2_measure_kind {
     ZO2_MEASURE_JOIN = 7,   /* a master's planes to its exact fp32 values */
     ZO2_MEASURE_DECODE = 8, /* the wire alone to fp32 values */
     ZO2_MEASURE_UPDATE = 9, /* one step's update of the planes in place: join, noise, update, encode */
-    /* Work of a backend. An item is a byte of wire, a weight, a floating-point operation. */
-    ZO2_MEASURE_UPLOAD = 10, /* the wire of rows x cols weights to the device */
-    ZO2_MEASURE_PANELS = 11, /* that wire decoded and perturbed into the panels W + eps z and W - eps z */
+    /* Work of a backend. An item is a weight, a floating-point operation. */
+    ZO2_MEASURE_PANELS = 11, /* wires on the device decoded, `pending` updates folded, perturbed into the panels W + eps z
+                                and W - eps z of one query */
     ZO2_MEASURE_GEMM = 12,   /* x (W + eps z)^T and x (W - eps z)^T for `tokens` rows of x, tile by tile */
+    /* The link between host memory, pinned where the limit allows, and a backend's device. An item is a byte. */
+    ZO2_MEASURE_UPLOAD = 10,   /* the wire of rows x cols weights from their masters to the device, in chunks of
+                                  chunk_bytes through a ring of three slots: what a step's upload lane does */
+    ZO2_MEASURE_BOUNCED = 13,  /* the same by way of a small pinned buffer, as where masters can't be pinned */
+    ZO2_MEASURE_WHOLE = 14,    /* as many bytes in one transfer: the link's own speed */
+    ZO2_MEASURE_DOWNLOAD = 15, /* residual streams back, fp32: two of `tokens` x cols values in one transfer */
+    ZO2_MEASURE_LATENCY = 16,  /* 4 KiB to the device, and waiting until they are there. An item is a transfer */
 } zo2_measure_kind;
 
 typedef struct zo2_measure_spec { /* zero in any field = documented default */
@@ -577,12 +584,14 @@ typedef struct zo2_measure_spec { /* zero in any field = documented default */
     const char *simd;         /* "scalar", "avx2", "avx512"; NULL = the best this CPU has. Results have the same bits */
     uint64_t bytes;           /* limits: 0 = 256 MiB */
     uint64_t rows, cols;      /* the others: 0 = 4,096 x 1,024 */
-    uint64_t tokens;          /* gemm: 0 = 512 */
+    uint64_t tokens;          /* gemm, download: 0 = 512 */
     zo2_wire wire;            /* 0 = bf16 */
     zo2_dist dist;            /* 0 = gaussian */
-    uint32_t queries;         /* update: directions of the step, 0 = 1 */
+    uint32_t queries;         /* update, panels: directions of a step, 0 = 1 */
     zo2_dtype compute;        /* panels, gemm: 0 = fp32 */
-    zo2_backend_kind backend; /* upload, panels, gemm: auto */
+    zo2_backend_kind backend; /* panels, gemm, link: auto */
+    uint64_t chunk_bytes;     /* host work, upload, bounced: target size of a chunk's wire, 0 = 4 MiB */
+    uint32_t pending;         /* panels: updates that the wire lacks and that are folded in, at most ZO2_MAX_PENDING */
 } zo2_measure_spec;
 
 /* Sets struct_size, zero elsewhere. */
@@ -594,6 +603,8 @@ typedef struct zo2_measure_info { /* what one pass does */
     uint64_t bytes_written;
     uint32_t threads;
     char simd[16];
+    zo2_backend_kind backend; /* the one in use, for work of a backend and the link; else 0 */
+    int pinned;               /* the link: 1 if the host memory is pinned, or the backend has no need of that */
 } zo2_measure_info;
 
 typedef struct zo2_measure zo2_measure;
@@ -603,7 +614,7 @@ typedef struct zo2_measure zo2_measure;
  * handles may be open, but those that run at once slow each other. While one with a `simd` runs, the whole process uses
  * those instructions: that changes times, never bits. ZO2_ERR_UNSUPPORTED: an instruction set that this CPU lacks, a
  * backend that this build lacks or that computes nothing. ZO2_ERR_ARG: an unknown kind, wire, distribution or type;
- * sizes above 2^40; more than ZO2_MAX_QUERIES queries. ZO2_ERR_NOMEM. */
+ * sizes above 2^40; more than ZO2_MAX_QUERIES queries or ZO2_MAX_PENDING updates. ZO2_ERR_NOMEM. */
 ZO2_API zo2_status zo2_measure_open(zo2_measure **out, const zo2_measure_spec *spec, zo2_measure_info *info);
 
 /* Does the work `passes` times (0 counts as 1) and stores the mean seconds of one pass, by a monotonic clock. The first
