@@ -3,6 +3,16 @@
 #include "engine/plan.h"
 #include "engine/probe.h"
 
+#include <math.h>
+
+#define PROBE_SECONDS 5.0
+
+/* The null backend computes nothing, and a plan may be made for a device that isn't here. */
+static int can_measure(const zo2_backend_ops *ops)
+{
+    return ops->kind != ZO2_BACKEND_NULL && (!ops->usable || !ops->usable());
+}
+
 zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out)
 {
     if (!arch_or_pack || !out)
@@ -24,9 +34,10 @@ zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o,
     zo2_status s = zo2_arch_load(&arch, arch_or_pack, &pack_bytes);
     if (!s)
         s = zo2_shape_from_opts(&shape, &arch, ops, &opts);
-    int timed = !s && ops->kind != ZO2_BACKEND_NULL; /* that one computes nothing: there is no rate to measure */
+    double seconds = isnan(opts.probe_seconds) ? PROBE_SECONDS : opts.probe_seconds;
+    int timed = !s && seconds > 0 && can_measure(ops);
     if (timed)
-        s = zo2_probe_rates(&rates, ops, shape.threads, opts.dist ? opts.dist : ZO2_GAUSSIAN, shape.wire);
+        s = zo2_probe_rates(&rates, &arch, ops, &shape, seconds);
     if (!s) {
         s = zo2_plan_make(&plan, &arch, ops, &shape, NULL, timed ? &rates : NULL);
         *out = plan.pub;

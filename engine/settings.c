@@ -15,7 +15,7 @@ void zo2_engine_opts_init(zo2_engine_opts *o)
 {
     memset(o, 0, sizeof *o);
     o->struct_size = sizeof *o;
-    o->lr = o->eps = o->weight_decay = o->clip = o->snapshot_seconds = NAN;
+    o->lr = o->eps = o->weight_decay = o->clip = o->snapshot_seconds = o->probe_seconds = NAN;
     o->warmup = UINT64_MAX;
     o->pending = -1;
     o->at_step = -1;

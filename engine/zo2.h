@@ -340,6 +340,7 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     void *progress_ud;
     zo2_trace_fn trace; /* every pass, step or evaluation; never changes a bit */
     void *trace_ud;
+    double probe_seconds; /* zo2_plan_estimate(): most seconds to measure this machine in; NAN = 5, 0 = don't */
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */
@@ -375,17 +376,31 @@ typedef struct zo2_plan {
     double update_seconds, upload_seconds, compute_seconds; /* of one step, per lane */
     char bottleneck[16];                                    /* "update", "upload" or "compute" */
     uint32_t largest_tile_rows;                             /* TN of the widest matrix */
-    /* proposals: never applied; with zo2_plan_estimate() only */
-    uint32_t proposed_pending; /* K with the shortest predicted step, if that is a twentieth shorter; else as set */
-    double proposed_seconds;   /* of a step with it */
-    zo2_dist proposed_dist;    /* Rademacher where making Gaussian noise is half of the busiest lane; else as set */
+    /* proposals: never applied; only with measured rates, else 0. Pending updates and micro-batch are chosen together
+     * for the shortest predicted step; what makes it less than a twentieth shorter is left as set */
+    uint32_t proposed_pending; /* K */
+    double proposed_seconds;   /* of a step with the proposed K and micro-batch */
+    zo2_dist proposed_dist;    /* Rademacher where half of the time goes into making Gaussian noise; else as set */
     uint32_t
-        proposed_micro_batch; /* rows of the largest micro-batch within device_bytes; 0: none, or no budget given */
+        proposed_micro_batch; /* rows, within device_bytes; the largest that fits where the one that is set does not
+                                      fit; 0: none, or no budget given */
+    /* Where uploads or updates take longer than computing: the batch, in rows, for which computing takes as long, or the
+     * largest that fits. They cross and change each weight once a step, whatever the batch. 0: computing takes longest */
+    uint32_t proposed_batch, proposed_batch_micro; /* with micro-batches of so many rows */
+    double proposed_batch_seconds;                 /* of a step with both and the proposed K */
+    uint64_t chunk_bytes;                          /* aim for a chunk's wire: the unit of updates and uploads */
+    /* what the times come from, measured here for this backend, wire, distribution and compute type; 0: not measured */
+    double probe_seconds;           /* that measuring took */
+    double update_rate, noise_rate; /* weights/s, one query, on the host: noise, update and encode; noise alone */
+    double upload_rate;             /* bytes/s */
+    double decode_rate, fold_rate;  /* weights/s: both panels of one query; one pending update folded in beside */
+    double gemm_rate;               /* floating-point operations/s */
 } zo2_plan;
 
 /* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o (NULL:
- * defaults). No weights are read; the predicted times come from a measurement of about a tenth of a second. ZO2_ERR_NOMEM if a budget in o is too small: the message has the smallest that works; *out is
- * filled all the same. */
+ * defaults). No weights are read. The predicted times come from measuring this machine for at most o->probe_seconds;
+ * where the backend has no device that is usable, or probe_seconds is 0, times, rates and proposals are 0. ZO2_ERR_NOMEM
+ * if a budget in o is too small: the message has the smallest that works; *out is filled all the same. */
 ZO2_API zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out);
 
 typedef struct zo2_engine zo2_engine;
@@ -565,9 +580,10 @@ typedef enum zo2_measure_kind {
     ZO2_MEASURE_DECODE = 8, /* the wire alone to fp32 values */
     ZO2_MEASURE_UPDATE = 9, /* one step's update of the planes in place: join, noise, update, encode */
     /* Work of a backend. An item is a weight, a floating-point operation. */
-    ZO2_MEASURE_PANELS = 11, /* wires on the device decoded, `pending` updates folded, perturbed into the panels W + eps z
+    ZO2_MEASURE_PANELS =
+        11,                /* wires on the device decoded, `pending` updates folded, perturbed into the panels W + eps z
                                 and W - eps z of one query */
-    ZO2_MEASURE_GEMM = 12,   /* x (W + eps z)^T and x (W - eps z)^T for `tokens` rows of x, tile by tile */
+    ZO2_MEASURE_GEMM = 12, /* x (W + eps z)^T and x (W - eps z)^T for `tokens` rows of x, tile by tile */
     /* The link between host memory, pinned where the limit allows, and a backend's device. An item is a byte. */
     ZO2_MEASURE_UPLOAD = 10,   /* the wire of rows x cols weights from their masters to the device, in chunks of
                                   chunk_bytes through a ring of three slots: what a step's upload lane does */
