@@ -2,6 +2,7 @@
  * nothing is left behind, and memory that can't be pinned is told. */
 #include "cudasim.h"
 #include "engine/measure.h"
+#include "engine/probe.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -154,6 +155,34 @@ static void what_cannot_be_pinned_is_told(void **state)
     assert_clean();
 }
 
+/* A plan for the device: what it says is free, rates measured there. */
+static void a_plan_measures_the_device(void **state)
+{
+    (void)state;
+    cudasim_config sim = {.device_bytes = 1ull << 30};
+    zo2_engine_opts o;
+    zo2_plan p;
+    zo2_engine_opts_init(&o);
+    o.backend = ZO2_BACKEND_CUDA;
+    o.threads = 2;
+    o.max_rows = 1;
+    o.max_seq = 8;
+    o.probe_seconds = 1e-9; /* one pass each */
+    cudasim_reset(&sim);
+    if (zo2_plan_estimate(ZO2_TEST_DATA "/opt-fixtures/prenorm-f16-headdim20/config.json", &o, &p))
+        fail_msg("%s", zo2_last_error());
+    assert_true(p.update_rate > 0 && p.noise_rate > 0 && p.upload_rate > 0 && p.decode_rate > 0 && p.gemm_rate > 0);
+    assert_true(p.seconds_per_step > 0 && p.bottleneck[0]);
+    assert_in_range(p.context_bytes, 16u << 20, 20u << 20); /* the simulated one, cuBLAS included */
+    assert_true(p.resident_bytes > 0);
+    assert_clean();
+    sim.start_error = cudaErrorNoDevice; /* sizes all the same */
+    cudasim_reset(&sim);
+    if (zo2_plan_estimate("opt-125m", &o, &p))
+        fail_msg("%s", zo2_last_error());
+    assert_true(p.device_peak_bytes > 0 && p.gemm_rate == 0 && p.seconds_per_step == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +190,7 @@ int main(void)
         cmocka_unit_test(uploads_arrive),
         cmocka_unit_test(panels_have_the_cpus_bits),
         cmocka_unit_test(what_cannot_be_pinned_is_told),
+        cmocka_unit_test(a_plan_measures_the_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
