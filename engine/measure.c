@@ -9,9 +9,10 @@
 
 #define MAX_SIZE (1ull << 40)
 
-void zo2_measure_spec_init(zo2_measure_spec *spec)
+void zo2_measure_spec_init_sized(zo2_measure_spec *spec, size_t size)
 {
-    *spec = (zo2_measure_spec){.struct_size = sizeof *spec};
+    zo2_measure_spec own = {.struct_size = sizeof own};
+    zo2_opts_give(spec, size, &own, sizeof own);
 }
 
 static const zo2_measure_kernel *find_kernel(zo2_measure_kind kind)

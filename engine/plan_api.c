@@ -13,13 +13,15 @@ static int can_measure(const zo2_backend_ops *ops)
     return ops->kind != ZO2_BACKEND_NULL && (!ops->usable || !ops->usable());
 }
 
-zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out)
+zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out, size_t size)
 {
     if (!arch_or_pack || !out)
         return zo2_error(ZO2_ERR_ARG, "zo2_plan_estimate: the architecture and out are needed");
+    zo2_full_plan plan = {0};
     zo2_engine_opts opts;
     zo2_engine_opts_init(&opts);
-    *out = (zo2_plan){.struct_size = sizeof *out};
+    plan.pub.struct_size = sizeof plan.pub;
+    zo2_opts_give(out, size, &plan.pub, sizeof plan.pub);
     if (!zo2_opts_take(&opts, sizeof opts, o))
         return zo2_error(ZO2_ERR_ARG, "zo2_plan_estimate: struct_size is not set; call zo2_engine_opts_init() first");
     const zo2_backend_ops *ops = zo2_backend_get(opts.backend);
@@ -28,7 +30,6 @@ zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o,
                          zo2_backend_name(opts.backend));
     zo2_arch arch = {0};
     zo2_shape shape;
-    zo2_full_plan plan = {0};
     zo2_rates rates;
     uint64_t pack_bytes = 0;
     zo2_status s = zo2_arch_load(&arch, arch_or_pack, &pack_bytes);
@@ -40,8 +41,8 @@ zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o,
         s = zo2_probe_rates(&rates, &arch, ops, &shape, seconds);
     if (!s) {
         s = zo2_plan_make(&plan, &arch, ops, &shape, NULL, timed ? &rates : NULL);
-        *out = plan.pub;
-        out->pack_bytes = pack_bytes;
+        plan.pub.pack_bytes = pack_bytes;
+        zo2_opts_give(out, size, &plan.pub, sizeof plan.pub);
     }
     zo2_arch_free(&arch);
     return s;

@@ -19,7 +19,8 @@ typedef struct probe {
     const zo2_arch *arch;
     const zo2_shape *shape;
     zo2_backend_kind backend;
-    double until; /* this rate's time is up */
+    double opening; /* seconds that the backend takes to open, whatever the size of the work */
+    double until;   /* this rate's time is up */
 } probe;
 
 /* A matrix of about that many weights as the model has them. What is computed goes matrix by matrix: no more rows than
@@ -80,7 +81,7 @@ static zo2_status rate_of(const probe *p, zo2_measure_kind kind, uint32_t pendin
     zo2_status s = zo2_measure_open(&m, &spec, &info);
     if (!s)
         s = warm_pass(m, &pass);
-    double spent = zo2_now() - from, room = p->until - zo2_now();
+    double spent = zo2_now() - from - p->opening, room = p->until - zo2_now() - p->opening;
     double factor = s ? 1 : fmin(SAMPLE / fmax(pass, 1e-7), (double)MOST_WEIGHTS / LEAST_WEIGHTS);
     factor = fmin(factor, room / (2 * fmax(spent, 1e-7))); /* preparing takes its time, too */
     zo2_measure_spec larger = spec_of(p, kind, pending, (uint64_t)(fmax(factor, 1) * LEAST_WEIGHTS));
@@ -103,6 +104,17 @@ static zo2_status rate_of(const probe *p, zo2_measure_kind kind, uint32_t pendin
     return s;
 }
 
+static zo2_status time_opening(probe *p)
+{
+    zo2_measure_spec spec = spec_of(p, ZO2_MEASURE_LATENCY, 0, LEAST_WEIGHTS);
+    zo2_measure *m;
+    double from = zo2_now();
+    zo2_status s = zo2_measure_open(&m, &spec, NULL);
+    p->opening = zo2_now() - from;
+    zo2_measure_close(m);
+    return s;
+}
+
 zo2_status zo2_probe_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
                            double seconds)
 {
@@ -118,7 +130,7 @@ zo2_status zo2_probe_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_
     };
     const unsigned n = sizeof rates / sizeof *rates;
     probe p = {.arch = a, .shape = shape, .backend = be->kind};
-    zo2_status s = ZO2_OK;
+    zo2_status s = time_opening(&p);
     *out = (zo2_rates){.shared = be->kind == ZO2_BACKEND_CPU};
     for (unsigned i = 0; i < n && !s; i++) {
         double now = zo2_now();

@@ -12,9 +12,11 @@
  * a handle may be called from any thread. The library's own threads block all signals.
  * Lifetime: strings and arrays that go in are the caller's and only read during the call; strings in option structs are
  * copied. Strings that come out live as long as the handle, or for ever where the text says static.
- * Structs: option structs start with struct_size, set by their init function; zero in any other field means the
- * documented default. Layouts change with the library's soname only; struct_size is there to notice a program that was
- * compiled with the header of another version.
+ * Structs: those that begin with struct_size may get fields at their end with the same soname, others never change with
+ * it. A program compiled with an older or newer header is served: functions read and fill as many bytes as struct_size
+ * says, and fields it doesn't have keep their defaults. The functions that set struct_size are told the caller's by an
+ * inline function; other languages call those whose names end in _sized. Zero in any other field of an option struct
+ * means the documented default.
  * Units: sizes are bytes and times seconds unless named otherwise; arrays need the alignment of their element type.
  * Process: the library never prints, never exits and never reads the environment. It changes no process-wide state:
  * floating-point environment and BLAS threads are the caller's again on return, and the caller's change no bit. Callbacks
@@ -177,7 +179,12 @@ typedef struct zo2_convert_opts {
     int zstd_level; /* 1 to 19: compress chunks where it saves room; 0 = store the source bits as they are */
 } zo2_convert_opts;
 
-ZO2_API void zo2_convert_opts_init(zo2_convert_opts *o); /* struct_size and defaults */
+/* Sets struct_size and defaults. */
+ZO2_API void zo2_convert_opts_init_sized(zo2_convert_opts *o, size_t size);
+static inline void zo2_convert_opts_init(zo2_convert_opts *o)
+{
+    zo2_convert_opts_init_sized(o, sizeof *o);
+}
 
 /* Converts a Hugging Face directory (config.json, *.safetensors single or sharded, tokenizer files) to a pack. The
  * source's own bits are kept, and the file doesn't depend on the number of threads. Streams: needs memory for one chunk
@@ -199,7 +206,12 @@ typedef struct zo2_synth_opts {
     int zstd_level; /* as for zo2_convert_opts */
 } zo2_synth_opts;
 
-ZO2_API void zo2_synth_opts_init(zo2_synth_opts *o); /* struct_size and defaults */
+/* Sets struct_size and defaults. */
+ZO2_API void zo2_synth_opts_init_sized(zo2_synth_opts *o, size_t size);
+static inline void zo2_synth_opts_init(zo2_synth_opts *o)
+{
+    zo2_synth_opts_init_sized(o, sizeof *o);
+}
 
 /* A pack of random weights (normal, standard deviation 0.02; norms one, biases zero) for measurements. arch: "opt-125m"
  * ... "opt-175b" or the path of a config.json. A pure function of arch and o. o NULL: defaults. Written and failing as by
@@ -275,7 +287,12 @@ typedef struct zo2_export_opts {
     const char *snapshot_dir; /* with run_dir: where the run's snapshots are; NULL = RUN_DIR/snapshots */
 } zo2_export_opts;
 
-ZO2_API void zo2_export_opts_init(zo2_export_opts *o); /* struct_size and defaults */
+/* Sets struct_size and defaults. */
+ZO2_API void zo2_export_opts_init_sized(zo2_export_opts *o, size_t size);
+static inline void zo2_export_opts_init(zo2_export_opts *o)
+{
+    zo2_export_opts_init_sized(o, sizeof *o);
+}
 
 /* Writes a directory that Hugging Face transformers loads: safetensors with original names (a tied head left out),
  * config and tokenizer files. Applies what is pending to its output, never to the run. Replays from the newest snapshot at
@@ -344,7 +361,11 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */
-ZO2_API void zo2_engine_opts_init(zo2_engine_opts *o);
+ZO2_API void zo2_engine_opts_init_sized(zo2_engine_opts *o, size_t size);
+static inline void zo2_engine_opts_init(zo2_engine_opts *o)
+{
+    zo2_engine_opts_init_sized(o, sizeof *o);
+}
 
 /* Rate of the learning-rate schedule at a step (0-based) for options as in o: warm-up lr*(step+1)/warmup, then
  * constant, linear or cosine decay to zero at total_steps. Pure. */
@@ -401,7 +422,12 @@ typedef struct zo2_plan {
  * defaults). No weights are read. The predicted times come from measuring this machine for at most o->probe_seconds;
  * where the backend has no device that is usable, or probe_seconds is 0, times, rates and proposals are 0. ZO2_ERR_NOMEM
  * if a budget in o is too small: the message has the smallest that works; *out is filled all the same. */
-ZO2_API zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out);
+ZO2_API zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out,
+                                           size_t size);
+static inline zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out)
+{
+    return zo2_plan_estimate_sized(arch_or_pack, o, out, sizeof *out);
+}
 
 typedef struct zo2_engine zo2_engine;
 
@@ -430,9 +456,17 @@ typedef struct zo2_engine_state {
 /* e and out must not be NULL, here and in the next two. */
 ZO2_API void zo2_engine_get_state(const zo2_engine *e, zo2_engine_state *out);
 /* The options in force: defaults resolved, the run's values filled in. Its strings live as long as the engine. */
-ZO2_API void zo2_engine_get_opts(const zo2_engine *e, zo2_engine_opts *out);
+ZO2_API void zo2_engine_get_opts_sized(const zo2_engine *e, zo2_engine_opts *out, size_t size);
+static inline void zo2_engine_get_opts(const zo2_engine *e, zo2_engine_opts *out)
+{
+    zo2_engine_get_opts_sized(e, out, sizeof *out);
+}
 /* The plan that the engine runs by; times and proposals are 0. */
-ZO2_API void zo2_engine_get_plan(const zo2_engine *e, zo2_plan *out);
+ZO2_API void zo2_engine_get_plan_sized(const zo2_engine *e, zo2_plan *out, size_t size);
+static inline void zo2_engine_get_plan(const zo2_engine *e, zo2_plan *out)
+{
+    zo2_engine_get_plan_sized(e, out, sizeof *out);
+}
 
 /* A batch. rows x seq places, row-major. Real tokens are those with mask 1 (any padding side); a row's position ids
  * count its real tokens from 0. A place with loss 1 is a loss token: its token is predicted from the real tokens before
@@ -504,7 +538,11 @@ typedef struct zo2_scores {
  * fp32 values (what zo2_pack_export writes). Disturbs nothing. s is in and out: set struct_size and the optional
  * arrays. Errors as of zo2_step(). */
 ZO2_API zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *s);
-ZO2_API void zo2_scores_init(zo2_scores *s);
+ZO2_API void zo2_scores_init_sized(zo2_scores *s, size_t size);
+static inline void zo2_scores_init(zo2_scores *s)
+{
+    zo2_scores_init_sized(s, sizeof *s);
+}
 
 /* Writes a snapshot of the masters now and keeps the newest two verified ones. Written under a temporary name, synced and
  * renamed: a failure (ZO2_ERR_NOSPACE, ZO2_ERR_IO, ZO2_ERR_CANCELLED) leaves the older ones, and the engine goes on. */
@@ -547,7 +585,11 @@ ZO2_API uint64_t zo2_run_steps(const zo2_run *r);
 /* ZO2_ERR_NOTFOUND from zo2_run_steps() on. */
 ZO2_API zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *out);
 /* The run's numeric settings as options, and the model hash of its pack. */
-ZO2_API void zo2_run_get_opts(const zo2_run *r, zo2_engine_opts *out);
+ZO2_API void zo2_run_get_opts_sized(const zo2_run *r, zo2_engine_opts *out, size_t size);
+static inline void zo2_run_get_opts(const zo2_run *r, zo2_engine_opts *out)
+{
+    zo2_run_get_opts_sized(r, out, sizeof *out);
+}
 ZO2_API uint64_t zo2_run_model_hash(const zo2_run *r);
 /* Verifies journal and snapshots completely; the text of the first problem is in zo2_last_error(). pack (may be NULL): it
  * must be the run's. snapshot_dir: where the run was told to put its snapshots, NULL: RUN_DIR/snapshots; a folder that
@@ -611,7 +653,11 @@ typedef struct zo2_measure_spec { /* zero in any field = documented default */
 } zo2_measure_spec;
 
 /* Sets struct_size, zero elsewhere. */
-ZO2_API void zo2_measure_spec_init(zo2_measure_spec *spec);
+ZO2_API void zo2_measure_spec_init_sized(zo2_measure_spec *spec, size_t size);
+static inline void zo2_measure_spec_init(zo2_measure_spec *spec)
+{
+    zo2_measure_spec_init_sized(spec, sizeof *spec);
+}
 
 typedef struct zo2_measure_info { /* what one pass does */
     double items;                 /* see the kinds */
