@@ -10,6 +10,7 @@
 #define MOST_WEIGHTS  (1u << 26) /* 256 MiB of masters: more than caches hold */
 #define SAMPLE        0.004      /* seconds: shorter ones are the most easily disturbed */
 #define STEADY        4          /* samples that are no better than the best one: it is good enough */
+#define LEAST_SECONDS 0.08       /* of sampling: who disturbs comes and goes */
 #define BETTER        1.01
 #define MOST_TOKENS   4096u /* of a product: larger ones are as fast */
 #define LEAST_ROWS    256u  /* of a product: narrower ones are slower than the ones of a run */
@@ -59,9 +60,12 @@ static zo2_status warm_pass(zo2_measure *m, double *pass)
 static zo2_status best_time(const probe *p, zo2_measure *m, double *pass)
 {
     uint64_t passes = (uint64_t)fmin(fmax(ceil(SAMPLE / fmax(*pass, 1e-7)), 1), 65536);
+    double least = zo2_now() + LEAST_SECONDS;
     zo2_status s = ZO2_OK;
-    for (int steady = 0; steady < STEADY && zo2_now() + (double)passes * *pass < p->until && !s; steady++) {
-        double took;
+    for (int steady = 0; !s; steady++) {
+        double took, now = zo2_now();
+        if (now + (double)passes * *pass >= p->until || (steady >= STEADY && now >= least))
+            break;
         s = zo2_measure_run(m, passes, &took);
         if (!s && took * BETTER < *pass)
             steady = -1;

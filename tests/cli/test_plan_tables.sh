@@ -48,19 +48,19 @@ expect 0 '"resident_bytes": [1-9]' plan opt-125m --batch 1 --seq 64 --device-mem
 [ "$(value wire_bytes_per_step)" -lt $((once * 26 / 100)) ] || fail "wires that stay go up anyway"
 expect 0 '^ *resident .*wires that stay' plan opt-125m --batch 1 --seq 64 --device-mem 4G
 # too small for the batch at once: the message has the micro-batch that fits, whose streams wait in host memory
-expect 1 'micro-batch [1-9]' zo2-plan opt-125m --batch 64 --seq 512 --device-mem 600M
+expect 1 'micro-batch [1-9]' zo2-plan opt-125m --batch 64 --seq 512 --device-mem 600M --probe 0.05s
 grep -q '^proposal .*--micro-batch' out.txt || fail "no proposal of a micro-batch"
 micro=$(sed -n 's/.*(--micro-batch \([0-9]*\)).*/\1/p' err.txt)
 expect 0 'residual streams, both ways' plan opt-125m --batch 64 --seq 512 --device-mem 600M --micro-batch "$micro"
 expect 1 '' plan opt-125m --batch 64 --seq 512 --device-mem 600M --micro-batch $((micro + 1))
-expect 0 '"proposed_pending": [0-9].*"proposed_dist": "[a-z]' zo2-plan opt-125m --batch 1 --seq 16 --json
+expect 0 '"proposed_pending": [0-9].*"proposed_dist": "[a-z]' zo2-plan opt-125m --batch 1 --seq 16 --probe 0.05s --json
 
 tiny
 expect 0 '"parameters": 3505536' plan tiny.zo2 --json
 expect 0 '"parameters": 3505536' plan "$HF/config.json" --json
 for options in '--wire fp8-e4m3' '--wire fp8-e5m2' '--wire fp16' '--wire fp32' '--pending 3' '--queries 4 --dist rademacher' '--micro-batch 2' '--threads 1'; do
     # shellcheck disable=SC2086  # several words
-    expect 0 '"bottleneck": "[a-z]' zo2-plan tiny.zo2 --json $options
+    expect 0 '"bottleneck": "[a-z]' zo2-plan tiny.zo2 --probe 0.05s --json $options
 done
 expect 1 'context' plan tiny.zo2 --seq 257
 expect 1 'opt-1x' plan opt-1x

@@ -28,7 +28,7 @@ static const cli_option what_options[] = {
     {"all", NULL, CLI_FLAG, OPTION(all), "codec, update: every wire", 0, 0},
     {"dist", "gaussian|rademacher", CLI_CHOICE, OPTION(dist), "only this noise (default: both; step: gaussian)", 0, 0},
     {"model", "MODEL", CLI_TEXT, OPTION(model), "gemm, step: architecture or pack (default opt-125m)", 0, 0},
-    {"tokens", "N", CLI_COUNT, OPTION(tokens), "gemm, step: tokens of the batch's one row (default 512)", 2, 1 << 20},
+    {"tokens", "N", CLI_COUNT, OPTION(tokens), "gemm, step: tokens of the batch's one row (512); link: of streams (2048)", 2, 1 << 20},
     {"backend", CLI_BACKENDS, CLI_CHOICE, OPTION(backend), "link: to which device (default auto: the fastest here)", 0,
      0},
     {"bytes", "SIZE", CLI_SIZE, OPTION(bytes), "codec, update, link: fp32 bytes of a matrix (default 256M)", 1 << 16,
