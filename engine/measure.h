@@ -55,6 +55,7 @@ struct zo2_measure {
 
     /* uploads: the device's ring at wire_at, and its mirror in host memory */
     uint64_t slot_stride;
+    uint64_t sent; /* chunks so far */
     void *staging_memory;
     uint8_t *staging;
     uint64_t staging_bytes;

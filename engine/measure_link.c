@@ -13,15 +13,27 @@ static uint64_t wire_of(const zo2_measure *m, uint64_t chunk)
 
 /* ---- passes ---- */
 
+/* Slot of the next chunk. They go round from pass to pass: the last ones of a pass may still be on their way when the
+ * next begins. */
+static uint64_t next_slot(const zo2_measure *m)
+{
+    return m->sent % ZO2_MEASURE_SLOTS;
+}
+
+static int slot_was_used(const zo2_measure *m)
+{
+    return m->sent >= ZO2_MEASURE_SLOTS;
+}
+
 /* One chunk to its slot, as pipeline_lanes.c does it: the slot must be free, the compute lane waits for the wire. There
  * is nobody to decode it: the slot is free again at once. */
 static zo2_status send(zo2_measure *m, uint64_t chunk, const uint8_t *from)
 {
     const zo2_backend_ops *ops = m->be->ops;
-    uint64_t slot = chunk % ZO2_MEASURE_SLOTS;
+    uint64_t slot = next_slot(m);
     uint8_t *to = m->arena + m->wire_at + slot * m->slot_stride;
     zo2_status s = ZO2_OK;
-    if (chunk >= ZO2_MEASURE_SLOTS)
+    if (slot_was_used(m))
         s = ops->wait(m->be, ZO2_LANE_UPLOAD, m->released[slot]);
     if (!s)
         s = ops->upload(m->be, ZO2_LANE_UPLOAD, to, from, wire_of(m, chunk));
@@ -29,6 +41,7 @@ static zo2_status send(zo2_measure *m, uint64_t chunk, const uint8_t *from)
         s = ops->record(m->be, ZO2_LANE_UPLOAD, m->uploaded[slot]);
     if (!s)
         s = ops->wait(m->be, ZO2_LANE_COMPUTE, m->uploaded[slot]);
+    m->sent += !s;
     return s ? s : ops->record(m->be, ZO2_LANE_COMPUTE, m->released[slot]);
 }
 
@@ -45,10 +58,9 @@ static zo2_status pass_bounced(zo2_measure *m)
 {
     zo2_status s = ZO2_OK;
     for (uint64_t c = 0; c < zo2_measure_chunks(m) && !s; c++) {
-        uint64_t slot = c % ZO2_MEASURE_SLOTS;
-        uint8_t *staging = m->staging + slot * m->slot_stride;
-        if (c >= ZO2_MEASURE_SLOTS)
-            s = m->be->ops->sync(m->be, m->released[slot]);
+        uint8_t *staging = m->staging + next_slot(m) * m->slot_stride;
+        if (slot_was_used(m))
+            s = m->be->ops->sync(m->be, m->released[next_slot(m)]);
         if (s)
             break;
         memcpy(staging, m->planes + c * m->chunk_stride, wire_of(m, c));

@@ -393,7 +393,7 @@ typedef struct zo2_plan {
     /* time */
     uint64_t wire_bytes_per_step;                           /* link traffic of wires */
     uint64_t staged_bytes_per_step;                         /* link traffic of staged residual streams, both ways */
-    double seconds_per_step;                                /* predicted */
+    double seconds_per_step;                                /* predicted, of the largest batch */
     double update_seconds, upload_seconds, compute_seconds; /* of one step, per lane */
     char bottleneck[16];                                    /* "update", "upload" or "compute" */
     uint32_t largest_tile_rows;                             /* TN of the widest matrix */

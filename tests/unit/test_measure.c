@@ -263,10 +263,11 @@ static void check_ring(zo2_measure_kind kind)
     assert_int_equal(chunks, 8);
     memset(m->arena + m->wire_at, 0xEE, ZO2_MEASURE_SLOTS * m->slot_stride);
     run_passes(m, 2);
+    assert_int_equal(m->sent, 2 * chunks);
     for (uint64_t c = chunks - ZO2_MEASURE_SLOTS; c < chunks; c++) {
         uint64_t bytes = m->codec->wire_bytes(zo2_measure_rows_of(m, c), COLS);
         assert_true(bytes == (c + 1 < chunks ? wire : m->codec->wire_bytes(2, COLS)));
-        assert_memory_equal(m->arena + m->wire_at + c % ZO2_MEASURE_SLOTS * m->slot_stride,
+        assert_memory_equal(m->arena + m->wire_at + (chunks + c) % ZO2_MEASURE_SLOTS * m->slot_stride,
                             m->planes + c * m->chunk_stride, bytes);
     }
     zo2_measure_close(m);

@@ -89,7 +89,7 @@ static void print_times(const zo2_engine_opts *o, const zo2_plan *plan, uint32_t
     char a[CLI_TEXT_BYTES];
     if (plan->gemm_rate > 0) {
         print_rates(plan);
-        printf("\ntime per step  %14s  predicted\n", cli_human_time(a, plan->seconds_per_step));
+        printf("\ntime per step  %14s  predicted, of the largest batch\n", cli_human_time(a, plan->seconds_per_step));
         print_time("update", plan->update_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'd');
         print_time("upload", plan->upload_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'l');
         print_time("compute", plan->compute_seconds, plan->bottleneck[0] == 'c');
