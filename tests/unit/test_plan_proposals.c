@@ -387,7 +387,7 @@ static void micro_batches_are_chosen_by_time(void **state)
     zo2_plan whole = plan_of(&o, NULL), p;
     r.decode_weights = 1e9;
     o.device_bytes = whole.device_min_bytes + (512u << 20); /* a block's wires are held */
-    o.max_rows_micro = 1; /* decodes sixteen times what one does */
+    o.max_rows_micro = 1;                                   /* decodes sixteen times what one does */
     p = plan_of(&o, &r);
     assert_int_equal(p.proposed_micro_batch, ROWS);
     assert_true(p.proposed_seconds < 0.2 * p.seconds_per_step);
