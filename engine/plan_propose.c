@@ -21,11 +21,21 @@ typedef struct search {
     const zo2_shape *s;
     const zo2_rates *r;
     uint64_t rows;
+    uint64_t master_bytes;
 } search;
 
 static uint64_t micro_of(const zo2_shape *s)
 {
     return s->tokens / s->max_keys;
+}
+
+/* The plan of other numbers of rows; *fits: within both budgets (streams that wait take host memory). */
+static zo2_status plan_of(const search *x, const zo2_shape *s, zo2_full_plan *p, int *fits)
+{
+    zo2_status status = zo2_plan_fit(p, x->a, x->be, s, fits);
+    if (s->host_bytes && x->master_bytes + zo2_plan_host_rest(p, x->a, s) > s->host_bytes)
+        *fits = 0;
+    return status;
 }
 
 /* The K that makes steps with this plan shortest. */
@@ -45,7 +55,7 @@ static zo2_status try_micro(const search *x, uint64_t micro, way *best)
     int fits;
     if (micro == micro_of(x->s)) /* its plan is there, and was tried */
         return ZO2_OK;
-    zo2_status status = zo2_plan_fit(&p, x->a, x->be, &s, &fits);
+    zo2_status status = plan_of(x, &s, &p, &fits);
     if (!status && fits)
         try_pendings(x, &p, &s, best);
     return status;
@@ -86,7 +96,7 @@ static zo2_status time_of_rows(const search *x, const way *like, uint64_t rows, 
     if (!*micro)
         return ZO2_OK;
     zo2_shape s = zo2_shape_resized(x->s, rows, *micro);
-    zo2_status status = zo2_plan_fit(&p, x->a, x->be, &s, &fits);
+    zo2_status status = plan_of(x, &s, &p, &fits);
     *t = zo2_plan_times(&p, x->a, &s, x->r, like->pending);
     if (!fits)
         *micro = 0;
@@ -130,6 +140,7 @@ zo2_status zo2_plan_propose(zo2_full_plan *p, const zo2_arch *a, const zo2_backe
                             const zo2_rates *r)
 {
     search x = {.a = a, .be = be, .s = s, .r = r, .rows = s->batch_tokens / s->max_keys};
+    x.master_bytes = p->pub.master_bytes;
     way best = {.micro = micro_of(s), .pending = s->pending, .t = zo2_plan_times(p, a, s, r, s->pending)};
     zo2_plan *q = &p->pub;
     int fits = !s->device_bytes || q->device_peak_bytes <= s->device_bytes;

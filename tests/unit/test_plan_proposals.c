@@ -364,6 +364,31 @@ static void a_slow_link_proposes_a_larger_batch(void **state)
     check_batch(o, &r, 1);
 }
 
+/* Streams of micro-batches that wait are in host memory: its budget, too, bounds the batch. */
+static void the_host_bounds_the_batch(void **state)
+{
+    (void)state;
+    zo2_engine_opts o = base_opts();
+    zo2_rates r = no_time();
+    r.upload_bytes = 1e6;     /* no traffic of streams makes a difference */
+    o.max_loss_tokens = ROWS; /* few, so that the head's rows don't bound it */
+    o.max_rows_micro = 1;
+    zo2_plan p = plan_of(&o, NULL);
+    o.device_bytes = p.device_min_bytes + (16u << 20); /* not enough for sixteen rows' streams */
+    p = plan_of(&o, &r);
+    assert_true(p.staged_bytes > 0);
+    uint64_t free_batch = p.proposed_batch;
+    assert_true(free_batch > 2 * ROWS);
+    o.host_bytes = p.host_peak_bytes + p.staged_bytes; /* twice the streams */
+    p = plan_of(&o, &r);
+    assert_in_range(p.proposed_batch, ROWS + 1, 2 * ROWS + 1);
+    o.max_rows = p.proposed_batch;
+    o.max_loss_tokens = p.proposed_batch;
+    o.max_rows_micro = p.proposed_batch_micro;
+    p = plan_of(&o, &r); /* it fits */
+    assert_true(p.host_peak_bytes <= o.host_bytes);
+}
+
 static void a_slow_update_proposes_a_larger_batch(void **state)
 {
     (void)state;
@@ -460,6 +485,7 @@ int main(void)
         cmocka_unit_test(pending_saves_uploads_of_what_stays),
         cmocka_unit_test(noise_that_takes_half_proposes_rademacher),
         cmocka_unit_test(a_slow_link_proposes_a_larger_batch),
+        cmocka_unit_test(the_host_bounds_the_batch),
         cmocka_unit_test(a_slow_update_proposes_a_larger_batch),
         cmocka_unit_test(micro_batches_are_chosen_by_time),
         cmocka_unit_test(rates_are_measured),
