@@ -10,8 +10,9 @@ typedef unsigned long long ull;
 
 static zo2_status check_shape(const zo2_batch *b)
 {
-    if (!b || b->struct_size != sizeof *b)
-        return zo2_error(ZO2_ERR_ARG, "the batch's struct_size is not that of this library");
+    if (!b ||
+        b->struct_size < sizeof *b) /* no header has a smaller one; a newer one's further fields aren't looked at */
+        return zo2_error(ZO2_ERR_ARG, "the batch's struct_size is not set");
     if (!b->rows || !b->seq || !b->tokens || !b->loss)
         return zo2_error(ZO2_ERR_ARG, "a batch needs rows, seq, tokens and loss");
     if ((uint64_t)b->rows * b->seq > UINT32_MAX / 4)

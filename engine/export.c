@@ -52,10 +52,10 @@ typedef struct job {
     uint64_t *bad; /* [pieces] first element of a piece that the result can't hold, UINT64_MAX if none */
 } job;
 
-void zo2_export_opts_init(zo2_export_opts *o)
+void zo2_export_opts_init_sized(zo2_export_opts *o, size_t size)
 {
-    if (o)
-        *o = (zo2_export_opts){.struct_size = sizeof *o, .at_step = -1};
+    zo2_export_opts own = {.struct_size = sizeof own, .at_step = -1};
+    zo2_opts_give(o, size, &own, sizeof own);
 }
 
 static zo2_status report(const job *j, uint64_t done)

@@ -9,9 +9,10 @@
 
 #define MAX_SIZE (1ull << 40)
 
-void zo2_measure_spec_init(zo2_measure_spec *spec)
+void zo2_measure_spec_init_sized(zo2_measure_spec *spec, size_t size)
 {
-    *spec = (zo2_measure_spec){.struct_size = sizeof *spec};
+    zo2_measure_spec own = {.struct_size = sizeof own};
+    zo2_opts_give(spec, size, &own, sizeof own);
 }
 
 static const zo2_measure_kernel *find_kernel(zo2_measure_kind kind)
@@ -23,6 +24,7 @@ static const zo2_measure_kernel *find_kernel(zo2_measure_kind kind)
         {zo2_measure_memory_kernels, sizeof zo2_measure_memory_kernels / sizeof(zo2_measure_kernel)},
         {zo2_measure_host_kernels, sizeof zo2_measure_host_kernels / sizeof(zo2_measure_kernel)},
         {zo2_measure_backend_kernels, sizeof zo2_measure_backend_kernels / sizeof(zo2_measure_kernel)},
+        {zo2_measure_link_kernels, sizeof zo2_measure_link_kernels / sizeof(zo2_measure_kernel)},
     };
     for (size_t f = 0; f < sizeof families / sizeof *families; f++)
         for (size_t i = 0; i < families[f].n; i++)
@@ -46,8 +48,9 @@ static zo2_status resolve(zo2_measure *m)
     s->dist = s->dist ? s->dist : ZO2_GAUSSIAN;
     s->queries = s->queries ? s->queries : 1;
     s->compute = s->compute ? s->compute : ZO2_F32;
+    s->chunk_bytes = s->chunk_bytes ? s->chunk_bytes : 4ull << 20;
     if (s->bytes > MAX_SIZE || s->rows > MAX_SIZE || s->cols > MAX_SIZE / s->rows || s->tokens > MAX_SIZE ||
-        s->cols > MAX_SIZE / s->tokens || s->rows > MAX_SIZE / s->tokens)
+        s->cols > MAX_SIZE / s->tokens || s->rows > MAX_SIZE / s->tokens || s->chunk_bytes > MAX_SIZE)
         return zo2_error(ZO2_ERR_ARG, "zo2_measure_open: sizes above 2^40 make no sense");
     m->codec = zo2_codec_get(s->wire);
     if (!m->codec || !zo2_dist_name(s->dist) || !zo2_dtype_bytes(s->compute))
@@ -56,6 +59,9 @@ static zo2_status resolve(zo2_measure *m)
     if (s->queries > ZO2_MAX_QUERIES)
         return zo2_error(ZO2_ERR_ARG, "zo2_measure_open: %u queries, but a step has at most %d", s->queries,
                          ZO2_MAX_QUERIES);
+    if (s->pending > ZO2_MAX_PENDING)
+        return zo2_error(ZO2_ERR_ARG, "zo2_measure_open: %u pending updates, but there are at most %d", s->pending,
+                         ZO2_MAX_PENDING);
     return ZO2_OK;
 }
 
@@ -154,10 +160,16 @@ void zo2_measure_close(zo2_measure *m)
 {
     if (!m)
         return;
-    if (m->registered)
-        m->be->ops->host_unregister(m->be, m->memory);
-    if (m->be)
+    if (m->be) {
+        if (m->registered)
+            m->be->ops->host_unregister(m->be, m->registered);
+        for (unsigned i = 0; i < ZO2_MEASURE_SLOTS; i++) {
+            m->be->ops->event_destroy(m->be, m->uploaded[i]);
+            m->be->ops->event_destroy(m->be, m->released[i]);
+        }
         m->be->ops->close(m->be);
+    }
+    zo2_host_unmap(m->staging_memory, m->staging_bytes);
     zo2_pool_destroy(m->pool);
     if (m->memory)
         munmap(m->memory, m->memory_bytes);

@@ -7,9 +7,6 @@
 
 #define PIECE 16384u /* values of a task */
 
-/* Chunk wires are as large as a run's by default. */
-#define CHUNK_WIRE (4ull << 20)
-
 /* The rows of a task. */
 typedef struct piece {
     uint8_t *wire, *rest;
@@ -139,10 +136,10 @@ static void count_bytes(zo2_measure *m)
     m->info.bytes_written = kind == ZO2_MEASURE_SPLIT || kind == ZO2_MEASURE_UPDATE ? wire + rest : fp32;
 }
 
-static zo2_status prepare_matrix(zo2_measure *m)
+zo2_status zo2_measure_prepare_masters(zo2_measure *m)
 {
     uint64_t rows = m->spec.rows, cols = m->spec.cols;
-    m->chunk_rows = CHUNK_WIRE / m->codec->wire_bytes(1, cols);
+    m->chunk_rows = m->spec.chunk_bytes / m->codec->wire_bytes(1, cols);
     m->chunk_rows = m->chunk_rows == 0 ? 1 : m->chunk_rows < rows ? m->chunk_rows : rows;
     m->piece_rows = cols < PIECE ? PIECE / cols : 1;
     m->pieces = (m->chunk_rows + m->piece_rows - 1) / m->piece_rows;
@@ -167,7 +164,9 @@ static zo2_status prepare_matrix(zo2_measure *m)
 }
 
 const zo2_measure_kernel zo2_measure_host_kernels[5] = {
-    {ZO2_MEASURE_NOISE, prepare_noise, pass_noise},    {ZO2_MEASURE_SPLIT, prepare_matrix, pass_split},
-    {ZO2_MEASURE_JOIN, prepare_matrix, pass_join},     {ZO2_MEASURE_DECODE, prepare_matrix, pass_decode},
-    {ZO2_MEASURE_UPDATE, prepare_matrix, pass_update},
+    {ZO2_MEASURE_NOISE, prepare_noise, pass_noise},
+    {ZO2_MEASURE_SPLIT, zo2_measure_prepare_masters, pass_split},
+    {ZO2_MEASURE_JOIN, zo2_measure_prepare_masters, pass_join},
+    {ZO2_MEASURE_DECODE, zo2_measure_prepare_masters, pass_decode},
+    {ZO2_MEASURE_UPDATE, zo2_measure_prepare_masters, pass_update},
 };

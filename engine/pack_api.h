@@ -5,9 +5,8 @@
 
 #include "engine/models/arch.h"
 #include "engine/pool.h"
+#include "engine/struct_size.h"
 #include "storage/packfile.h"
-
-#include <string.h>
 
 /* An open pack whose tensors are exactly those of arch, in canonical order: tensor i of the file is tensor_id i.
  * Immutable. */
@@ -40,20 +39,5 @@ zo2_status zo2_require_absent(const char *path, int force);
 
 /* Index of the first of n little-endian values that isn't finite, n if all are. */
 uint64_t zo2_first_nonfinite(zo2_dtype dtype, const void *bits, uint64_t n);
-
-/* Copies a caller's option struct over *dst (already at its defaults; size bytes), as much as the caller's version has.
- * src NULL: nothing. 0 if struct_size was not set. */
-static inline int zo2_opts_take(void *dst, size_t size, const void *src)
-{
-    size_t have;
-    if (!src)
-        return 1;
-    memcpy(&have, src, sizeof have);
-    if (have < sizeof have)
-        return 0;
-    memcpy(dst, src, have < size ? have : size);
-    memcpy(dst, &size, sizeof size);
-    return 1;
-}
 
 #endif

@@ -33,13 +33,15 @@ static uint64_t least_bytes(const zo2_arch *a, const zo2_backend_ops *be, const 
     return p.pub.device_peak_bytes;
 }
 
-/* The shape with other numbers of rows. */
-static zo2_shape resized(const zo2_shape *s, uint64_t rows, uint64_t micro)
+/* More rows have more loss tokens, in proportion; fewer rows may have them all. */
+zo2_shape zo2_shape_resized(const zo2_shape *s, uint64_t rows, uint64_t micro)
 {
     zo2_shape r = *s;
+    double grown = (double)rows * (double)s->max_keys / (double)s->batch_tokens;
     r.tokens = micro * s->max_keys;
     r.batch_tokens = rows * s->max_keys;
-    r.loss_tokens = zo2_min_u64(s->loss_tokens, r.batch_tokens);
+    r.loss_tokens = grown > 1 ? (uint64_t)(grown * (double)s->loss_tokens) : s->loss_tokens;
+    r.loss_tokens = zo2_min_u64(r.loss_tokens, r.batch_tokens);
     r.loss_micro = zo2_min_u64(r.loss_tokens, r.tokens);
     r.micro_batched = micro < rows || s->micro_batched;
     return r;
@@ -47,12 +49,11 @@ static zo2_shape resized(const zo2_shape *s, uint64_t rows, uint64_t micro)
 
 static int fits(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t rows, uint64_t micro)
 {
-    zo2_shape r = resized(s, rows, micro);
+    zo2_shape r = zo2_shape_resized(s, rows, micro);
     return least_bytes(a, be, &r, can_stage(&r)) <= s->device_bytes;
 }
 
-/* Largest micro-batch of a batch of `rows` rows that fits the device budget; 0: none. */
-static uint64_t largest_micro(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t rows)
+uint64_t zo2_plan_largest_micro(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t rows)
 {
     if (fits(a, be, s, rows, rows))
         return rows;
@@ -94,7 +95,7 @@ static zo2_status too_small(const char *what, const char *flag, uint64_t have, u
 static zo2_status device_too_small(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t need)
 {
     char advice[120] = "; even one row is too much for it";
-    uint64_t rows = s->batch_tokens / s->max_keys, micro = largest_micro(a, be, s, rows);
+    uint64_t rows = s->batch_tokens / s->max_keys, micro = zo2_plan_largest_micro(a, be, s, rows);
     uint64_t batch = micro ? 0 : largest_batch(a, be, s, rows);
     if (micro)
         snprintf(advice, sizeof advice, "; within it, micro-batches of up to %llu rows work (--micro-batch %llu)",
@@ -150,8 +151,7 @@ static zo2_status keep_resident(zo2_full_plan *out, const zo2_arch *a, const zo2
     return status;
 }
 
-zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
-                         const uint32_t *stored_as, const zo2_rates *rates)
+zo2_status zo2_plan_fit(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, int *fits)
 {
     memset(out, 0, sizeof *out);
     out->pub.struct_size = sizeof out->pub;
@@ -161,20 +161,36 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
     zo2_plan_cut cut;
     choose(out, a, be, s, &cut, budget);
     zo2_status status = keep_resident(out, a, be, s, &cut, budget);
+    out->pub.chunk_bytes = cut.chunk_bytes;
+    *fits = out->pub.device_peak_bytes <= budget;
+    return status;
+}
+
+uint64_t zo2_plan_host_rest(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s)
+{
+    return p->pub.staging_bytes + HOST_FIXED + zo2_masters_slots(s->threads) * zo2_masters_scratch_bytes(a);
+}
+
+zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
+                         const uint32_t *stored_as, const zo2_rates *rates)
+{
+    int fits;
+    zo2_status status = zo2_plan_fit(out, a, be, s, &fits);
     if (status)
         return status;
     out->pub.parameters = a->parameters;
     out->pub.tokens = s->tokens / s->max_keys * s->seq;
     out->pub.batch_tokens = s->batch_tokens / s->max_keys * s->seq;
     out->pub.master_bytes = zo2_masters_estimate(a, s->wire, stored_as);
-    out->pub.host_peak_bytes = out->pub.master_bytes + out->pub.staging_bytes + HOST_FIXED +
-                               zo2_masters_slots(s->threads) * zo2_masters_scratch_bytes(a);
+    out->pub.host_peak_bytes = out->pub.master_bytes + zo2_plan_host_rest(out, a, s);
     out->pub.snapshot_bytes = 4 * a->parameters + (1u << 20);
     out->pub.journal_bytes_per_step = 48 + 48ull * s->queries;
-    if (rates && s->device_bytes) /* a proposal takes a search */
-        out->pub.proposed_micro_batch = (uint32_t)largest_micro(a, be, s, s->batch_tokens / s->max_keys);
     zo2_plan_predict(out, a, s, rates);
-    if (out->pub.device_peak_bytes > budget)
+    if (rates)
+        status = zo2_plan_propose(out, a, be, s, rates);
+    if (status)
+        return status;
+    if (!fits)
         return device_too_small(a, be, s, out->pub.device_min_bytes);
     if (s->host_bytes && out->pub.host_peak_bytes > s->host_bytes)
         return too_small("host", "--host-mem", s->host_bytes, out->pub.host_peak_bytes, "");

@@ -92,14 +92,17 @@ typedef struct zo2_full_plan {
 
 /* Measured or assumed speeds of this machine, per second. */
 typedef struct zo2_rates {
-    double update_weights; /* noise, update and encode, all threads */
-    double noise_weights;  /* noise and update alone, of weights in the cache, all threads; 0: not measured */
+    double update_weights; /* one query: noise, update and encode, all threads */
+    double noise_weights;  /* noise alone, of weights in the cache, all threads; 0: not measured */
     double upload_bytes;
-    double flops;          /* GEMM, all threads */
-    double decode_weights; /* one query, both panels */
+    double flops;          /* GEMM */
+    double decode_weights; /* one query, both panels, nothing pending */
+    double fold_weights;   /* one pending update of one query, beside the decode; 0: not told apart */
+    int shared;            /* lanes share the host's cores: their times add up */
+    double seconds;        /* that measuring took */
 } zo2_rates;
 
-/* Plans. stored_as: aliased tensors (masters.h), may be NULL. rates NULL: a short probe is not made and times stay 0.
+/* Plans. stored_as: aliased tensors (masters.h), may be NULL. rates NULL: times and proposals stay 0.
  * ZO2_ERR_NOMEM with the smallest budget and the largest micro-batch or batch that work in the message if a budget in
  * `shape` is too small; *out is filled all
  * the same. */

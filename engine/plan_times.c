@@ -1,10 +1,8 @@
-/* plan_times.c: traffic, predicted times, and proposals. */
+/* plan_times.c: traffic and predicted times. */
 #include "engine/plan_internal.h"
 
 #include <math.h>
 #include <stdio.h>
-
-#define MOST_PENDING 15u /* proposed: a decode makes K / 2 + 1 noise values */
 
 /* What a step has to do, from shape and architecture. */
 typedef struct work {
@@ -33,69 +31,64 @@ static work measure(const zo2_arch *a, const zo2_shape *s)
     return w;
 }
 
-typedef struct times {
-    double update, upload, compute;
-    double update_noise, compute_noise; /* of them, spent on making z */
-} times;
-
-static times predict(const work *w, const zo2_full_plan *p, const zo2_shape *s, const zo2_rates *r, uint32_t pending)
+/* Bytes of residual streams that go out to host memory in a step, and as many come back: after every block but the
+ * head. */
+static double staged_bytes(const zo2_full_plan *p, const zo2_arch *a)
 {
-    times t;
+    return (double)p->pub.staged_bytes * (a->layers + 1.0);
+}
+
+/* A wire that stays on the device goes up once in K + 1 steps. */
+static double wire_traffic(const work *w, const zo2_full_plan *p, uint32_t pending)
+{
+    double resident = fmin(w->wire, (double)p->device.resident_bytes);
+    return w->wire - resident * pending / (pending + 1.0);
+}
+
+zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r,
+                         uint32_t pending)
+{
+    work w = measure(a, s);
+    zo2_times t;
     double touched = 1.0 / (pending + 1), noise = r->noise_weights > r->update_weights ? r->noise_weights : 0;
     /* Every update takes its noise; memory is passed over once in K + 1 steps. */
-    t.update_noise = noise > 0 ? w->parameters * s->queries / noise : 0;
-    t.update = noise > 0 ? t.update_noise + w->parameters * (1 / r->update_weights - 1 / noise) * touched
-                         : w->parameters * s->queries / r->update_weights;
-    double resident = (double)p->device.resident_bytes;
-    t.upload = (w->wire - resident + resident * touched) / r->upload_bytes;
-    t.compute_noise = w->streamed * s->queries * (pending / 2.0 + 1) / r->decode_weights;
-    t.compute = w->flops / r->flops + t.compute_noise;
+    t.update_noise = noise > 0 ? w.parameters * s->queries / noise : 0;
+    t.update = noise > 0 ? t.update_noise + w.parameters * (1 / r->update_weights - 1 / noise) * touched
+                         : w.parameters * s->queries / r->update_weights;
+    t.upload = (wire_traffic(&w, p, pending) + staged_bytes(p, a)) / r->upload_bytes;
+    /* A decode folds K / 2 updates on average, each with the noise of all queries of its step, beside its own query's. */
+    double fold = 1 / (r->fold_weights > 0 ? r->fold_weights : r->decode_weights), folds = pending / 2.0 * s->queries;
+    double decode = 1 / r->decode_weights + folds * fold;
+    double decoded = w.streamed * s->queries;
+    t.compute_noise = decoded * fmin(decode, (folds + 1) * fold);
+    t.compute = w.flops / r->flops + decoded * decode;
+    t.step = fmax(t.update, fmax(t.upload, t.compute));
+    if (r->shared) /* an upload is a copy by one thread */
+        t.step = fmax(t.step, t.update + t.compute + t.upload / (s->threads ? s->threads : 1));
     return t;
-}
-
-static double longest(const times *t)
-{
-    return fmax(t->update, fmax(t->upload, t->compute));
-}
-
-/* K that makes a step shortest, the smaller of equals; worth a twentieth at least. And the distribution: Rademacher's
- * noise costs a fraction, which matters where noise is half of the busiest lane. */
-static void propose(zo2_plan *q, const work *w, const zo2_full_plan *p, const zo2_shape *s, const zo2_rates *r)
-{
-    times now = predict(w, p, s, r, s->pending), best = now;
-    q->proposed_pending = s->pending;
-    for (uint32_t k = 0; k <= MOST_PENDING; k++) {
-        times t = predict(w, p, s, r, k);
-        if (longest(&t) < 0.95 * longest(&best)) {
-            best = t;
-            q->proposed_pending = k;
-        }
-    }
-    q->proposed_seconds = longest(&best);
-    double noise = best.update >= best.compute ? best.update_noise : best.compute_noise;
-    q->proposed_dist = s->dist;
-    if (s->dist == ZO2_GAUSSIAN && best.upload < longest(&best) && noise > 0.5 * longest(&best))
-        q->proposed_dist = ZO2_RADEMACHER;
 }
 
 void zo2_plan_predict(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r)
 {
     work w = measure(a, s);
     zo2_plan *q = &p->pub;
-    double resident = (double)p->device.resident_bytes;
-    q->wire_bytes_per_step = (uint64_t)(w.wire - fmin(w.wire, resident) * s->pending / (s->pending + 1.0));
-    /* out after every block but the head, in again before the next */
-    q->staged_bytes_per_step = 2 * q->staged_bytes * (a->layers + 1ull);
+    q->wire_bytes_per_step = (uint64_t)wire_traffic(&w, p, s->pending);
+    q->staged_bytes_per_step = (uint64_t)(2 * staged_bytes(p, a));
     if (!r)
         return;
-    times t = predict(&w, p, s, r, s->pending);
+    zo2_times t = zo2_plan_times(p, a, s, r, s->pending);
     q->update_seconds = t.update;
     q->upload_seconds = t.upload;
     q->compute_seconds = t.compute;
-    q->seconds_per_step = longest(&t);
-    const char *name = q->seconds_per_step == t.compute  ? "compute"
-                       : q->seconds_per_step == t.update ? "update"
-                                                         : "upload";
+    q->seconds_per_step = t.step;
+    double longest = fmax(t.update, fmax(t.upload, t.compute));
+    const char *name = longest == t.compute ? "compute" : longest == t.update ? "update" : "upload";
     snprintf(q->bottleneck, sizeof q->bottleneck, "%s", name);
-    propose(q, &w, p, s, r);
+    q->probe_seconds = r->seconds;
+    q->update_rate = r->update_weights;
+    q->noise_rate = r->noise_weights;
+    q->upload_rate = r->upload_bytes;
+    q->decode_rate = r->decode_weights;
+    q->fold_rate = r->fold_weights;
+    q->gemm_rate = r->flops;
 }

@@ -1,10 +1,13 @@
-/* probe.h: how fast this machine is, measured in about a tenth of a second, for predicted step times. */
+/* probe.h: how fast this machine is at the parts of a step, for predicted step times. */
 #ifndef ZO2_ENGINE_PROBE_H
 #define ZO2_ENGINE_PROBE_H
 
 #include "engine/plan.h"
 
-/* Rates of a backend with a number of threads for one distribution and wire. */
-zo2_status zo2_probe_rates(zo2_rates *out, const zo2_backend_ops *be, uint32_t threads, zo2_dist dist, zo2_wire wire);
+/* Rates of a backend and of the host's threads at a run's own wire, distribution, compute type, width and micro-batch.
+ * `seconds`: most time that it may take, apart from opening the device; each rate takes at least one pass over a million
+ * weights, so that tiny values still give rates. Errors: those of zo2_measure_open() and zo2_measure_run(). */
+zo2_status zo2_probe_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
+                           double seconds);
 
 #endif

@@ -3,6 +3,7 @@
 #include "engine/run_api.h"
 
 #include "engine/layout.h"
+#include "engine/struct_size.h"
 #include "storage/packfile.h"
 #include "storage/snapshot.h"
 
@@ -140,9 +141,9 @@ zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *o
     return ZO2_OK;
 }
 
-void zo2_run_get_opts(const zo2_run *r, zo2_engine_opts *out)
+void zo2_run_get_opts_sized(const zo2_run *r, zo2_engine_opts *out, size_t size)
 {
-    *out = r->opts;
+    zo2_opts_give(out, size, &r->opts, sizeof r->opts);
 }
 
 uint64_t zo2_run_model_hash(const zo2_run *r)

@@ -1,6 +1,7 @@
 /* settings.c: see settings.h. */
 #include "engine/settings.h"
 #include "engine/layout.h"
+#include "engine/struct_size.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -10,14 +11,11 @@
 #define DEFAULT_LR  1e-6
 #define DEFAULT_EPS 1e-3
 
-void zo2_engine_opts_init(zo2_engine_opts *o)
+void zo2_engine_opts_init_sized(zo2_engine_opts *o, size_t size)
 {
-    memset(o, 0, sizeof *o);
-    o->struct_size = sizeof *o;
-    o->lr = o->eps = o->weight_decay = o->clip = o->snapshot_seconds = NAN;
-    o->warmup = UINT64_MAX;
-    o->pending = -1;
-    o->at_step = -1;
+    zo2_engine_opts own = {.struct_size = sizeof own, .warmup = UINT64_MAX, .pending = -1, .at_step = -1};
+    own.lr = own.eps = own.weight_decay = own.clip = own.snapshot_seconds = own.probe_seconds = NAN;
+    zo2_opts_give(o, size, &own, sizeof own);
 }
 
 /* Names are the tools' flags. */

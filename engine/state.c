@@ -20,14 +20,14 @@ void zo2_engine_get_state(const zo2_engine *e, zo2_engine_state *out)
                               .resumed = e->resumed};
 }
 
-void zo2_engine_get_opts(const zo2_engine *e, zo2_engine_opts *out)
+void zo2_engine_get_opts_sized(const zo2_engine *e, zo2_engine_opts *out, size_t size)
 {
-    *out = e->opts;
+    zo2_opts_give(out, size, &e->opts, sizeof e->opts);
 }
 
-void zo2_engine_get_plan(const zo2_engine *e, zo2_plan *out)
+void zo2_engine_get_plan_sized(const zo2_engine *e, zo2_plan *out, size_t size)
 {
-    *out = e->core.plan.pub;
+    zo2_opts_give(out, size, &e->core.plan.pub, sizeof e->core.plan.pub);
 }
 
 zo2_status zo2_snapshot(zo2_engine *e)

@@ -150,10 +150,10 @@ void zo2_step_abort(zo2_engine *e)
     atomic_store(&e->core.abort, 1);
 }
 
-void zo2_scores_init(zo2_scores *s)
+void zo2_scores_init_sized(zo2_scores *s, size_t size)
 {
-    memset(s, 0, sizeof *s);
-    s->struct_size = sizeof *s;
+    zo2_scores own = {.struct_size = sizeof own};
+    zo2_opts_give(s, size, &own, sizeof own);
 }
 
 static zo2_status score(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *scores)
@@ -185,11 +185,15 @@ static zo2_status score(zo2_engine *e, const zo2_batch *batch, zo2_weights weigh
 
 zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *scores)
 {
-    if (!e || !batch || !scores || scores->struct_size != sizeof *scores)
+    zo2_scores own = {0};
+    if (!e || !batch || !scores || !zo2_opts_take(&own, sizeof own, scores))
         return zo2_error(ZO2_ERR_ARG, "zo2_forward: engine, batch and scores (with its struct_size) are needed");
     fenv_t fenv;
     zo2_fpenv_pin(&fenv);
-    zo2_status s = score(e, batch, weights, scores);
+    zo2_status s = score(e, batch, weights, &own);
     zo2_fpenv_restore(&fenv);
+    own.struct_size = scores->struct_size;
+    if (!s)
+        memcpy(scores, &own, own.struct_size < sizeof own ? own.struct_size : sizeof own);
     return s;
 }

@@ -21,10 +21,10 @@ typedef struct job {
     uint64_t total; /* bytes of weights */
 } job;
 
-void zo2_synth_opts_init(zo2_synth_opts *o)
+void zo2_synth_opts_init_sized(zo2_synth_opts *o, size_t size)
 {
-    if (o)
-        *o = (zo2_synth_opts){.struct_size = sizeof *o};
+    zo2_synth_opts own = {.struct_size = sizeof own};
+    zo2_opts_give(o, size, &own, sizeof own);
 }
 
 static zo2_status report(void *arg, uint64_t bytes)

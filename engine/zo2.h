@@ -12,9 +12,11 @@
  * a handle may be called from any thread. The library's own threads block all signals.
  * Lifetime: strings and arrays that go in are the caller's and only read during the call; strings in option structs are
  * copied. Strings that come out live as long as the handle, or for ever where the text says static.
- * Structs: option structs start with struct_size, set by their init function; zero in any other field means the
- * documented default. Layouts change with the library's soname only; struct_size is there to notice a program that was
- * compiled with the header of another version.
+ * Structs: those that begin with struct_size may get fields at their end with the same soname, others never change with
+ * it. A program compiled with an older or newer header is served: functions read and fill as many bytes as struct_size
+ * says, and fields it doesn't have keep their defaults. The functions that set struct_size are told the caller's by an
+ * inline function; other languages call those whose names end in _sized. Zero in any other field of an option struct
+ * means the documented default.
  * Units: sizes are bytes and times seconds unless named otherwise; arrays need the alignment of their element type.
  * Process: the library never prints, never exits and never reads the environment. It changes no process-wide state:
  * floating-point environment and BLAS threads are the caller's again on return, and the caller's change no bit. Callbacks
@@ -177,7 +179,12 @@ typedef struct zo2_convert_opts {
     int zstd_level; /* 1 to 19: compress chunks where it saves room; 0 = store the source bits as they are */
 } zo2_convert_opts;
 
-ZO2_API void zo2_convert_opts_init(zo2_convert_opts *o); /* struct_size and defaults */
+/* Sets struct_size and defaults. */
+ZO2_API void zo2_convert_opts_init_sized(zo2_convert_opts *o, size_t size);
+static inline void zo2_convert_opts_init(zo2_convert_opts *o)
+{
+    zo2_convert_opts_init_sized(o, sizeof *o);
+}
 
 /* Converts a Hugging Face directory (config.json, *.safetensors single or sharded, tokenizer files) to a pack. The
  * source's own bits are kept, and the file doesn't depend on the number of threads. Streams: needs memory for one chunk
@@ -200,7 +207,12 @@ typedef struct zo2_synth_opts {
     uint32_t threads; /* 0 = usable CPUs */
 } zo2_synth_opts;
 
-ZO2_API void zo2_synth_opts_init(zo2_synth_opts *o); /* struct_size and defaults */
+/* Sets struct_size and defaults. */
+ZO2_API void zo2_synth_opts_init_sized(zo2_synth_opts *o, size_t size);
+static inline void zo2_synth_opts_init(zo2_synth_opts *o)
+{
+    zo2_synth_opts_init_sized(o, sizeof *o);
+}
 
 /* A pack of random weights (normal, standard deviation 0.02; norms one, biases zero) for measurements. arch: "opt-125m"
  * ... "opt-175b" or the path of a config.json. A pure function of arch and o. o NULL: defaults. Written and failing as by
@@ -276,7 +288,12 @@ typedef struct zo2_export_opts {
     const char *snapshot_dir; /* with run_dir: where the run's snapshots are; NULL = RUN_DIR/snapshots */
 } zo2_export_opts;
 
-ZO2_API void zo2_export_opts_init(zo2_export_opts *o); /* struct_size and defaults */
+/* Sets struct_size and defaults. */
+ZO2_API void zo2_export_opts_init_sized(zo2_export_opts *o, size_t size);
+static inline void zo2_export_opts_init(zo2_export_opts *o)
+{
+    zo2_export_opts_init_sized(o, sizeof *o);
+}
 
 /* Writes a directory that Hugging Face transformers loads: safetensors with original names (a tied head left out),
  * config and tokenizer files. Applies what is pending to its output, never to the run. Replays from the newest snapshot at
@@ -342,10 +359,15 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     void *progress_ud;
     zo2_trace_fn trace; /* every pass, step or evaluation; never changes a bit */
     void *trace_ud;
+    double probe_seconds; /* zo2_plan_estimate(): most seconds to measure this machine in; NAN = 5, 0 = don't */
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */
-ZO2_API void zo2_engine_opts_init(zo2_engine_opts *o);
+ZO2_API void zo2_engine_opts_init_sized(zo2_engine_opts *o, size_t size);
+static inline void zo2_engine_opts_init(zo2_engine_opts *o)
+{
+    zo2_engine_opts_init_sized(o, sizeof *o);
+}
 
 /* Rate of the learning-rate schedule at a step (0-based) for options as in o: warm-up lr*(step+1)/warmup, then
  * constant, linear or cosine decay to zero at total_steps. Pure. */
@@ -373,22 +395,41 @@ typedef struct zo2_plan {
     /* time */
     uint64_t wire_bytes_per_step;                           /* link traffic of wires */
     uint64_t staged_bytes_per_step;                         /* link traffic of staged residual streams, both ways */
-    double seconds_per_step;                                /* predicted */
+    double seconds_per_step;                                /* predicted, of the largest batch */
     double update_seconds, upload_seconds, compute_seconds; /* of one step, per lane */
     char bottleneck[16];                                    /* "update", "upload" or "compute" */
     uint32_t largest_tile_rows;                             /* TN of the widest matrix */
-    /* proposals: never applied; with zo2_plan_estimate() only */
-    uint32_t proposed_pending; /* K with the shortest predicted step, if that is a twentieth shorter; else as set */
-    double proposed_seconds;   /* of a step with it */
-    zo2_dist proposed_dist;    /* Rademacher where making Gaussian noise is half of the busiest lane; else as set */
+    /* proposals: never applied; only with measured rates, else 0. Pending updates and micro-batch are chosen together
+     * for the shortest predicted step; what makes it less than a twentieth shorter is left as set */
+    uint32_t proposed_pending; /* K */
+    double proposed_seconds;   /* of a step with the proposed K and micro-batch */
+    zo2_dist proposed_dist;    /* Rademacher where half of the time goes into making Gaussian noise; else as set */
     uint32_t
-        proposed_micro_batch; /* rows of the largest micro-batch within device_bytes; 0: none, or no budget given */
+        proposed_micro_batch; /* rows, within device_bytes; the largest that fits where the one that is set does not
+                                      fit; 0: none, or no budget given */
+    /* Where uploads or updates take longer than computing: the batch, in rows, for which computing takes as long, or the
+     * largest that fits. They cross and change each weight once a step, whatever the batch. 0: computing takes longest */
+    uint32_t proposed_batch, proposed_batch_micro; /* with micro-batches of so many rows */
+    double proposed_batch_seconds;                 /* of a step with both and the proposed K */
+    uint64_t chunk_bytes;                          /* aim for a chunk's wire: the unit of updates and uploads */
+    /* what the times come from, measured here for this backend, wire, distribution and compute type; 0: not measured */
+    double probe_seconds;           /* that measuring took */
+    double update_rate, noise_rate; /* weights/s, one query, on the host: noise, update and encode; noise alone */
+    double upload_rate;             /* bytes/s */
+    double decode_rate, fold_rate;  /* weights/s: both panels of one query; one pending update folded in beside */
+    double gemm_rate;               /* floating-point operations/s */
 } zo2_plan;
 
 /* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o (NULL:
- * defaults). No weights are read; the predicted times come from a measurement of about a tenth of a second. ZO2_ERR_NOMEM if a budget in o is too small: the message has the smallest that works; *out is
- * filled all the same. */
-ZO2_API zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out);
+ * defaults). No weights are read. The predicted times come from measuring this machine for at most o->probe_seconds;
+ * where the backend has no device that is usable, or probe_seconds is 0, times, rates and proposals are 0. ZO2_ERR_NOMEM
+ * if a budget in o is too small: the message has the smallest that works; *out is filled all the same. */
+ZO2_API zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out,
+                                           size_t size);
+static inline zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out)
+{
+    return zo2_plan_estimate_sized(arch_or_pack, o, out, sizeof *out);
+}
 
 typedef struct zo2_engine zo2_engine;
 
@@ -417,9 +458,17 @@ typedef struct zo2_engine_state {
 /* e and out must not be NULL, here and in the next two. */
 ZO2_API void zo2_engine_get_state(const zo2_engine *e, zo2_engine_state *out);
 /* The options in force: defaults resolved, the run's values filled in. Its strings live as long as the engine. */
-ZO2_API void zo2_engine_get_opts(const zo2_engine *e, zo2_engine_opts *out);
+ZO2_API void zo2_engine_get_opts_sized(const zo2_engine *e, zo2_engine_opts *out, size_t size);
+static inline void zo2_engine_get_opts(const zo2_engine *e, zo2_engine_opts *out)
+{
+    zo2_engine_get_opts_sized(e, out, sizeof *out);
+}
 /* The plan that the engine runs by; times and proposals are 0. */
-ZO2_API void zo2_engine_get_plan(const zo2_engine *e, zo2_plan *out);
+ZO2_API void zo2_engine_get_plan_sized(const zo2_engine *e, zo2_plan *out, size_t size);
+static inline void zo2_engine_get_plan(const zo2_engine *e, zo2_plan *out)
+{
+    zo2_engine_get_plan_sized(e, out, sizeof *out);
+}
 
 /* A batch. rows x seq places, row-major. Real tokens are those with mask 1 (any padding side); a row's position ids
  * count its real tokens from 0. A place with loss 1 is a loss token: its token is predicted from the real tokens before
@@ -491,7 +540,11 @@ typedef struct zo2_scores {
  * fp32 values (what zo2_pack_export writes). Disturbs nothing. s is in and out: set struct_size and the optional
  * arrays. Errors as of zo2_step(). */
 ZO2_API zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *s);
-ZO2_API void zo2_scores_init(zo2_scores *s);
+ZO2_API void zo2_scores_init_sized(zo2_scores *s, size_t size);
+static inline void zo2_scores_init(zo2_scores *s)
+{
+    zo2_scores_init_sized(s, sizeof *s);
+}
 
 /* Writes a snapshot of the masters now and keeps the newest two verified ones. Written under a temporary name, synced and
  * renamed: a failure (ZO2_ERR_NOSPACE, ZO2_ERR_IO, ZO2_ERR_CANCELLED) leaves the older ones, and the engine goes on. */
@@ -534,7 +587,11 @@ ZO2_API uint64_t zo2_run_steps(const zo2_run *r);
 /* ZO2_ERR_NOTFOUND from zo2_run_steps() on. */
 ZO2_API zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *out);
 /* The run's numeric settings as options, and the model hash of its pack. */
-ZO2_API void zo2_run_get_opts(const zo2_run *r, zo2_engine_opts *out);
+ZO2_API void zo2_run_get_opts_sized(const zo2_run *r, zo2_engine_opts *out, size_t size);
+static inline void zo2_run_get_opts(const zo2_run *r, zo2_engine_opts *out)
+{
+    zo2_run_get_opts_sized(r, out, sizeof *out);
+}
 ZO2_API uint64_t zo2_run_model_hash(const zo2_run *r);
 /* Verifies journal and snapshots completely; the text of the first problem is in zo2_last_error(). pack (may be NULL): it
  * must be the run's. snapshot_dir: where the run was told to put its snapshots, NULL: RUN_DIR/snapshots; a folder that
@@ -566,10 +623,18 @@ typedef enum zo2_measure_kind {
     ZO2_MEASURE_JOIN = 7,   /* a master's planes to its exact fp32 values */
     ZO2_MEASURE_DECODE = 8, /* the wire alone to fp32 values */
     ZO2_MEASURE_UPDATE = 9, /* one step's update of the planes in place: join, noise, update, encode */
-    /* Work of a backend. An item is a byte of wire, a weight, a floating-point operation. */
-    ZO2_MEASURE_UPLOAD = 10, /* the wire of rows x cols weights to the device */
-    ZO2_MEASURE_PANELS = 11, /* that wire decoded and perturbed into the panels W + eps z and W - eps z */
-    ZO2_MEASURE_GEMM = 12,   /* x (W + eps z)^T and x (W - eps z)^T for `tokens` rows of x, tile by tile */
+    /* Work of a backend. An item is a weight, a floating-point operation. */
+    ZO2_MEASURE_PANELS =
+        11,                /* wires on the device decoded, `pending` updates folded, perturbed into the panels W + eps z
+                                and W - eps z of one query */
+    ZO2_MEASURE_GEMM = 12, /* x (W + eps z)^T and x (W - eps z)^T for `tokens` rows of x, tile by tile */
+    /* The link between host memory, pinned where the limit allows, and a backend's device. An item is a byte. */
+    ZO2_MEASURE_UPLOAD = 10,   /* the wire of rows x cols weights from their masters to the device, in chunks of
+                                  chunk_bytes through a ring of three slots: what a step's upload lane does */
+    ZO2_MEASURE_BOUNCED = 13,  /* the same by way of a small pinned buffer, as where masters can't be pinned */
+    ZO2_MEASURE_WHOLE = 14,    /* as many bytes in one transfer: the link's own speed */
+    ZO2_MEASURE_DOWNLOAD = 15, /* residual streams back, fp32: two of `tokens` x cols values in one transfer */
+    ZO2_MEASURE_LATENCY = 16,  /* 4 KiB to the device, and waiting until they are there. An item is a transfer */
 } zo2_measure_kind;
 
 typedef struct zo2_measure_spec { /* zero in any field = documented default */
@@ -579,16 +644,22 @@ typedef struct zo2_measure_spec { /* zero in any field = documented default */
     const char *simd;         /* "scalar", "avx2", "avx512"; NULL = the best this CPU has. Results have the same bits */
     uint64_t bytes;           /* limits: 0 = 256 MiB */
     uint64_t rows, cols;      /* the others: 0 = 4,096 x 1,024 */
-    uint64_t tokens;          /* gemm: 0 = 512 */
+    uint64_t tokens;          /* gemm, download: 0 = 512 */
     zo2_wire wire;            /* 0 = bf16 */
     zo2_dist dist;            /* 0 = gaussian */
-    uint32_t queries;         /* update: directions of the step, 0 = 1 */
+    uint32_t queries;         /* update, panels: directions of a step, 0 = 1 */
     zo2_dtype compute;        /* panels, gemm: 0 = fp32 */
-    zo2_backend_kind backend; /* upload, panels, gemm: auto */
+    zo2_backend_kind backend; /* panels, gemm, link: auto */
+    uint64_t chunk_bytes;     /* host work, upload, bounced: target size of a chunk's wire, 0 = 4 MiB */
+    uint32_t pending;         /* panels: updates that the wire lacks and that are folded in, at most ZO2_MAX_PENDING */
 } zo2_measure_spec;
 
 /* Sets struct_size, zero elsewhere. */
-ZO2_API void zo2_measure_spec_init(zo2_measure_spec *spec);
+ZO2_API void zo2_measure_spec_init_sized(zo2_measure_spec *spec, size_t size);
+static inline void zo2_measure_spec_init(zo2_measure_spec *spec)
+{
+    zo2_measure_spec_init_sized(spec, sizeof *spec);
+}
 
 typedef struct zo2_measure_info { /* what one pass does */
     double items;                 /* see the kinds */
@@ -596,6 +667,8 @@ typedef struct zo2_measure_info { /* what one pass does */
     uint64_t bytes_written;
     uint32_t threads;
     char simd[16];
+    zo2_backend_kind backend; /* the one in use, for work of a backend and the link; else 0 */
+    int pinned;               /* the link: 1 if the host memory is pinned, or the backend has no need of that */
 } zo2_measure_info;
 
 typedef struct zo2_measure zo2_measure;
@@ -605,7 +678,7 @@ typedef struct zo2_measure zo2_measure;
  * handles may be open, but those that run at once slow each other. While one with a `simd` runs, the whole process uses
  * those instructions: that changes times, never bits. ZO2_ERR_UNSUPPORTED: an instruction set that this CPU lacks, a
  * backend that this build lacks or that computes nothing. ZO2_ERR_ARG: an unknown kind, wire, distribution or type;
- * sizes above 2^40; more than ZO2_MAX_QUERIES queries. ZO2_ERR_NOMEM. */
+ * sizes above 2^40; more than ZO2_MAX_QUERIES queries or ZO2_MAX_PENDING updates. ZO2_ERR_NOMEM. */
 ZO2_API zo2_status zo2_measure_open(zo2_measure **out, const zo2_measure_spec *spec, zo2_measure_info *info);
 
 /* Does the work `passes` times (0 counts as 1) and stores the mean seconds of one pass, by a monotonic clock. The first

@@ -16,7 +16,16 @@ for what in 'join fp8-e4m3, L2, 1' 'decode fp8-e4m3, DRAM, 1'; do
 done
 expect 0 '^| fp16, rademacher, 2 threads ' tiny_bench update --no-peers --wire fp16 --dist rademacher
 ! grep -q 'gaussian\|bf16' out.txt || fail "--wire and --dist leave more than they name"
+expect 0 '^| fp8-e4m3, gaussian, 1 thread ' tiny_bench update --no-peers --dist gaussian
+[ "$(grep -c 'thread' out.txt)" -eq 5 ] || fail "not two wires by default" # a line about the machine, two rows a wire
+expect 0 '^| fp8-e5m2, gaussian, 1 thread ' tiny_bench update --no-peers --dist gaussian --all
+[ "$(grep -c 'thread' out.txt)" -eq 11 ] || fail "--all doesn't mean five wires"
 expect 0 '^| all of a step ' tiny_bench gemm
+expect 0 '^| upload beside products, ' tiny_bench link --backend cpu --wire fp8-e4m3
+for what in 'upload, chunks of 4096 KiB' 'upload, chunks of 256 KiB' 'upload by way of a buffer' 'download' '4 KiB up'; do
+    grep -q "^| $what" out.txt || fail "no row '$what'"
+done
+grep -q 'fp8-e4m3 wires to the device of the cpu backend' out.txt || fail "the title doesn't say what is measured"
 expect 0 '^| peak resident memory ' tiny_bench step --no-peers
 expect 0 '^not installed: .*NumPy.*PyTorch' tiny_bench noise --dist rademacher --python /nonexistent
 [ -z "$(ls -A tmp)" ] || fail "left behind: $(ls tmp)"
@@ -38,7 +47,7 @@ status=$?
 [ -z "$(ls -A tmp)" ] || fail "left behind after SIGTERM: $(ls tmp)"
 
 usage 'unknown section "storage"' zo2-bench storage
-usage 'unexpected argument' zo2-bench noise codec update gemm step noise
+usage 'unexpected argument' zo2-bench noise codec update gemm link step noise
 usage 'not one of bf16' zo2-bench codec --wire int4
 usage 'not a number from 1' zo2-bench --repeats 0
 usage 'not a time' zo2-bench --seconds soon

@@ -60,13 +60,14 @@ def main():
     for key in ("version", "cpu", "cpus", "simd", "threads", "repeats", "seconds", "bytes", "results", "not_installed"):
         check(key in result, f"no key {key}")
     check(result["threads"] == 2 and result["repeats"] == 3 and result["bytes"] == 65536, "settings")
-    for section in ("noise", "codec", "update", "gemm", "step"):
+    for section in ("noise", "codec", "update", "gemm", "link", "step"):
         check(rows_of(result, section), f"no rows of {section}")
 
     for row in result["results"]:
         name = f"{row['section']}: {row['name']}"
         check(0 < row["min"] <= row["median"] <= row["max"], f"{name}: min, median, max")
-        check(row["unit"] in ("ns/value", "G weights/s", "GFLOP/s", "s/step", "bytes/parameter"), f"{name}: unit")
+        check(row["unit"] in ("ns/value", "G weights/s", "GFLOP/s", "GB/s", "us", "ms", "s/step",
+                                "bytes/parameter"), f"{name}: unit")
         check(row["against"], f"{name}: against nothing")
         ratios = {key for key in row if key.endswith("_ratio")}
         check(ratios == {side["key"] + "_ratio" for side in row["against"]}, f"{name}: ratios {ratios}")

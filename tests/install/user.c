@@ -10,7 +10,7 @@ int main(void)
     zo2_engine_opts_init(&opts);
     opts.max_rows = 1;
     opts.max_seq = 128;
-    plan.struct_size = none.struct_size = sizeof plan;
+    opts.probe_seconds = 0; /* sizes only */
     if (zo2_plan_estimate("opt-125m", &opts, &plan) || zo2_noise_fill(z, 1, 2, 0, 3, 0, 5, ZO2_GAUSSIAN)) {
         fprintf(stderr, "%s\n", zo2_last_error());
         return 1;

@@ -47,7 +47,7 @@ static void run_passes(zo2_measure *m, uint64_t passes)
 static void every_kind_runs(void **state)
 {
     (void)state;
-    for (int kind = ZO2_MEASURE_FILL; kind <= ZO2_MEASURE_GEMM; kind++) {
+    for (int kind = ZO2_MEASURE_FILL; kind <= ZO2_MEASURE_LATENCY; kind++) {
         for (int wire = 1; zo2_wire_name((zo2_wire)wire); wire++) {
             for (int dist = 1; zo2_dist_name((zo2_dist)dist); dist++) {
                 zo2_measure_spec spec = small((zo2_measure_kind)kind);
@@ -103,6 +103,10 @@ static void work_is_counted(void **state)
     check_counts(ZO2_MEASURE_DECODE, ZO2_WIRE_E4M3, n, wire, 4 * n);
     check_counts(ZO2_MEASURE_UPDATE, ZO2_WIRE_E4M3, n, rest, wire + rest);
     check_counts(ZO2_MEASURE_UPLOAD, ZO2_WIRE_BF16, 2 * n, 2 * n, 0);
+    check_counts(ZO2_MEASURE_BOUNCED, ZO2_WIRE_BF16, 2 * n, 2 * n, 2 * n);
+    check_counts(ZO2_MEASURE_WHOLE, ZO2_WIRE_BF16, 2 * n, 2 * n, 0);
+    check_counts(ZO2_MEASURE_DOWNLOAD, 0, 2 * 5 * COLS * 4, 0, 2 * 5 * COLS * 4);
+    check_counts(ZO2_MEASURE_LATENCY, 0, 1, 4096, 0);
     check_counts(ZO2_MEASURE_PANELS, ZO2_WIRE_BF16, n, 2 * n, 0);
     check_counts(ZO2_MEASURE_GEMM, ZO2_WIRE_BF16, 4 * 5 * n, 0, 0);
 }
@@ -222,6 +226,80 @@ static void panels_are_perturbed(void **state)
     free(minus);
 }
 
+/* The updates that the wire lacks are folded in first, oldest first, each with all queries of its step. */
+static void panels_fold_what_is_pending(void **state)
+{
+    (void)state;
+    zo2_measure_spec spec = small(ZO2_MEASURE_PANELS);
+    spec.wire = ZO2_WIRE_FP32;
+    spec.pending = 3;
+    spec.queries = 2;
+    zo2_measure *m = opened(&spec, NULL);
+    run_passes(m, 1);
+    float *w = all_weights(), *plus = malloc(ROWS * COLS * sizeof *plus), *minus = malloc(ROWS * COLS * sizeof *minus);
+    assert_non_null(plus);
+    assert_non_null(minus);
+    for (uint32_t i = 0; i < spec.pending; i++) {
+        assert_int_equal(m->fold[i].queries, 2);
+        assert_true(m->fold[i].c[0] > 0 && m->fold[i].c[1] > 0 && m->fold[i].key != 1);
+    }
+    zo2_update_apply(w, ROWS * COLS, 0, 0, ZO2_GAUSSIAN, 0, m->fold, spec.pending);
+    zo2_perturb(w, ROWS * COLS, 0, 0, ZO2_GAUSSIAN, 1, 0, 1e-3f, plus, minus);
+    assert_memory_equal(m->arena + m->panel_at, plus, ROWS * COLS * sizeof *plus);
+    assert_memory_equal(m->arena + m->panel_at + m->panel_stride, minus, ROWS * COLS * sizeof *minus);
+    zo2_measure_close(m);
+    free(w);
+    free(plus);
+    free(minus);
+}
+
+/* Chunks of five rows: all wires go up, by turns through the slots, so that the last three are there at the end. */
+static void check_ring(zo2_measure_kind kind)
+{
+    zo2_measure_spec spec = small(kind);
+    spec.chunk_bytes = (uint64_t)5 * COLS * 2;
+    zo2_measure *m = opened(&spec, NULL);
+    uint64_t chunks = zo2_measure_chunks(m), wire = m->codec->wire_bytes(5, COLS);
+    assert_int_equal(chunks, 8);
+    memset(m->arena + m->wire_at, 0xEE, ZO2_MEASURE_SLOTS * m->slot_stride);
+    run_passes(m, 2);
+    assert_int_equal(m->sent, 2 * chunks);
+    for (uint64_t c = chunks - ZO2_MEASURE_SLOTS; c < chunks; c++) {
+        uint64_t bytes = m->codec->wire_bytes(zo2_measure_rows_of(m, c), COLS);
+        assert_true(bytes == (c + 1 < chunks ? wire : m->codec->wire_bytes(2, COLS)));
+        assert_memory_equal(m->arena + m->wire_at + (chunks + c) % ZO2_MEASURE_SLOTS * m->slot_stride,
+                            m->planes + c * m->chunk_stride, bytes);
+    }
+    zo2_measure_close(m);
+}
+
+static void uploads_go_through_a_ring(void **state)
+{
+    (void)state;
+    check_ring(ZO2_MEASURE_UPLOAD);
+    check_ring(ZO2_MEASURE_BOUNCED);
+}
+
+static void transfers_move_their_bytes(void **state)
+{
+    (void)state;
+    static const zo2_measure_kind kinds[] = {ZO2_MEASURE_WHOLE, ZO2_MEASURE_DOWNLOAD, ZO2_MEASURE_LATENCY};
+    for (unsigned i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        zo2_measure_spec spec = small(kinds[i]);
+        zo2_measure_info info;
+        zo2_measure *m = opened(&spec, &info);
+        uint64_t bytes = info.bytes_read + info.bytes_written;
+        int down = kinds[i] == ZO2_MEASURE_DOWNLOAD;
+        uint8_t *from = down ? m->arena + m->wire_at : m->memory, *to = down ? m->memory : m->arena + m->wire_at;
+        for (uint64_t at = 0; at < bytes; at++)
+            from[at] = (uint8_t)(at * 31 + at / 251);
+        memset(to, 0xEE, bytes);
+        run_passes(m, 1);
+        assert_memory_equal(to, from, bytes);
+        zo2_measure_close(m);
+    }
+}
+
 static void memory_is_read_and_written(void **state)
 {
     (void)state;
@@ -292,8 +370,8 @@ static void nonsense_is_refused(void **state)
     refuses(bad, ZO2_ERR_ARG, "struct_size");
     bad = small((zo2_measure_kind)0);
     refuses(bad, ZO2_ERR_ARG, "no kind 0");
-    bad = small((zo2_measure_kind)13);
-    refuses(bad, ZO2_ERR_ARG, "no kind 13");
+    bad = small((zo2_measure_kind)17);
+    refuses(bad, ZO2_ERR_ARG, "no kind 17");
     bad = spec;
     bad.wire = (zo2_wire)99;
     refuses(bad, ZO2_ERR_ARG, "wire 99");
@@ -306,6 +384,12 @@ static void nonsense_is_refused(void **state)
     bad = spec;
     bad.queries = ZO2_MAX_QUERIES + 1;
     refuses(bad, ZO2_ERR_ARG, "17 queries");
+    bad = spec;
+    bad.pending = ZO2_MAX_PENDING + 1;
+    refuses(bad, ZO2_ERR_ARG, "65 pending");
+    bad = spec;
+    bad.chunk_bytes = UINT64_MAX;
+    refuses(bad, ZO2_ERR_ARG, "2^40");
     bad = spec;
     bad.rows = bad.cols = 1ull << 30;
     refuses(bad, ZO2_ERR_ARG, "2^40");
@@ -361,6 +445,9 @@ int main(void)
         cmocka_unit_test(codecs_round_trip),
         cmocka_unit_test(gemm_multiplies),
         cmocka_unit_test(panels_are_perturbed),
+        cmocka_unit_test(panels_fold_what_is_pending),
+        cmocka_unit_test(uploads_go_through_a_ring),
+        cmocka_unit_test(transfers_move_their_bytes),
         cmocka_unit_test(memory_is_read_and_written),
         cmocka_unit_test(process_state_is_left_alone),
         cmocka_unit_test(nonsense_is_refused),

@@ -13,7 +13,7 @@ enum { BENCH_MAX_REPEATS = 99, BENCH_MAX_SIDES = 8 };
 
 /* What the command line says. */
 typedef struct bench_options {
-    cli_value threads, repeats, seconds, bytes, model, tokens, wire, dist, python, no_peers, json;
+    cli_value threads, repeats, seconds, bytes, model, tokens, wire, dist, backend, all, python, no_peers, json;
 } bench_options;
 
 typedef struct bench_stat {
@@ -94,7 +94,7 @@ bool bench_add_blas(bench *b, bench_row *row, uint64_t rows, uint64_t cols, uint
 /* ---- choices.c: what is left to be measured ---- */
 
 bool bench_wants_dist(const bench *b, zo2_dist dist); /* --dist */
-bool bench_wants_wire(const bench *b, zo2_wire wire); /* --wire */
+bool bench_wants_wire(const bench *b, zo2_wire wire); /* --wire, --all */
 bool bench_has_simd(const char *name);
 uint64_t bench_rows(const bench *b, uint64_t cols); /* of a matrix of --bytes of fp32 */
 
@@ -117,6 +117,7 @@ bool bench_noise(bench *b);
 bool bench_codec(bench *b);
 bool bench_update(bench *b);
 bool bench_gemm(bench *b);
+bool bench_link(bench *b);
 bool bench_step(bench *b);
 
 #endif

@@ -15,7 +15,7 @@ static const struct section {
     bool (*run)(bench *b);
 } sections[] = {
     {"noise", bench_noise}, {"codec", bench_codec}, {"update", bench_update},
-    {"gemm", bench_gemm},   {"step", bench_step},
+    {"gemm", bench_gemm},   {"link", bench_link},   {"step", bench_step},
 };
 
 enum { SECTIONS = sizeof sections / sizeof *sections };
@@ -23,11 +23,16 @@ enum { SECTIONS = sizeof sections / sizeof *sections };
 #define OPTION(field) offsetof(bench_options, field)
 
 static const cli_option what_options[] = {
-    {"wire", CLI_WIRES, CLI_CHOICE, OPTION(wire), "only this wire (default: all; step: bf16)", 0, 0},
+    {"wire", CLI_WIRES, CLI_CHOICE, OPTION(wire), "only this wire (codec, update: bf16 and fp8-e4m3; others: bf16)", 0,
+     0},
+    {"all", NULL, CLI_FLAG, OPTION(all), "codec, update: every wire", 0, 0},
     {"dist", "gaussian|rademacher", CLI_CHOICE, OPTION(dist), "only this noise (default: both; step: gaussian)", 0, 0},
     {"model", "MODEL", CLI_TEXT, OPTION(model), "gemm, step: architecture or pack (default opt-125m)", 0, 0},
-    {"tokens", "N", CLI_COUNT, OPTION(tokens), "gemm, step: tokens of the batch's one row (default 512)", 2, 1 << 20},
-    {"bytes", "SIZE", CLI_SIZE, OPTION(bytes), "codec, update: fp32 bytes of a matrix in DRAM (default 256M)", 1 << 16,
+    {"tokens", "N", CLI_COUNT, OPTION(tokens),
+     "gemm, step: tokens of the batch's one row (512); link: of streams (2048)", 2, 1 << 20},
+    {"backend", CLI_BACKENDS, CLI_CHOICE, OPTION(backend), "link: to which device (default auto: the fastest here)", 0,
+     0},
+    {"bytes", "SIZE", CLI_SIZE, OPTION(bytes), "codec, update, link: fp32 bytes of a matrix (default 256M)", 1 << 16,
      0},
     {0},
 };
@@ -60,7 +65,7 @@ static bool choose_sections(const cli_command *command, const char *const names[
     return true;
 }
 
-static_assert(SECTIONS == 5, "as many positionals below");
+static_assert(SECTIONS == 6, "as many positionals below");
 
 static bool settle_options(bench *b)
 {
@@ -93,11 +98,12 @@ int main(int argc, char **argv)
     const char *names[SECTIONS];
     bool wanted[SECTIONS] = {false};
     const cli_positional positionals[] = {
-        {"noise|codec|update|gemm|step", "what to measure: one or more, default all", &names[0], true},
+        {"noise|codec|update|gemm|link|step", "what to measure: one or more, default all", &names[0], true},
         {"", NULL, &names[1], true},
         {"", NULL, &names[2], true},
         {"", NULL, &names[3], true},
         {"", NULL, &names[4], true},
+        {"", NULL, &names[5], true},
         {0},
     };
     const cli_group groups[] = {
@@ -114,6 +120,7 @@ int main(int argc, char **argv)
         "codec   fp32 weights to wires and back, against memcpy, a read scan, zstd\n"
         "update  a step's update of the masters, against a read + write of the bytes, NumPy, PyTorch\n"
         "gemm    the matrix products of a step, against OpenBLAS on whole matrices\n"
+        "link    wires from the masters to the device, residual streams back, against one big transfer\n"
         "step    a training step of a random model, against its products, OpenBLAS, MeZO in PyTorch\n"
         "Sides of a row are measured in turn. Leave the machine idle meanwhile.\n"
         "A program that is not installed is named and left out; the exit status is 0 all the same.",

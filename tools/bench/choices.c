@@ -8,9 +8,12 @@ bool bench_wants_dist(const bench *b, zo2_dist dist)
     return !b->options.dist.given || strcmp(b->options.dist.text, zo2_dist_name(dist)) == 0;
 }
 
+/* Without a word one wire of each family: the others differ in details of their codes. */
 bool bench_wants_wire(const bench *b, zo2_wire wire)
 {
-    return !b->options.wire.given || strcmp(b->options.wire.text, zo2_wire_name(wire)) == 0;
+    if (b->options.wire.given)
+        return strcmp(b->options.wire.text, zo2_wire_name(wire)) == 0;
+    return b->options.all.given || wire == ZO2_WIRE_BF16 || wire == ZO2_WIRE_E4M3;
 }
 
 bool bench_has_simd(const char *name)

@@ -17,7 +17,11 @@ enum { CLI_DEFAULT_BATCH = 16, CLI_DEFAULT_STEPS = 20000, CLI_MAX_BATCH = 1 << 2
 /* Choices, best known first. */
 #define CLI_WIRES    "bf16|fp8-e4m3|fp8-e5m2|fp16|fp32"
 #define CLI_COMPUTES "fp32|fp16|bf16"
+#ifdef ZO2_HAVE_CUDA
+#define CLI_BACKENDS "auto|cpu|cuda"
+#else
 #define CLI_BACKENDS "auto|cpu"
+#endif
 
 /* Tables over a cli_engine_flags. */
 extern const cli_option cli_shape_options[];    /* batch, seq */

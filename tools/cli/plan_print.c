@@ -26,26 +26,86 @@ static void print_time(const char *name, double seconds, int bottleneck)
     printf("  %-12s %14s  %s\n", name, cli_human_time(time, seconds), bottleneck ? "the bottleneck" : "");
 }
 
+/* Where the predicted times come from. */
+static void print_rates(const zo2_plan *plan)
+{
+    char time[CLI_TEXT_BYTES];
+    const struct {
+        const char *name;
+        double rate;
+        const char *unit, *note;
+    } rates[] = {
+        {"update", 1e-9 * plan->update_rate, "G weights/s", "noise, update and encode on the host"},
+        {"noise", 1e-9 * plan->noise_rate, "G weights/s", "of it, the noise alone"},
+        {"link", 1e-9 * plan->upload_rate, "GB/s", "wires to the device"},
+        {"decode", 1e-9 * plan->decode_rate, "G weights/s", "both panels of a direction"},
+        {"fold", 1e-9 * plan->fold_rate, "G weights/s", "a pending update within it"},
+        {"products", 1e-9 * plan->gemm_rate, "GFLOP/s", ""},
+    };
+    printf("\nrates          %14s  of measuring\n", cli_human_time(time, plan->probe_seconds));
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
+        if (rates[i].rate > 0)
+            printf("  %-12s %14.3g  %s%s%s\n", rates[i].name, rates[i].rate, rates[i].unit, *rates[i].note ? "  " : "",
+                   rates[i].note);
+}
+
+static uint32_t lines_of(uint32_t rows, uint32_t rows_per_line)
+{
+    return rows_per_line > 1 ? rows / rows_per_line : rows;
+}
+
 /* What would be faster, or fit; the run takes it only if it is asked to. */
-static void print_proposals(const zo2_engine_opts *o, const zo2_plan *plan)
+static void print_proposals(const zo2_engine_opts *o, const zo2_plan *plan, uint32_t per_line)
 {
     char time[CLI_TEXT_BYTES];
     uint32_t rows = o->max_rows ? o->max_rows : CLI_DEFAULT_BATCH;
     uint32_t micro = o->max_rows_micro && o->max_rows_micro < rows ? o->max_rows_micro : rows;
     uint32_t pending = o->pending > 0 ? (uint32_t)o->pending : 0;
-    zo2_dist dist = o->dist ? o->dist : ZO2_GAUSSIAN;
-    if (plan->proposed_pending && plan->proposed_pending != pending)
-        printf("proposal       --pending %u: %s a step\n", plan->proposed_pending,
-               cli_human_time(time, plan->proposed_seconds));
-    if (plan->proposed_dist && plan->proposed_dist != dist)
+    uint32_t fewer = lines_of(plan->proposed_micro_batch, per_line), batch = lines_of(plan->proposed_batch, per_line);
+    int other_pending = plan->proposed_pending != pending;
+    int other_micro = fewer && plan->proposed_micro_batch != micro;
+    if (other_pending || other_micro) {
+        printf("proposal      ");
+        if (other_pending)
+            printf(" --pending %u", plan->proposed_pending);
+        if (other_micro)
+            printf(" --micro-batch %u", fewer);
+        printf(": %s a step\n", cli_human_time(time, plan->proposed_seconds));
+    }
+    if (plan->proposed_dist && plan->proposed_dist != (o->dist ? o->dist : ZO2_GAUSSIAN))
         printf("proposal       --dist %s: making noise is what takes the time\n", zo2_dist_name(plan->proposed_dist));
-    if (plan->proposed_micro_batch && plan->proposed_micro_batch != micro)
-        printf("proposal       --micro-batch %u: the largest that fits\n", plan->proposed_micro_batch);
+    if (batch > lines_of(rows, per_line)) {
+        double per_row = plan->proposed_seconds / rows, then = plan->proposed_batch_seconds / plan->proposed_batch;
+        printf("proposal       --batch %u", batch);
+        if (lines_of(plan->proposed_batch_micro, per_line) < batch)
+            printf(" --micro-batch %u", lines_of(plan->proposed_batch_micro, per_line));
+        printf(": %s a step, %.1f times the tokens/s; weights move once a step, whatever the batch\n",
+               cli_human_time(time, plan->proposed_batch_seconds), per_row / then);
+    }
 }
 
-void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan)
+static void print_times(const zo2_engine_opts *o, const zo2_plan *plan, uint32_t per_line)
 {
-    char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES], c[CLI_TEXT_BYTES];
+    char a[CLI_TEXT_BYTES];
+    if (plan->gemm_rate > 0) {
+        print_rates(plan);
+        printf("\ntime per step  %14s  predicted, of the largest batch\n", cli_human_time(a, plan->seconds_per_step));
+        print_time("update", plan->update_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'd');
+        print_time("upload", plan->upload_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'l');
+        print_time("compute", plan->compute_seconds, plan->bottleneck[0] == 'c');
+    } else {
+        printf("\ntime per step         unknown  not measured, or there is no such device here\n");
+    }
+    printf("  %-12s %14s  of wires over the link\n", "traffic", cli_human_size(a, plan->wire_bytes_per_step));
+    if (plan->staged_bytes_per_step)
+        printf("  %-12s %14s  of residual streams, both ways\n", "", cli_human_size(a, plan->staged_bytes_per_step));
+    if (plan->gemm_rate > 0)
+        print_proposals(o, plan, per_line);
+}
+
+void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, uint32_t rows_per_line)
+{
+    char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES], c[CLI_TEXT_BYTES], ring[96];
     printf("%s: %s parameters; a batch holds up to %s tokens, a micro-batch %s\n", title,
            cli_human_count(a, plan->parameters), cli_human_count(b, plan->batch_tokens),
            cli_human_count(c, plan->tokens));
@@ -55,6 +115,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
     printf(", %s, queries %u, pending %d\n", zo2_dist_name(o->dist ? o->dist : ZO2_GAUSSIAN),
            o->queries ? o->queries : 1, o->pending > 0 ? (int)o->pending : 0);
 
+    snprintf(ring, sizeof ring, "wires on their way, in chunks of up to %s", cli_human_size(a, plan->chunk_bytes));
     printf("\ndevice memory  %14s", cli_human_size(a, plan->device_peak_bytes));
     printf("  (at least %s)\n", cli_human_size(a, plan->device_min_bytes));
     const part device[] = {
@@ -63,7 +124,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
         {"norm", plan->norm_bytes, "normalised streams"},
         {"layer", plan->layer_bytes, "the widest layer's activations"},
         {"panels", plan->panel_bytes, "decoded and perturbed weights of a tile"},
-        {"ring", plan->ring_bytes, "wires on their way"},
+        {"ring", plan->ring_bytes, ring},
         {"resident", plan->resident_bytes, "wires that stay"},
         {"vectors", plan->vector_bytes, "biases and norms"},
         {"loss", plan->loss_bytes, "logits of a tile and running sums"},
@@ -88,14 +149,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
     };
     print_parts(disk, sizeof disk / sizeof *disk);
 
-    printf("\ntime per step  %14s  predicted; lanes work side by side\n", cli_human_time(a, plan->seconds_per_step));
-    print_time("update", plan->update_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'd');
-    print_time("upload", plan->upload_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'l');
-    print_time("compute", plan->compute_seconds, plan->bottleneck[0] == 'c');
-    printf("  %-12s %14s  of wires over the link\n", "traffic", cli_human_size(a, plan->wire_bytes_per_step));
-    if (plan->staged_bytes_per_step)
-        printf("  %-12s %14s  of residual streams, both ways\n", "", cli_human_size(a, plan->staged_bytes_per_step));
-    print_proposals(o, plan);
+    print_times(o, plan, rows_per_line);
 }
 
 void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits)
@@ -141,6 +195,17 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits)
     F64(proposed_seconds);
     cli_json_text(&j, "proposed_dist", zo2_dist_name(plan->proposed_dist));
     U64(proposed_micro_batch);
+    U64(proposed_batch);
+    U64(proposed_batch_micro);
+    F64(proposed_batch_seconds);
+    U64(chunk_bytes);
+    F64(probe_seconds);
+    F64(update_rate);
+    F64(noise_rate);
+    F64(upload_rate);
+    F64(decode_rate);
+    F64(fold_rate);
+    F64(gemm_rate);
 #undef U64
 #undef F64
     cli_json_close(&j, '}');

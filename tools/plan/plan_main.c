@@ -9,15 +9,21 @@
 #include "tools/cli/plan_print.h"
 #include "tools/cli/report.h"
 
+typedef struct plan_output {
+    cli_value probe, json;
+} plan_output;
+
 static const cli_option output_options[] = {
-    {"json", NULL, CLI_FLAG, 0, "one JSON object", 0, 0},
+    {"probe", "TIME", CLI_TIME, offsetof(plan_output, probe),
+     "most time to measure this machine in (5s); 0: no rates, times and proposals", 0, 0},
+    {"json", NULL, CLI_FLAG, offsetof(plan_output, json), "one JSON object", 0, 0},
     {0},
 };
 
 int main(int argc, char **argv)
 {
     cli_engine_flags flags = {0};
-    cli_value json = {0};
+    plan_output output = {0};
     const char *model = NULL;
     const cli_positional positionals[] = {
         {"MODEL", "a pack, opt-125m ... opt-175b, or the path of a config.json", &model, false},
@@ -26,7 +32,7 @@ int main(int argc, char **argv)
     const cli_group groups[] = {
         {"Sizes", cli_shape_options, &flags},        {"Method", cli_method_options, &flags},
         {"Arithmetic", cli_compute_options, &flags}, {"Resources", cli_resource_options, &flags},
-        {"Output", output_options, &json},           {0},
+        {"Output", output_options, &output},         {0},
     };
     const cli_command command = {
         "zo2-plan",
@@ -52,6 +58,9 @@ int main(int argc, char **argv)
         o.max_seq = (uint32_t)flags.seq.u;
     }
 
+    if (output.probe.given)
+        o.probe_seconds = output.probe.f;
+
     zo2_plan plan;
     memset(&plan, 0, sizeof plan);
     plan.struct_size = sizeof plan;
@@ -59,10 +68,10 @@ int main(int argc, char **argv)
     if (s != ZO2_OK && s != ZO2_ERR_NOMEM)
         return cli_fail(command.program, NULL, s);
     bool known = plan.parameters != 0; /* too small a budget still leaves the plan */
-    if (known && json.given)
+    if (known && output.json.given)
         cli_plan_print_json(model, &plan, s == ZO2_OK);
     else if (known)
-        cli_plan_print(model, &o, &plan);
+        cli_plan_print(model, &o, &plan, 1);
     fflush(stdout);
     if (s != ZO2_OK)
         status = cli_fail(command.program, known ? "doesn't fit" : NULL, s);

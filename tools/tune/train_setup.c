@@ -217,7 +217,7 @@ int train_show_plan(train *t)
     if (known && t->flags->json.given)
         cli_plan_print_json(t->model.path, &plan, s == ZO2_OK);
     else if (known)
-        cli_plan_print(t->model.path, &t->opts, &plan);
+        cli_plan_print(t->model.path, &t->opts, &plan, (uint32_t)(t->opts.max_rows / t->settings.batch));
     return s == ZO2_OK ? 0 : cli_fail(t->command->program, known ? "doesn't fit" : NULL, s);
 }
 
@@ -248,7 +248,9 @@ static bool free_bytes(const char *path, uint64_t *out, char *where, size_t size
 static int check_disk(const train *t)
 {
     zo2_plan plan = {.struct_size = sizeof plan};
-    zo2_status s = zo2_plan_estimate(t->model.path, &t->opts, &plan);
+    zo2_engine_opts o = t->opts;
+    o.probe_seconds = 0; /* sizes are all that matters here */
+    zo2_status s = zo2_plan_estimate(t->model.path, &o, &plan);
     if (s != ZO2_OK)
         return cli_fail(t->command->program, s == ZO2_ERR_NOMEM ? "doesn't fit" : NULL, s);
     char where[4096], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
