@@ -95,6 +95,7 @@ void zo2_cuda_close(zo2_backend *b)
             (void)cudaStreamSynchronize(c->stream[i]);
             (void)cudaStreamDestroy(c->stream[i]);
         }
+    zo2_cuda_spans_close(c);
     if (c->arena)
         (void)cudaFree(c->arena);
     (void)cudaGetLastError();
@@ -211,6 +212,8 @@ zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config)
     zo2_status s = create(&c);
     if (!s)
         s = open_arena(c, config->arena_bytes);
+    if (!s)
+        s = zo2_cuda_spans_open(c);
     if (s && c)
         zo2_cuda_close(&c->base);
     if (outer >= 0)

@@ -96,8 +96,7 @@ zo2_status zo2_cuda_decode(zo2_backend *b, const zo2_decode_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_decode(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("decode");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "decode", op->tensor_id, op->first_row, op->rows);
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "decode", op->tensor_id, op->first_row, op->rows);
     zo2_decode_args a;
     memset(&a, 0, sizeof a);
     a.src = (const unsigned char *)op->src;
@@ -114,7 +113,7 @@ zo2_status zo2_cuda_decode(zo2_backend *b, const zo2_decode_op *op)
     a.minus = (unsigned char *)op->minus;
     a.ld = op->rows == 1 ? op->cols : op->ld;
     a.type = op->type;
-    return decode_args(c, op->wire, op->dist, &a, op->fold);
+    return work.done(decode_args(c, op->wire, op->dist, &a, op->fold));
 }
 
 zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
@@ -124,8 +123,7 @@ zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_decode_rows(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("decode_rows");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "decode_rows", op->tensor_id, 0, op->rows);
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "decode_rows", op->tensor_id, 0, op->rows);
     zo2_decode_args a;
     memset(&a, 0, sizeof a);
     a.src = (const unsigned char *)op->src;
@@ -143,7 +141,7 @@ zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
     a.minus = (unsigned char *)op->minus;
     a.ld = op->rows == 1 ? op->cols : op->ld;
     a.type = op->type;
-    return decode_args(c, op->wire, op->dist, &a, op->fold);
+    return work.done(decode_args(c, op->wire, op->dist, &a, op->fold));
 }
 
 zo2_status zo2_cuda_decode_load(zo2_cuda *c)
