@@ -29,7 +29,7 @@ typedef struct device_span {
 typedef struct fixture {
     zo2_backend *b;
     unsigned char *arena;
-    void *host;
+    unsigned char *host; /* a part for each lane */
     uint64_t opened_ns;
     device_span span[MAX];
     uint32_t n;
@@ -60,10 +60,10 @@ static fixture *open_device(const cudasim_config *sim)
     zo2_backend_config config = {.arena_bytes = ops->reserved_bytes + 4 * BYTES};
     MUST(ops->open(&f.b, &config));
     f.arena = (unsigned char *)ops->arena(f.b) + ops->reserved_bytes;
-    f.host = aligned_alloc(4096, BYTES);
+    f.host = aligned_alloc(4096, ZO2_LANE_COUNT * BYTES);
     assert_non_null(f.host);
-    memset(f.host, 0, BYTES);
-    MUST(ops->host_register(f.b, f.host, BYTES));
+    memset(f.host, 0, ZO2_LANE_COUNT * BYTES);
+    MUST(ops->host_register(f.b, f.host, ZO2_LANE_COUNT * BYTES));
     f.opened_ns = now_ns();
     ops->observe(f.b, record, &f);
     return &f;
@@ -83,12 +83,12 @@ static void close_device(fixture *f)
 
 static void upload(fixture *f, zo2_lane lane)
 {
-    MUST(ops->upload(f->b, lane, f->arena + lane * BYTES, f->host, BYTES));
+    MUST(ops->upload(f->b, lane, f->arena + lane * BYTES, f->host + lane * BYTES, BYTES));
 }
 
 static void download(fixture *f, zo2_lane lane)
 {
-    MUST(ops->download(f->b, lane, f->host, f->arena + lane * BYTES, BYTES));
+    MUST(ops->download(f->b, lane, f->host + lane * BYTES, f->arena + lane * BYTES, BYTES));
 }
 
 static void init_states(fixture *f)

@@ -59,7 +59,7 @@ static zo2_engine *open_small(const trial *t, const char *run)
     o.lr = 1e-3;
     o.seed = 7;
     o.max_rows = 8;
-    o.max_seq = 14;
+    o.max_seq = 8;
     o.threads = 2;
     o.wire = ZO2_WIRE_BF16;
     o.chunk_bytes = 1000;
@@ -92,7 +92,7 @@ static int train(void *argument)
     zo2_engine *e = open_small(t, scratch_path(run, sizeof run, name));
     for (uint32_t i = 0; i < STEPS; i++) {
         zo2_step_result r = {.struct_size = sizeof r};
-        random_batch(&b, i + 1, 100, 8, 14, 0);
+        random_batch(&b, i + 1, 100, 8, 8, 0);
         b.b.data_position = i + 1;
         MUST(zo2_step(e, &b.b, &r));
         if (r.skipped)
