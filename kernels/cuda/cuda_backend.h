@@ -77,7 +77,8 @@ typedef struct zo2_cuda {
     uint32_t depth;   /* of enter() */
     int in_block;     /* a range of block() is open */
     std::atomic<uint64_t> peak;
-    std::atomic<int> failed;
+    std::atomic<int> failing, failed; /* the first error: its thread writes the text, then says so */
+    char first_error[600];
     zo2_cuda_doing doing[ZO2_LANE_COUNT];
     zo2_device_span_fn span; /* observe(); NULL: nobody does */
     void *span_ud;
