@@ -109,8 +109,8 @@ void zo2_cuda_spans_anchor(zo2_cuda *c);
 /* Around what an operation enqueues, on the lane's thread. */
 zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane);
 zo2_status zo2_cuda_span_end(zo2_cuda *c, zo2_lane lane, const char *op);
-/* When all streams are idle: reports what is left, or forgets it if s is an error. s, or a new error. */
-zo2_status zo2_cuda_spans_drain(zo2_cuda *c, zo2_status s);
+/* When all streams are idle: reports what is left. */
+zo2_status zo2_cuda_spans_drain(zo2_cuda *c);
 void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud);
 
 /* An operation, from its declaration to the end of the scope: what the lane is doing (for error texts), a range for

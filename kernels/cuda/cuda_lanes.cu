@@ -87,7 +87,7 @@ zo2_status zo2_cuda_drain(zo2_backend *b)
         if (!s)
             s = zo2_cuda_check(c, e, "cudaStreamSynchronize");
     }
-    return zo2_cuda_spans_drain(c, s);
+    return s ? s : zo2_cuda_spans_drain(c); /* after an error nobody knows when things ended */
 }
 
 /* ---- transfers ---- */

@@ -131,13 +131,11 @@ static zo2_status collect(zo2_cuda *c, int lane)
     return ZO2_OK;
 }
 
-zo2_status zo2_cuda_spans_drain(zo2_cuda *c, zo2_status s)
+zo2_status zo2_cuda_spans_drain(zo2_cuda *c)
 {
-    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++) {
-        if (!s)
-            s = collect(c, lane);
-        c->track[lane].n = 0; /* after an error nobody knows when things ended */
-    }
+    zo2_status s = ZO2_OK;
+    for (int lane = 0; lane < ZO2_LANE_COUNT && !s; lane++)
+        s = collect(c, lane);
     return s;
 }
 
