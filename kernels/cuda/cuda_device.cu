@@ -135,7 +135,7 @@ static zo2_status load_kernels(zo2_cuda *c)
     return s;
 }
 
-/* Context, streams, cuBLAS, kernels: what takes device memory beside the arena. */
+/* Context, streams, cuBLAS, kernels, events: what takes device memory beside the arena. */
 static zo2_status open_context(zo2_cuda *c)
 {
     cudaDeviceProp prop;
@@ -150,7 +150,9 @@ static zo2_status open_context(zo2_cuda *c)
     s = open_streams(c);
     if (!s)
         s = open_blas(c);
-    return s ? s : load_kernels(c);
+    if (!s)
+        s = load_kernels(c);
+    return s ? s : zo2_cuda_spans_open(c);
 }
 
 static zo2_status open_arena(zo2_cuda *c, uint64_t bytes)
@@ -212,8 +214,6 @@ zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config)
     zo2_status s = create(&c);
     if (!s)
         s = open_arena(c, config->arena_bytes);
-    if (!s)
-        s = zo2_cuda_spans_open(c);
     if (s && c)
         zo2_cuda_close(&c->base);
     if (outer >= 0)

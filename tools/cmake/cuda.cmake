@@ -11,7 +11,7 @@ set(zo2_cuda_oldest 12.2)
 set(ZO2_CUDA_ARCHITECTURES 75-real 80-real 89-real 90-real 90-virtual CACHE STRING
     "GPU architectures the kernels are built for; the virtual one serves newer devices")
 
-option(ZO2_NVTX "Name steps and operations for NVIDIA's profilers (the library then reads NVTX_INJECTION64_PATH)" OFF)
+option(ZO2_NVTX "Name steps, blocks and operations for NVIDIA's profilers (the library then reads NVTX_INJECTION64_PATH)" OFF)
 
 # zo2_try_cuda(reason): sets zo2_have_cuda, or the reason why not.
 function(zo2_try_cuda reason)
