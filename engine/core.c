@@ -3,6 +3,7 @@
 #include "codec/fpenv.h"
 #include "kernels/host_memory.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -267,7 +268,7 @@ static zo2_status run_pass(zo2_core *c, zo2_forward_pass *f, const zo2_pass *pas
     s = zo2_pipeline_finish(c->pipe, s);
     uint64_t begin = zo2_clock_ns();
     zo2_status drained = c->ops->drain(c->be); /* after an error too: nothing may still use the arena */
-    span(c, "drain", 0, begin);
+    span(c, "wait", 0, begin);
     return s ? s : drained;
 }
 
@@ -295,10 +296,10 @@ static void leave(zo2_core *c, const pass_scope *scope)
     c->update = seconds.update;
     c->upload = seconds.upload;
     c->compute.waiting = seconds.compute_waiting;
-    if (c->ops->observe) { /* this thread only issued work and waited for its end */
-        double busy = 1e-9 * (double)c->device_ns[ZO2_LANE_COMPUTE];
-        c->compute.waiting = total > busy ? total - busy : 0;
-        c->upload.busy = 1e-9 * (double)c->device_ns[ZO2_LANE_UPLOAD];
+    if (c->ops->observe) { /* the host only issued work; what it waited for may have run beside the device's */
+        c->compute.waiting = fmax(0, total - 1e-9 * (double)c->device_ns[ZO2_LANE_COMPUTE]);
+        c->upload.busy = fmin(total, 1e-9 * (double)c->device_ns[ZO2_LANE_UPLOAD]);
+        c->upload.waiting = fmin(c->upload.waiting, total - c->upload.busy);
     }
     c->compute.busy = total - c->compute.waiting;
     memset(c->device_ns, 0, sizeof c->device_ns);

@@ -161,7 +161,7 @@ typedef struct zo2_trace_event {
 
 /* Called on the lanes' threads, never concurrently for one engine. It must be quick, because its lane waits for it, and
  * must not call the engine. Events of different lanes come in the order in which they ended, roughly; those of a
- * device's queues when a pass ends. */
+ * device's queues later, when their end was noticed: by the end of the pass. */
 typedef void (*zo2_trace_fn)(void *ud, const zo2_trace_event *e);
 
 /* ---- packs: converted model files -------------------------------------------------------------------------------- */

@@ -228,6 +228,9 @@ typedef struct zo2_backend_ops {
      * one thread.) */
     void (*enter)(zo2_backend *b);
     void (*leave)(zo2_backend *b);
+    /* What the compute lane gets next belongs to this block of the model, as the architecture numbers them: embeddings,
+     * layers, head. For profilers, until the next block or leave(). NULL: nothing to do. */
+    void (*block)(zo2_backend *b, uint32_t block, uint32_t blocks);
 
     /* ---- host memory of transfers ----
      * The engine announces every host buffer that transfers of a step use: after open(), before the first step, and
@@ -246,9 +249,10 @@ typedef struct zo2_backend_ops {
                        zo2_event *e); /* the lane waits; e was recorded (host order is the caller's duty) */
     zo2_status (*sync)(zo2_backend *b, zo2_event *e); /* the caller waits */
     zo2_status (*drain)(zo2_backend *b);              /* the caller waits for all lanes */
-    /* From now on every operation and transfer is reported, at the latest by drain(), on the thread that calls it; a
-     * lane's spans don't overlap. fn NULL: no more. NULL: work has finished when its call returns, so the host's clock
-     * serves. */
+    /* From now on every operation and transfer is reported: by a later call on its lane's thread or, at the latest, by
+     * drain(), which then no other thread may run beside. A lane's spans come in order and don't overlap; when a lane
+     * has more under way than the backend keeps apart, several operations may be one span. Call it while nothing is
+     * under way. fn NULL: no more. The entry NULL: work has finished when its call returns, so the host's clock serves. */
     void (*observe)(zo2_backend *b, zo2_device_span_fn fn, void *ud);
 
     /* ---- transfers; host memory stays valid until the lane has passed them ---- */

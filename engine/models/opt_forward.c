@@ -230,6 +230,12 @@ static zo2_status head(zo2_forward_pass *f)
     return s;
 }
 
+static void enter_block(const zo2_forward_pass *f, uint32_t block)
+{
+    if (f->be->ops->block)
+        f->be->ops->block(f->be, block, f->arch->n_blocks);
+}
+
 zo2_status zo2_opt_forward(zo2_forward_pass *f)
 {
     const zo2_arch *a = f->arch;
@@ -237,18 +243,21 @@ zo2_status zo2_opt_forward(zo2_forward_pass *f)
     zo2_status s = ZO2_OK;
     f->turn = 0;
     f->turns = (a->layers + 2ull) * (f->micro_to - f->micro_from);
+    enter_block(f, 0);
     for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++)
         s = embed(f, &mb[i]);
     if (!s)
         s = zo2_block_done(f, 0);
     zo2_pipeline_open_gate(f->pipe); /* after an error too: nobody must wait for it */
     for (uint32_t layer = 0; layer < a->layers && !s; layer++) {
+        enter_block(f, layer + 1);
         s = zo2_load_vectors(f, layer + 1);
         for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++)
             s = layer_of(f, &mb[i], layer);
         if (!s)
             s = zo2_block_done(f, layer + 1);
     }
+    enter_block(f, a->n_blocks - 1);
     if (!s)
         s = zo2_load_vectors(f, a->n_blocks - 1);
     return s ? s : head(f);

@@ -189,13 +189,12 @@ zo2_status zo2_cuda_attention(zo2_backend *b, const zo2_attention_op *op)
         ZO2_CUDA_WARPS * zo2_attention_warp_floats(op->head_dim) * sizeof(float) > ZO2_CUDA_SHARED_BYTES)
         return zo2_error(ZO2_ERR_DEVICE, "attention: %u heads of %u, %u streams are more than this backend takes",
                          op->heads, op->head_dim, op->streams);
-    zo2_cuda_range range("attention");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "attention", 0, 0, 0);
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "attention", 0, 0, 0);
     uint32_t group = group_heads(op->heads, max_keys);
     for (uint32_t i = 0; i < op->n_seqs && !s; i++)
         if (is_long(&op->seqs[i]))
             s = run_long(c, op, &op->seqs[i], group);
-    return s ? s : run_short(c, op);
+    return work.done(s ? s : run_short(c, op));
 }
 
 zo2_status zo2_cuda_attention_load(zo2_cuda *c)

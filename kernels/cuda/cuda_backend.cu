@@ -33,6 +33,7 @@ static constexpr zo2_backend_ops make_ops()
     o.peak_bytes = zo2_cuda_peak_bytes;
     o.enter = zo2_cuda_enter;
     o.leave = zo2_cuda_leave;
+    o.block = zo2_cuda_block;
     o.host_register = zo2_cuda_host_register;
     o.host_unregister = zo2_cuda_host_unregister;
     o.event_create = zo2_cuda_event_create;
@@ -41,6 +42,7 @@ static constexpr zo2_backend_ops make_ops()
     o.wait = zo2_cuda_wait;
     o.sync = zo2_cuda_sync;
     o.drain = zo2_cuda_drain;
+    o.observe = zo2_cuda_observe;
     o.upload = zo2_cuda_upload;
     o.download = zo2_cuda_download;
     o.decode = zo2_cuda_decode;

@@ -26,6 +26,7 @@
 #define ZO2_CUDA_RESERVED_BYTES (ZO2_CUDA_BLAS_BYTES + ZO2_MAX_PENDING * sizeof(zo2_update))
 static_assert(ZO2_CUDA_RESERVED_BYTES % 256 == 0, "the plan wants it so");
 #define ZO2_CUDA_CONTEXT_BYTES ((uint64_t)500000000) /* a context with cuBLAS, roughly: where none can be measured */
+#define ZO2_CUDA_MARKS         1024                  /* timing events under way in a lane */
 #define ZO2_CUDA_WARP          32
 #define ZO2_CUDA_BLOCK         128 /* threads of a block in every kernel here: four warps */
 #define ZO2_CUDA_WARPS         (ZO2_CUDA_BLOCK / ZO2_CUDA_WARP)
@@ -44,6 +45,21 @@ typedef struct zo2_cuda_doing {
     std::atomic<uint64_t> row, rows; /* rows 0: not about rows of a tensor */
 } zo2_cuda_doing;
 
+/* A timing event in a lane's stream. */
+typedef struct zo2_cuda_mark {
+    cudaEvent_t event;
+    const char *ends; /* the operation that ends here, static; NULL: one begins */
+} zo2_cuda_mark;
+
+/* A lane's timing events under way, and how far it was seen to be. Touched by the lane's thread, and by drain(). */
+typedef struct zo2_cuda_track {
+    zo2_cuda_mark mark[ZO2_CUDA_MARKS]; /* a ring: n from `first` on */
+    uint32_t first, n;
+    int waited;              /* for another lane's event, since the last operation */
+    cudaEvent_t base, spare; /* times count from base: the anchor or the spare */
+    uint64_t base_ns, at_ns; /* when base and the last mark that passed were, on the host's clock */
+} zo2_cuda_track;
+
 typedef struct zo2_cuda {
     zo2_backend base;
     int device;
@@ -59,9 +75,16 @@ typedef struct zo2_cuda {
     uint32_t n_folded;
     int outer_device; /* the caller's, while inside a step */
     uint32_t depth;   /* of enter() */
+    int in_block;     /* a range of block() is open */
     std::atomic<uint64_t> peak;
-    std::atomic<int> failed;
+    std::atomic<int> failing, failed; /* the first error: its thread writes the text, then says so */
+    char first_error[600];
     zo2_cuda_doing doing[ZO2_LANE_COUNT];
+    zo2_device_span_fn span; /* observe(); NULL: nobody does */
+    void *span_ud;
+    cudaEvent_t anchor; /* recorded at a known time of the host's clock */
+    int anchored;
+    zo2_cuda_track track[ZO2_LANE_COUNT];
 } zo2_cuda;
 
 /* ---- errors (cuda_errors.cu) ---- */
@@ -76,6 +99,42 @@ zo2_status zo2_cuda_launched(zo2_cuda *c, const char *kernel);
 zo2_status zo2_cuda_ready(zo2_cuda *c);
 void zo2_cuda_doing_set(zo2_cuda *c, zo2_lane lane, const char *op, uint32_t tensor, uint64_t row, uint64_t rows);
 
+/* ---- spans (cuda_spans.cu) ---- */
+
+zo2_status zo2_cuda_spans_open(zo2_cuda *c); /* creates the events */
+void zo2_cuda_spans_close(zo2_cuda *c);      /* also what was half opened; idle streams */
+/* Ties the device's clock to the host's. Waits for the compute stream, so only between steps; nothing may be under way
+ * on the others. */
+void zo2_cuda_spans_anchor(zo2_cuda *c);
+/* Around what an operation enqueues, on the lane's thread. */
+zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane);
+zo2_status zo2_cuda_span_end(zo2_cuda *c, zo2_lane lane, const char *op);
+/* When all streams are idle: reports what is left. */
+zo2_status zo2_cuda_spans_drain(zo2_cuda *c);
+void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud);
+
+/* An operation, from its declaration to the end of the scope: what the lane is doing (for error texts), a range for
+ * profilers, a span for who observes. done() comes last: it takes the operation's status and gives the call's. */
+struct zo2_cuda_work {
+    zo2_cuda_work(zo2_cuda *backend, zo2_lane on, const char *name, uint32_t tensor, uint64_t row, uint64_t rows)
+        : c(backend), lane(on), op(name), range(name)
+    {
+        zo2_cuda_doing_set(c, lane, op, tensor, row, rows);
+        begun = zo2_cuda_span_begin(c, lane);
+    }
+    zo2_status done(zo2_status s)
+    {
+        if (!s)
+            s = begun;
+        return s ? s : zo2_cuda_span_end(c, lane, op);
+    }
+    zo2_cuda *c;
+    zo2_lane lane;
+    const char *op;
+    zo2_cuda_range range;
+    zo2_status begun;
+};
+
 /* ---- device (cuda_device.cu) ---- */
 
 /* Chooses the first device that is new enough. On failure the reason is the error text: no driver, no device, too old. */
@@ -89,6 +148,7 @@ void zo2_cuda_close(zo2_backend *b);
 uint64_t zo2_cuda_peak_bytes(zo2_backend *b);
 void zo2_cuda_enter(zo2_backend *b);
 void zo2_cuda_leave(zo2_backend *b);
+void zo2_cuda_block(zo2_backend *b, uint32_t block, uint32_t blocks);
 zo2_status zo2_cuda_host_register(zo2_backend *b, void *at, uint64_t bytes);
 void zo2_cuda_host_unregister(zo2_backend *b, void *at);
 zo2_status zo2_cuda_event_create(zo2_backend *b, zo2_event **out);

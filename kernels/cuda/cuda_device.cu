@@ -95,6 +95,7 @@ void zo2_cuda_close(zo2_backend *b)
             (void)cudaStreamSynchronize(c->stream[i]);
             (void)cudaStreamDestroy(c->stream[i]);
         }
+    zo2_cuda_spans_close(c);
     if (c->arena)
         (void)cudaFree(c->arena);
     (void)cudaGetLastError();
@@ -134,7 +135,7 @@ static zo2_status load_kernels(zo2_cuda *c)
     return s;
 }
 
-/* Context, streams, cuBLAS, kernels: what takes device memory beside the arena. */
+/* Context, streams, cuBLAS, kernels, events: what takes device memory beside the arena. */
 static zo2_status open_context(zo2_cuda *c)
 {
     cudaDeviceProp prop;
@@ -149,7 +150,9 @@ static zo2_status open_context(zo2_cuda *c)
     s = open_streams(c);
     if (!s)
         s = open_blas(c);
-    return s ? s : load_kernels(c);
+    if (!s)
+        s = load_kernels(c);
+    return s ? s : zo2_cuda_spans_open(c);
 }
 
 static zo2_status open_arena(zo2_cuda *c, uint64_t bytes)

@@ -2,6 +2,7 @@
 #include "kernels/cuda/cuda_backend.h"
 
 #include <stdio.h>
+#include <string.h>
 
 void zo2_cuda_doing_set(zo2_cuda *c, zo2_lane lane, const char *op, uint32_t tensor, uint64_t row, uint64_t rows)
 {
@@ -26,14 +27,18 @@ static void describe(const zo2_cuda_doing *d, char *text, size_t size)
 
 static zo2_status failure(zo2_cuda *c, zo2_status s, const char *call, const char *name, const char *text)
 {
-    char upload[128], compute[128];
+    char text_and_work[600], upload[128], compute[128];
     if (!c)
         return zo2_error(s, "cuda backend: %s: %s (%s)", call, text, name);
     describe(&c->doing[ZO2_LANE_UPLOAD], upload, sizeof upload);
     describe(&c->doing[ZO2_LANE_COMPUTE], compute, sizeof compute);
-    c->failed.store(1, std::memory_order_relaxed);
-    return zo2_error(s, "cuda backend: %s: %s (%s) on device %d, %s; last enqueued: %s; %s", call, text, name,
-                     c->device, c->name, compute, upload);
+    snprintf(text_and_work, sizeof text_and_work, "%s: %s (%s) on device %d, %s; last enqueued: %s; %s", call, text,
+             name, c->device, c->name, compute, upload);
+    if (!c->failing.exchange(1, std::memory_order_relaxed)) {
+        memcpy(c->first_error, text_and_work, sizeof text_and_work);
+        c->failed.store(1, std::memory_order_release);
+    }
+    return zo2_error(s, "cuda backend: %s", text_and_work);
 }
 
 zo2_status zo2_cuda_check(zo2_cuda *c, cudaError_t e, const char *call)
@@ -60,8 +65,9 @@ zo2_status zo2_cuda_launched(zo2_cuda *c, const char *kernel)
 
 zo2_status zo2_cuda_ready(zo2_cuda *c)
 {
-    if (c->failed.load(std::memory_order_relaxed))
-        return zo2_error(ZO2_ERR_DEVICE,
-                         "cuda backend: the device failed earlier; close the engine and resume the run");
+    if (c->failed.load(
+            std::memory_order_acquire)) /* on this thread or another lane's: whoever is asked names the cause */
+        return zo2_error(ZO2_ERR_DEVICE, "cuda backend: the device failed (close the engine and resume the run): %s",
+                         c->first_error);
     return zo2_cuda_check(c, cudaSetDevice(c->device), "cudaSetDevice");
 }

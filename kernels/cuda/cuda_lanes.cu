@@ -66,6 +66,7 @@ zo2_status zo2_cuda_wait(zo2_backend *b, zo2_lane lane, zo2_event *e)
 {
     zo2_cuda *c = (zo2_cuda *)b;
     zo2_status s = recorded(c, e);
+    c->track[lane].waited = 1;
     return s ? s : zo2_cuda_check(c, cudaStreamWaitEvent(c->stream[lane], e->event, 0), "cudaStreamWaitEvent");
 }
 
@@ -86,7 +87,7 @@ zo2_status zo2_cuda_drain(zo2_backend *b)
         if (!s)
             s = zo2_cuda_check(c, e, "cudaStreamSynchronize");
     }
-    return s;
+    return s ? s : zo2_cuda_spans_drain(c); /* after an error nobody knows when things ended */
 }
 
 /* ---- transfers ---- */
@@ -98,10 +99,10 @@ zo2_status zo2_cuda_upload(zo2_backend *b, zo2_lane lane, void *dst, const void 
     zo2_status s = zo2_cuda_admit(c, zo2_operands_transfer(&l, "upload", dst, bytes, ZO2_OPERAND_WRITE), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("upload");
-    zo2_cuda_doing_set(c, lane, "upload", 0, 0, 0);
-    return zo2_cuda_check(c, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, c->stream[lane]),
-                          "cudaMemcpyAsync (upload)");
+    zo2_cuda_work work(c, lane, "upload", 0, 0, 0);
+    s = zo2_cuda_check(c, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyHostToDevice, c->stream[lane]),
+                       "cudaMemcpyAsync (upload)");
+    return work.done(s);
 }
 
 zo2_status zo2_cuda_download(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes)
@@ -111,10 +112,10 @@ zo2_status zo2_cuda_download(zo2_backend *b, zo2_lane lane, void *dst, const voi
     zo2_status s = zo2_cuda_admit(c, zo2_operands_transfer(&l, "download", src, bytes, ZO2_OPERAND_READ), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("download");
-    zo2_cuda_doing_set(c, lane, "download", 0, 0, 0);
-    return zo2_cuda_check(c, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, c->stream[lane]),
-                          "cudaMemcpyAsync (download)");
+    zo2_cuda_work work(c, lane, "download", 0, 0, 0);
+    s = zo2_cuda_check(c, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToHost, c->stream[lane]),
+                       "cudaMemcpyAsync (download)");
+    return work.done(s);
 }
 
 /* Pinned: what a lane copies then moves beside the host and at the link's full speed. A refusal (RLIMIT_MEMLOCK,
@@ -149,15 +150,32 @@ void zo2_cuda_host_unregister(zo2_backend *b, void *at)
 void zo2_cuda_enter(zo2_backend *b)
 {
     zo2_cuda *c = (zo2_cuda *)b;
-    if (c->depth++ == 0 && cudaGetDevice(&c->outer_device) != cudaSuccess)
-        c->outer_device = -1;
     zo2_cuda_range_push("zo2 step");
+    if (c->depth++ > 0)
+        return;
+    if (cudaGetDevice(&c->outer_device) != cudaSuccess)
+        c->outer_device = -1;
+    (void)cudaSetDevice(c->device);
+    zo2_cuda_spans_anchor(c);
 }
 
 void zo2_cuda_leave(zo2_backend *b)
 {
     zo2_cuda *c = (zo2_cuda *)b;
+    if (c->in_block)
+        zo2_cuda_range_pop();
+    c->in_block = 0;
     zo2_cuda_range_pop();
     if (--c->depth == 0 && c->outer_device >= 0)
         (void)cudaSetDevice(c->outer_device);
+}
+
+/* Inside the step's range, on the thread that enqueues the block's operations. */
+void zo2_cuda_block(zo2_backend *b, uint32_t block, uint32_t blocks)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    if (c->in_block)
+        zo2_cuda_range_pop();
+    c->in_block = 1;
+    zo2_cuda_range_push_block(block, blocks);
 }

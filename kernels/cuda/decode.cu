@@ -73,9 +73,30 @@ template <zo2_wire W> static zo2_status launch_wire(zo2_cuda *c, zo2_dist dist, 
     X(ZO2_WIRE_E5M2) \
     X(ZO2_WIRE_FP16)
 
+/* What decode() and decode_rows() say in the same words. */
+template <class Op> static zo2_decode_args args_of(const Op *op)
+{
+    zo2_decode_args a;
+    memset(&a, 0, sizeof a);
+    a.src = (const unsigned char *)op->src;
+    a.rows = op->rows;
+    a.cols = op->cols;
+    a.tensor_id = op->tensor_id;
+    a.query = op->query;
+    a.folds = op->folds;
+    a.decays = op->decays;
+    a.key = op->key;
+    a.eps = op->eps;
+    a.plus = (unsigned char *)op->plus;
+    a.minus = (unsigned char *)op->minus;
+    a.ld = op->rows == 1 ? op->cols : op->ld;
+    a.type = op->type;
+    a.wide = ((uintptr_t)a.plus | (uintptr_t)a.minus | a.ld * zo2_cuda_element_bytes(a.type)) % 16 == 0;
+    return a;
+}
+
 static zo2_status decode_args(zo2_cuda *c, zo2_wire wire, zo2_dist dist, zo2_decode_args *a, const zo2_update *fold)
 {
-    a->wide = ((uintptr_t)a->plus | (uintptr_t)a->minus | a->ld * zo2_cuda_element_bytes(a->type)) % 16 == 0;
     if (a->folds) {
         zo2_status s = fold_table(c, fold, a->folds, &a->fold);
         if (s)
@@ -96,25 +117,10 @@ zo2_status zo2_cuda_decode(zo2_backend *b, const zo2_decode_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_decode(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("decode");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "decode", op->tensor_id, op->first_row, op->rows);
-    zo2_decode_args a;
-    memset(&a, 0, sizeof a);
-    a.src = (const unsigned char *)op->src;
-    a.rows = op->rows;
-    a.cols = op->cols;
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "decode", op->tensor_id, op->first_row, op->rows);
+    zo2_decode_args a = args_of(op);
     a.first_row = op->first_row;
-    a.tensor_id = op->tensor_id;
-    a.query = op->query;
-    a.folds = op->folds;
-    a.decays = op->decays;
-    a.key = op->key;
-    a.eps = op->eps;
-    a.plus = (unsigned char *)op->plus;
-    a.minus = (unsigned char *)op->minus;
-    a.ld = op->rows == 1 ? op->cols : op->ld;
-    a.type = op->type;
-    return decode_args(c, op->wire, op->dist, &a, op->fold);
+    return work.done(decode_args(c, op->wire, op->dist, &a, op->fold));
 }
 
 zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
@@ -124,26 +130,11 @@ zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_decode_rows(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("decode_rows");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "decode_rows", op->tensor_id, 0, op->rows);
-    zo2_decode_args a;
-    memset(&a, 0, sizeof a);
-    a.src = (const unsigned char *)op->src;
-    a.rows = op->rows;
-    a.cols = op->cols;
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "decode_rows", op->tensor_id, 0, op->rows);
+    zo2_decode_args a = args_of(op);
     a.refs = op->refs;
-    a.tensor_id = op->tensor_id;
-    a.query = op->query;
-    a.folds = op->folds;
-    a.decays = op->decays;
     a.accumulate = op->accumulate;
-    a.key = op->key;
-    a.eps = op->eps;
-    a.plus = (unsigned char *)op->plus;
-    a.minus = (unsigned char *)op->minus;
-    a.ld = op->rows == 1 ? op->cols : op->ld;
-    a.type = op->type;
-    return decode_args(c, op->wire, op->dist, &a, op->fold);
+    return work.done(decode_args(c, op->wire, op->dist, &a, op->fold));
 }
 
 zo2_status zo2_cuda_decode_load(zo2_cuda *c)

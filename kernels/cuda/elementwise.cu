@@ -70,8 +70,7 @@ zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_bias_act(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("bias_act");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "bias_act", 0, 0, 0);
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "bias_act", 0, 0, 0);
     bias_act_args a = bias_act_args();
     a.m = op->m;
     a.n = op->n;
@@ -84,7 +83,7 @@ zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
     a.act = op->act;
     ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_bias_act_kernel<E>), grid_of(c, op->m, op->n, op->streams), ZO2_CUDA_BLOCK, 0,
                                      c->stream[ZO2_LANE_COMPUTE], a));
-    return zo2_cuda_launched(c, "zo2_bias_act_kernel");
+    return work.done(zo2_cuda_launched(c, "zo2_bias_act_kernel"));
 }
 
 zo2_status zo2_cuda_gather(zo2_backend *b, const zo2_gather_op *op)
@@ -94,8 +93,7 @@ zo2_status zo2_cuda_gather(zo2_backend *b, const zo2_gather_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_gather(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("gather");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "gather", 0, 0, 0);
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "gather", 0, 0, 0);
     gather_args a = gather_args();
     a.m = op->m;
     a.n = op->n;
@@ -106,7 +104,7 @@ zo2_status zo2_cuda_gather(zo2_backend *b, const zo2_gather_op *op)
     a.stride_y = op->stride_y;
     ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_gather_kernel<E>), grid_of(c, op->m, op->n, op->streams), ZO2_CUDA_BLOCK, 0,
                                      c->stream[ZO2_LANE_COMPUTE], a));
-    return zo2_cuda_launched(c, "zo2_gather_kernel");
+    return work.done(zo2_cuda_launched(c, "zo2_gather_kernel"));
 }
 
 zo2_status zo2_cuda_elementwise_load(zo2_cuda *c)

@@ -38,8 +38,7 @@ zo2_status zo2_cuda_gemm(zo2_backend *b, const zo2_gemm_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_gemm(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("gemm");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "gemm", 0, 0, 0);
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "gemm", 0, 0, 0);
     zo2_cuda_product p;
     p.batch = op->batch;
     p.m = op->m;
@@ -58,5 +57,5 @@ zo2_status zo2_cuda_gemm(zo2_backend *b, const zo2_gemm_op *op)
     p.type = op->type;
     p.c_type = op->y_type;
     p.accumulate = op->accumulate;
-    return zo2_cuda_multiply(c, &p);
+    return work.done(zo2_cuda_multiply(c, &p));
 }

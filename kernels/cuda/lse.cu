@@ -72,11 +72,10 @@ zo2_status zo2_cuda_lse_init(zo2_backend *b, zo2_lse *state, uint64_t n)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_lse_init(&l, state, n), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("lse_init");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "lse_init", 0, 0, 0);
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "lse_init", 0, 0, 0);
     ZO2_LAUNCH(zo2_lse_init_kernel, zo2_cuda_blocks(c, zo2_cuda_ceil_div(n, ZO2_CUDA_BLOCK)), ZO2_CUDA_BLOCK, 0,
                c->stream[ZO2_LANE_COMPUTE], state, n);
-    return zo2_cuda_launched(c, "zo2_lse_init_kernel");
+    return work.done(zo2_cuda_launched(c, "zo2_lse_init_kernel"));
 }
 
 zo2_status zo2_cuda_lse_tile(zo2_backend *b, const zo2_lse_op *op)
@@ -86,8 +85,7 @@ zo2_status zo2_cuda_lse_tile(zo2_backend *b, const zo2_lse_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_lse_tile(&l, op), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("lse_tile");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "lse_tile", 0, op->first, op->n);
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "lse_tile", 0, op->first, op->n);
     lse_args a = lse_args();
     a.m = op->m;
     a.n = op->n;
@@ -100,7 +98,7 @@ zo2_status zo2_cuda_lse_tile(zo2_backend *b, const zo2_lse_op *op)
     a.stride_state = op->stride_state;
     dim3 grid(zo2_cuda_blocks(c, zo2_cuda_ceil_div(op->m, ZO2_CUDA_WARPS)), op->streams);
     ZO2_LAUNCH(zo2_lse_tile_kernel, grid, ZO2_CUDA_BLOCK, 0, c->stream[ZO2_LANE_COMPUTE], a);
-    return zo2_cuda_launched(c, "zo2_lse_tile_kernel");
+    return work.done(zo2_cuda_launched(c, "zo2_lse_tile_kernel"));
 }
 
 zo2_status zo2_cuda_lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n, float *logprob)
@@ -110,11 +108,10 @@ zo2_status zo2_cuda_lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n,
     zo2_status s = zo2_cuda_admit(c, zo2_operands_lse_finish(&l, state, n, logprob), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("lse_finish");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "lse_finish", 0, 0, 0);
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "lse_finish", 0, 0, 0);
     ZO2_LAUNCH(zo2_lse_finish_kernel, zo2_cuda_blocks(c, zo2_cuda_ceil_div(n, ZO2_CUDA_BLOCK)), ZO2_CUDA_BLOCK, 0,
                c->stream[ZO2_LANE_COMPUTE], state, n, logprob);
-    return zo2_cuda_launched(c, "zo2_lse_finish_kernel");
+    return work.done(zo2_cuda_launched(c, "zo2_lse_finish_kernel"));
 }
 
 zo2_status zo2_cuda_lse_load(zo2_cuda *c)

@@ -51,8 +51,7 @@ zo2_status zo2_cuda_layernorm(zo2_backend *b, const zo2_layernorm_op *op)
     zo2_status s = zo2_cuda_admit(c, zo2_operands_layernorm(&l, op, zo2_cuda_element_bytes(op->type)), &l);
     if (s || l.empty)
         return s;
-    zo2_cuda_range range("layernorm");
-    zo2_cuda_doing_set(c, ZO2_LANE_COMPUTE, "layernorm", 0, 0, 0);
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "layernorm", 0, 0, 0);
     layernorm_args a = layernorm_args();
     a.m = op->m;
     a.n = op->n;
@@ -67,7 +66,7 @@ zo2_status zo2_cuda_layernorm(zo2_backend *b, const zo2_layernorm_op *op)
     dim3 grid(zo2_cuda_blocks(c, zo2_cuda_ceil_div(op->m, ZO2_CUDA_WARPS)), op->streams);
     ZO2_BY_TYPE(op->type,
                 ZO2_LAUNCH((zo2_layernorm_kernel<E>), grid, ZO2_CUDA_BLOCK, 0, c->stream[ZO2_LANE_COMPUTE], a));
-    return zo2_cuda_launched(c, "zo2_layernorm_kernel");
+    return work.done(zo2_cuda_launched(c, "zo2_layernorm_kernel"));
 }
 
 zo2_status zo2_cuda_norm_load(zo2_cuda *c)

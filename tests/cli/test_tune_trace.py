@@ -59,6 +59,16 @@ assert "median step / busiest lane: " in summary, summary
 ratio = json.loads(run(sys.executable, os.environ["SRC"] + "/tools/trace-summary", "whole.json", "--json").stdout)
 assert len(ratio["steps"]) == 3 and ratio["median_step_over_busiest_ratio"] >= 1, ratio
 
+# with a device's own tracks: the host's waiting for it is nobody's work
+with open("device.json", "w", encoding="utf-8") as file:
+    json.dump([{"ph": "X", "name": name, "cat": lane, "ts": ts, "dur": dur, "args": {"step": 0}}
+               for name, lane, ts, dur in (("gemm", "compute", 0, 10), ("wait", "compute", 10, 90),
+                                           ("gemm", "device compute", 5, 80), ("upload", "device upload", 1, 50))], file)
+summary = run(sys.executable, os.environ["SRC"] + "/tools/trace-summary", "device.json").stdout.splitlines()
+assert summary[0].split("  ")[-3:-1] == ["device compute", "device upload"], summary
+assert summary[1].endswith("1.250 (device compute)"), summary
+assert summary[-1] == "device compute in step 0: gemm 100.0 %", summary
+
 assert "exists already" in run(*train("whole", "--steps", "4", "--resume"), status=1).stderr
 check("whole", True)
 

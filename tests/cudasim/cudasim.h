@@ -28,6 +28,7 @@ typedef struct cudasim_config { /* zero in a field = the default in brackets */
     cudasim_order order;        /* [FIFO] */
     cudasim_threads threads;    /* [FORWARD] */
     uint64_t seed;              /* of SEEDED and SHUFFLED */
+    uint64_t operation_ns;      /* the device's clock is the host's, and this much later after every operation [0] */
 
     /* The fail_call-th call of the function fail_name (NULL: of any), counted from 1, gives fail_error. Likewise the
      * fail_operation-th operation that the device runs; that shows at the next call that waits for it. Errors that cost

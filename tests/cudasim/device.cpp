@@ -117,7 +117,7 @@ api::api(const char *name, needs what) : error(cudaSuccess)
 
 cudaError_t api::done(cudaError_t e)
 {
-    if (e && e != cudaErrorNotReady)
+    if (e)
         the_device->last_error = e;
     return e;
 }

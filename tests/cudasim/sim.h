@@ -23,8 +23,8 @@ namespace cudasim
 /* One recording of an event: done when its stream has got there. */
 struct recording {
     bool done = false;
-    double milliseconds = 0; /* simulated: one operation takes a microsecond */
-    uint64_t edge = 0;       /* what follows a wait for it happens after what came before it */
+    uint64_t ns = 0;   /* when it was done, by the device's clock */
+    uint64_t edge = 0; /* what follows a wait for it happens after what came before it */
 };
 
 struct operation {
@@ -73,7 +73,7 @@ struct device {
     uint64_t named_calls, random;
     uint64_t next_sequence;
     unsigned next_stream;
-    double milliseconds;
+    uint64_t slow_ns; /* what the operations took by cudasim_config.operation_ns */
     std::map<uintptr_t, allocation> allocations;
     std::map<uintptr_t, size_t> registered;
     std::map<const void *, kernel_facts> kernels;

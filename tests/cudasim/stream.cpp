@@ -3,6 +3,8 @@
  * own, ordered with the others by records and waits alone: a forgotten wait is a race, in whatever order it ran. */
 #include "sim.h"
 
+#include <time.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <vector>
@@ -48,6 +50,14 @@ CUstream_st *choose()
     return ready[next_random(&d.random) % ready.size()];
 }
 
+/* What events say: the host's clock, which only the operations' own time changes. */
+uint64_t device_ns()
+{
+    timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<uint64_t>(t.tv_sec) * 1000000000 + static_cast<uint64_t>(t.tv_nsec) + the_device->slow_ns;
+}
+
 /* On the stream's fiber. What an operation reads and writes counts for ThreadSanitizer, unlike what is around it. */
 void run_here(CUstream_st *s)
 {
@@ -67,11 +77,11 @@ void run_here(CUstream_st *s)
             e = op->run();
             tsan_ignore_begin();
         }
-        d.milliseconds += 0.001;
+        d.slow_ns += d.config.operation_ns;
     }
     if (op->record) {
         op->record->done = true;
-        op->record->milliseconds = d.milliseconds;
+        op->record->ns = device_ns();
         tsan_release(&op->record->edge);
     }
     tsan_release(&s->edge);
@@ -353,6 +363,6 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
         return call.done(cudaErrorInvalidResourceHandle);
     if (!from->last->done || !to->last->done)
         return call.done(cudaErrorNotReady);
-    *ms = static_cast<float>(to->last->milliseconds - from->last->milliseconds);
+    *ms = static_cast<float>(static_cast<double>(static_cast<int64_t>(to->last->ns - from->last->ns)) * 1e-6);
     return cudaSuccess;
 }

@@ -94,10 +94,55 @@ static void events(void **state)
     OK(cudaStreamQuery(s));
     cudasim_get_stats(&stats);
     assert_int_equal(stats.kernels, 2);
+    reported_nothing();
+}
+
+/* Times are the host's, and what operations are told to take; asking waits for nothing and lets nothing run. */
+static void elapsed_time(void **state)
+{
+    (void)state;
+    cudasim_config c = {};
+    c.operation_ns = 5000000;
+    cudasim_reset(&c);
+    cudaStream_t s = new_stream(), other = new_stream();
+    cudaEvent_t from, to, untimed, never;
+    for (cudaEvent_t *e : {&from, &to, &never})
+        OK(cudaEventCreateWithFlags(e, cudaEventDefault));
+    OK(cudaEventCreateWithFlags(&untimed, cudaEventDisableTiming));
+    int *d = device_array<int>(4);
     float ms = -1;
-    OK(cudaEventElapsedTime(&ms, timed[0], timed[1]));
-    assert_true(ms > 0 && ms < 1);
-    assert_int_equal(cudaEventElapsedTime(&ms, timed[0], e), cudaErrorInvalidResourceHandle); /* has no time */
+    OK(cudaMemsetAsync(d, 0, 4, s));
+    OK(cudaEventRecord(from, s));
+    OK(cudaEventRecord(untimed, s));
+    for (int i = 0; i < 3; i++)
+        OK(cudaMemsetAsync(d, 0, 4, s));
+    OK(cudaEventRecord(to, s));
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(cudaEventElapsedTime(&ms, from, to), cudaErrorNotReady);
+        assert_int_equal(cudaGetLastError(), cudaErrorNotReady); /* unlike that of a query */
+    }
+    cudasim_stats stats;
+    cudasim_get_stats(&stats);
+    assert_int_equal(stats.operations, 0);
+    OK(cudaEventSynchronize(from));
+    assert_int_equal(cudaEventElapsedTime(&ms, from, to), cudaErrorNotReady);
+    OK(cudaEventSynchronize(to));
+    OK(cudaEventElapsedTime(&ms, from, to));
+    assert_true(ms >= 15 && ms < 60000);
+    float back = 0;
+    OK(cudaEventElapsedTime(&back, to, from));
+    assert_true(back == -ms);
+    OK(cudaMemsetAsync(d, 0, 4, other));
+    OK(cudaEventRecord(to, other)); /* anew, and in another stream */
+    assert_int_equal(cudaEventElapsedTime(&ms, from, to), cudaErrorNotReady);
+    OK(cudaStreamSynchronize(other));
+    OK(cudaEventElapsedTime(&back, from, to));
+    assert_true(back >= 20 && back < 60000);
+    for (cudaEvent_t e : {untimed, never}) { /* has no time; has none yet */
+        assert_int_equal(cudaEventElapsedTime(&ms, from, e), cudaErrorInvalidResourceHandle);
+        assert_int_equal(cudaEventElapsedTime(&ms, e, to), cudaErrorInvalidResourceHandle);
+    }
+    assert_int_equal(cudaGetLastError(), cudaErrorInvalidResourceHandle);
     reported_nothing();
 }
 
@@ -199,6 +244,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(orders),
         cmocka_unit_test(events),
+        cmocka_unit_test(elapsed_time),
         cmocka_unit_test(default_stream_is_refused),
         cmocka_unit_test(copies_are_checked),
         cmocka_unit_test(copies_run_late),

@@ -222,6 +222,17 @@ static zo2_status observed_upload(zo2_backend *b, zo2_lane lane, void *dst, cons
     return zo2_backend_null.upload(b, lane, dst, src, bytes);
 }
 
+/* Blocks are announced in order, each once a pass. */
+static uint32_t next_block;
+
+static void observed_block(zo2_backend *b, uint32_t block, uint32_t blocks)
+{
+    (void)b;
+    assert_int_equal(block, next_block);
+    assert_int_equal(blocks, 12 + 2);
+    next_block = block + 1;
+}
+
 static void count_device(void *ud, const zo2_trace_event *e)
 {
     sent *u = ud;
@@ -250,6 +261,7 @@ static void device_clock(void **state)
     observed_ops = zo2_backend_null;
     observed_ops.open = open_observed;
     observed_ops.observe = observe;
+    observed_ops.block = observed_block;
     observed_ops.gemm = observed_gemm;
     observed_ops.upload = observed_upload;
     zo2_core_config config = {.arch = &arch, .ops = &observed_ops, .settings = &settings};
@@ -263,7 +275,9 @@ static void device_clock(void **state)
     MUST(zo2_core_pack(&core, &b));
     for (int i = 0; i < 2; i++) {
         sent before = u;
+        next_block = 0;
         MUST(zo2_core_train_pass(&core));
+        assert_int_equal(next_block, 12 + 2);
         assert_true(u.kept - before.kept >= 12 * 6 && u.chunks > before.chunks);
         assert_float_equal(core.compute.busy, 5e-9 * (double)(u.kept - before.kept), 1e-12);
         assert_float_equal(core.upload.busy, 7e-9 * (double)(u.chunks - before.chunks), 1e-12);

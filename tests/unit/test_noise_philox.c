@@ -3,13 +3,7 @@
 
 #include "codec/noise_inline.h"
 
-#if defined(ZO2_HAVE_CURAND_HEADER) && defined(__has_include)
-#if __has_include(<nv/target>)
-#define HAVE_CURAND
-#endif
-#endif
-
-#ifdef HAVE_CURAND
+#ifdef ZO2_HAVE_CURAND_HEADER
 /* The parts of the CUDA headers that curand_philox4x32_x.h expects. It is C++ in one place: two functions have one
  * name. */
 typedef struct uint2 {
@@ -61,7 +55,7 @@ static void counter_order(void **state)
 static void agrees_with_curand(void **state)
 {
     (void)state;
-#ifdef HAVE_CURAND
+#ifdef ZO2_HAVE_CURAND_HEADER
     uint64_t rng = 7;
     for (int i = 0; i < 100000; i++) {
         uint64_t a = test_random(&rng), b = test_random(&rng), key = test_random(&rng);

@@ -11,7 +11,7 @@ set(zo2_cuda_oldest 12.2)
 set(ZO2_CUDA_ARCHITECTURES 75-real 80-real 89-real 90-real 90-virtual CACHE STRING
     "GPU architectures the kernels are built for; the virtual one serves newer devices")
 
-option(ZO2_NVTX "Name steps and operations for NVIDIA's profilers (the library then reads NVTX_INJECTION64_PATH)" OFF)
+option(ZO2_NVTX "Name steps, blocks and operations for NVIDIA's profilers (the library then reads NVTX_INJECTION64_PATH)" OFF)
 
 # zo2_try_cuda(reason): sets zo2_have_cuda, or the reason why not.
 function(zo2_try_cuda reason)
@@ -82,13 +82,15 @@ else()
     message(STATUS "CUDA: no backend in this build: ${zo2_cuda_reason}")
 endif()
 
-# cuRAND's header is the oracle of a test of the Philox words.
+# cuRAND's header is the oracle of tests of the Philox words. It includes nv/target, which some toolkits keep apart.
 set(ZO2_HAVE_CURAND_HEADER OFF)
 if(NOT ZO2_CUDA STREQUAL "OFF")
     find_path(ZO2_CURAND_INCLUDE_DIR curand_philox4x32_x.h
         HINTS ${CUDAToolkit_INCLUDE_DIRS} ${CUDAToolkit_ROOT} ENV CUDA_PATH /usr/local/cuda PATH_SUFFIXES include)
-    mark_as_advanced(ZO2_CURAND_INCLUDE_DIR)
-    if(ZO2_CURAND_INCLUDE_DIR)
+    find_path(ZO2_NV_TARGET_INCLUDE_DIR nv/target
+        HINTS ${ZO2_CURAND_INCLUDE_DIR} ${ZO2_CURAND_INCLUDE_DIR}/cccl NO_DEFAULT_PATH)
+    mark_as_advanced(ZO2_CURAND_INCLUDE_DIR ZO2_NV_TARGET_INCLUDE_DIR)
+    if(ZO2_CURAND_INCLUDE_DIR AND ZO2_NV_TARGET_INCLUDE_DIR)
         set(ZO2_HAVE_CURAND_HEADER ON)
     endif()
 endif()

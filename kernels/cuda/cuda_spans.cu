@@ -1,0 +1,185 @@
+/* cuda_spans.cu: when the device did what, for observe(): timing events in the lanes' streams.
+ *
+ * An event behind every operation says when it ended. The next one began then, if the lane was still busy when it was
+ * enqueued; so a second event, before the operation, is needed only where the lane had run dry or has waited for an
+ * event of another lane. Asking for the oldest mark's time tells whether it has passed, and its time: the lane's own
+ * calls take out what has passed, report it, and know whether anything is under way. That is one event and one or two
+ * questions an operation, all of them calls that never wait; without an observer, a test of a pointer.
+ *
+ * Nothing is created in a step. When a lane has ZO2_CUDA_MARKS under way, operations join the last span: its end moves
+ * on, and its name becomes "several" if theirs differ. (The driver holds back the host at about as many launches.)
+ *
+ * Times. cudaEventElapsedTime() gives milliseconds in a float: below 0.1 us only within a second or so. So times count
+ * from an event that moves along: at first the anchor, whose time on the host's clock is known, then a mark that passed
+ * lately. The anchor is taken anew at every outermost enter(), so the two clocks' drift is that of one step. It is
+ * dated just before it is recorded: spans seem early by the time of that call (microseconds), and never lie outside the
+ * calls that enclose them. */
+#include "kernels/cuda/cuda_backend.h"
+
+#include <string.h>
+#include <time.h>
+
+#define REBASE_NS 1000000000u
+
+static uint64_t host_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* ---- life ---- */
+
+static zo2_status create(zo2_cuda *c, cudaEvent_t *e)
+{
+    return zo2_cuda_check(c, cudaEventCreateWithFlags(e, cudaEventDefault), "cudaEventCreateWithFlags");
+}
+
+zo2_status zo2_cuda_spans_open(zo2_cuda *c)
+{
+    zo2_status s = create(c, &c->anchor);
+    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++) {
+        zo2_cuda_track *t = &c->track[lane];
+        if (!s)
+            s = create(c, &t->spare);
+        for (uint32_t i = 0; i < ZO2_CUDA_MARKS && !s; i++)
+            s = create(c, &t->mark[i].event);
+    }
+    return s;
+}
+
+static void destroy(cudaEvent_t e)
+{
+    if (e)
+        (void)cudaEventDestroy(e);
+}
+
+void zo2_cuda_spans_close(zo2_cuda *c)
+{
+    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++) {
+        for (uint32_t i = 0; i < ZO2_CUDA_MARKS; i++)
+            destroy(c->track[lane].mark[i].event);
+        destroy(c->track[lane].spare);
+    }
+    destroy(c->anchor);
+}
+
+/* Fails silently: what is wrong with the device shows at the next call, and without an anchor nothing is reported. */
+void zo2_cuda_spans_anchor(zo2_cuda *c)
+{
+    if (!c->span)
+        return;
+    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++)
+        if (c->track[lane].n)
+            return;
+    uint64_t now = host_ns();
+    c->anchored = cudaEventRecord(c->anchor, c->stream[ZO2_LANE_COMPUTE]) == cudaSuccess &&
+                  cudaStreamSynchronize(c->stream[ZO2_LANE_COMPUTE]) == cudaSuccess;
+    (void)cudaGetLastError();
+    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++) {
+        c->track[lane].base = c->anchor;
+        c->track[lane].base_ns = c->track[lane].at_ns = now;
+    }
+}
+
+void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++)
+        c->track[lane].n = 0;
+    c->span = fn;
+    c->span_ud = ud;
+    (void)cudaSetDevice(c->device);
+    zo2_cuda_spans_anchor(c);
+}
+
+/* ---- reading ---- */
+
+/* The mark passed `ms` after the lane's base: reports the span that it ends. */
+static void pass(zo2_cuda *c, int lane, zo2_cuda_mark *m, float ms)
+{
+    zo2_cuda_track *t = &c->track[lane];
+    uint64_t after = ms > 0 ? (uint64_t)(1e6 * (double)ms) : 0, now = t->base_ns + after;
+    now = now > t->at_ns ? now : t->at_ns; /* a lane's spans don't overlap, whatever is rounded */
+    if (m->ends)
+        c->span(c->span_ud, (zo2_lane)lane, m->ends, t->at_ns, now);
+    t->at_ns = now;
+    if (after < REBASE_NS)
+        return;
+    t->base = m->event; /* which stays out of the ring as long as it is the base */
+    t->base_ns = now;
+    m->event = t->spare;
+    t->spare = t->base;
+}
+
+/* Takes out the marks of a lane that have passed, oldest first. */
+static zo2_status collect(zo2_cuda *c, int lane)
+{
+    zo2_cuda_track *t = &c->track[lane];
+    for (; t->n; t->n--, t->first = (t->first + 1) % ZO2_CUDA_MARKS) {
+        zo2_cuda_mark *m = &t->mark[t->first];
+        float ms = 0;
+        cudaError_t e = cudaEventElapsedTime(&ms, t->base, m->event);
+        if (e == cudaErrorNotReady) {
+            (void)cudaGetLastError(); /* or the next launch would seem to have failed */
+            return ZO2_OK;
+        }
+        if (e)
+            return zo2_cuda_check(c, e, "cudaEventElapsedTime");
+        pass(c, lane, m, ms);
+    }
+    return ZO2_OK;
+}
+
+zo2_status zo2_cuda_spans_drain(zo2_cuda *c)
+{
+    zo2_status s = ZO2_OK;
+    for (int lane = 0; lane < ZO2_LANE_COUNT && !s; lane++)
+        s = collect(c, lane);
+    return s;
+}
+
+/* ---- writing ---- */
+
+static zo2_status record(zo2_cuda *c, zo2_lane lane, const zo2_cuda_mark *m)
+{
+    return zo2_cuda_check(c, cudaEventRecord(m->event, c->stream[lane]), "cudaEventRecord (timing)");
+}
+
+static zo2_status mark(zo2_cuda *c, zo2_lane lane, const char *ends)
+{
+    zo2_cuda_track *t = &c->track[lane];
+    zo2_cuda_mark *m = &t->mark[(t->first + t->n++) % ZO2_CUDA_MARKS];
+    m->ends = ends;
+    return record(c, lane, m);
+}
+
+/* The newest mark, an end, comes again behind this operation: what it recorded before is forgotten. */
+static zo2_status move_mark(zo2_cuda *c, zo2_lane lane, const char *ends)
+{
+    zo2_cuda_track *t = &c->track[lane];
+    zo2_cuda_mark *m = &t->mark[(t->first + t->n - 1) % ZO2_CUDA_MARKS];
+    if (strcmp(m->ends, ends))
+        m->ends = "several";
+    return record(c, lane, m);
+}
+
+zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane)
+{
+    zo2_cuda_track *t = &c->track[lane];
+    if (!c->span || !c->anchored)
+        return ZO2_OK;
+    zo2_status s = collect(c, lane);
+    int begins = !t->n || t->waited;
+    t->waited = 0;
+    if (s || !begins || t->n + 2 > ZO2_CUDA_MARKS) /* the end must fit, too */
+        return s;
+    return mark(c, lane, NULL);
+}
+
+zo2_status zo2_cuda_span_end(zo2_cuda *c, zo2_lane lane, const char *op)
+{
+    if (!c->span || !c->anchored)
+        return ZO2_OK;
+    return c->track[lane].n < ZO2_CUDA_MARKS ? mark(c, lane, op) : move_mark(c, lane, op);
+}

@@ -1,0 +1,319 @@
+/* test_sim_backend_spans.c: observe() of the cuda backend: every operation is a span with its name, in order, at its time;
+ * reported early where it can be, late where it must, joined when too many are under way. The device's clock is the
+ * simulator's: the host's, and what each operation is told to take. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "cudasim.h"
+#include "kernels/backend.h"
+
+#define BYTES 4096
+#define MAX   8000
+#define MARKS 1024 /* as cuda_backend.h has it */
+
+static const zo2_backend_ops *ops;
+
+typedef struct device_span {
+    zo2_lane lane;
+    const char *name;
+    uint64_t begin, end;
+} device_span;
+
+typedef struct fixture {
+    zo2_backend *b;
+    unsigned char *arena;
+    unsigned char *host; /* a part for each lane */
+    uint64_t opened_ns;
+    device_span span[MAX];
+    uint32_t n;
+} fixture;
+
+static uint64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+#define MUST(call) assert_int_equal(call, ZO2_OK)
+
+static void record(void *ud, zo2_lane lane, const char *name, uint64_t begin_ns, uint64_t end_ns)
+{
+    fixture *f = ud;
+    assert_true(f->n < MAX);
+    f->span[f->n++] = (device_span){lane, name, begin_ns, end_ns};
+}
+
+static fixture *open_device(const cudasim_config *sim)
+{
+    static fixture f;
+    memset(&f, 0, sizeof f);
+    cudasim_reset(sim);
+    ops = zo2_backend_get(ZO2_BACKEND_CUDA);
+    zo2_backend_config config = {.arena_bytes = ops->reserved_bytes + 4 * BYTES};
+    MUST(ops->open(&f.b, &config));
+    f.arena = (unsigned char *)ops->arena(f.b) + ops->reserved_bytes;
+    f.host = aligned_alloc(4096, ZO2_LANE_COUNT * BYTES);
+    assert_non_null(f.host);
+    memset(f.host, 0, ZO2_LANE_COUNT * BYTES);
+    MUST(ops->host_register(f.b, f.host, ZO2_LANE_COUNT * BYTES));
+    f.opened_ns = now_ns();
+    ops->observe(f.b, record, &f);
+    return &f;
+}
+
+static void close_device(fixture *f)
+{
+    cudasim_stats s;
+    ops->host_unregister(f->b, f->host);
+    ops->close(f->b);
+    free(f->host);
+    if (cudasim_report()[0])
+        fail_msg("the simulator reports: %s", cudasim_report());
+    cudasim_get_stats(&s);
+    assert_int_equal(s.live_streams + s.live_events + s.live_handles, 0); /* memory goes with a lost context */
+}
+
+static void upload(fixture *f, zo2_lane lane)
+{
+    MUST(ops->upload(f->b, lane, f->arena + lane * BYTES, f->host + lane * BYTES, BYTES));
+}
+
+static void download(fixture *f, zo2_lane lane)
+{
+    MUST(ops->download(f->b, lane, f->host + lane * BYTES, f->arena + lane * BYTES, BYTES));
+}
+
+static void init_states(fixture *f)
+{
+    MUST(ops->lse_init(f->b, (zo2_lse *)(void *)(f->arena + 3 * BYTES), 100));
+}
+
+/* Order, no overlap, and all of it between opening and now. */
+static void check_lane(const fixture *f, zo2_lane lane, uint32_t want)
+{
+    uint64_t end = f->opened_ns;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < f->n; i++) {
+        const device_span *s = &f->span[i];
+        if (s->lane != lane)
+            continue;
+        assert_true(s->begin >= end && s->end >= s->begin);
+        end = s->end;
+        n++;
+    }
+    assert_true(end <= now_ns());
+    assert_int_equal(n, want);
+}
+
+static void names_and_order(void **state)
+{
+    (void)state;
+    for (unsigned order = 0; order < 3; order++) {
+        cudasim_config sim = {.order = (cudasim_order)order, .seed = 5};
+        fixture *f = open_device(&sim);
+        zo2_event *e;
+        MUST(ops->event_create(f->b, &e));
+        upload(f, ZO2_LANE_UPLOAD);
+        upload(f, ZO2_LANE_UPLOAD);
+        MUST(ops->record(f->b, ZO2_LANE_UPLOAD, e));
+        init_states(f);
+        MUST(ops->wait(f->b, ZO2_LANE_COMPUTE, e));
+        download(f, ZO2_LANE_COMPUTE);
+        download(f, ZO2_LANE_STAGE);
+        assert_int_equal(f->n, 0); /* nothing has run: nothing is known, and nobody waits for it */
+        MUST(ops->drain(f->b));
+        check_lane(f, ZO2_LANE_UPLOAD, 2);
+        check_lane(f, ZO2_LANE_COMPUTE, 2);
+        check_lane(f, ZO2_LANE_STAGE, 1);
+        const device_span *compute[2] = {0}, *last_upload = NULL;
+        for (uint32_t i = 0, n = 0; i < f->n; i++) {
+            if (f->span[i].lane == ZO2_LANE_COMPUTE)
+                compute[n++] = &f->span[i];
+            else
+                assert_string_equal(f->span[i].name, f->span[i].lane == ZO2_LANE_UPLOAD ? "upload" : "download");
+            if (f->span[i].lane == ZO2_LANE_UPLOAD)
+                last_upload = &f->span[i];
+        }
+        assert_string_equal(compute[0]->name, "lse_init");
+        assert_string_equal(compute[1]->name, "download");
+        assert_true(compute[1]->begin >= last_upload->end); /* the time spent waiting is nobody's */
+        ops->event_destroy(f->b, e);
+        close_device(f);
+    }
+}
+
+/* Long operations, for hours of the device's clock: a float of milliseconds alone would be milliseconds off. */
+static void times_are_exact(void **state)
+{
+    (void)state;
+    const uint64_t each = 1234567890;
+    cudasim_config sim = {.operation_ns = each};
+    fixture *f = open_device(&sim);
+    for (int i = 0; i < 6000; i++) {
+        upload(f, ZO2_LANE_UPLOAD);
+        if (i % 500 == 499)
+            MUST(ops->drain(f->b));
+    }
+    assert_int_equal(f->n, 6000);
+    uint64_t worst = 0;
+    for (uint32_t i = 0; i < f->n; i++) {
+        uint64_t took = f->span[i].end - f->span[i].begin;
+        assert_true(took >= each - 200); /* and what the simulator itself needs */
+        worst = i && f->span[i].begin - f->span[i - 1].end > worst ? f->span[i].begin - f->span[i - 1].end : worst;
+    }
+    /* all of it: what the clock says, less what the host really took */
+    uint64_t all = f->span[f->n - 1].end - f->span[0].begin, took = now_ns() - f->opened_ns;
+    assert_true(all >= 6000 * each - 100000 && all <= 6000 * each + took + 100000);
+    assert_true(worst <= took);
+    /* enter() ties the clocks again */
+    ops->enter(f->b);
+    uint64_t entered = now_ns();
+    upload(f, ZO2_LANE_UPLOAD);
+    MUST(ops->drain(f->b));
+    assert_true(f->span[6000].begin <= now_ns() && f->span[6000].begin + 1000000000 >= entered);
+    ops->leave(f->b);
+    close_device(f);
+}
+
+/* What has run is reported by the lane's next call, without a drain. */
+static void early(void **state)
+{
+    (void)state;
+    cudasim_reset(NULL);
+    fixture *f = open_device(NULL);
+    zo2_event *e;
+    MUST(ops->event_create(f->b, &e));
+    for (uint32_t i = 0; i < 3 * MARKS; i++) {
+        upload(f, ZO2_LANE_UPLOAD);
+        assert_int_equal(f->n, i / 200 * 200); /* up to the last sync */
+        if (i % 200 < 199)
+            continue;
+        MUST(ops->record(f->b, ZO2_LANE_UPLOAD, e));
+        MUST(ops->sync(f->b, e));
+    }
+    MUST(ops->drain(f->b));
+    check_lane(f, ZO2_LANE_UPLOAD, 3 * MARKS);
+    for (uint32_t i = 0; i < f->n; i++)
+        assert_string_equal(f->span[i].name, "upload");
+    ops->event_destroy(f->b, e);
+    close_device(f);
+}
+
+/* More than a lane's marks are under way: the last span takes the rest, and nothing waits. */
+static void joined(void **state)
+{
+    (void)state;
+    const uint64_t each = 1000000;
+    for (int mixed = 0; mixed < 2; mixed++) {
+        cudasim_config sim = {.operation_ns = each};
+        fixture *f = open_device(&sim);
+        uint64_t total = 0;
+        for (uint32_t i = 0; i < 2 * MARKS; i++)
+            if (mixed && i == 2 * MARKS - 7)
+                download(f, ZO2_LANE_COMPUTE);
+            else
+                upload(f, ZO2_LANE_COMPUTE);
+        assert_int_equal(f->n, 0);
+        cudasim_stats s;
+        cudasim_get_stats(&s);
+        assert_int_equal(s.operations, 0);
+        MUST(ops->drain(f->b));
+        assert_int_equal(f->n, MARKS - 1); /* one mark is a beginning */
+        for (uint32_t i = 0; i < f->n; i++) {
+            total += f->span[i].end - f->span[i].begin;
+            assert_string_equal(f->span[i].name, mixed && i + 1 == f->n ? "several" : "upload");
+        }
+        assert_true(total >= 2 * MARKS * each - 1000);
+        upload(f, ZO2_LANE_COMPUTE); /* and the next one is by itself again */
+        MUST(ops->drain(f->b));
+        assert_int_equal(f->n, MARKS);
+        assert_in_range(f->span[MARKS - 1].end - f->span[MARKS - 1].begin, each - 100, 1000 * each);
+        close_device(f);
+    }
+}
+
+/* Nobody observes: no timing events are recorded. Who stops, hears no more. */
+static void unobserved(void **state)
+{
+    (void)state;
+    fixture *f = open_device(NULL);
+    cudasim_stats before, after;
+    upload(f, ZO2_LANE_UPLOAD);
+    ops->observe(f->b, NULL, NULL);
+    MUST(ops->drain(f->b));
+    assert_int_equal(f->n, 0);
+    cudasim_get_stats(&before);
+    upload(f, ZO2_LANE_UPLOAD);
+    cudasim_get_stats(&after);
+    assert_int_equal(after.calls - before.calls, 2); /* cudaSetDevice, cudaMemcpyAsync */
+    MUST(ops->drain(f->b));
+    assert_int_equal(f->n, 0);
+    ops->observe(f->b, record, f);
+    upload(f, ZO2_LANE_UPLOAD);
+    MUST(ops->drain(f->b));
+    check_lane(f, ZO2_LANE_UPLOAD, 1);
+    close_device(f);
+}
+
+/* The device is lost with spans under way: the drain says so, reports nothing of them, and all closes. */
+static void lost(void **state)
+{
+    (void)state;
+    cudasim_config sim = {.fail_operation = 10, .fail_error = cudaErrorECCUncorrectable, .quiet = 1};
+    fixture *f = open_device(&sim);
+    for (int i = 0; i < 20; i++)
+        upload(f, i % 2 ? ZO2_LANE_UPLOAD : ZO2_LANE_COMPUTE);
+    assert_int_equal(ops->drain(f->b), ZO2_ERR_DEVICE);
+    assert_non_null(strstr(zo2_last_error(), "ECC"));
+    assert_int_equal(f->n, 0);
+    assert_int_equal(ops->upload(f->b, ZO2_LANE_UPLOAD, f->arena, f->host, BYTES), ZO2_ERR_DEVICE);
+    assert_non_null(strstr(zo2_last_error(), "ECC")); /* the cause, every time */
+    assert_int_equal(ops->drain(f->b), ZO2_ERR_DEVICE);
+    assert_int_equal(f->n, 0);
+    close_device(f);
+}
+
+/* Every call that spans need fails once: an error that names it, or spans that are missing, never a crash. */
+static void failing_calls(void **state)
+{
+    (void)state;
+    static const char *const calls[] = {"cudaEventCreateWithFlags", "cudaEventRecord", "cudaEventElapsedTime"};
+    for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
+        cudasim_config sim = {
+            .fail_call = i ? 3 : 500, .fail_name = calls[i], .fail_error = cudaErrorInvalidValue, .quiet = 1};
+        if (i == 0) {
+            zo2_backend *b;
+            zo2_backend_config config = {.arena_bytes = zo2_backend_cuda.reserved_bytes + BYTES};
+            cudasim_reset(&sim);
+            assert_int_equal(zo2_backend_cuda.open(&b, &config), ZO2_ERR_DEVICE);
+            assert_null(b);
+            continue;
+        }
+        fixture *f = open_device(&sim);
+        zo2_status s = ZO2_OK;
+        for (int j = 0; j < 8 && !s; j++)
+            s = ops->upload(f->b, ZO2_LANE_UPLOAD, f->arena, f->host, BYTES);
+        if (!s)
+            s = ops->drain(f->b);
+        assert_int_equal(s, ZO2_ERR_DEVICE);
+        assert_non_null(strstr(zo2_last_error(), calls[i]));
+        close_device(f);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(names_and_order), cmocka_unit_test(times_are_exact),
+                                       cmocka_unit_test(early),           cmocka_unit_test(joined),
+                                       cmocka_unit_test(unobserved),      cmocka_unit_test(lost),
+                                       cmocka_unit_test(failing_calls)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
