@@ -13,32 +13,58 @@ static void zero_scale_padding(void *wire, uint64_t rows, uint64_t cols)
     memset((unsigned char *)wire + end, 0, zo2_fp8_wire_bytes(rows, cols) - end);
 }
 
+/* Rows of whole groups have no padding, so n of them are encoded as one long row if nothing lies between those of w. */
+static uint64_t rows_at_once(uint64_t cols, uint64_t n)
+{
+    return cols % ZO2_FP8_GROUP == 0 ? n : 1;
+}
+
 /* Rows [row, row + n) of the wire, from rows of w that are `ld` values apart. */
 static void encode(zo2_fp8_encode_row encode_row, const float *w, uint64_t ld, uint64_t rows, uint64_t cols,
                    uint64_t row, uint64_t n, void *wire)
 {
-    uint64_t stride = zo2_row_stride(cols, 1);
-    for (uint64_t r = row; r < row + n; r++, w += ld) {
+    uint64_t stride = zo2_row_stride(cols, 1), once = ld == cols ? rows_at_once(cols, n) : 1;
+    for (uint64_t r = row; r < row + n; r += once, w += once * ld) {
         unsigned char *codes = (unsigned char *)wire + r * stride;
-        encode_row(w, cols, codes, (unsigned char *)wire + zo2_fp8_scales_at(rows, cols, r));
+        encode_row(w, once * cols, codes, (unsigned char *)wire + zo2_fp8_scales_at(rows, cols, r));
         memset(codes + cols, 0, stride - cols);
     }
     if (n > 0 && row + n == rows)
         zero_scale_padding(wire, rows, cols);
 }
 
-static void split(zo2_fp8_encode_row encode_row, const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n,
-                  void *wire, void *rest)
+/* What is better not left in the caches: rows of chunks that don't fit there anyway, lines of which are written whole. */
+static int past_caches(uint64_t rows, uint64_t cols, const void *wire, const void *rest)
 {
+    return rows * cols >= 1 << 20 && cols % 64 == 0 && (uintptr_t)wire % 64 == 0 && (uintptr_t)rest % 64 == 0;
+}
+
+/* encode() and the rest plane in one go; cols is a multiple of 64, so there is no padding within rows. */
+static void stream(zo2_fp8_stream_row stream_row, const float *w, uint64_t rows, uint64_t cols, uint64_t row,
+                   uint64_t n, void *wire, void *rest)
+{
+    uint64_t once = rows_at_once(cols, n);
+    for (uint64_t r = row; r < row + n; r += once, w += once * cols)
+        stream_row(w, once * cols, (unsigned char *)wire + r * cols,
+                   (unsigned char *)wire + zo2_fp8_scales_at(rows, cols, r), (float *)rest + r * cols);
+    if (n > 0 && row + n == rows)
+        zero_scale_padding(wire, rows, cols);
+    zo2_simd_get()->stream_end();
+}
+
+static void split(zo2_fp8_encode_row encode_row, zo2_fp8_stream_row stream_row, const float *w, uint64_t rows,
+                  uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest)
+{
+    if (past_caches(rows, cols, wire, rest)) {
+        stream(stream_row, w, rows, cols, row, n, wire, rest);
+        return;
+    }
     uint64_t piece = zo2_fp32_plane_piece(cols);
-    int much = zo2_fp32_plane_much(cols, n);
     for (uint64_t r = 0; r < n; r += piece, w += piece * cols) {
         uint64_t here = n - r < piece ? n - r : piece;
         encode(encode_row, w, cols, rows, cols, row + r, here, wire);
-        zo2_fp32_plane_store(w, cols, row + r, here, rest, much);
+        zo2_fp32_plane_store(w, cols, row + r, here, rest, 0);
     }
-    if (much)
-        zo2_simd_get()->stream_end();
 }
 
 static uint32_t update(const zo2_simd *simd, zo2_fp8_encode_row encode_row, void *wire, void *rest, uint64_t rows,
@@ -87,7 +113,8 @@ static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint6
     static void format##_split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire,  \
                                void *rest)                                                                          \
     {                                                                                                               \
-        split(zo2_simd_get()->format##_encode_row, w, rows, cols, row, n, wire, rest);                              \
+        const zo2_simd *simd = zo2_simd_get();                                                                      \
+        split(simd->format##_encode_row, simd->format##_stream_row, w, rows, cols, row, n, wire, rest);             \
     }                                                                                                               \
     static void format##_decode(const void *wire, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w) \
     {                                                                                                               \

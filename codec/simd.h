@@ -7,6 +7,7 @@
 #include "codec/update.h"
 
 typedef void (*zo2_fp8_encode_row)(const float *w, uint64_t cols, uint8_t *codes, void *scales);
+typedef void (*zo2_fp8_stream_row)(const float *w, uint64_t cols, uint8_t *codes, void *scales, float *rest);
 typedef void (*zo2_fp8_decode_row)(const uint8_t *codes, const void *scales, uint64_t cols, float *w);
 
 typedef struct zo2_simd {
@@ -37,8 +38,10 @@ typedef struct zo2_simd {
     void (*bf16_round)(float *w, uint64_t n);
     void (*f16_round)(float *w, uint64_t n);
 
-    /* One row: cols codes, ceil(cols / 128) scales. */
+    /* One row: cols codes, ceil(cols / 128) scales. stream_row() also copies w to rest; codes and rest begin at multiples
+     * of 64 bytes and are written past the caches as stream() does. */
     zo2_fp8_encode_row e4m3_encode_row, e5m2_encode_row;
+    zo2_fp8_stream_row e4m3_stream_row, e5m2_stream_row;
     zo2_fp8_decode_row e4m3_decode_row, e5m2_decode_row;
 
     /* Largest magnitude as fp32 bits without sign: NaN > infinity > finite. 0 if n = 0. */

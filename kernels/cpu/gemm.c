@@ -1,11 +1,14 @@
-/* gemm.c: y = x panel^T on the cpu: single-threaded OpenBLAS calls on fixed tiles, one tile a task. */
+/* gemm.c: y = x panel^T on the cpu: single-threaded OpenBLAS calls on fixed tiles, one tile a task; products of few rows
+ * by gemm_few.h. */
 #include <cblas.h>
 
 #include "codec/codec.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/gemm_few.h"
 
 typedef struct gemm_job {
     const zo2_gemm_op *op;
+    zo2_gemm_few few; /* NULL: by BLAS */
     uint64_t m_tile, n_tile;
     uint64_t m_tiles, n_tiles;
 } gemm_job;
@@ -48,6 +51,17 @@ static void choose_tiles(gemm_job *job)
     }
 }
 
+/* Few rows: each task reads about half a megabyte of the panel (some 40 us). No element's bits depend on this. */
+static void cut_panel(gemm_job *job)
+{
+    uint64_t n = ((uint64_t)1 << 17) / job->op->k;
+    n = zo2_ceil_div(n + 1, ZO2_FEW_STRIP) * ZO2_FEW_STRIP;
+    job->m_tile = job->op->m;
+    job->n_tile = n < job->op->n ? n : job->op->n;
+    job->m_tiles = 1;
+    job->n_tiles = zo2_ceil_div(job->op->n, job->n_tile);
+}
+
 static void gemm_task(void *arg, uint64_t i)
 {
     const gemm_job *job = arg;
@@ -59,8 +73,11 @@ static void gemm_task(void *arg, uint64_t i)
     const float *x = (const float *)op->x + b * op->stride_x + m0 * op->ldx;
     const float *panel = (const float *)op->panel + b * op->stride_panel + n0 * op->ld_panel;
     float *y = (float *)op->y + b * op->stride_y + m0 * op->ldy + n0;
-    cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->k, 1.0f, x,
-                (blasint)op->ldx, panel, (blasint)op->ld_panel, op->accumulate ? 1.0f : 0.0f, y, (blasint)op->ldy);
+    if (job->few)
+        job->few(x, op->ldx, m, panel, op->ld_panel, n, op->k, y, op->ldy, op->accumulate);
+    else
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->k, 1.0f, x,
+                    (blasint)op->ldx, panel, (blasint)op->ld_panel, op->accumulate ? 1.0f : 0.0f, y, (blasint)op->ldy);
     if (op->y_type != ZO2_F32)
         for (uint64_t r = 0; r < m; r++)
             zo2_round_to(op->y_type, y + r * op->ldy, n);
@@ -73,8 +90,11 @@ zo2_status zo2_cpu_gemm(zo2_backend *b, const zo2_gemm_op *op)
     zo2_status s = zo2_cpu_admit(c, zo2_operands_gemm(&l, op, 4), &l);
     if (s || l.empty)
         return s;
-    gemm_job job = {.op = op};
-    choose_tiles(&job);
+    gemm_job job = {.op = op, .few = op->m <= ZO2_FEW_ROWS ? zo2_gemm_few_get(NULL) : NULL};
+    if (job.few)
+        cut_panel(&job);
+    else
+        choose_tiles(&job);
     zo2_cpu_run(c, op->batch * job.m_tiles * job.n_tiles, gemm_task, &job);
     return ZO2_OK;
 }
