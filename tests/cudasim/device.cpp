@@ -43,9 +43,23 @@ bool is_sticky(cudaError_t e)
     }
 }
 
+/* Every host thread has one of its own, none on a new device. A lost context is everyone's. */
+cudaError_t &last_error()
+{
+    static thread_local struct {
+        uint64_t device;
+        cudaError_t error;
+    } mine;
+    if (mine.device != the_device->number)
+        mine = {the_device->number, cudaSuccess};
+    return mine.error;
+}
+
 device *make_device(const cudasim_config *c)
 {
+    static uint64_t devices;
     auto *d = new device();
+    d->number = ++devices;
     if (c)
         d->config = *c;
     set_defaults(&d->config);
@@ -118,7 +132,7 @@ api::api(const char *name, needs what) : error(cudaSuccess)
 cudaError_t api::done(cudaError_t e)
 {
     if (e)
-        the_device->last_error = e;
+        last_error() = e;
     return e;
 }
 
@@ -197,15 +211,15 @@ const char *cudaGetErrorString(cudaError_t e)
 cudaError_t cudaGetLastError(void)
 {
     api call("cudaGetLastError", needs::nothing);
-    cudaError_t e = the_device->last_error;
-    the_device->last_error = the_device->sticky;
+    cudaError_t e = the_device->sticky ? the_device->sticky : last_error();
+    last_error() = cudaSuccess;
     return e;
 }
 
 cudaError_t cudaPeekAtLastError(void)
 {
     api call("cudaPeekAtLastError", needs::nothing);
-    return the_device->last_error;
+    return the_device->sticky ? the_device->sticky : last_error();
 }
 
 /* ---- facts ----------------------------------------------------------------------------------------------------- */

@@ -68,8 +68,9 @@ struct device {
     cudasim_config config;
     cudasim_stats stats;
     std::string first_report;
-    cudaError_t last_error, sticky;
-    bool context; /* made by the first call that needs one */
+    cudaError_t sticky;
+    uint64_t number; /* of the devices there have been */
+    bool context;    /* made by the first call that needs one */
     uint64_t named_calls, random;
     uint64_t next_sequence;
     unsigned next_stream;

@@ -88,7 +88,7 @@ void run_here(CUstream_st *s)
     if (e && !d.sticky) {
         if (!d.config.quiet)
             fprintf(stderr, "cudasim: %s failed on the device: %s\n", op->name.c_str(), cudaGetErrorString(e));
-        d.sticky = d.last_error = e;
+        d.sticky = e;
     }
     op.reset();
     tsan_ignore_end();

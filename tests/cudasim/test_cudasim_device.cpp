@@ -1,6 +1,8 @@
 /* The simulated device: its memory, its budget, its errors and those that tests inject. */
 #include "testing.h"
 
+#include <thread>
+
 static cudasim_config base(void)
 {
     cudasim_config c = {};
@@ -156,11 +158,41 @@ static void injected_operation(void **state)
     assert_int_equal(stats.kernels, 1);
 }
 
+/* The last error is that of a host thread, and a lost context everybody's. */
+static void last_errors_are_a_threads(void **state)
+{
+    (void)state;
+    cudasim_config c = base();
+    c.fail_call = 1;
+    c.fail_name = "cudaMemGetInfo";
+    c.fail_error = cudaErrorIllegalAddress;
+    cudasim_reset(&c);
+    cudaError_t there[3];
+    assert_int_equal(cudaSetDevice(1), cudaErrorInvalidDevice);
+    std::thread([&there] {
+        there[0] = cudaGetLastError();
+        (void)cudaFree(&there);
+        there[1] = cudaPeekAtLastError();
+    }).join();
+    assert_int_equal(there[0], cudaSuccess);
+    assert_int_not_equal(there[1], cudaSuccess);
+    assert_int_equal(cudaGetLastError(), cudaErrorInvalidDevice);
+    OK(cudaGetLastError());
+    size_t free_bytes, total;
+    assert_int_equal(cudaMemGetInfo(&free_bytes, &total), cudaErrorIllegalAddress);
+    std::thread([&there] { there[2] = cudaGetLastError(); }).join();
+    assert_int_equal(there[2], cudaErrorIllegalAddress);
+    cudasim_reset(nullptr);
+    OK(cudaGetLastError());
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(memory_is_counted), cmocka_unit_test(registration),  cmocka_unit_test(no_driver_no_device),
-        cmocka_unit_test(architecture),      cmocka_unit_test(injected_call), cmocka_unit_test(injected_operation),
+        cmocka_unit_test(memory_is_counted),  cmocka_unit_test(last_errors_are_a_threads),
+        cmocka_unit_test(registration),       cmocka_unit_test(no_driver_no_device),
+        cmocka_unit_test(architecture),       cmocka_unit_test(injected_call),
+        cmocka_unit_test(injected_operation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
