@@ -69,4 +69,7 @@ expect 0 '^2 steps' sh -c "zo2-tune log f | sed -n 's/^steps *\([0-9]*\) of.*/\1
 # Ten skipped steps in a row end the run with advice: a rate that blows the weights up.
 expect 1 '' zo2-tune train --model tiny.zo2 --data "$data" --run b --steps 200 --batch 2 --lr 1e30 --wire fp32
 grep -q -e '10 steps in a row' -e 'non-finite' err.txt || { fail "no advice when the loss is not finite"; cat err.txt; }
+# So does a run whose few steps all were.
+expect 1 '^zo2-tune train: 2 steps in a row had a loss' zo2-tune train --model tiny.zo2 --data "$data" --run none --batch 2 \
+    --lr 1e-4 --eps 1e300 --steps 2 --quiet
 finish

@@ -105,15 +105,16 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     return s;
 }
 
-static int too_many_skipped(const train *t, uint64_t steps)
+/* The last `skipped` steps were. */
+static int too_many_skipped(const train *t, uint64_t steps, uint64_t skipped)
 {
     cli_error(t->command->program,
-              "%d steps in a row had a loss that is not finite: the weights or the perturbation got too large. Try a "
+              "%" PRIu64 " step%s had a loss that is not finite: the weights or the perturbation got too large. Try a "
               "smaller --lr or --eps, or --clip, in another run.",
-              MAX_SKIPPED);
-    if (steps > MAX_SKIPPED) /* the update before the first skipped one is the likely culprit */
+              skipped, skipped == 1 ? "" : "s in a row");
+    if (steps > skipped) /* the update before the first skipped one is the likely culprit */
         fprintf(stderr, "The weights of before: zo2-pack export %s OUT --run %s --at-step %" PRIu64 "\n",
-                t->flags->model.text, t->flags->run.text, steps - MAX_SKIPPED - 1);
+                t->flags->model.text, t->flags->run.text, steps - skipped - 1);
     return CLI_EXIT_FAILED;
 }
 
@@ -142,8 +143,8 @@ static int end_of_loop(train *t, zo2_status s, uint64_t steps, uint64_t skipped)
         cli_progress_message(&t->progress, "interrupted after %" PRIu64 " steps; go on with --resume", steps);
         return CLI_EXIT_INTERRUPTED;
     }
-    if (skipped >= MAX_SKIPPED)
-        return too_many_skipped(t, steps);
+    if (skipped >= MAX_SKIPPED || (skipped && skipped == steps - t->steps_before)) /* or no step was a good one */
+        return too_many_skipped(t, steps, skipped);
     return train_summary(t);
 }
 
