@@ -630,8 +630,8 @@ typedef enum zo2_measure_kind {
     ZO2_MEASURE_GEMM = 12, /* x (W + eps z)^T and x (W - eps z)^T for `tokens` rows of x, tile by tile */
     ZO2_MEASURE_GEMM_WHOLE = 17,  /* the same by one call, both matrices whole on the device: what tiles are compared
                                     with */
-    ZO2_MEASURE_DEVICE_COPY = 18, /* `bytes` bytes copied within the device: the limit of panels. An item is a byte
-                                     read or written */
+    ZO2_MEASURE_DEVICE_COPY = 18, /* `bytes` bytes copied within the device, by memcpy() and one thread where its memory
+                                     is the host's: the limit of panels. An item is a byte read or written */
     /* The link between host memory, pinned where the limit allows, and a backend's device. An item is a byte. */
     ZO2_MEASURE_UPLOAD = 10,   /* the wire of rows x cols weights from their masters to the device, in chunks of
                                   chunk_bytes through a ring of three slots: what a step's upload lane does */

@@ -261,7 +261,7 @@ typedef struct zo2_backend_ops {
      * upload on the same lane may read it at once. */
     zo2_status (*download)(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
     /* Within the device, on the compute lane. No step needs it: it is the limit that kernels are measured against. NULL:
-     * memory is the host's, or there is no time to measure. */
+     * memory is the host's. */
     zo2_status (*copy)(zo2_backend *b, void *dst, const void *src, uint64_t bytes);
 
     /* ---- operations, on the compute lane ---- */

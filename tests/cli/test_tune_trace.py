@@ -90,6 +90,11 @@ assert abs(rates["steps"][0]["overlap_ratio"] - 46 / 50) < 1e-9, rates
 with open("bench.json", "w", encoding="utf-8") as file:
     file.write(run(tool + "zo2-bench", "gemm", "link", "--backend", "cpu", "--json", "--repeats", "1", "--seconds", "0",
                    "--bytes", "64K", "--model", "tiny.zo2", "--tokens", "5").stdout)
+run(sys.executable, os.environ["SRC"] + "/tools/trace-summary", "device.json", "--bench", "bench.json")
+with open("nothing.json", "w", encoding="utf-8") as file:
+    json.dump({"results": []}, file)
+nothing = run(sys.executable, os.environ["SRC"] + "/tools/trace-summary", "device.json", "--bench", "nothing.json").stdout
+assert nothing.count("not measured") == 3, nothing
 # rows have the names that are looked for
 rates = json.loads(run(sys.executable, os.environ["SRC"] + "/tools/trace-summary", "whole.json", "--bench", "bench.json",
                        "--json").stdout)

@@ -173,6 +173,12 @@ static void copies_stay_on_the_device(void **state)
     cudasim_open_memory();
     for (uint64_t at = 0; at < spec.bytes; at++)
         assert_int_equal(m->arena[m->y_at + at], 0x3C);
+    uint8_t *at = m->arena + m->x_at;
+    assert_int_equal(m->be->ops->copy(m->be, at, at, 0), ZO2_OK);
+    assert_int_equal(m->be->ops->copy(m->be, at + 8, at, 16), ZO2_ERR_DEVICE); /* they overlap */
+    assert_non_null(strstr(zo2_last_error(), "copy"));
+    assert_int_equal(m->be->ops->copy(m->be, at, &spec, 16), ZO2_ERR_DEVICE);
+    assert_non_null(strstr(zo2_last_error(), "copy: src"));
     zo2_measure_close(m);
     assert_clean();
 }
