@@ -20,7 +20,7 @@ typedef struct zo2_measure_kernel {
 } zo2_measure_kernel;
 
 extern const zo2_measure_kernel zo2_measure_memory_kernels[4], zo2_measure_host_kernels[5],
-    zo2_measure_backend_kernels[2], zo2_measure_link_kernels[5];
+    zo2_measure_backend_kernels[4], zo2_measure_link_kernels[5];
 
 struct zo2_measure {
     zo2_measure_spec spec; /* defaults resolved */

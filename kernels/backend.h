@@ -260,6 +260,9 @@ typedef struct zo2_backend_ops {
     /* Like upload(): enqueued. The host may read dst after a drain() or a sync() with an event recorded behind it; an
      * upload on the same lane may read it at once. */
     zo2_status (*download)(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
+    /* Within the device, on the compute lane. No step needs it: it is the limit that kernels are measured against. NULL:
+     * memory is the host's. */
+    zo2_status (*copy)(zo2_backend *b, void *dst, const void *src, uint64_t bytes);
 
     /* ---- operations, on the compute lane ---- */
     zo2_status (*decode)(zo2_backend *b, const zo2_decode_op *op);

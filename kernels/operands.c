@@ -292,6 +292,14 @@ zo2_status zo2_operands_transfer(zo2_operands *l, const char *op, const void *at
     return ZO2_OK;
 }
 
+zo2_status zo2_operands_copy(zo2_operands *l, const void *dst, const void *src, uint64_t bytes)
+{
+    zo2_status s = zo2_operands_transfer(l, "copy", dst, bytes, ZO2_OPERAND_WRITE);
+    if (!s && !l->empty)
+        ADD(l, "src", src, ZO2_OPERAND_READ, 1, 0, 1, 0, bytes, 1);
+    return s;
+}
+
 /* Whether batch entry i of a meets entry j of b. Exact for equal row strides (columns of one matrix), conservative
  * otherwise. */
 static int entries_meet(const zo2_operand *a, uint64_t i, const zo2_operand *b, uint64_t j)

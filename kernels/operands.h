@@ -50,6 +50,7 @@ zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_lse_op *op);
 zo2_status zo2_operands_lse_finish(zo2_operands *l, const zo2_lse *state, uint64_t n, const float *logprob);
 /* One end of a transfer: `bytes` bytes at `at`. */
 zo2_status zo2_operands_transfer(zo2_operands *l, const char *op, const void *at, uint64_t bytes, int access);
+zo2_status zo2_operands_copy(zo2_operands *l, const void *dst, const void *src, uint64_t bytes);
 
 /* Every operand lies in the arena and is aligned; what is written overlaps neither itself nor any other operand (but y
  * of a layernorm, which may be x). *high_water: end of the highest byte, from the arena's start. */

@@ -45,6 +45,7 @@ static constexpr zo2_backend_ops make_ops()
     o.observe = zo2_cuda_observe;
     o.upload = zo2_cuda_upload;
     o.download = zo2_cuda_download;
+    o.copy = zo2_cuda_copy;
     o.decode = zo2_cuda_decode;
     o.decode_rows = zo2_cuda_decode_rows;
     o.gemm = zo2_cuda_gemm;

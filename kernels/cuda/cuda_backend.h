@@ -159,6 +159,7 @@ zo2_status zo2_cuda_sync(zo2_backend *b, zo2_event *e);
 zo2_status zo2_cuda_drain(zo2_backend *b);
 zo2_status zo2_cuda_upload(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
 zo2_status zo2_cuda_download(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
+zo2_status zo2_cuda_copy(zo2_backend *b, void *dst, const void *src, uint64_t bytes);
 
 /* ---- operations ---- */
 

@@ -118,6 +118,19 @@ zo2_status zo2_cuda_download(zo2_backend *b, zo2_lane lane, void *dst, const voi
     return work.done(s);
 }
 
+zo2_status zo2_cuda_copy(zo2_backend *b, void *dst, const void *src, uint64_t bytes)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    zo2_operands l;
+    zo2_status s = zo2_cuda_admit(c, zo2_operands_copy(&l, dst, src, bytes), &l);
+    if (s || l.empty)
+        return s;
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "copy", 0, 0, 0);
+    s = zo2_cuda_check(c, cudaMemcpyAsync(dst, src, bytes, cudaMemcpyDeviceToDevice, c->stream[ZO2_LANE_COMPUTE]),
+                       "cudaMemcpyAsync (copy)");
+    return work.done(s);
+}
+
 /* Pinned: what a lane copies then moves beside the host and at the link's full speed. A refusal (RLIMIT_MEMLOCK,
  * memory) is not a failure of the device. */
 zo2_status zo2_cuda_host_register(zo2_backend *b, void *at, uint64_t bytes)

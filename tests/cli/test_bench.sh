@@ -20,7 +20,13 @@ expect 0 '^| fp8-e4m3, gaussian, 1 thread ' tiny_bench update --no-peers --dist 
 [ "$(grep -c 'thread' out.txt)" -eq 5 ] || fail "not two wires by default" # a line about the machine, two rows a wire
 expect 0 '^| fp8-e5m2, gaussian, 1 thread ' tiny_bench update --no-peers --dist gaussian --all
 [ "$(grep -c 'thread' out.txt)" -eq 11 ] || fail "--all doesn't mean five wires"
-expect 0 '^| all of a step ' tiny_bench gemm
+expect 0 '^| all of a step ' tiny_bench gemm --backend cpu
+for what in 'whole matrices, same backend' 'OpenBLAS alone'; do
+    grep '^| all of a step ' -A 1 out.txt | grep -q "$what" || fail "products aren't compared with $what"
+done
+expect 0 '^| bf16, rademacher ' tiny_bench panels --backend cpu
+expect 0 '^| fp8-e4m3, gaussian, 8 folded ' tiny_bench panels --backend cpu --wire fp8-e4m3 --dist gaussian
+[ "$(grep -c 'limit: a copy there' out.txt)" -eq 2 ] || fail "panels: other rows than one wire's and one noise's"
 expect 0 '^| upload beside products, ' tiny_bench link --backend cpu --wire fp8-e4m3
 for what in 'upload, chunks of 4096 KiB' 'upload, chunks of 256 KiB' 'upload by way of a buffer' 'download' '4 KiB up'; do
     grep -q "^| $what" out.txt || fail "no row '$what'"
@@ -47,7 +53,7 @@ status=$?
 [ -z "$(ls -A tmp)" ] || fail "left behind after SIGTERM: $(ls tmp)"
 
 usage 'unknown section "storage"' zo2-bench storage
-usage 'unexpected argument' zo2-bench noise codec update gemm link step noise
+usage 'unexpected argument' zo2-bench noise codec update gemm panels link step noise
 usage 'not one of bf16' zo2-bench codec --wire int4
 usage 'not a number from 1' zo2-bench --repeats 0
 usage 'not a time' zo2-bench --seconds soon

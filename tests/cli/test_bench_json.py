@@ -38,7 +38,7 @@ def bench(folder, *arguments):
     environment = dict(os.environ, TMPDIR=folder, REQUESTS=os.path.join(folder, "requests"))
     run = subprocess.run(
         [BENCH, "--json", "--repeats", "3", "--seconds", "0", "--bytes", "64K", "--model", MODEL, "--tokens", "5",
-         "--threads", "2", "--wire", "bf16", "--python", os.path.join(folder, "python"), *arguments],
+         "--threads", "2", "--backend", "cpu", "--wire", "bf16", "--python", os.path.join(folder, "python"), *arguments],
         stdout=subprocess.PIPE, text=True, env=environment, check=True)
     return json.loads(run.stdout)
 
@@ -60,7 +60,7 @@ def main():
     for key in ("version", "cpu", "cpus", "simd", "threads", "repeats", "seconds", "bytes", "results", "not_installed"):
         check(key in result, f"no key {key}")
     check(result["threads"] == 2 and result["repeats"] == 3 and result["bytes"] == 65536, "settings")
-    for section in ("noise", "codec", "update", "gemm", "link", "step"):
+    for section in ("noise", "codec", "update", "gemm", "panels", "link", "step"):
         check(rows_of(result, section), f"no rows of {section}")
 
     for row in result["results"]:
@@ -76,7 +76,7 @@ def main():
             check(side["kind"] in ("limit", "peer"), f"{name}: kind")
             speed = side["median"] / row["median"] if row["lower_is_better"] else row["median"] / side["median"]
             check(near(row[side["key"] + "_ratio"], speed), f"{name}: {side['key']}_ratio")
-        if row["section"] in ("codec", "update"):
+        if row["section"] in ("codec", "update", "panels"):
             check(row["gb_per_s"] > 0, f"{name}: GB/s")
 
     def side(row, key):
@@ -96,7 +96,15 @@ def main():
         check(side(step, key)["kind"] == "limit", f"step: {key}")
     # a part of the steps is within them (the mean over the passes of each repeat, here one)
     check(step["gemm_ratio"] <= 1 and step["busiest_lane_ratio"] <= 1, "parts of a step longer than it")
-    names = {row["name"] for row in rows_of(result, "gemm")}
+    # 16,384 weights; a bf16 wire is read, two fp32 panels are written
+    for row in rows_of(result, "panels"):
+        check(row["items"] == 16384 and near(row["gb_per_s"], 10 * row["median"]), f"{row['name']}: bytes")
+        check([s["key"] for s in row["against"]] == ["copy"], f"{row['name']}: against a copy")
+    products = rows_of(result, "gemm")
+    for row in products:
+        check({"whole", "openblas"} <= {s["key"] for s in row["against"]}, f"{row['name']}: against what")
+        check(all((s["kind"] == "limit") == (s["key"] == "whole") for s in row["against"]), f"{row['name']}: limits")
+    names = {row["name"] for row in products}
     check("all of a step" in names and len(names) > 3, f"products: {names}")
     for request in ("noise gaussian 1 65536 1", "noise rademacher 2 65536 1", "update gaussian 2 16384 1", "step 1"):
         check(request in requests, f"nobody was asked: {request}")

@@ -61,13 +61,44 @@ assert len(ratio["steps"]) == 3 and ratio["median_step_over_busiest_ratio"] >= 1
 
 # with a device's own tracks: the host's waiting for it is nobody's work
 with open("device.json", "w", encoding="utf-8") as file:
-    json.dump([{"ph": "X", "name": name, "cat": lane, "ts": ts, "dur": dur, "args": {"step": 0}}
-               for name, lane, ts, dur in (("gemm", "compute", 0, 10), ("wait", "compute", 10, 90),
-                                           ("gemm", "device compute", 5, 80), ("upload", "device upload", 1, 50))], file)
+    json.dump([{"ph": "X", "name": name, "cat": lane, "ts": ts, "dur": dur, "args": {"step": 0, **args}}
+               for name, lane, ts, dur, args in (
+                   ("gemm", "compute", 0, 10, {}), ("wait", "compute", 10, 90, {}),
+                   ("upload", "upload", 0, 2, {"bytes": 60000}), ("resident", "upload", 2, 1, {}),
+                   ("upload", "upload", 3, 1, {"bytes": 40000}), ("gemm", "device compute", 5, 80, {}),
+                   ("upload", "device upload", 1, 24, {}), ("upload", "device upload", 50, 26, {}))], file)
 summary = run(sys.executable, os.environ["SRC"] + "/tools/trace-summary", "device.json").stdout.splitlines()
-assert summary[0].split("  ")[-3:-1] == ["device compute", "device upload"], summary
+assert "device compute  device upload" in summary[0], summary
 assert summary[1].endswith("1.250 (device compute)"), summary
-assert summary[-1] == "device compute in step 0: gemm 100.0 %", summary
+assert summary[-2] == "device compute in step 0: gemm 100.0 %", summary
+
+# beside zo2-bench: 100 KB in 50 us are 2 GB/s, in the 100 us of the step 1; 2 rows of 4e6 operations in 80 us 100 GFLOP/s;
+# of the uploads' 50 us the first four ran alone
+with open("bench.json", "w", encoding="utf-8") as file:
+    json.dump({"results": [
+        {"section": "gemm", "name": "5 x 6 x 7 (fc1.weight)", "items": 1, "against": [{"key": "whole", "median": 1}]},
+        {"section": "gemm", "name": "all of a step", "items": 4e6, "against": [{"key": "openblas", "median": 7},
+                                                                               {"key": "whole", "median": 125}]},
+        {"section": "link", "name": "upload, chunks of 4096 KiB", "items": 9, "against": [{"key": "whole", "median": 2.5}]},
+    ]}, file)
+rates = json.loads(run(sys.executable, os.environ["SRC"] + "/tools/trace-summary", "device.json", "--bench", "bench.json",
+                       "--rows", "2", "--json").stdout)
+for key, value in (("upload_gb_per_s", 2), ("upload_ratio", 0.8), ("upload_over_step_gb_per_s", 1),
+                   ("upload_over_step_ratio", 0.4), ("gemm_gflop_per_s", 100), ("gemm_ratio", 0.8)):
+    assert abs(rates[key] - value) < 1e-9, (key, rates)
+assert abs(rates["steps"][0]["overlap_ratio"] - 46 / 50) < 1e-9, rates
+with open("bench.json", "w", encoding="utf-8") as file:
+    file.write(run(tool + "zo2-bench", "gemm", "link", "--backend", "cpu", "--json", "--repeats", "1", "--seconds", "0",
+                   "--bytes", "64K", "--model", "tiny.zo2", "--tokens", "5").stdout)
+run(sys.executable, os.environ["SRC"] + "/tools/trace-summary", "device.json", "--bench", "bench.json")
+with open("nothing.json", "w", encoding="utf-8") as file:
+    json.dump({"results": []}, file)
+nothing = run(sys.executable, os.environ["SRC"] + "/tools/trace-summary", "device.json", "--bench", "nothing.json").stdout
+assert nothing.count("not measured") == 3, nothing
+# rows have the names that are looked for
+rates = json.loads(run(sys.executable, os.environ["SRC"] + "/tools/trace-summary", "whole.json", "--bench", "bench.json",
+                       "--json").stdout)
+assert all(rates[key] > 0 for key in ("upload_ratio", "upload_over_step_ratio", "gemm_ratio")), rates
 
 assert "exists already" in run(*train("whole", "--steps", "4", "--resume"), status=1).stderr
 check("whole", True)

@@ -29,6 +29,7 @@ static zo2_measure_spec small(zo2_measure_kind kind)
     spec.kind = kind;
     spec.backend = ZO2_BACKEND_CUDA;
     spec.threads = 2;
+    spec.bytes = 10000;
     spec.rows = ROWS;
     spec.cols = COLS;
     spec.tokens = 5;
@@ -71,9 +72,9 @@ static void assert_clean(void)
 static void every_kind_runs(void **state)
 {
     (void)state;
-    static const zo2_measure_kind kinds[] = {ZO2_MEASURE_PANELS,  ZO2_MEASURE_GEMM,  ZO2_MEASURE_UPLOAD,
-                                             ZO2_MEASURE_BOUNCED, ZO2_MEASURE_WHOLE, ZO2_MEASURE_DOWNLOAD,
-                                             ZO2_MEASURE_LATENCY};
+    static const zo2_measure_kind kinds[] = {ZO2_MEASURE_PANELS,      ZO2_MEASURE_GEMM,     ZO2_MEASURE_GEMM_WHOLE,
+                                             ZO2_MEASURE_DEVICE_COPY, ZO2_MEASURE_UPLOAD,   ZO2_MEASURE_BOUNCED,
+                                             ZO2_MEASURE_WHOLE,       ZO2_MEASURE_DOWNLOAD, ZO2_MEASURE_LATENCY};
     static const zo2_dtype types[] = {ZO2_F32, ZO2_F16, ZO2_BF16};
     for (cudasim_order order = CUDASIM_FIFO; order <= CUDASIM_SEEDED; order++)
         for (unsigned k = 0; k < sizeof kinds / sizeof *kinds; k++)
@@ -139,6 +140,49 @@ static void panels_have_the_cpus_bits(void **state)
     assert_clean();
 }
 
+/* A matrix of one tile: whole or not, the device multiplies the same operands. */
+static void whole_products_are_the_tiles(void **state)
+{
+    (void)state;
+    float y[2][2 * 5 * ROWS];
+    for (int whole = 0; whole < 2; whole++) {
+        zo2_measure_spec spec = small(whole ? ZO2_MEASURE_GEMM_WHOLE : ZO2_MEASURE_GEMM);
+        zo2_measure_info info;
+        spec.compute = ZO2_F16;
+        simulate(CUDASIM_SEEDED, 0);
+        zo2_measure *m = opened(&spec, &info);
+        run_passes(m, 1);
+        cudasim_open_memory();
+        memcpy(y[whole], m->arena + m->y_at, sizeof y[whole]);
+        zo2_measure_close(m);
+        assert_clean();
+    }
+    for (unsigned i = 0; i < 2 * 5 * ROWS; i++)
+        assert_true(isfinite(y[0][i]) && y[0][i] != 0);
+    assert_memory_equal(y[0], y[1], sizeof y[0]);
+}
+
+static void copies_stay_on_the_device(void **state)
+{
+    (void)state;
+    zo2_measure_spec spec = small(ZO2_MEASURE_DEVICE_COPY);
+    zo2_measure_info info;
+    simulate(CUDASIM_LIFO, 0);
+    zo2_measure *m = opened(&spec, &info);
+    run_passes(m, 2);
+    cudasim_open_memory();
+    for (uint64_t at = 0; at < spec.bytes; at++)
+        assert_int_equal(m->arena[m->y_at + at], 0x3C);
+    uint8_t *at = m->arena + m->x_at;
+    assert_int_equal(m->be->ops->copy(m->be, at, at, 0), ZO2_OK);
+    assert_int_equal(m->be->ops->copy(m->be, at + 8, at, 16), ZO2_ERR_DEVICE); /* they overlap */
+    assert_non_null(strstr(zo2_last_error(), "copy"));
+    assert_int_equal(m->be->ops->copy(m->be, at, &spec, 16), ZO2_ERR_DEVICE);
+    assert_non_null(strstr(zo2_last_error(), "copy: src"));
+    zo2_measure_close(m);
+    assert_clean();
+}
+
 static void what_cannot_be_pinned_is_told(void **state)
 {
     (void)state;
@@ -189,6 +233,8 @@ int main(void)
         cmocka_unit_test(every_kind_runs),
         cmocka_unit_test(uploads_arrive),
         cmocka_unit_test(panels_have_the_cpus_bits),
+        cmocka_unit_test(whole_products_are_the_tiles),
+        cmocka_unit_test(copies_stay_on_the_device),
         cmocka_unit_test(what_cannot_be_pinned_is_told),
         cmocka_unit_test(a_plan_measures_the_device),
     };

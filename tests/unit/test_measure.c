@@ -12,8 +12,9 @@
 
 #include <cmocka.h>
 
-#define ROWS 37u
-#define COLS 200u
+#define ROWS      37u
+#define COLS      200u
+#define MANY_ROWS 4200u /* more than a tile ever has */
 
 static zo2_measure_spec small(zo2_measure_kind kind)
 {
@@ -47,7 +48,7 @@ static void run_passes(zo2_measure *m, uint64_t passes)
 static void every_kind_runs(void **state)
 {
     (void)state;
-    for (int kind = ZO2_MEASURE_FILL; kind <= ZO2_MEASURE_LATENCY; kind++) {
+    for (int kind = ZO2_MEASURE_FILL; kind <= ZO2_MEASURE_DEVICE_COPY; kind++) {
         for (int wire = 1; zo2_wire_name((zo2_wire)wire); wire++) {
             for (int dist = 1; zo2_dist_name((zo2_dist)dist); dist++) {
                 zo2_measure_spec spec = small((zo2_measure_kind)kind);
@@ -109,6 +110,8 @@ static void work_is_counted(void **state)
     check_counts(ZO2_MEASURE_LATENCY, 0, 1, 4096, 0);
     check_counts(ZO2_MEASURE_PANELS, ZO2_WIRE_BF16, n, 2 * n, 0);
     check_counts(ZO2_MEASURE_GEMM, ZO2_WIRE_BF16, 4 * 5 * n, 0, 0);
+    check_counts(ZO2_MEASURE_GEMM_WHOLE, ZO2_WIRE_BF16, 4 * 5 * n, 0, 0);
+    check_counts(ZO2_MEASURE_DEVICE_COPY, 0, 2 * 100000, 0, 0);
 }
 
 /* ---- the work is the one that a run does ---- */
@@ -180,30 +183,78 @@ static void codecs_round_trip(void **state)
     free(again);
 }
 
-/* y = x panel^T for both streams, within the rounding of sums of COLS products. */
-static void gemm_multiplies(void **state)
+/* y = x panel^T for both streams and the `rows` rows of the panels, within the rounding of sums of `cols` products. */
+static void check_products(const zo2_measure *m, uint64_t rows)
 {
-    (void)state;
-    zo2_measure_spec spec = small(ZO2_MEASURE_GEMM);
-    spec.wire = ZO2_WIRE_FP32;
-    zo2_measure *m = opened(&spec, NULL);
-    run_passes(m, 1);
+    uint64_t cols = m->spec.cols, tokens = m->spec.tokens;
     for (uint64_t s = 0; s < 2; s++) {
-        const float *x = (const float *)(const void *)(m->arena + m->x_at) + s * spec.tokens * COLS;
+        const float *x = (const float *)(const void *)(m->arena + m->x_at) + s * tokens * cols;
         const float *w = (const float *)(const void *)(m->arena + m->panel_at + s * m->panel_stride);
-        const float *y = (const float *)(const void *)(m->arena + m->y_at) + s * spec.tokens * ROWS;
-        for (uint64_t t = 0; t < spec.tokens; t++) {
-            for (uint64_t r = 0; r < ROWS; r++) {
+        const float *y = (const float *)(const void *)(m->arena + m->y_at) + s * tokens * rows;
+        for (uint64_t t = 0; t < tokens; t++) {
+            for (uint64_t r = 0; r < rows; r++) {
                 double sum = 0, size = 0;
-                for (uint64_t k = 0; k < COLS; k++) {
-                    sum += (double)x[t * COLS + k] * w[r * COLS + k];
-                    size += fabs((double)x[t * COLS + k] * w[r * COLS + k]);
+                for (uint64_t k = 0; k < cols; k++) {
+                    sum += (double)x[t * cols + k] * w[r * cols + k];
+                    size += fabs((double)x[t * cols + k] * w[r * cols + k]);
                 }
                 assert_true(size > 0);
-                assert_true(fabs(sum - y[t * ROWS + r]) <= size * COLS * 0x1p-24);
+                assert_true(fabs(sum - y[t * rows + r]) <= size * (double)cols * 0x1p-24);
             }
         }
     }
+}
+
+static void gemm_multiplies(void **state)
+{
+    (void)state;
+    static const zo2_measure_kind kinds[] = {ZO2_MEASURE_GEMM, ZO2_MEASURE_GEMM_WHOLE};
+    for (unsigned i = 0; i < 2; i++) {
+        zo2_measure_spec spec = small(kinds[i]);
+        spec.wire = ZO2_WIRE_FP32;
+        zo2_measure *m = opened(&spec, NULL);
+        run_passes(m, 1);
+        check_products(m, ROWS);
+        zo2_measure_close(m);
+    }
+}
+
+/* A matrix of several tiles: its panels are whole, and so are the products, by one call. */
+static void whole_products_have_no_tiles(void **state)
+{
+    (void)state;
+    zo2_measure_spec spec = small(ZO2_MEASURE_GEMM_WHOLE);
+    spec.wire = ZO2_WIRE_FP32;
+    spec.rows = MANY_ROWS;
+    spec.cols = 8;
+    spec.tokens = 2;
+    zo2_measure *m = opened(&spec, NULL);
+    assert_true(zo2_measure_chunks(m) > 1);
+    uint64_t n = spec.rows * spec.cols;
+    float *w = malloc(n * sizeof *w), *plus = malloc(n * sizeof *plus), *minus = malloc(n * sizeof *minus);
+    assert_true(w && plus && minus);
+    zo2_measure_weights(w, 0, n);
+    zo2_perturb(w, n, 0, 0, ZO2_GAUSSIAN, 1, 0, 1e-3f, plus, minus);
+    assert_memory_equal(m->arena + m->panel_at, plus, n * sizeof *plus);
+    assert_memory_equal(m->arena + m->panel_at + m->panel_stride, minus, n * sizeof *minus);
+    memset(m->arena + m->y_at, 0xEE, 2 * spec.tokens * spec.rows * sizeof(float));
+    run_passes(m, 1);
+    check_products(m, spec.rows);
+    zo2_measure_close(m);
+    free(w);
+    free(plus);
+    free(minus);
+}
+
+static void copies_stay_on_the_device(void **state)
+{
+    (void)state;
+    zo2_measure_spec spec = small(ZO2_MEASURE_DEVICE_COPY);
+    zo2_measure *m = opened(&spec, NULL);
+    for (uint64_t at = 0; at < spec.bytes; at++)
+        m->arena[m->x_at + at] = (uint8_t)(at * 31 + at / 251);
+    run_passes(m, 1);
+    assert_memory_equal(m->arena + m->y_at, m->arena + m->x_at, spec.bytes);
     zo2_measure_close(m);
 }
 
@@ -370,8 +421,8 @@ static void nonsense_is_refused(void **state)
     refuses(bad, ZO2_ERR_ARG, "struct_size");
     bad = small((zo2_measure_kind)0);
     refuses(bad, ZO2_ERR_ARG, "no kind 0");
-    bad = small((zo2_measure_kind)17);
-    refuses(bad, ZO2_ERR_ARG, "no kind 17");
+    bad = small((zo2_measure_kind)19);
+    refuses(bad, ZO2_ERR_ARG, "no kind 19");
     bad = spec;
     bad.wire = (zo2_wire)99;
     refuses(bad, ZO2_ERR_ARG, "wire 99");
@@ -444,6 +495,8 @@ int main(void)
         cmocka_unit_test(update_updates),
         cmocka_unit_test(codecs_round_trip),
         cmocka_unit_test(gemm_multiplies),
+        cmocka_unit_test(whole_products_have_no_tiles),
+        cmocka_unit_test(copies_stay_on_the_device),
         cmocka_unit_test(panels_are_perturbed),
         cmocka_unit_test(panels_fold_what_is_pending),
         cmocka_unit_test(uploads_go_through_a_ring),

@@ -97,6 +97,9 @@ bool bench_wants_dist(const bench *b, zo2_dist dist); /* --dist */
 bool bench_wants_wire(const bench *b, zo2_wire wire); /* --wire, --all */
 bool bench_has_simd(const char *name);
 uint64_t bench_rows(const bench *b, uint64_t cols); /* of a matrix of --bytes of fp32 */
+/* --backend, or what auto is here. False: it can't be had, with a message. */
+bool bench_find_backend(bench *b, const char *section, zo2_backend_kind *backend);
+zo2_dtype bench_compute(zo2_backend_kind backend); /* the type in which it is measured: fp32 on a CPU, else fp16 */
 
 /* ---- report.c ---- */
 
@@ -117,6 +120,7 @@ bool bench_noise(bench *b);
 bool bench_codec(bench *b);
 bool bench_update(bench *b);
 bool bench_gemm(bench *b);
+bool bench_panels(bench *b);
 bool bench_link(bench *b);
 bool bench_step(bench *b);
 

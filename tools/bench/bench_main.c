@@ -14,8 +14,8 @@ static const struct section {
     const char *name;
     bool (*run)(bench *b);
 } sections[] = {
-    {"noise", bench_noise}, {"codec", bench_codec}, {"update", bench_update},
-    {"gemm", bench_gemm},   {"link", bench_link},   {"step", bench_step},
+    {"noise", bench_noise},   {"codec", bench_codec}, {"update", bench_update}, {"gemm", bench_gemm},
+    {"panels", bench_panels}, {"link", bench_link},   {"step", bench_step},
 };
 
 enum { SECTIONS = sizeof sections / sizeof *sections };
@@ -23,17 +23,17 @@ enum { SECTIONS = sizeof sections / sizeof *sections };
 #define OPTION(field) offsetof(bench_options, field)
 
 static const cli_option what_options[] = {
-    {"wire", CLI_WIRES, CLI_CHOICE, OPTION(wire), "only this wire (codec, update: bf16 and fp8-e4m3; others: bf16)", 0,
-     0},
-    {"all", NULL, CLI_FLAG, OPTION(all), "codec, update: every wire", 0, 0},
+    {"wire", CLI_WIRES, CLI_CHOICE, OPTION(wire),
+     "only this wire (codec, update, panels: bf16 and fp8-e4m3; others: bf16)", 0, 0},
+    {"all", NULL, CLI_FLAG, OPTION(all), "codec, update, panels: every wire", 0, 0},
     {"dist", "gaussian|rademacher", CLI_CHOICE, OPTION(dist), "only this noise (default: both; step: gaussian)", 0, 0},
     {"model", "MODEL", CLI_TEXT, OPTION(model), "gemm, step: architecture or pack (default opt-125m)", 0, 0},
     {"tokens", "N", CLI_COUNT, OPTION(tokens),
      "gemm, step: tokens of the batch's one row (512); link: of streams (2048)", 2, 1 << 20},
-    {"backend", CLI_BACKENDS, CLI_CHOICE, OPTION(backend), "link: to which device (default auto: the fastest here)", 0,
-     0},
-    {"bytes", "SIZE", CLI_SIZE, OPTION(bytes), "codec, update, link: fp32 bytes of a matrix (default 256M)", 1 << 16,
-     0},
+    {"backend", CLI_BACKENDS, CLI_CHOICE, OPTION(backend),
+     "gemm, panels, link: on which device (default auto: the fastest here)", 0, 0},
+    {"bytes", "SIZE", CLI_SIZE, OPTION(bytes), "codec, update, panels, link: fp32 bytes of a matrix (default 256M)",
+     1 << 16, 0},
     {0},
 };
 
@@ -65,7 +65,7 @@ static bool choose_sections(const cli_command *command, const char *const names[
     return true;
 }
 
-static_assert(SECTIONS == 6, "as many positionals below");
+static_assert(SECTIONS == 7, "as many positionals below");
 
 static bool settle_options(bench *b)
 {
@@ -98,12 +98,13 @@ int main(int argc, char **argv)
     const char *names[SECTIONS];
     bool wanted[SECTIONS] = {false};
     const cli_positional positionals[] = {
-        {"noise|codec|update|gemm|link|step", "what to measure: one or more, default all", &names[0], true},
+        {"noise|codec|update|gemm|panels|link|step", "what to measure: one or more, default all", &names[0], true},
         {"", NULL, &names[1], true},
         {"", NULL, &names[2], true},
         {"", NULL, &names[3], true},
         {"", NULL, &names[4], true},
         {"", NULL, &names[5], true},
+        {"", NULL, &names[6], true},
         {0},
     };
     const cli_group groups[] = {
@@ -119,7 +120,8 @@ int main(int argc, char **argv)
         "noise   Gaussian and Rademacher values by each instruction set, against memset, NumPy, PyTorch\n"
         "codec   fp32 weights to wires and back, against memcpy, a read scan, zstd\n"
         "update  a step's update of the masters, against a read + write of the bytes, NumPy, PyTorch\n"
-        "gemm    the matrix products of a step, against OpenBLAS on whole matrices\n"
+        "gemm    the matrix products of a step, against the same on whole matrices; on the cpu OpenBLAS' too\n"
+        "panels  wires on the device decoded, updates folded, perturbed, against a copy of the bytes there\n"
         "link    wires from the masters to the device, residual streams back, against one big transfer\n"
         "step    a training step of a random model, against its products, OpenBLAS, MeZO in PyTorch\n"
         "Sides of a row are measured in turn. Leave the machine idle meanwhile.\n"

@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "tools/bench/bench.h"
+#include "tools/cli/report.h"
 
 bool bench_wants_dist(const bench *b, zo2_dist dist)
 {
@@ -33,4 +34,29 @@ uint64_t bench_rows(const bench *b, uint64_t cols)
 {
     uint64_t rows = b->bytes / 4 / cols;
     return rows ? rows : 1;
+}
+
+bool bench_find_backend(bench *b, const char *section, zo2_backend_kind *backend)
+{
+    zo2_measure *m;
+    zo2_measure_info info;
+    zo2_measure_spec spec;
+    zo2_measure_spec_init(&spec);
+    spec.kind = ZO2_MEASURE_DEVICE_COPY;
+    spec.threads = 1;
+    spec.bytes = 4096;
+    spec.backend =
+        b->options.backend.given ? (zo2_backend_kind)zo2_backend_parse(b->options.backend.text) : ZO2_BACKEND_AUTO;
+    zo2_status s = zo2_measure_open(&m, &spec, &info);
+    zo2_measure_close(m);
+    if (s)
+        cli_fail(b->program, section, s);
+    else
+        *backend = info.backend;
+    return !s;
+}
+
+zo2_dtype bench_compute(zo2_backend_kind backend)
+{
+    return backend == ZO2_BACKEND_CPU ? ZO2_F32 : ZO2_F16;
 }

@@ -56,6 +56,7 @@ bool bench_products_open(bench *b, bench_products *p)
     if (p->tokens > p->info.context)
         p->tokens = p->info.context;
     p->used = p->tokens - 1;
+    p->backend = ZO2_BACKEND_CPU;
     bool ok = true;
     for (uint64_t i = 0; i < p->info.tensors && ok; i++) {
         zo2_tensor_info t;
@@ -71,6 +72,21 @@ void bench_products_close(bench_products *p)
 {
     zo2_pack_close(p->pack);
     p->pack = NULL;
+}
+
+zo2_measure_spec bench_product_spec(const bench *b, const bench_products *p, const bench_product *x,
+                                    zo2_measure_kind kind)
+{
+    zo2_measure_spec spec;
+    zo2_measure_spec_init(&spec);
+    spec.kind = kind;
+    spec.backend = p->backend;
+    spec.compute = bench_compute(p->backend);
+    spec.threads = b->threads;
+    spec.rows = x->rows;
+    spec.cols = x->cols;
+    spec.tokens = p->used;
+    return spec;
 }
 
 /* ---- all of them as one side ---- */
@@ -101,7 +117,7 @@ static void sum_close(void *ud)
     free(s);
 }
 
-bool bench_add_products(bench *b, bench_row *row, const bench_products *p, bool openblas, const char *key,
+bool bench_add_products(bench *b, bench_row *row, const bench_products *p, bench_products_by by, const char *key,
                         const char *name, double items)
 {
     sum *s = calloc(1, sizeof *s);
@@ -113,17 +129,11 @@ bool bench_add_products(bench *b, bench_row *row, const bench_products *p, bool 
     bool ok = true;
     for (unsigned i = 0; i < p->n && ok; i++) {
         const bench_product *x = &p->list[i];
-        zo2_measure_spec spec;
-        zo2_measure_spec_init(&spec);
-        spec.kind = ZO2_MEASURE_GEMM;
-        spec.backend = ZO2_BACKEND_CPU;
-        spec.threads = b->threads;
-        spec.rows = x->rows;
-        spec.cols = x->cols;
-        spec.tokens = p->used;
+        zo2_measure_spec spec =
+            bench_product_spec(b, p, x, by == BENCH_BY_TILES ? ZO2_MEASURE_GEMM : ZO2_MEASURE_GEMM_WHOLE);
         s->count[i] = x->count;
-        ok = openblas ? bench_add_blas(b, &s->parts, x->rows, x->cols, p->used)
-                      : bench_add_measure(b, &s->parts, "zo2", "zo2", false, &spec, 0, NULL);
+        ok = by == BENCH_BY_OPENBLAS ? bench_add_blas(b, &s->parts, x->rows, x->cols, p->used)
+                                     : bench_add_measure(b, &s->parts, key, name, false, &spec, 0, NULL);
     }
     if (!ok) {
         sum_close(s);

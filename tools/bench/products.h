@@ -19,16 +19,26 @@ typedef struct bench_products {
     uint64_t used;   /* tokens that are multiplied: a row's last one predicts nothing */
     unsigned n;
     bench_product list[BENCH_MAX_PRODUCTS];
-    double flops; /* of both streams of a step */
+    double flops;             /* of both streams of a step */
+    zo2_backend_kind backend; /* of bench_product_spec(): cpu, unless the section sets another */
 } bench_products;
+
+typedef enum bench_products_by {
+    BENCH_BY_TILES,    /* the backend, as a step does them */
+    BENCH_BY_MATRICES, /* the backend, each by one call on whole matrices */
+    BENCH_BY_OPENBLAS, /* OpenBLAS alone, on whole matrices */
+} bench_products_by;
 
 /* From --model and --tokens. False with a message. */
 bool bench_products_open(bench *b, bench_products *p);
 void bench_products_close(bench_products *p);
 
-/* All products of a step as one side, each shape once a pass and counted `count` times: by the cpu backend as a step
- * does them, or by OpenBLAS alone. items: as given. */
-bool bench_add_products(bench *b, bench_row *row, const bench_products *p, bool openblas, const char *key,
+/* One of them as p->backend measures it. kind: ZO2_MEASURE_GEMM, ZO2_MEASURE_GEMM_WHOLE. */
+zo2_measure_spec bench_product_spec(const bench *b, const bench_products *p, const bench_product *x,
+                                    zo2_measure_kind kind);
+
+/* All products of a step as one side, each shape once a pass and counted `count` times. items: as given. */
+bool bench_add_products(bench *b, bench_row *row, const bench_products *p, bench_products_by by, const char *key,
                         const char *name, double items);
 
 #endif

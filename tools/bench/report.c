@@ -112,6 +112,8 @@ static void json_row(cli_json *j, const bench_row *row)
     cli_json_text(j, "unit", row->unit);
     cli_json_bool(j, "lower_is_better", row->lower_is_better);
     json_stat(j, &row->sides[0].stat);
+    if (row->sides[0].items > 0)
+        cli_json_f64(j, "items", row->sides[0].items); /* of a pass: seconds = scale items / figure */
     if (row->bytes_per_item > 0)
         cli_json_f64(j, "gb_per_s", row->sides[0].stat.median * row->bytes_per_item);
     cli_json_open(j, "against", '[');

@@ -1,7 +1,11 @@
-/* section_gemm.c: the products of a step through the cpu backend, against OpenBLAS on whole matrices. */
+/* section_gemm.c: the products of a step through a backend, tile by tile, against the same on whole matrices; of the cpu
+ * backend against OpenBLAS alone, too. */
+#include <stdio.h>
 #include <string.h>
 
 #include "tools/bench/products.h"
+
+#define WHOLE "whole matrices, same backend"
 
 /* "model.decoder.layers.0.fc1.weight" -> "fc1.weight" */
 static const char *short_name(const char *name)
@@ -17,32 +21,38 @@ static bool one(bench *b, const bench_products *p, const bench_product *x)
     bench_row row =
         bench_row_start("gemm", "GFLOP/s", 1e-9, false, "%llu x %llu x %llu (%s)", (unsigned long long)p->used,
                         (unsigned long long)x->rows, (unsigned long long)x->cols, short_name(x->of));
-    zo2_measure_spec spec;
-    zo2_measure_spec_init(&spec);
-    spec.kind = ZO2_MEASURE_GEMM;
-    spec.backend = ZO2_BACKEND_CPU;
-    spec.threads = b->threads;
-    spec.rows = x->rows;
-    spec.cols = x->cols;
-    spec.tokens = p->used;
-    bool ok = bench_add_measure(b, &row, "zo2", "zo2", false, &spec, 0, NULL) &&
-              bench_add_blas(b, &row, x->rows, x->cols, p->used);
+    zo2_measure_spec tiles = bench_product_spec(b, p, x, ZO2_MEASURE_GEMM);
+    zo2_measure_spec whole = bench_product_spec(b, p, x, ZO2_MEASURE_GEMM_WHOLE);
+    bool ok = bench_add_measure(b, &row, "zo2", "zo2", false, &tiles, 0, NULL) &&
+              bench_add_measure(b, &row, "whole", WHOLE, true, &whole, 0, NULL) &&
+              (p->backend != ZO2_BACKEND_CPU || bench_add_blas(b, &row, x->rows, x->cols, p->used));
     return bench_compare(b, &row) && ok;
 }
 
 bool bench_gemm(bench *b)
 {
     bench_products p;
-    if (!bench_products_open(b, &p))
+    char title[128];
+    zo2_backend_kind backend;
+    if (!bench_find_backend(b, "gemm", &backend) || !bench_products_open(b, &p))
         return false;
-    bench_print_section(b, "gemm", "the products of a step, tokens x rows x columns, two streams, fp32");
+    p.backend = backend;
+    snprintf(title, sizeof title, "the products of a step, tokens x rows x columns, two streams, %s, %s backend",
+             zo2_dtype_name(bench_compute(backend)), zo2_backend_name(backend));
+    bench_print_section(b, "gemm", title);
     bool ok = true;
     for (unsigned i = 0; i < p.n && ok; i++)
         ok = one(b, &p, &p.list[i]);
     bench_row all = bench_row_start("gemm", "GFLOP/s", 1e-9, false, "all of a step");
-    if (ok)
-        ok = bench_add_products(b, &all, &p, false, "zo2", "zo2", p.flops) &&
-             bench_add_products(b, &all, &p, true, "openblas", "OpenBLAS alone", p.flops) && bench_compare(b, &all);
+    if (ok) {
+        ok = bench_add_products(b, &all, &p, BENCH_BY_TILES, "zo2", "zo2", p.flops) &&
+             bench_add_products(b, &all, &p, BENCH_BY_MATRICES, "whole", WHOLE, p.flops) &&
+             (backend != ZO2_BACKEND_CPU ||
+              bench_add_products(b, &all, &p, BENCH_BY_OPENBLAS, "openblas", "OpenBLAS alone", p.flops));
+        if (all.n > 1)
+            all.sides[1].limit = true;
+        ok = bench_compare(b, &all) && ok;
+    }
     bench_products_close(&p);
     return ok;
 }

@@ -164,7 +164,7 @@ static bool beside(bench *b, const link *l)
     zo2_measure_spec up = l->spec, products = l->spec;
     up.kind = ZO2_MEASURE_UPLOAD;
     products.kind = ZO2_MEASURE_GEMM;
-    products.compute = l->backend == ZO2_BACKEND_CPU ? ZO2_F32 : ZO2_F16;
+    products.compute = bench_compute(l->backend);
     products.tokens = balanced_tokens(&up, products);
     pair *p = products.tokens ? calloc(1, sizeof *p) : NULL;
     if (!p)

@@ -72,8 +72,8 @@ static bool compare(bench *b, const bench_products *p, bench_peer *ours, bench_p
     bool ok = bench_add_peer(&row, ours, "zo2", 1, "step") &&
               add_part(&row, ours, "lane", "busiest_lane", "its busiest lane") &&
               add_part(&row, ours, "gemm", "gemm", "products within it") &&
-              bench_add_products(b, &row, p, false, "products", "its products alone", 1) &&
-              bench_add_products(b, &row, p, true, "openblas", "the same by OpenBLAS", 1);
+              bench_add_products(b, &row, p, BENCH_BY_TILES, "products", "its products alone", 1) &&
+              bench_add_products(b, &row, p, BENCH_BY_OPENBLAS, "openblas", "the same by OpenBLAS", 1);
     for (unsigned i = 1; i < row.n; i++)
         row.sides[i].limit = true; /* a step can't be faster than a part of it */
     ok = ok && bench_add_peer(&row, mezo, "mezo_torch", 1, "step");
