@@ -12,11 +12,12 @@ static const char *short_name(const char *name)
     return at;
 }
 
-static bool one(bench *b, const bench_products *p, const bench_product *x)
+static bool one(bench *b, const bench_products *p, const bench_product *x, zo2_dtype compute)
 {
     bench_row row =
-        bench_row_start("gemm", "GFLOP/s", 1e-9, false, "%llu x %llu x %llu (%s)", (unsigned long long)p->used,
-                        (unsigned long long)x->rows, (unsigned long long)x->cols, short_name(x->of));
+        bench_row_start("gemm", "GFLOP/s", 1e-9, false, "%llu x %llu x %llu (%s)%s", (unsigned long long)p->used,
+                        (unsigned long long)x->rows, (unsigned long long)x->cols, short_name(x->of),
+                        compute == ZO2_BF16 ? ", bf16" : "");
     zo2_measure_spec spec;
     zo2_measure_spec_init(&spec);
     spec.kind = ZO2_MEASURE_GEMM;
@@ -25,6 +26,7 @@ static bool one(bench *b, const bench_products *p, const bench_product *x)
     spec.rows = x->rows;
     spec.cols = x->cols;
     spec.tokens = p->used;
+    spec.compute = compute;
     bool ok = bench_add_measure(b, &row, "zo2", "zo2", false, &spec, 0, NULL) &&
               bench_add_blas(b, &row, x->rows, x->cols, p->used);
     return bench_compare(b, &row) && ok;
@@ -35,10 +37,11 @@ bool bench_gemm(bench *b)
     bench_products p;
     if (!bench_products_open(b, &p))
         return false;
-    bench_print_section(b, "gemm", "the products of a step, tokens x rows x columns, two streams, fp32");
+    bench_print_section(b, "gemm",
+                        "the products of a step, tokens x rows x columns, two streams, fp32 and bf16 (OpenBLAS: fp32)");
     bool ok = true;
     for (unsigned i = 0; i < p.n && ok; i++)
-        ok = one(b, &p, &p.list[i]);
+        ok = one(b, &p, &p.list[i], ZO2_F32) && one(b, &p, &p.list[i], ZO2_BF16);
     bench_row all = bench_row_start("gemm", "GFLOP/s", 1e-9, false, "all of a step");
     if (ok)
         ok = bench_add_products(b, &all, &p, false, "zo2", "zo2", p.flops) &&
