@@ -65,13 +65,12 @@ static void cut_panel(gemm_job *job)
     job->n_tiles = zo2_ceil_div(job->op->n, job->n_tile);
 }
 
-/* The shapes of the tiles: whole ones and what is left at the ends. Sums go elsewhere: oneDNN would need other primitives
- * for them, and values of type bf16 are never added to. */
+/* The shapes of the tiles: whole ones and what is left at the ends. */
 static zo2_status prepare_onednn(gemm_job *job)
 {
     const zo2_gemm_op *op = job->op;
     zo2_gemm_bf16 *g = job->cpu->bf16;
-    if (!g || op->type != ZO2_BF16 || op->accumulate)
+    if (!g || op->type != ZO2_BF16)
         return ZO2_OK;
     if (job->m_tile > op->m)
         job->m_tile = op->m;
@@ -82,7 +81,8 @@ static zo2_status prepare_onednn(gemm_job *job)
     for (unsigned i = 0; i < 4; i++) {
         zo2_status s = ZO2_OK;
         if (m[i / 2] && n[i % 2])
-            s = zo2_gemm_bf16_prepare(g, m[i / 2], n[i % 2], op->k, op->ldy, &job->bf16[i / 2][i % 2]);
+            s = zo2_gemm_bf16_prepare(g, m[i / 2], n[i % 2], op->k, op->ldy, op->accumulate != 0,
+                                      &job->bf16[i / 2][i % 2]);
         if (s)
             return s;
     }

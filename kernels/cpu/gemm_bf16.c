@@ -16,6 +16,7 @@ enum { X, PANEL, Y, SCRATCH, OPERANDS };
 
 struct zo2_gemm_bf16_shape {
     uint64_t m, n, k, ldy;
+    int accumulate;
     uint64_t used; /* job that used it last; 0: never */
     dnnl_primitive_t matmul;
     dnnl_memory_t *memory; /* [slots][OPERANDS] */
@@ -117,16 +118,22 @@ static dnnl_status_t create_matmul(const zo2_gemm_bf16 *g, zo2_gemm_bf16_shape *
         s = dnnl_memory_desc_init_by_strides(&operand[i], 2, dims[i], i == Y ? dnnl_f32 : dnnl_bf16, strides[i]);
     dnnl_matmul_desc_t matmul;
     dnnl_primitive_attr_t attr = NULL;
+    dnnl_post_ops_t after = NULL;
     dnnl_primitive_desc_t desc = NULL;
     if (!s && !(s = dnnl_matmul_desc_init(&matmul, &operand[X], &operand[PANEL], NULL, &operand[Y])) &&
         !(s = dnnl_primitive_attr_create(&attr)) &&
         !(s = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user)) &&
+        !(s = dnnl_post_ops_create(&after)) &&
+        !(s = shape->accumulate ? dnnl_post_ops_append_sum(after, 1.0f) : dnnl_success) &&
+        !(s = dnnl_primitive_attr_set_post_ops(attr, after)) &&
         !(s = dnnl_primitive_desc_create(&desc, &matmul, attr, g->engine, NULL))) {
         operand[SCRATCH] = *dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
         s = dnnl_primitive_create(&shape->matmul, desc);
     }
     if (desc)
         dnnl_primitive_desc_destroy(desc);
+    if (after)
+        dnnl_post_ops_destroy(after);
     if (attr)
         dnnl_primitive_attr_destroy(attr);
     return s;
@@ -169,26 +176,26 @@ void zo2_gemm_bf16_begin(zo2_gemm_bf16 *g)
     g->job++;
 }
 
-zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, uint64_t ldy,
+static int is_for(const zo2_gemm_bf16_shape *s, uint64_t m, uint64_t n, uint64_t k, uint64_t ldy, int accumulate)
+{
+    return s->used && s->m == m && s->n == n && s->k == k && s->ldy == ldy && s->accumulate == accumulate;
+}
+
+zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, uint64_t ldy, int accumulate,
                                  zo2_gemm_bf16_shape **out)
 {
     zo2_gemm_bf16_shape *shape = g->shape; /* the one, or the one that wasn't used for longest */
-    for (unsigned i = 0; i < SHAPES; i++) {
-        zo2_gemm_bf16_shape *s = &g->shape[i];
-        if (s->used && s->m == m && s->n == n && s->k == k && s->ldy == ldy) {
-            shape = s;
-            break;
-        }
-        if (s->used < shape->used)
-            shape = s;
-    }
+    for (unsigned i = 0; i < SHAPES && !is_for(shape, m, n, k, ldy, accumulate); i++)
+        if (is_for(&g->shape[i], m, n, k, ldy, accumulate) || g->shape[i].used < shape->used)
+            shape = &g->shape[i];
     *out = shape;
-    if (!shape->used || shape->m != m || shape->n != n || shape->k != k || shape->ldy != ldy) {
+    if (!is_for(shape, m, n, k, ldy, accumulate)) {
         drop_shape(g, shape);
         shape->m = m;
         shape->n = n;
         shape->k = k;
         shape->ldy = ldy;
+        shape->accumulate = accumulate;
         int threads = omp_get_max_threads();
         omp_set_num_threads(1);
         dnnl_status_t s = create_shape(g, shape);
@@ -244,10 +251,10 @@ void zo2_gemm_bf16_begin(zo2_gemm_bf16 *g)
     (void)g;
 }
 
-zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, uint64_t ldy,
+zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, uint64_t ldy, int accumulate,
                                  zo2_gemm_bf16_shape **out)
 {
-    (void)g, (void)m, (void)n, (void)k, (void)ldy, (void)out;
+    (void)g, (void)m, (void)n, (void)k, (void)ldy, (void)accumulate, (void)out;
     return zo2_error(ZO2_ERR_INTERNAL, "cpu backend: a bf16 product without oneDNN");
 }
 

@@ -61,7 +61,7 @@ static void test_no_threads_start(void **state)
     unsigned before = count_threads();
     TEST_OK(zo2_gemm_bf16_open(&j.g, 1));
     zo2_gemm_bf16_begin(j.g);
-    TEST_OK(zo2_gemm_bf16_prepare(j.g, M, WIDE, K, WIDE, &j.shape));
+    TEST_OK(zo2_gemm_bf16_prepare(j.g, M, WIDE, K, WIDE, 0, &j.shape));
     multiply(&j);
     assert_true(j.ok);
     assert_int_equal(j.threads, before);
