@@ -81,8 +81,7 @@ static zo2_status prepare_onednn(gemm_job *job)
     for (unsigned i = 0; i < 4; i++) {
         zo2_status s = ZO2_OK;
         if (m[i / 2] && n[i % 2])
-            s = zo2_gemm_bf16_prepare(g, m[i / 2], n[i % 2], op->k, op->ldy, op->accumulate != 0,
-                                      &job->bf16[i / 2][i % 2]);
+            s = zo2_gemm_bf16_prepare(g, m[i / 2], n[i % 2], op->k, &job->bf16[i / 2][i % 2]);
         if (s)
             return s;
     }
@@ -93,7 +92,8 @@ static void by_onednn(const gemm_job *job, zo2_gemm_bf16_shape *shape, const flo
 {
     zo2_cpu *c = job->cpu;
     uint32_t slot = zo2_slots_take(&c->slots);
-    if (!zo2_gemm_bf16_run(c->bf16, shape, slot, x, job->op->ldx, panel, job->op->ld_panel, y))
+    if (!zo2_gemm_bf16_run(c->bf16, shape, slot, x, job->op->ldx, panel, job->op->ld_panel, y, job->op->ldy,
+                           job->op->accumulate))
         atomic_store(job->refused, 1);
     zo2_slots_give(&c->slots, slot);
 }

@@ -15,12 +15,11 @@ enum { SHAPES = 64, ALIGN = 64 };
 enum { X, PANEL, Y, SCRATCH, OPERANDS };
 
 struct zo2_gemm_bf16_shape {
-    uint64_t m, n, k, ldy;
-    int accumulate;
+    uint64_t m, n, k;
     uint64_t used; /* job that used it last; 0: never */
     dnnl_primitive_t matmul;
     dnnl_memory_t *memory; /* [slots][OPERANDS] */
-    uint64_t at[OPERANDS]; /* in a slot's buffer; Y's isn't used */
+    uint64_t at[OPERANDS]; /* in a slot's buffer */
     uint64_t bytes;        /* of a slot's buffer */
 };
 
@@ -46,11 +45,6 @@ static zo2_status status_of(dnnl_status_t s)
 static uint64_t align_up(uint64_t n)
 {
     return (n + ALIGN - 1) / ALIGN * ALIGN;
-}
-
-static uint64_t packed_ld(uint64_t k)
-{
-    return align_up(k * sizeof(uint16_t)) / sizeof(uint16_t);
 }
 
 zo2_status zo2_gemm_bf16_open(zo2_gemm_bf16 **out, uint32_t slots)
@@ -110,30 +104,23 @@ void zo2_gemm_bf16_close(zo2_gemm_bf16 *g)
 /* The memory descriptors of X, PANEL and Y, and from them the primitive with SCRATCH's. */
 static dnnl_status_t create_matmul(const zo2_gemm_bf16 *g, zo2_gemm_bf16_shape *shape, dnnl_memory_desc_t *operand)
 {
-    dnnl_dim_t m = (dnnl_dim_t)shape->m, n = (dnnl_dim_t)shape->n, k = (dnnl_dim_t)shape->k,
-               ld = (dnnl_dim_t)packed_ld(shape->k), ldy = (dnnl_dim_t)shape->ldy;
-    dnnl_dims_t dims[3] = {{m, k}, {k, n}, {m, n}}, strides[3] = {{ld, 1}, {1, ld}, {ldy, 1}};
+    dnnl_dim_t m = (dnnl_dim_t)shape->m, n = (dnnl_dim_t)shape->n, k = (dnnl_dim_t)shape->k, ld = k;
+    dnnl_dims_t dims[3] = {{m, k}, {k, n}, {m, n}}, strides[3] = {{ld, 1}, {1, ld}, {n, 1}};
     dnnl_status_t s = dnnl_success;
     for (unsigned i = X; !s && i <= Y; i++)
         s = dnnl_memory_desc_init_by_strides(&operand[i], 2, dims[i], i == Y ? dnnl_f32 : dnnl_bf16, strides[i]);
     dnnl_matmul_desc_t matmul;
     dnnl_primitive_attr_t attr = NULL;
-    dnnl_post_ops_t after = NULL;
     dnnl_primitive_desc_t desc = NULL;
     if (!s && !(s = dnnl_matmul_desc_init(&matmul, &operand[X], &operand[PANEL], NULL, &operand[Y])) &&
         !(s = dnnl_primitive_attr_create(&attr)) &&
         !(s = dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user)) &&
-        !(s = dnnl_post_ops_create(&after)) &&
-        !(s = shape->accumulate ? dnnl_post_ops_append_sum(after, 1.0f) : dnnl_success) &&
-        !(s = dnnl_primitive_attr_set_post_ops(attr, after)) &&
         !(s = dnnl_primitive_desc_create(&desc, &matmul, attr, g->engine, NULL))) {
         operand[SCRATCH] = *dnnl_primitive_desc_query_md(desc, dnnl_query_scratchpad_md, 0);
         s = dnnl_primitive_create(&shape->matmul, desc);
     }
     if (desc)
         dnnl_primitive_desc_destroy(desc);
-    if (after)
-        dnnl_post_ops_destroy(after);
     if (attr)
         dnnl_primitive_attr_destroy(attr);
     return s;
@@ -145,8 +132,9 @@ static dnnl_status_t create_shape(const zo2_gemm_bf16 *g, zo2_gemm_bf16_shape *s
     dnnl_status_t s = create_matmul(g, shape, operand);
     if (s)
         return s;
-    shape->at[PANEL] = shape->m * packed_ld(shape->k) * sizeof(uint16_t);
-    shape->at[SCRATCH] = shape->at[PANEL] + shape->n * packed_ld(shape->k) * sizeof(uint16_t);
+    shape->at[PANEL] = align_up(shape->m * shape->k * sizeof(uint16_t));
+    shape->at[Y] = shape->at[PANEL] + align_up(shape->n * shape->k * sizeof(uint16_t));
+    shape->at[SCRATCH] = shape->at[Y] + align_up(shape->m * shape->n * sizeof(float));
     shape->bytes = shape->at[SCRATCH] + align_up(dnnl_memory_desc_get_size(&operand[SCRATCH]));
     shape->memory = calloc((size_t)g->slots * OPERANDS, sizeof *shape->memory);
     if (!shape->memory)
@@ -176,26 +164,23 @@ void zo2_gemm_bf16_begin(zo2_gemm_bf16 *g)
     g->job++;
 }
 
-static int is_for(const zo2_gemm_bf16_shape *s, uint64_t m, uint64_t n, uint64_t k, uint64_t ldy, int accumulate)
+static int is_for(const zo2_gemm_bf16_shape *s, uint64_t m, uint64_t n, uint64_t k)
 {
-    return s->used && s->m == m && s->n == n && s->k == k && s->ldy == ldy && s->accumulate == accumulate;
+    return s->used && s->m == m && s->n == n && s->k == k;
 }
 
-zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, uint64_t ldy, int accumulate,
-                                 zo2_gemm_bf16_shape **out)
+zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, zo2_gemm_bf16_shape **out)
 {
     zo2_gemm_bf16_shape *shape = g->shape; /* the one, or the one that wasn't used for longest */
-    for (unsigned i = 0; i < SHAPES && !is_for(shape, m, n, k, ldy, accumulate); i++)
-        if (is_for(&g->shape[i], m, n, k, ldy, accumulate) || g->shape[i].used < shape->used)
+    for (unsigned i = 0; i < SHAPES && !is_for(shape, m, n, k); i++)
+        if (is_for(&g->shape[i], m, n, k) || g->shape[i].used < shape->used)
             shape = &g->shape[i];
     *out = shape;
-    if (!is_for(shape, m, n, k, ldy, accumulate)) {
+    if (!is_for(shape, m, n, k)) {
         drop_shape(g, shape);
         shape->m = m;
         shape->n = n;
         shape->k = k;
-        shape->ldy = ldy;
-        shape->accumulate = accumulate;
         int threads = omp_get_max_threads();
         omp_set_num_threads(1);
         dnnl_status_t s = create_shape(g, shape);
@@ -209,25 +194,34 @@ zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint6
     return status_of(grow_buffers(g, shape->bytes));
 }
 
+/* oneDNN's faster kernels, which also allocate nothing, want rows without gaps (2.6). */
+static void unpack(const zo2_gemm_bf16_shape *s, const float *from, float *y, uint64_t ldy, int accumulate)
+{
+    for (uint64_t r = 0; r < s->m; r++)
+        for (uint64_t i = 0; i < s->n; i++)
+            y[r * ldy + i] = accumulate ? y[r * ldy + i] + from[r * s->n + i] : from[r * s->n + i];
+}
+
 int zo2_gemm_bf16_run(zo2_gemm_bf16 *g, zo2_gemm_bf16_shape *s, uint32_t slot, const float *x, uint64_t ldx,
-                      const float *panel, uint64_t ldp, float *y)
+                      const float *panel, uint64_t ldp, float *y, uint64_t ldy, int accumulate)
 {
     unsigned char *buffer = g->buffer[slot];
     dnnl_memory_t *memory = s->memory + (size_t)slot * OPERANDS;
-    zo2_bf16_pack_avx512(x, ldx, s->m, s->k, (uint16_t *)(void *)(buffer + s->at[X]), packed_ld(s->k));
-    zo2_bf16_pack_avx512(panel, ldp, s->n, s->k, (uint16_t *)(void *)(buffer + s->at[PANEL]), packed_ld(s->k));
+    zo2_bf16_pack_avx512(x, ldx, s->m, s->k, (uint16_t *)(void *)(buffer + s->at[X]), s->k);
+    zo2_bf16_pack_avx512(panel, ldp, s->n, s->k, (uint16_t *)(void *)(buffer + s->at[PANEL]), s->k);
     static const int role[OPERANDS] = {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST, DNNL_ARG_SCRATCHPAD};
     dnnl_exec_arg_t args[OPERANDS];
     int ok = 1;
     for (unsigned i = 0; i < OPERANDS; i++) {
-        void *at = i == Y ? (void *)y : buffer + s->at[i];
-        ok = ok && dnnl_memory_set_data_handle(memory[i], at) == dnnl_success;
+        ok = ok && dnnl_memory_set_data_handle(memory[i], buffer + s->at[i]) == dnnl_success;
         args[i] = (dnnl_exec_arg_t){role[i], memory[i]};
     }
     int threads = omp_get_max_threads();
     omp_set_num_threads(1);
     ok = ok && dnnl_primitive_execute(s->matmul, g->stream[slot], OPERANDS, args) == dnnl_success;
     omp_set_num_threads(threads);
+    if (ok)
+        unpack(s, (const float *)(const void *)(buffer + s->at[Y]), y, ldy, accumulate);
     return ok;
 }
 
@@ -251,17 +245,16 @@ void zo2_gemm_bf16_begin(zo2_gemm_bf16 *g)
     (void)g;
 }
 
-zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, uint64_t ldy, int accumulate,
-                                 zo2_gemm_bf16_shape **out)
+zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, zo2_gemm_bf16_shape **out)
 {
-    (void)g, (void)m, (void)n, (void)k, (void)ldy, (void)accumulate, (void)out;
+    (void)g, (void)m, (void)n, (void)k, (void)out;
     return zo2_error(ZO2_ERR_INTERNAL, "cpu backend: a bf16 product without oneDNN");
 }
 
 int zo2_gemm_bf16_run(zo2_gemm_bf16 *g, zo2_gemm_bf16_shape *s, uint32_t slot, const float *x, uint64_t ldx,
-                      const float *panel, uint64_t ldp, float *y)
+                      const float *panel, uint64_t ldp, float *y, uint64_t ldy, int accumulate)
 {
-    (void)g, (void)s, (void)slot, (void)x, (void)ldx, (void)panel, (void)ldp, (void)y;
+    (void)g, (void)s, (void)slot, (void)x, (void)ldx, (void)panel, (void)ldp, (void)y, (void)ldy, (void)accumulate;
     return 0;
 }
 

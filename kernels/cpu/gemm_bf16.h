@@ -21,13 +21,12 @@ void zo2_gemm_bf16_close(zo2_gemm_bf16 *g); /* NULL: nothing */
 /* The products of a job are prepared between begin and its tasks, at most 4 shapes. A shape seen before (the last 64 are
  * kept) allocates nothing. The pointer is valid until the next begin. ZO2_ERR_NOMEM, ZO2_ERR_INTERNAL. */
 void zo2_gemm_bf16_begin(zo2_gemm_bf16 *g);
-zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, uint64_t ldy, int accumulate,
-                                 zo2_gemm_bf16_shape **out);
+zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, zo2_gemm_bf16_shape **out);
 
-/* y[m][n] = x[m][k] panel[n][k]^T in fp32, or added to y as prepared, on this thread alone. x and panel: floats that hold bf16 values, rows ldx and
- * ldp apart. One task at a time for a slot. 0 if oneDNN refuses. */
+/* y[m][n] = x[m][k] panel[n][k]^T in fp32, or added to y, on this thread alone. Rows are ldx, ldp and ldy elements apart; x
+ * and panel: floats that hold bf16 values. One task at a time for a slot. 0 if oneDNN refuses. */
 int zo2_gemm_bf16_run(zo2_gemm_bf16 *g, zo2_gemm_bf16_shape *s, uint32_t slot, const float *x, uint64_t ldx,
-                      const float *panel, uint64_t ldp, float *y);
+                      const float *panel, uint64_t ldp, float *y, uint64_t ldy, int accumulate);
 
 /* [rows][cols] of floats that hold bf16 values to bf16, rows ld and to_ld elements apart. */
 void zo2_bf16_pack_avx512(const float *from, uint64_t ld, uint64_t rows, uint64_t cols, uint16_t *to, uint64_t to_ld);

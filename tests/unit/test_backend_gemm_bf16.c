@@ -40,7 +40,7 @@ typedef struct threads_job {
 static void *multiply(void *ud)
 {
     threads_job *j = ud;
-    j->ok = zo2_gemm_bf16_run(j->g, j->shape, 0, j->x, K, j->panel, K, j->y);
+    j->ok = zo2_gemm_bf16_run(j->g, j->shape, 0, j->x, K, j->panel, K, j->y, 512, 0);
     j->threads = count_threads();
     return NULL;
 }
@@ -61,7 +61,7 @@ static void test_no_threads_start(void **state)
     unsigned before = count_threads();
     TEST_OK(zo2_gemm_bf16_open(&j.g, 1));
     zo2_gemm_bf16_begin(j.g);
-    TEST_OK(zo2_gemm_bf16_prepare(j.g, M, WIDE, K, WIDE, 0, &j.shape));
+    TEST_OK(zo2_gemm_bf16_prepare(j.g, M, WIDE, K, &j.shape));
     multiply(&j);
     assert_true(j.ok);
     assert_int_equal(j.threads, before);
