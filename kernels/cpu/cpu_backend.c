@@ -53,6 +53,7 @@ static void close_cpu(zo2_backend *b)
     if (!c)
         return;
     zo2_host_unmap(c->arena, c->arena_bytes);
+    zo2_gemm_bf16_close(c->bf16);
     zo2_slots_free(&c->slots);
     free(c->row_pairs);
     free(c);
@@ -74,7 +75,9 @@ static zo2_status open_cpu(zo2_backend **out, const zo2_backend_config *config)
     atomic_init(&c->peak, 0);
     if (!zo2_slots_create(&c->slots, c->parallel.threads))
         goto no_memory;
-    zo2_status status = zo2_host_map(&c->arena, c->arena_bytes, "the cpu backend's arena");
+    zo2_status status = zo2_gemm_bf16_open(&c->bf16, c->parallel.threads);
+    if (!status)
+        status = zo2_host_map(&c->arena, c->arena_bytes, "the cpu backend's arena");
     if (status) {
         close_cpu(&c->base);
         return status;

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "kernels/backend.h"
+#include "kernels/cpu/gemm_bf16.h"
 #include "kernels/operands.h"
 #include "kernels/slots.h"
 
@@ -19,6 +20,7 @@ typedef struct zo2_cpu {
     zo2_slots slots;       /* [threads]: of the tasks of one operation of the compute lane */
     float *row_pairs;      /* [threads][2][row_floats], by slot: rows on their way to be added (decode.c) */
     uint64_t row_floats;   /* of the longest row so far */
+    zo2_gemm_bf16 *bf16;   /* NULL: BLAS multiplies bf16 values too */
 } zo2_cpu;
 
 /* After zo2_operands_<op>() (its status is s): checks the operands against the arena and raises the peak. */

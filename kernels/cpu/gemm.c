@@ -1,5 +1,5 @@
 /* gemm.c: y = x panel^T on the cpu: single-threaded OpenBLAS calls on fixed tiles, one tile a task; products of few rows
- * by gemm_few.h. */
+ * by gemm_few.h, those of bf16 values by gemm_bf16.h where there is oneDNN and a CPU for it. */
 #include <cblas.h>
 
 #include "codec/codec.h"
@@ -8,7 +8,10 @@
 
 typedef struct gemm_job {
     const zo2_gemm_op *op;
-    zo2_gemm_few few; /* NULL: by BLAS */
+    zo2_cpu *cpu;
+    zo2_gemm_few few;                /* NULL: by BLAS or oneDNN */
+    zo2_gemm_bf16_shape *bf16[2][2]; /* of tiles that are [the last of m][the last of n]; NULL: by BLAS */
+    atomic_int *refused;
     uint64_t m_tile, n_tile;
     uint64_t m_tiles, n_tiles;
 } gemm_job;
@@ -62,6 +65,39 @@ static void cut_panel(gemm_job *job)
     job->n_tiles = zo2_ceil_div(job->op->n, job->n_tile);
 }
 
+/* The shapes of the tiles: whole ones and what is left at the ends. */
+static zo2_status prepare_onednn(gemm_job *job)
+{
+    const zo2_gemm_op *op = job->op;
+    zo2_gemm_bf16 *g = job->cpu->bf16;
+    if (!g || op->type != ZO2_BF16)
+        return ZO2_OK;
+    if (job->m_tile > op->m)
+        job->m_tile = op->m;
+    if (job->n_tile > op->n)
+        job->n_tile = op->n;
+    uint64_t m[2] = {job->m_tile, op->m % job->m_tile}, n[2] = {job->n_tile, op->n % job->n_tile};
+    zo2_gemm_bf16_begin(g);
+    for (unsigned i = 0; i < 4; i++) {
+        zo2_status s = ZO2_OK;
+        if (m[i / 2] && n[i % 2])
+            s = zo2_gemm_bf16_prepare(g, m[i / 2], n[i % 2], op->k, &job->bf16[i / 2][i % 2]);
+        if (s)
+            return s;
+    }
+    return ZO2_OK;
+}
+
+static void by_onednn(const gemm_job *job, zo2_gemm_bf16_shape *shape, const float *x, const float *panel, float *y)
+{
+    zo2_cpu *c = job->cpu;
+    uint32_t slot = zo2_slots_take(&c->slots);
+    if (!zo2_gemm_bf16_run(c->bf16, shape, slot, x, job->op->ldx, panel, job->op->ld_panel, y, job->op->ldy,
+                           job->op->accumulate))
+        atomic_store(job->refused, 1);
+    zo2_slots_give(&c->slots, slot);
+}
+
 static void gemm_task(void *arg, uint64_t i)
 {
     const gemm_job *job = arg;
@@ -75,6 +111,8 @@ static void gemm_task(void *arg, uint64_t i)
     float *y = (float *)op->y + b * op->stride_y + m0 * op->ldy + n0;
     if (job->few)
         job->few(x, op->ldx, m, panel, op->ld_panel, n, op->k, y, op->ldy, op->accumulate);
+    else if (job->bf16[0][0])
+        by_onednn(job, job->bf16[m < job->m_tile][n < job->n_tile], x, panel, y);
     else
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->k, 1.0f, x,
                     (blasint)op->ldx, panel, (blasint)op->ld_panel, op->accumulate ? 1.0f : 0.0f, y, (blasint)op->ldy);
@@ -90,11 +128,15 @@ zo2_status zo2_cpu_gemm(zo2_backend *b, const zo2_gemm_op *op)
     zo2_status s = zo2_cpu_admit(c, zo2_operands_gemm(&l, op, 4), &l);
     if (s || l.empty)
         return s;
-    gemm_job job = {.op = op, .few = op->m <= ZO2_FEW_ROWS ? zo2_gemm_few_get(NULL) : NULL};
+    atomic_int refused = 0;
+    gemm_job job = {
+        .op = op, .cpu = c, .refused = &refused, .few = op->m <= ZO2_FEW_ROWS ? zo2_gemm_few_get(NULL) : NULL};
     if (job.few)
         cut_panel(&job);
     else
         choose_tiles(&job);
+    if (!job.few && (s = prepare_onednn(&job)))
+        return s;
     zo2_cpu_run(c, op->batch * job.m_tiles * job.n_tiles, gemm_task, &job);
-    return ZO2_OK;
+    return atomic_load(&refused) ? zo2_error(ZO2_ERR_INTERNAL, "cpu backend: oneDNN failed in a bf16 product") : ZO2_OK;
 }

@@ -83,6 +83,7 @@ static void test_shapes(void **state)
         }
         free(first);
         free(check(s, ZO2_F32, ZO2_F32, 1, 2));
+        free(check(s, ZO2_BF16, ZO2_F32, 1, 2));
     }
 }
 

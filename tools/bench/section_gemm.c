@@ -16,13 +16,17 @@ static const char *short_name(const char *name)
     return at;
 }
 
-static bool one(bench *b, const bench_products *p, const bench_product *x)
+/* compute: of zo2's products; OpenBLAS has fp32 only. */
+static bool one(bench *b, const bench_products *p, const bench_product *x, zo2_dtype compute)
 {
     bench_row row =
-        bench_row_start("gemm", "GFLOP/s", 1e-9, false, "%llu x %llu x %llu (%s)", (unsigned long long)p->used,
-                        (unsigned long long)x->rows, (unsigned long long)x->cols, short_name(x->of));
+        bench_row_start("gemm", "GFLOP/s", 1e-9, false, "%llu x %llu x %llu (%s)%s%s", (unsigned long long)p->used,
+                        (unsigned long long)x->rows, (unsigned long long)x->cols, short_name(x->of),
+                        compute == bench_compute(p->backend) ? "" : ", ",
+                        compute == bench_compute(p->backend) ? "" : zo2_dtype_name(compute));
     zo2_measure_spec tiles = bench_product_spec(b, p, x, ZO2_MEASURE_GEMM);
     zo2_measure_spec whole = bench_product_spec(b, p, x, ZO2_MEASURE_GEMM_WHOLE);
+    tiles.compute = whole.compute = compute;
     bool ok = bench_add_measure(b, &row, "zo2", "zo2", false, &tiles, 0, NULL) &&
               bench_add_measure(b, &row, "whole", WHOLE, true, &whole, 0, NULL) &&
               (p->backend != ZO2_BACKEND_CPU || bench_add_blas(b, &row, x->rows, x->cols, p->used));
@@ -37,12 +41,14 @@ bool bench_gemm(bench *b)
     if (!bench_find_backend(b, "gemm", &backend) || !bench_products_open(b, &p))
         return false;
     p.backend = backend;
-    snprintf(title, sizeof title, "the products of a step, tokens x rows x columns, two streams, %s, %s backend",
+    snprintf(title, sizeof title,
+             "the products of a step, tokens x rows x columns, two streams, %s unless named, %s backend",
              zo2_dtype_name(bench_compute(backend)), zo2_backend_name(backend));
     bench_print_section(b, "gemm", title);
     bool ok = true;
     for (unsigned i = 0; i < p.n && ok; i++)
-        ok = one(b, &p, &p.list[i]);
+        ok = one(b, &p, &p.list[i], bench_compute(backend)) &&
+             (backend != ZO2_BACKEND_CPU || one(b, &p, &p.list[i], ZO2_BF16)); /* there oneDNN may do those */
     bench_row all = bench_row_start("gemm", "GFLOP/s", 1e-9, false, "all of a step");
     if (ok) {
         ok = bench_add_products(b, &all, &p, BENCH_BY_TILES, "zo2", "zo2", p.flops) &&
