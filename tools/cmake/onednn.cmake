@@ -2,7 +2,8 @@
 # to, and zo2_openmp_library the linker's option for the OpenMP run-time library that oneDNN uses.
 #
 # ZO2_ONEDNN=AUTO takes it if it is there and fits (version 2, built with GNU OpenMP, an x86-64 machine), ON insists, OFF
-# doesn't look.
+# doesn't look. Builds for ThreadSanitizer go without: it can't see how OpenMP's threads synchronise, and it loses track of
+# the libraries whose reports are suppressed when oneDNN makes its code.
 
 set(zo2_have_onednn OFF)
 set(zo2_openmp_library -lgomp)
@@ -10,7 +11,9 @@ if(NOT ZO2_ONEDNN MATCHES "^(AUTO|ON|OFF)$")
     message(FATAL_ERROR "ZO2_ONEDNN is \"${ZO2_ONEDNN}\": use AUTO, ON or OFF")
 endif()
 set(zo2_onednn_reason "ZO2_ONEDNN=OFF")
-if(NOT ZO2_ONEDNN STREQUAL "OFF")
+if(ZO2_SANITIZE MATCHES "thread")
+    set(zo2_onednn_reason "a build for ThreadSanitizer")
+elseif(NOT ZO2_ONEDNN STREQUAL "OFF")
     find_path(ZO2_onednn_INCLUDE_DIR oneapi/dnnl/dnnl.h)
     find_library(ZO2_onednn_LIBRARY dnnl)
     mark_as_advanced(ZO2_onednn_INCLUDE_DIR ZO2_onednn_LIBRARY)
