@@ -100,6 +100,17 @@ void enqueue_launch(const launch &l, struct CUstream_st *stream);
 /* Host addresses in a kernel's arguments are reported: `bytes` at p, which is argument number i. */
 void check_argument(const char *kernel, unsigned i, const void *p, size_t bytes);
 
+/* What lies between a struct's members is anything, half of a host address too. */
+template <class T> void clear_padding(T &v)
+{
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_clear_padding)
+    __builtin_clear_padding(&v);
+#endif
+#endif
+    (void)v;
+}
+
 template <class... P, class... A>
 void launch_kernel(const char *name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes,
                    struct CUstream_st *stream, A &&...a)
@@ -113,8 +124,9 @@ void launch_kernel(const char *name, void (*kernel)(P...), dim3 grid, dim3 block
     static_assert((!std::is_reference_v<P> && ...), "a kernel can't take references");
     auto *p = new packed{kernel, {static_cast<P>(a)...}};
     std::apply(
-        [&](const auto &...v) {
+        [&](auto &...v) {
             unsigned i = 0;
+            (clear_padding(v), ...);
             (check_argument(name, i++, &v, sizeof v), ...);
         },
         p->values);
