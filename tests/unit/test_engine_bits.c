@@ -101,10 +101,12 @@ static void assert_same(const outcome *a, const outcome *b)
     assert_memory_equal(a->loss, b->loss, sizeof a->loss);
 }
 
-static void each_wire(zo2_wire wire, uint32_t queries, int32_t pending, uint32_t micro)
+/* compute 0: the backend's own. */
+static void each_way(zo2_wire wire, uint32_t queries, int32_t pending, uint32_t micro, zo2_dtype compute)
 {
     char run[64];
     zo2_engine_opts o = base_opts();
+    o.compute = compute;
     o.wire = wire;
     o.queries = queries;
     o.pending = pending;
@@ -163,6 +165,11 @@ static void each_wire(zo2_wire wire, uint32_t queries, int32_t pending, uint32_t
     assert_same(&base, &other);
 }
 
+static void each_wire(zo2_wire wire, uint32_t queries, int32_t pending, uint32_t micro)
+{
+    each_way(wire, queries, pending, micro, 0);
+}
+
 static void bf16(void **state)
 {
     (void)state;
@@ -192,6 +199,16 @@ static void e5m2_and_fp16(void **state)
     (void)state;
     each_wire(ZO2_WIRE_E5M2, 1, 1, UINT32_MAX);
     each_wire(ZO2_WIRE_FP16, 1, 0, UINT32_MAX);
+}
+
+/* On the cpu a library of its own multiplies these. */
+static void bf16_products(void **state)
+{
+    (void)state;
+    each_way(ZO2_WIRE_E4M3, 1, 1, UINT32_MAX, ZO2_BF16);
+    model = several_tiles;
+    each_way(ZO2_WIRE_FP32, 1, 0, 3, ZO2_BF16);
+    model = one_tile;
 }
 
 /* The same with matrices in several tiles, which stand at different steps when updates are pending. */
@@ -342,6 +359,7 @@ int main(void)
         cmocka_unit_test(tiles_pending), cmocka_unit_test(pending_is_exact_with_fp32_wire),
         cmocka_unit_test(cancelled),     cmocka_unit_test(aborted_by_signal),
         cmocka_unit_test(killed),        cmocka_unit_test(e5m2_and_fp16),
+        cmocka_unit_test(bf16_products),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
 }
