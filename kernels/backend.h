@@ -248,9 +248,9 @@ typedef struct zo2_backend_ops {
     zo2_status (*wait)(zo2_backend *b, zo2_lane lane,
                        zo2_event *e); /* the lane waits; e was recorded (host order is the caller's duty) */
     zo2_status (*sync)(zo2_backend *b, zo2_event *e); /* the caller waits */
-    zo2_status (*drain)(zo2_backend *b);              /* the caller waits for all lanes */
+    zo2_status (*drain)(zo2_backend *b); /* the caller waits for all lanes; no other thread may use them meanwhile */
     /* From now on every operation and transfer is reported: by a later call on its lane's thread or, at the latest, by
-     * drain(), which then no other thread may run beside. A lane's spans come in order and don't overlap; when a lane
+     * drain(). A lane's spans come in order and don't overlap; when a lane
      * has more under way than the backend keeps apart, several operations may be one span. Call it while nothing is
      * under way. fn NULL: no more. The entry NULL: work has finished when its call returns, so the host's clock serves. */
     void (*observe)(zo2_backend *b, zo2_device_span_fn fn, void *ud);

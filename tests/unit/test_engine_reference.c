@@ -8,30 +8,28 @@
 #include <math.h>
 #include <sys/mman.h>
 
-/* Logits of all places of a padded batch, caught tile by tile. */
+/* Logits of all places of a padded batch, caught tile by tile. The other lanes go on meanwhile, so nothing may be drained
+ * or pinned then: memory and event are made beforehand. */
 typedef struct capture {
     float *logits; /* [losses][vocab] */
-    uint64_t vocab;
+    uint64_t losses, vocab;
     zo2_backend *be;
+    zo2_event *passed;
+    float *pinned; /* a tile's logits on the host; NULL: the device's memory is the host's */
+    uint64_t pinned_bytes;
 } capture;
 
-/* Bytes of the device, on the host until the next call. */
-static const float *on_host(zo2_backend *be, const float *at, uint64_t bytes)
+/* Of a tile, on the host until the next call. */
+static const float *on_host(capture *c, const float *at, uint64_t bytes)
 {
-    static void *memory;
-    static uint64_t size;
-    if (!be->ops->host_register)
+    const zo2_backend_ops *ops = c->be->ops;
+    if (!c->pinned)
         return at;
-    if (memory)
-        munmap(memory, size);
-    size = (bytes + 4095) / 4096 * 4096;
-    memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    assert_true(memory != MAP_FAILED);
-    MUST(be->ops->host_register(be, memory, size));
-    MUST(be->ops->download(be, ZO2_LANE_COMPUTE, memory, at, bytes));
-    MUST(be->ops->drain(be));
-    be->ops->host_unregister(be, memory);
-    return memory;
+    assert_true(bytes <= c->pinned_bytes);
+    MUST(ops->download(c->be, ZO2_LANE_COMPUTE, c->pinned, at, bytes));
+    MUST(ops->record(c->be, ZO2_LANE_COMPUTE, c->passed));
+    MUST(ops->sync(c->be, c->passed));
+    return c->pinned;
 }
 
 static void observe(void *ud, uint32_t stream, uint32_t streams, uint64_t loss, uint64_t m, uint64_t row, uint64_t n,
@@ -41,9 +39,37 @@ static void observe(void *ud, uint32_t stream, uint32_t streams, uint64_t loss, 
     (void)stride;
     assert_int_equal(stream, 0);
     assert_int_equal(streams, 1);
-    logits = on_host(c->be, logits, ((m - 1) * ld + n) * sizeof *logits);
+    assert_true(loss + m <= c->losses);
+    logits = on_host(c, logits, ((m - 1) * ld + n) * sizeof *logits);
     for (uint64_t i = 0; i < m; i++)
         memcpy(c->logits + (loss + i) * c->vocab + row, logits + i * ld, n * sizeof *logits);
+}
+
+static capture capture_begin(zo2_engine *e, uint64_t losses, uint64_t vocab)
+{
+    uint64_t bytes = losses * vocab * sizeof(float);
+    capture c = {.losses = losses, .vocab = vocab, .logits = malloc(bytes), .be = e->core.be};
+    assert_non_null(c.logits);
+    memset(c.logits, 0xFF, bytes); /* NaN: a place without logits shows */
+    MUST(c.be->ops->event_create(c.be, &c.passed));
+    if (!c.be->ops->host_register)
+        return c;
+    c.pinned_bytes = (bytes + 4095) / 4096 * 4096;
+    c.pinned = mmap(NULL, c.pinned_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_true(c.pinned != MAP_FAILED);
+    MUST(c.be->ops->host_register(c.be, c.pinned, c.pinned_bytes));
+    return c;
+}
+
+/* While the engine is open. */
+static void capture_end(capture *c)
+{
+    c->be->ops->event_destroy(c->be, c->passed);
+    if (c->pinned) {
+        c->be->ops->host_unregister(c->be, c->pinned);
+        munmap(c->pinned, c->pinned_bytes);
+    }
+    free(c->logits);
 }
 
 static json_t *load_json(const char *dir, const char *file)
@@ -116,9 +142,7 @@ static void check_case(const char *pack, const json_t *ids, const json_t *mask, 
         losses += length - 1;
     }
     zo2_engine *e = open_for(pack, rows, most);
-    capture c = {.vocab = vocab, .logits = malloc(losses * vocab * sizeof(float))};
-    memset(c.logits, 0xFF, losses * vocab * sizeof(float));
-    c.be = e->core.be;
+    capture c = capture_begin(e, losses, vocab);
     e->core.observer = observe;
     e->core.observer_ud = &c;
     zo2_batch b = {.struct_size = sizeof b, .rows = rows, .seq = wide, .tokens = tokens, .mask = real, .loss = loss};
@@ -153,8 +177,8 @@ static void check_case(const char *pack, const json_t *ids, const json_t *mask, 
     assert_true(compared > 0);
     if (!(worst <= 1e-4 * largest))
         fail_msg("%s: largest difference %.3g, largest reference %.3g", pack, worst, largest);
+    capture_end(&c);
     zo2_engine_close(e);
-    free(c.logits);
     free(tokens);
     free(real);
     free(loss);
@@ -256,11 +280,10 @@ static void tiny_opt(void **state)
         zo2_batch b = {
             .struct_size = sizeof b, .rows = rows, .seq = wide, .tokens = tokens, .mask = real, .loss = loss};
         float *logprobs = malloc(rows * wide * sizeof *logprobs);
-        capture c = {.vocab = 4096, .logits = malloc((size_t)rows * wide * 4096 * sizeof(float))};
+        capture c = capture_begin(e, (uint64_t)rows * wide, 4096);
         zo2_scores s;
         zo2_scores_init(&s);
         s.logprobs = logprobs;
-        c.be = e->core.be;
         e->core.observer = observe;
         e->core.observer_ud = &c;
         MUST(zo2_forward(e, &b, ZO2_WEIGHTS_WIRE, &s));
@@ -292,12 +315,12 @@ static void tiny_opt(void **state)
         }
         prompts += single;
         batches += !single;
+        capture_end(&c);
         zo2_engine_close(e);
         free(tokens);
         free(real);
         free(loss);
         free(logprobs);
-        free(c.logits);
         json_decref(ids);
         json_decref(mask);
         json_decref(described);
