@@ -197,6 +197,7 @@ typedef void (*zo2_device_span_fn)(void *ud, zo2_lane lane, const char *name, ui
 typedef struct zo2_backend_config {
     uint64_t arena_bytes;  /* the plan's device bytes less the context; the backend's reserved_bytes included */
     zo2_parallel parallel; /* for cpu */
+    zo2_dtype compute;     /* what gemm() will be asked for; a device that can't refuses in open(). 0: not known yet */
 } zo2_backend_config;
 
 /* What a device says of itself. */

@@ -208,6 +208,8 @@ typedef struct zo2_cuda_product {
     int accumulate;
 } zo2_cuda_product;
 zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p);
+/* ZO2_ERR_UNSUPPORTED: the device has no products of this type. */
+zo2_status zo2_cuda_multiplies(const zo2_cuda *c, zo2_dtype type);
 
 static inline uint64_t zo2_cuda_ceil_div(uint64_t a, uint64_t b)
 {

@@ -212,6 +212,8 @@ zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config)
                          (ull)config->arena_bytes, (ull)ZO2_CUDA_RESERVED_BYTES);
     (void)cudaGetDevice(&outer);
     zo2_status s = create(&c);
+    if (!s) /* now, and not when a run exists whose settings can't change any more */
+        s = zo2_cuda_multiplies(c, config->compute);
     if (!s)
         s = open_arena(c, config->arena_bytes);
     if (s && c)

@@ -15,12 +15,20 @@ static cudaDataType_t data_type(zo2_dtype type)
     return type == ZO2_F16 ? CUDA_R_16F : type == ZO2_BF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
+zo2_status zo2_cuda_multiplies(const zo2_cuda *c, zo2_dtype type)
+{
+    if (type != ZO2_BF16 || c->capability >= 80)
+        return ZO2_OK;
+    return zo2_error(ZO2_ERR_UNSUPPORTED,
+                     "%s multiplies no bf16 (compute capability %d.%d, needed is 8.0): use --compute fp16 or fp32",
+                     c->name, c->capability / 10, c->capability % 10);
+}
+
 zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p)
 {
-    if (p->type == ZO2_BF16 && c->capability < 80)
-        return zo2_error(ZO2_ERR_UNSUPPORTED,
-                         "%s multiplies no bf16 (compute capability %d.%d, needed is 8.0): use --compute fp16 or fp32",
-                         c->name, c->capability / 10, c->capability % 10);
+    zo2_status s = zo2_cuda_multiplies(c, p->type);
+    if (s)
+        return s;
     const float alpha = 1.0f, beta = p->accumulate ? 1.0f : 0.0f;
     cublasStatus_t e = cublasGemmStridedBatchedEx(
         c->blas, p->transposed ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLAS_OP_N, (int)p->n, (int)p->m, (int)p->k, &alpha, p->w,
