@@ -4,6 +4,7 @@
 #define ZO2_TESTS_ENGINE_TESTING_H
 
 #include "engine/engine_internal.h"
+#include "tests/unit/product_type.h"
 
 #include <setjmp.h>
 #include <signal.h>

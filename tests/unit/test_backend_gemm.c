@@ -70,7 +70,7 @@ static void test_shapes(void **state)
                                    {1, 1600, 16, 20}, {2, 3, 1030, 256},  {1, 450, 520, 400}};
     for (unsigned i = 0; i < sizeof shapes / sizeof shapes[0]; i++) {
         const shape *s = &shapes[i];
-        zo2_dtype type = test_types[i % 3], y_type = i % 2 ? ZO2_F32 : type;
+        zo2_dtype type = test_product_type(TEST_BACKEND, test_types[i % 3]), y_type = i % 2 ? ZO2_F32 : type;
         float *first = NULL;
         for (unsigned t = 0; t < TEST_THREAD_COUNTS; t++) {
             float *y = check(s, type, y_type, 0, test_thread_counts[t]);
@@ -83,7 +83,7 @@ static void test_shapes(void **state)
         }
         free(first);
         free(check(s, ZO2_F32, ZO2_F32, 1, 2));
-        free(check(s, ZO2_BF16, ZO2_F32, 1, 2));
+        free(check(s, test_product_type(TEST_BACKEND, ZO2_BF16), ZO2_F32, 1, 2));
     }
 }
 

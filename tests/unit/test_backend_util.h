@@ -20,6 +20,7 @@
 #include "backend_shim.h"
 #include "codec/codec.h"
 #include "kernels/backend.h"
+#include "tests/unit/product_type.h"
 
 /* These tests are built for each backend that computes; on a device that isn't this host's memory through the shim. */
 #ifndef TEST_BACKEND

@@ -106,7 +106,7 @@ static void each_way(zo2_wire wire, uint32_t queries, int32_t pending, uint32_t 
 {
     char run[64];
     zo2_engine_opts o = base_opts();
-    o.compute = compute;
+    o.compute = test_product_type(TEST_BACKEND, compute);
     o.wire = wire;
     o.queries = queries;
     o.pending = pending;

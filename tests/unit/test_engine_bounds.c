@@ -235,7 +235,7 @@ static void types_and_wires(void **state)
     for (size_t i = 0; i < sizeof v / sizeof *v; i++) {
         char name[64];
         snprintf(name, sizeof name, "types-%zu", i);
-        o.compute = v[i].compute;
+        o.compute = test_product_type(TEST_BACKEND, v[i].compute);
         o.wire = v[i].wire;
         zo2_run_record r = one_step(name, &o, &t.b);
         assert_near(r.loss_plus, exact.loss_plus, v[i].bound);
