@@ -427,6 +427,10 @@ static void wrong_calls_of_the_writer_are_refused(void **state)
     static const char *const names[] = {"", ".", "..", "a/b", "../a", "a\\b", "a\tb", "\x80"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         refuse(BAD_FILE, NULL, 0, names[i], "cannot carry");
+    static const char *const weights[] = {".safetensors", "model.safetensors", "Model.SafeTensors",
+                                          "model-00001-of-00002.safetensors", "model.safetensors.index.json"};
+    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
+        refuse(BAD_FILE, NULL, 0, weights[i], "one of weights");
     long_name[201] = '\0';
     refuse(BAD_FILE, NULL, 0, long_name, "200 bytes");
 
