@@ -24,7 +24,7 @@ static int setup(void **state)
     (void)state;
     dir = scratch_make();
     path = in_dir(dir, "m.zo2");
-    OK(sample_write(&zo2_io_posix, path, 0, 100));
+    OK(sample_write(&zo2_io_posix, path, 0));
     good = file_load(path, &good_bytes);
     fd = open(path, O_RDWR);
     assert_true(fd >= 0);
