@@ -2,6 +2,9 @@
  * tile by tile, also those that other tiles pack too: that costs 4 to 8 % of the product (measured), and the memory stays
  * that of a tile for each thread.
  *
+ * What a primitive works in is given to it. oneDNN still allocates when it is called, 6 blocks of at most 104 bytes for the
+ * list of arguments (2.6.3, counted), and frees them before it returns: its interface has no way around that.
+ *
  * oneDNN would start OpenMP threads of its own on each of ours. How many is a setting of the calling thread, and also what
  * a primitive is cut for: it is 1 while oneDNN is called, and restored after. */
 #include "kernels/cpu/gemm_bf16.h"

@@ -19,7 +19,7 @@ zo2_status zo2_gemm_bf16_open(zo2_gemm_bf16 **out, uint32_t slots);
 void zo2_gemm_bf16_close(zo2_gemm_bf16 *g); /* NULL: nothing */
 
 /* The products of a job are prepared between begin and its tasks, at most 4 shapes. A shape seen before (the last 64 are
- * kept) allocates nothing. The pointer is valid until the next begin. ZO2_ERR_NOMEM, ZO2_ERR_INTERNAL. */
+ * kept) allocates nothing here. The pointer is valid until the next begin. ZO2_ERR_NOMEM, ZO2_ERR_INTERNAL. */
 void zo2_gemm_bf16_begin(zo2_gemm_bf16 *g);
 zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, zo2_gemm_bf16_shape **out);
 
