@@ -14,7 +14,8 @@
 #include <oneapi/dnnl/dnnl.h>
 #include <stdlib.h>
 
-enum { SHAPES = 64, ALIGN = 64, SCRATCH_MOST = 1 << 20 };
+enum { SHAPES = 64, ALIGN = 64 };
+enum { SCRATCH_MOST = 1 << 20 }; /* of a primitive: 5 to 132 kB were seen (2.6.3) */
 enum { X, PANEL, Y, SCRATCH, OPERANDS };
 
 struct zo2_gemm_bf16_shape {
