@@ -166,9 +166,14 @@ zo2_status zo2_plan_fit(zo2_full_plan *out, const zo2_arch *a, const zo2_backend
     return status;
 }
 
-uint64_t zo2_plan_host_rest(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s)
+uint64_t zo2_plan_host_rest(const zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s)
 {
-    return p->pub.staging_bytes + HOST_FIXED + zo2_masters_slots(s->threads) * zo2_masters_scratch_bytes(a);
+    uint64_t cols = 0;
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        if (zo2_is_streamed(a, &a->tensors[i]))
+            cols = zo2_max_u64(cols, a->tensors[i].cols);
+    uint64_t gemm = be->gemm_host_bytes ? be->gemm_host_bytes(s->compute, cols, s->threads) : 0;
+    return p->pub.staging_bytes + HOST_FIXED + gemm + zo2_masters_slots(s->threads) * zo2_masters_scratch_bytes(a);
 }
 
 zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
@@ -182,7 +187,7 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
     out->pub.tokens = s->tokens / s->max_keys * s->seq;
     out->pub.batch_tokens = s->batch_tokens / s->max_keys * s->seq;
     out->pub.master_bytes = zo2_masters_estimate(a, s->wire, stored_as);
-    out->pub.host_peak_bytes = out->pub.master_bytes + zo2_plan_host_rest(out, a, s);
+    out->pub.host_peak_bytes = out->pub.master_bytes + zo2_plan_host_rest(out, a, be, s);
     out->pub.snapshot_bytes = 4 * a->parameters + (1u << 20);
     out->pub.journal_bytes_per_step = 48 + 48ull * s->queries;
     zo2_plan_predict(out, a, s, rates);

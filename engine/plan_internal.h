@@ -22,7 +22,7 @@ zo2_status zo2_plan_fit(zo2_full_plan *out, const zo2_arch *a, const zo2_backend
                         int *fits);
 
 /* Host memory of a plan beside the masters. */
-uint64_t zo2_plan_host_rest(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s);
+uint64_t zo2_plan_host_rest(const zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s);
 
 /* The shape with other numbers of rows. */
 zo2_shape zo2_shape_resized(const zo2_shape *s, uint64_t rows, uint64_t micro);

@@ -33,7 +33,7 @@ static uint64_t micro_of(const zo2_shape *s)
 static zo2_status plan_of(const search *x, const zo2_shape *s, zo2_full_plan *p, int *fits)
 {
     zo2_status status = zo2_plan_fit(p, x->a, x->be, s, fits);
-    if (s->host_bytes && x->master_bytes + zo2_plan_host_rest(p, x->a, s) > s->host_bytes)
+    if (s->host_bytes && x->master_bytes + zo2_plan_host_rest(p, x->a, x->be, s) > s->host_bytes)
         *fits = 0;
     return status;
 }

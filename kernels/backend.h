@@ -219,6 +219,8 @@ typedef struct zo2_backend_ops {
     zo2_status (*usable)(void); /* ZO2_OK if open() may succeed here, or why it can't. Takes nothing. NULL: always */
     uint32_t (*element_bytes)(zo2_dtype compute); /* stored size of an activation or panel element */
     uint64_t (*attention_workspace)(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
+    /* Host memory that gemm() takes beside the arena, at most, for panels of up to `cols` columns. NULL: none. */
+    uint64_t (*gemm_host_bytes)(zo2_dtype compute, uint64_t cols, uint32_t threads);
 
     /* ---- life ---- */
     zo2_status (*open)(zo2_backend **out, const zo2_backend_config *c);

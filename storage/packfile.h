@@ -51,21 +51,16 @@ zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64
 /* Reads everything, checks every chunk's, tensor's and the model's hash. workers NULL: on the caller's thread alone. */
 zo2_status zo2_packfile_verify(const zo2_packfile *p, const zo2_workers *workers, zo2_progress_fn progress, void *ud);
 
-/* ---- writer: streams, memory of a chunk ---- */
+/* ---- writer: streams, memory of the tables ---- */
 typedef struct zo2_packwriter zo2_packwriter;
 
 zo2_status zo2_packwriter_open(zo2_packwriter **out, const zo2_io *io, const char *path, const char *arch, int force);
-/* Before the first tensor: chunks of rows() are compressed with zstd at this level, 1 to 19, where it saves room. 0:
- * all are stored as they are. */
-void zo2_packwriter_zstd(zo2_packwriter *w, int level);
-/* Begins the next tensor in canonical order (t->stored_as and hash are ignored), then rows() appends its source bits in
- * order, any number of bytes at a time; the next tensor() or commit() checks that exactly rows * cols values came. */
+/* Begins the next tensor in canonical order (t->stored_as and hash are ignored), then chunk() appends its chunks in order;
+ * the next tensor() or commit() checks that exactly rows * cols values came. */
 zo2_status zo2_packwriter_tensor(zo2_packwriter *w, const zo2_packtensor *t);
-zo2_status zo2_packwriter_rows(zo2_packwriter *w, const void *data, uint64_t bytes);
 
 /* A chunk in its stored form. Making it is the work (hashes, compression), needs no writer and may be done by any
- * thread; then chunk() takes it where rows() would take its source bits. Chunks are zo2_pack_chunk_rows() rows
- * (packfile_format.h), the tensor's last one the rest. */
+ * thread. Chunks are zo2_pack_chunk_rows() rows (packfile_format.h), the tensor's last one the rest. */
 typedef struct zo2_packchunk {
     const void *source; /* bytes */
     const void *stored; /* stored_bytes: source itself, or in scratch */

@@ -41,6 +41,20 @@ const char *zo2_pack_name_fault(const char *name, size_t n)
     return NULL;
 }
 
+/* Does the name end with `end`, whatever the case of its letters? To some file systems it doesn't matter either. */
+static int ends_with(const char *name, size_t n, const char *end)
+{
+    size_t m = strlen(end);
+    if (n < m)
+        return 0;
+    for (size_t i = 0; i < m; i++) {
+        char c = name[n - m + i];
+        if ((c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c) != end[i])
+            return 0;
+    }
+    return 1;
+}
+
 const char *zo2_pack_file_name_fault(const char *name, size_t n)
 {
     const char *fault = zo2_pack_name_fault(name, n);
@@ -52,6 +66,8 @@ const char *zo2_pack_file_name_fault(const char *name, size_t n)
         return "the name has a slash: only plain file names are carried";
     if ((n == 1 && name[0] == '.') || (n == 2 && name[0] == '.' && name[1] == '.'))
         return "the name is a folder";
+    if (ends_with(name, n, ".safetensors") || ends_with(name, n, ".safetensors.index.json"))
+        return "the name is one of weights, which an export writes itself";
     return NULL;
 }
 

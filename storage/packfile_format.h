@@ -125,7 +125,7 @@ int zo2_pack_model_hash(const zo2_pack_tensor_record *t, uint32_t n, uint64_t *h
 const char *zo2_pack_shape_fault(uint32_t dtype, uint32_t rank, uint64_t rows, uint64_t cols);
 
 /* NULL if the name (n bytes, NUL behind) is allowed, else what is wrong with it. Carried files become files of an
- * export: their names must not lead out of a folder. */
+ * export: their names must not lead out of a folder, nor be those of weights. */
 const char *zo2_pack_name_fault(const char *name, size_t n);
 const char *zo2_pack_file_name_fault(const char *name, size_t n);
 const char *zo2_pack_arch_fault(const char arch[32]);

@@ -1,6 +1,5 @@
-/* packfile_write.c: writes a pack as a stream: chunks as they come; packfile_commit.c does the rest. Holds a chunk and
- * the tables. The result depends on what was written only, not on the sizes of the pieces: equal models give equal
- * files. */
+/* packfile_write.c: writes a pack as a stream: chunks as they come; packfile_commit.c does the rest. Holds the
+ * tables only. */
 #include "storage/checked.h"
 #include "storage/packfile_writer.h"
 #include "storage/packfile_zstd.h"
@@ -23,17 +22,6 @@ static int reserve(void *array, uint64_t n, uint64_t *cap, size_t size)
     memcpy(array, &grown, sizeof grown);
     *cap = want;
     return 1;
-}
-
-/* Makes a buffer of at least n bytes; what it held is lost. */
-static int grow(unsigned char **buf, uint64_t *cap, uint64_t n)
-{
-    if (n <= *cap)
-        return 1;
-    free(*buf);
-    *buf = malloc((size_t)n);
-    *cap = *buf ? n : 0;
-    return *buf != NULL;
 }
 
 zo2_status zo2_packwriter_fail(zo2_packwriter *w, zo2_status s)
@@ -81,11 +69,6 @@ zo2_status zo2_packwriter_open(zo2_packwriter **out, const zo2_io *io, const cha
     return ZO2_OK;
 }
 
-void zo2_packwriter_zstd(zo2_packwriter *w, int level)
-{
-    w->level = level;
-}
-
 void zo2_packwriter_close(zo2_packwriter *w)
 {
     if (!w)
@@ -101,8 +84,6 @@ void zo2_packwriter_close(zo2_packwriter *w)
     free(w->tensors);
     free(w->chunks);
     XXH3_freeState(w->hash);
-    free(w->buf);
-    free(w->scratch);
     free(w->path);
     free(w);
 }
@@ -181,7 +162,6 @@ zo2_status zo2_packwriter_tensor(zo2_packwriter *w, const zo2_packtensor *t)
     w->open = 1;
     w->missing = r->rows * row_bytes;
     w->chunk_bytes = r->chunk_rows * row_bytes;
-    w->fill = 0;
     XXH3_64bits_reset(w->hash);
     return ZO2_OK;
 }
@@ -241,67 +221,22 @@ static zo2_status put_chunk(zo2_packwriter *w, const zo2_packchunk *c)
     return ZO2_OK;
 }
 
-/* The writer's own chunk of n source bytes. */
-static zo2_status make_and_put(zo2_packwriter *w, const void *data, uint64_t n)
-{
-    zo2_packchunk c;
-    if (w->level && !grow(&w->scratch, &w->cap_scratch, 2 * w->chunk_bytes))
-        return out_of_memory(w);
-    zo2_status s = zo2_packchunk_make(&c, (zo2_dtype)w->tensors[w->n_tensors - 1].dtype, data, n, w->level, w->scratch);
-    return s == ZO2_OK ? put_chunk(w, &c) : zo2_packwriter_fail(w, s);
-}
-
 /* Bytes of the chunk that comes next: of a full one, or of the tensor's last. */
 static uint64_t next_bytes(const zo2_packwriter *w)
 {
-    uint64_t left = w->fill + w->missing;
-    return left < w->chunk_bytes ? left : w->chunk_bytes;
+    return w->missing < w->chunk_bytes ? w->missing : w->chunk_bytes;
 }
 
 zo2_status zo2_packwriter_chunk(zo2_packwriter *w, const zo2_packchunk *c)
 {
     if (w->failed != ZO2_OK)
         return refuse_failed(w);
-    if (!w->open || w->fill || c->bytes != next_bytes(w))
+    if (!w->open || !w->missing || c->bytes != next_bytes(w))
         return zo2_packwriter_fail(
             w, zo2_error(ZO2_ERR_ARG, "%s: a chunk of %" PRIu64 " bytes has no place here", w->path, c->bytes));
     XXH3_64bits_update(w->hash, c->source, (size_t)c->bytes);
     w->missing -= c->bytes;
     return put_chunk(w, c);
-}
-
-zo2_status zo2_packwriter_rows(zo2_packwriter *w, const void *data, uint64_t bytes)
-{
-    if (w->failed != ZO2_OK)
-        return refuse_failed(w);
-    if (!w->open)
-        return zo2_packwriter_fail(w, zo2_error(ZO2_ERR_ARG, "%s: rows without a tensor", w->path));
-    if (bytes > w->missing)
-        return zo2_packwriter_fail(w, zo2_error(ZO2_ERR_ARG, "%s: %" PRIu64 " bytes too many for tensor %s", w->path,
-                                                bytes - w->missing, current_name(w)));
-    const unsigned char *p = data;
-    zo2_status s = ZO2_OK;
-    XXH3_64bits_update(w->hash, data, (size_t)bytes);
-    while (bytes > 0 && s == ZO2_OK) {
-        uint64_t total = next_bytes(w);
-        uint64_t take = bytes < total - w->fill ? bytes : total - w->fill;
-        if (take == total) { /* a whole chunk: no copy */
-            s = make_and_put(w, p, total);
-        } else {
-            if (!grow(&w->buf, &w->cap_buf, w->chunk_bytes))
-                return out_of_memory(w);
-            memcpy(w->buf + w->fill, p, (size_t)take);
-            w->fill += take;
-            if (w->fill == total) {
-                s = make_and_put(w, w->buf, total);
-                w->fill = 0;
-            }
-        }
-        p += take;
-        bytes -= take;
-        w->missing -= take;
-    }
-    return s;
 }
 
 zo2_status zo2_packwriter_alias(zo2_packwriter *w, const zo2_packtensor *t, uint32_t stored_as)

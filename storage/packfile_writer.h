@@ -18,7 +18,6 @@ struct zo2_packwriter {
     zo2_status failed; /* first error; everything after it fails too */
     char *path;
     char arch[32];
-    int level;    /* of zstd, 0: not compressed */
     uint64_t end; /* where the next chunk goes; aligned */
     uint64_t features;
 
@@ -36,10 +35,6 @@ struct zo2_packwriter {
     uint64_t missing;     /* bytes still to come */
     uint64_t chunk_bytes; /* of a full chunk */
     XXH3_state_t *hash;
-    unsigned char *buf; /* the chunk being filled */
-    uint64_t cap_buf, fill;
-    unsigned char *scratch; /* of compression: twice a chunk */
-    uint64_t cap_scratch;
 };
 
 /* Remembers the first error and returns s. */

@@ -184,6 +184,7 @@ const zo2_backend_ops zo2_backend_cpu = {
     .probe = NULL,
     .element_bytes = element_bytes,
     .attention_workspace = zo2_cpu_attention_workspace,
+    .gemm_host_bytes = zo2_cpu_gemm_host_bytes,
     .open = open_cpu,
     .close = close_cpu,
     .arena = arena_of,

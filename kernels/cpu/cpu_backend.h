@@ -43,6 +43,7 @@ zo2_status zo2_cpu_gemm(zo2_backend *b, const zo2_gemm_op *op);
 zo2_status zo2_cpu_bias_act(zo2_backend *b, const zo2_bias_act_op *op);
 zo2_status zo2_cpu_layernorm(zo2_backend *b, const zo2_layernorm_op *op);
 uint64_t zo2_cpu_attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
+uint64_t zo2_cpu_gemm_host_bytes(zo2_dtype compute, uint64_t cols, uint32_t threads);
 zo2_status zo2_cpu_attention(zo2_backend *b, const zo2_attention_op *op);
 zo2_status zo2_cpu_gather(zo2_backend *b, const zo2_gather_op *op);
 zo2_status zo2_cpu_lse_init(zo2_backend *b, zo2_lse *state, uint64_t n);

@@ -23,7 +23,8 @@ typedef struct gemm_job {
  * rounding to 16 elements (a cache line). */
 static const struct {
     uint64_t m, n, enough; /* largest part of m and n; number of tiles, streams counted */
-} tilings[] = {{768, 512, 64}, {768, 256, 8}, {768, 192, 8}, {768, 128, 8}, {384, 128, 8}, {192, 128, 8}};
+} tilings[] = {
+    {ZO2_GEMM_TILE_M, ZO2_GEMM_TILE_N, 64}, {768, 256, 8}, {768, 192, 8}, {768, 128, 8}, {384, 128, 8}, {192, 128, 8}};
 
 #define MIN_MACS ((uint64_t)2 << 20)
 
@@ -119,6 +120,11 @@ static void gemm_task(void *arg, uint64_t i)
     if (op->y_type != ZO2_F32)
         for (uint64_t r = 0; r < m; r++)
             zo2_round_to(op->y_type, y + r * op->ldy, n);
+}
+
+uint64_t zo2_cpu_gemm_host_bytes(zo2_dtype compute, uint64_t cols, uint32_t threads)
+{
+    return compute == ZO2_BF16 ? threads * zo2_gemm_bf16_most_bytes(cols) : 0;
 }
 
 zo2_status zo2_cpu_gemm(zo2_backend *b, const zo2_gemm_op *op)

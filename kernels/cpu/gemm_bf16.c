@@ -2,6 +2,9 @@
  * tile by tile, also those that other tiles pack too: that costs 4 to 8 % of the product (measured), and the memory stays
  * that of a tile for each thread.
  *
+ * What a primitive works in is given to it. oneDNN still allocates when it is called, 6 blocks of at most 104 bytes for the
+ * list of arguments (2.6.3, counted), and frees them before it returns: its interface has no way around that.
+ *
  * oneDNN would start OpenMP threads of its own on each of ours. How many is a setting of the calling thread, and also what
  * a primitive is cut for: it is 1 while oneDNN is called, and restored after. */
 #include "kernels/cpu/gemm_bf16.h"
@@ -12,6 +15,7 @@
 #include <stdlib.h>
 
 enum { SHAPES = 64, ALIGN = 64 };
+enum { SCRATCH_MOST = 1 << 20 }; /* of a primitive: 5 to 132 kB were seen (2.6.3) */
 enum { X, PANEL, Y, SCRATCH, OPERANDS };
 
 struct zo2_gemm_bf16_shape {
@@ -47,10 +51,26 @@ static uint64_t align_up(uint64_t n)
     return (n + ALIGN - 1) / ALIGN * ALIGN;
 }
 
+static int cpu_has_it(void)
+{
+    return (dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) == dnnl_cpu_isa_avx512_core_bf16;
+}
+
+uint64_t zo2_gemm_bf16_most_bytes(uint64_t k)
+{
+    const uint64_t m = ZO2_GEMM_TILE_M, n = ZO2_GEMM_TILE_N;
+    return cpu_has_it() ? (m + n) * k * sizeof(uint16_t) + m * n * sizeof(float) + SCRATCH_MOST + 4 * ALIGN : 0;
+}
+
+uint64_t zo2_gemm_bf16_slot_bytes(const zo2_gemm_bf16 *g)
+{
+    return g->bytes;
+}
+
 zo2_status zo2_gemm_bf16_open(zo2_gemm_bf16 **out, uint32_t slots)
 {
     *out = NULL;
-    if ((dnnl_get_effective_cpu_isa() & dnnl_cpu_isa_avx512_core_bf16) != dnnl_cpu_isa_avx512_core_bf16)
+    if (!cpu_has_it())
         return ZO2_OK;
     dnnl_status_t s = dnnl_out_of_memory;
     zo2_gemm_bf16 *g = calloc(1, sizeof *g);
@@ -226,6 +246,18 @@ int zo2_gemm_bf16_run(zo2_gemm_bf16 *g, zo2_gemm_bf16_shape *s, uint32_t slot, c
 }
 
 #else
+
+uint64_t zo2_gemm_bf16_most_bytes(uint64_t k)
+{
+    (void)k;
+    return 0;
+}
+
+uint64_t zo2_gemm_bf16_slot_bytes(const zo2_gemm_bf16 *g)
+{
+    (void)g;
+    return 0;
+}
 
 zo2_status zo2_gemm_bf16_open(zo2_gemm_bf16 **out, uint32_t slots)
 {

@@ -14,12 +14,19 @@
 typedef struct zo2_gemm_bf16 zo2_gemm_bf16;
 typedef struct zo2_gemm_bf16_shape zo2_gemm_bf16_shape;
 
+enum { ZO2_GEMM_TILE_M = 768, ZO2_GEMM_TILE_N = 512 }; /* a task's product has no more rows and columns */
+
+/* Memory of a slot for products of k up to this, at most: what a slot holds after the largest. 0 where open() finds
+ * nothing. slot_bytes: what it holds now. */
+uint64_t zo2_gemm_bf16_most_bytes(uint64_t k);
+uint64_t zo2_gemm_bf16_slot_bytes(const zo2_gemm_bf16 *g);
+
 /* slots: the most tasks at once. *out is NULL, without an error, where this build or this CPU can't do it. */
 zo2_status zo2_gemm_bf16_open(zo2_gemm_bf16 **out, uint32_t slots);
 void zo2_gemm_bf16_close(zo2_gemm_bf16 *g); /* NULL: nothing */
 
 /* The products of a job are prepared between begin and its tasks, at most 4 shapes. A shape seen before (the last 64 are
- * kept) allocates nothing. The pointer is valid until the next begin. ZO2_ERR_NOMEM, ZO2_ERR_INTERNAL. */
+ * kept) allocates nothing here. The pointer is valid until the next begin. ZO2_ERR_NOMEM, ZO2_ERR_INTERNAL. */
 void zo2_gemm_bf16_begin(zo2_gemm_bf16 *g);
 zo2_status zo2_gemm_bf16_prepare(zo2_gemm_bf16 *g, uint64_t m, uint64_t n, uint64_t k, zo2_gemm_bf16_shape **out);
 

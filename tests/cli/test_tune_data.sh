@@ -60,6 +60,47 @@ expect 0 '^1 steps in ' zo2-tune train --model synth.zo2 --data tokens.jsonl --r
 expect 1 'line 1.*tokenizer' zo2-tune train --model synth.zo2 --data options.jsonl --run run-synth2 --steps 1
 expect 1 'tokenizer' zo2-tune tokenize --model synth.zo2 text
 
+# --- Data through a FIFO: waits for who writes, and one Ctrl-C ends the waiting ------------------------------------------
+mkfifo fifo
+{ sleep 0.3 && cat completion.jsonl; } >fifo &
+expect 0 '"examples": 3, ' zo2-tune eval --model tiny.zo2 --data fifo --json
+{ head -n 1 completion.jsonl && sleep 0.3 && tail -n +2 completion.jsonl; } >fifo &
+expect 0 '^1 steps in ' zo2-tune train --model tiny.zo2 --data fifo --run run-fifo --steps 1
+expect 0 '"examples": 3, ' sh -c 'cat completion.jsonl | zo2-tune eval --model tiny.zo2 --data /dev/stdin --json'
+
+reads() { # PID FILE: until the process, no longer the shell it began as, has the file open
+    _tries=0
+    until grep -qs zo2 "/proc/$1/comm" && find "/proc/$1/fd" -lname "$2" 2>/dev/null | grep -q .; do
+        kill -0 "$1" 2>/dev/null && [ $_tries -lt 600 ] || return 1
+        _tries=$((_tries + 1))
+        sleep 0.02
+    done
+}
+interrupted() { # command...: waits for data of ./fifo, and ends with the first signal
+    "$@" 2>err.txt 3>&- &
+    pid=$!
+    reads $pid "$work/fifo" || fail "doesn't wait for data: $*"
+    kill -INT $pid
+    _tries=0
+    while grep -qs '^State:[[:space:]]*[RSD]' /proc/$pid/status; do # neither gone nor a zombie
+        _tries=$((_tries + 1))
+        [ $_tries -lt 600 ] || kill -KILL $pid
+        sleep 0.02
+    done
+    wait $pid
+    status=$?
+    [ $status -eq 130 ] || fail "exit status $status, not 130, after Ctrl-C: $*"
+    grep -q 'interrupted' err.txt || fail "doesn't say that it was interrupted: $*"
+}
+interrupted zo2-tune eval --model tiny.zo2 --data fifo
+interrupted zo2-tune train --model tiny.zo2 --data fifo --run run-interrupted
+interrupted zo2-tune train --model tiny.zo2 --data completion.jsonl --eval fifo --run run-interrupted
+[ ! -e run-interrupted ] || fail "a run was begun without its data"
+exec 3<>fifo # a writer that has written a line, and more to say
+head -n 1 completion.jsonl >&3
+interrupted zo2-tune eval --model tiny.zo2 --data fifo
+exec 3>&-
+
 # --- tokenize: the known answers --------------------------------------------------------------------------------------
 expect 0 '^2 592 387 1010$' zo2-tune tokenize --model tiny.zo2 'The Crown'
 expect 0 '^592 387 1010$' zo2-tune tokenize --model tiny.zo2 --bos none 'The Crown'

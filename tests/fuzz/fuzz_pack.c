@@ -9,6 +9,7 @@
 #include "storage/packfile_format.h"
 #include "storage/packfile_zstd.h"
 #include "tests/fuzz/fuzzing.h"
+#include "tests/pack_tensor.h"
 
 #include <unistd.h>
 #include <xxhash.h>
@@ -175,7 +176,6 @@ static char *rewrite(const zo2_packfile *p, unsigned char *const *bits, int *sam
     char *path = zo2_path_join(fuzz_dir(), "again.zo2");
     zo2_packwriter *w;
     FUZZ_CHECK(path && FUZZ_OK(zo2_packwriter_open(&w, &fuzz_io, path, h->arch, 1)));
-    zo2_packwriter_zstd(w, h->compressed);
     *same = !h->compressed;
     for (uint32_t i = 0; i < h->tensors; i++) {
         const zo2_packtensor *t = zo2_packfile_tensor(p, i);
@@ -184,8 +184,7 @@ static char *rewrite(const zo2_packfile *p, unsigned char *const *bits, int *sam
             FUZZ_CHECK(FUZZ_OK(zo2_packwriter_alias(w, t, t->stored_as)));
             continue;
         }
-        FUZZ_CHECK(FUZZ_OK(zo2_packwriter_tensor(w, t)));
-        FUZZ_CHECK(FUZZ_OK(zo2_packwriter_rows(w, bits[i], t->rows * row_bytes(t))));
+        FUZZ_CHECK(FUZZ_OK(pack_tensor(w, t, bits[i], h->compressed)));
     }
     for (uint32_t i = 0; i < h->files; i++) {
         const char *data, *name = zo2_packfile_file_name(p, i);

@@ -3,7 +3,7 @@
 #ifndef ZO2_TESTS_PACKFILE_TESTING_H
 #define ZO2_TESTS_PACKFILE_TESTING_H
 
-#include "storage/packfile.h"
+#include "tests/pack_tensor.h"
 #include "tests/unit/files_testing.h"
 
 #define SAMPLE_TENSORS 5
@@ -29,8 +29,8 @@ static inline unsigned char *sample_bits(uint32_t i)
     return sample_bytes(i == SAMPLE_ALIAS ? 1 : i, tensor_bytes(&sample_tensor[i]));
 }
 
-/* Writes the sample, each tensor in pieces of at most `piece` bytes. The first error ends it. */
-static inline zo2_status sample_write(const zo2_io *io, const char *path, int force, size_t piece)
+/* Writes the sample. The first error ends it. */
+static inline zo2_status sample_write(const zo2_io *io, const char *path, int force)
 {
     zo2_packwriter *w;
     zo2_status s = zo2_packwriter_open(&w, io, path, "opt", force);
@@ -43,9 +43,7 @@ static inline zo2_status sample_write(const zo2_io *io, const char *path, int fo
             continue;
         }
         unsigned char *bits = sample_bits(i);
-        s = zo2_packwriter_tensor(w, t);
-        for (size_t at = 0, n = tensor_bytes(t); s == ZO2_OK && at < n; at += piece)
-            s = zo2_packwriter_rows(w, bits + at, n - at < piece ? n - at : piece);
+        s = pack_tensor(w, t, bits, 0);
         free(bits);
     }
     if (s == ZO2_OK)

@@ -116,11 +116,54 @@ static void test_many_shapes(void **state)
     test_close(&t);
 }
 
+/* What plans count for a slot is enough for every shape of a tile, and not much more than the largest takes. */
+static void test_memory_is_what_plans_count(void **state)
+{
+    (void)state;
+    if (!onednn_runs_here()) {
+        assert_true(zo2_gemm_bf16_most_bytes(49152) == 0);
+        skip();
+    }
+    static const uint64_t m[] = {17, 192, 384, 752, 767, 768}, n[] = {1, 16, 128, 200, 511, 512};
+    static const uint64_t k[] = {1, 63, 768, 4096, 7168, 12288, 49152};
+    for (unsigned i = 0; i < sizeof k / sizeof *k; i++) {
+        zo2_gemm_bf16 *g;
+        zo2_gemm_bf16_shape *shape;
+        TEST_OK(zo2_gemm_bf16_open(&g, 2));
+        for (unsigned j = 0; j < 36; j++) {
+            zo2_gemm_bf16_begin(g);
+            TEST_OK(zo2_gemm_bf16_prepare(g, m[j / 6], n[j % 6], k[i], &shape));
+            assert_true(zo2_gemm_bf16_slot_bytes(g) <= zo2_gemm_bf16_most_bytes(k[i]));
+        }
+        assert_true(zo2_gemm_bf16_slot_bytes(g) + (1 << 20) + 4096 > zo2_gemm_bf16_most_bytes(k[i]));
+        zo2_gemm_bf16_close(g);
+    }
+}
+
+/* opt-1.3b's widest matrix has 8,192 columns. */
+static void test_plans_count_it(void **state)
+{
+    (void)state;
+    zo2_engine_opts o;
+    zo2_engine_opts_init(&o);
+    o.backend = ZO2_BACKEND_CPU;
+    o.threads = 3;
+    o.max_rows = 1;
+    zo2_plan fp32 = {.struct_size = sizeof fp32}, bf16 = {.struct_size = sizeof bf16};
+    o.compute = ZO2_F32;
+    TEST_OK(zo2_plan_estimate("opt-1.3b", &o, &fp32));
+    o.compute = ZO2_BF16;
+    TEST_OK(zo2_plan_estimate("opt-1.3b", &o, &bf16));
+    assert_true(bf16.host_peak_bytes - fp32.host_peak_bytes == 3 * zo2_gemm_bf16_most_bytes(8192));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_no_threads_start),
         cmocka_unit_test(test_many_shapes),
+        cmocka_unit_test(test_memory_is_what_plans_count),
+        cmocka_unit_test(test_plans_count_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,7 @@
  * behind. */
 #include "engine/pack_api.h"
 #include "hf_dir.h"
+#include "tests/pack_tensor.h"
 
 typedef struct bench {
     char *dir, *out;
@@ -246,8 +247,7 @@ static void make_pack(const char *path, const char *from, const char *to, const 
         zo2_packtensor t = zo2_pack_record(&a.tensors[i], ZO2_F32);
         void *zeros = calloc(t.rows * t.cols, 4);
         t.decays ^= flip_decay;
-        assert_ok(zo2_packwriter_tensor(w, &t));
-        assert_ok(zo2_packwriter_rows(w, zeros, t.rows * t.cols * 4));
+        assert_ok(pack_tensor(w, &t, zeros, 0));
         free(zeros);
     }
     assert_ok(zo2_packwriter_commit(w, NULL));

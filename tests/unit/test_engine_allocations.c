@@ -1,6 +1,6 @@
 /* test_engine_allocations.c: a step allocates nothing and stops for no page fault once the first steps have been. Linked
  * with --wrap, so every call of malloc and its kin, of mmap and munmap from the library's own code is counted here; what
- * OpenBLAS and the C library do inside shows as page faults. */
+ * OpenBLAS, oneDNN and the C library do inside shows as page faults. */
 #include "engine_testing.h"
 
 #include <stdatomic.h>
@@ -131,6 +131,16 @@ static void language_model(void **state)
     check_steps("lm", &o, 4, 24, 0);
 }
 
+/* Products of bf16 values have a library of their own, and memory that its primitives work in. */
+static void language_model_bf16(void **state)
+{
+    (void)state;
+    zo2_engine_opts o;
+    zo2_engine_opts_init(&o);
+    o.compute = ZO2_BF16;
+    check_steps("bf16", &o, 4, 24, 0);
+}
+
 /* Options, several queries, micro-batches, pending updates: embedding rows are then brought forward on their own. */
 static void everything_on(void **state)
 {
@@ -182,8 +192,8 @@ static void clean_up(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(counters_count),     cmocka_unit_test(language_model), cmocka_unit_test(everything_on),
-        cmocka_unit_test(thousands_of_steps), cmocka_unit_test(clean_up),
+        cmocka_unit_test(counters_count), cmocka_unit_test(language_model),     cmocka_unit_test(language_model_bf16),
+        cmocka_unit_test(everything_on),  cmocka_unit_test(thousands_of_steps), cmocka_unit_test(clean_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,7 @@ static int setup(void **state)
     (void)state;
     dir = scratch_make();
     path = in_dir(dir, "m.zo2");
-    OK(sample_write(&zo2_io_posix, path, 0, 100));
+    OK(sample_write(&zo2_io_posix, path, 0));
     good = file_load(path, &good_bytes);
     fd = open(path, O_RDWR);
     assert_true(fd >= 0);
@@ -381,6 +381,28 @@ static void lying_chunk_and_file_records_are_refused(void **state)
     }
 }
 
+/* An export of such a pack would find the name of its weights taken. */
+static void a_carried_file_named_like_weights_is_refused(void **state)
+{
+    (void)state;
+    static const char name[] = "a.safetensors"; /* with its NUL in the place of "config.json" NUL "em" */
+    const size_t first = sizeof "config.json" + 2, n[] = {8, sizeof name - 8, 4, 4, 4};
+    uint64_t value[] = {0, 0, sizeof name - 1, 57 + first, sizeof "pty.txt" - 1};
+    const uint64_t off[] = {TABLE(NAMES) + 57, TABLE(NAMES) + 65, TABLE(FILES) + 28, TABLE(FILES) + 32 + 24,
+                            TABLE(FILES) + 32 + 28};
+    assert_int_equal(first, sizeof name);
+    memcpy(&value[0], name, n[0]);
+    memcpy(&value[1], name + 8, n[1]);
+    forge_many(off, value, n, 5, 0);
+    FAILS(FORMAT, open_and_verify());
+    SAYS(path);
+    SAYS("carried file 0");
+    SAYS("one of weights");
+    memcpy(&value[1], "nsor_", 6); /* forged in the same way with another name it would pass */
+    forge_many(off, value, n, 5, 0);
+    OK(open_and_verify());
+}
+
 /* Several random lies at once under right checksums: any status, no crash (the sanitizers look on). */
 static void random_lies_do_not_crash(void **state)
 {
@@ -407,10 +429,15 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(the_undamaged_sample_passes),        T(every_shorter_length_is_refused),
-        T(every_flipped_byte_is_found),        T(damaged_weights_are_named_by_tensor_and_offset),
-        T(other_files_are_told_what_they_are), T(lying_superblocks_are_refused),
-        T(lying_tensor_records_are_refused),   T(lying_chunk_and_file_records_are_refused),
+        T(the_undamaged_sample_passes),
+        T(every_shorter_length_is_refused),
+        T(a_carried_file_named_like_weights_is_refused),
+        T(every_flipped_byte_is_found),
+        T(damaged_weights_are_named_by_tensor_and_offset),
+        T(other_files_are_told_what_they_are),
+        T(lying_superblocks_are_refused),
+        T(lying_tensor_records_are_refused),
+        T(lying_chunk_and_file_records_are_refused),
         T(random_lies_do_not_crash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -16,7 +16,7 @@ static uint64_t count_operations(int mask)
 {
     faulty_io f;
     faulty_init(&f);
-    OK(sample_write(&f.io, path, 1, 100));
+    OK(sample_write(&f.io, path, 1));
     uint64_t n = faulty_count(&f, mask);
     faulty_free(&f);
     scratch_empty(dir);
@@ -56,7 +56,7 @@ static void a_failed_operation_leaves_nothing_behind(void **state)
                     faulty_io f;
                     faulty_init(&f);
                     faulty_arm(&f, FAULTY_WRITES, i, faults[k].kind, faults[k].err, repeat);
-                    zo2_status s = sample_write(&f.io, path, old, 100);
+                    zo2_status s = sample_write(&f.io, path, old);
                     assert_true(f.spoilt > 0);
                     assert_int_equal(s, faults[k].status);
                     if (i < operations - 2)
@@ -87,7 +87,7 @@ static void a_crash_leaves_the_old_pack_or_the_new_one(void **state)
         faulty_io f;
         faulty_init(&f);
         faulty_arm(&f, FAULTY_ALL, i, FAULTY_TORN, EIO, 0);
-        sample_write(&f.io, path, 1, 100);
+        sample_write(&f.io, path, 1);
         faulty_free(&f);
         size_t n;
         unsigned char *data = file_load(path, &n);
@@ -98,7 +98,7 @@ static void a_crash_leaves_the_old_pack_or_the_new_one(void **state)
             assert_valid();
             seen_new++;
         }
-        OK(sample_write(&zo2_io_posix, path, 1, 100)); /* and the next attempt isn't in its way */
+        OK(sample_write(&zo2_io_posix, path, 1)); /* and the next attempt isn't in its way */
         assert_valid();
         assert_int_equal(count_files(dir, ""), 1);
     }
@@ -110,7 +110,7 @@ static void transient_faults_do_not_show(void **state)
     (void)state;
     const uint64_t writes = count_operations(FAULTY_PWRITE);
     size_t n, m;
-    OK(sample_write(&zo2_io_posix, path, 0, 100));
+    OK(sample_write(&zo2_io_posix, path, 0));
     unsigned char *want = file_load(path, &n);
     for (uint64_t i = 0; i < writes; i++)
         for (int kind = 0; kind < 3; kind++) {
@@ -120,7 +120,7 @@ static void transient_faults_do_not_show(void **state)
                 faulty_arm(&f, FAULTY_PWRITE, i, FAULTY_SHORT, 0, 0);
             else
                 faulty_arm(&f, FAULTY_PWRITE, i, FAULTY_FAIL, kind == 1 ? EINTR : EAGAIN, 3);
-            OK(sample_write(&f.io, path, 1, 100));
+            OK(sample_write(&f.io, path, 1));
             unsigned char *got = file_load(path, &m);
             assert_int_equal(m, n);
             assert_memory_equal(got, want, n);
@@ -140,7 +140,7 @@ static void a_bit_flipped_on_the_way_is_found(void **state)
         zo2_packfile *p;
         faulty_init(&f);
         faulty_arm(&f, FAULTY_PWRITE, i, FAULTY_FLIP, 0, 1);
-        OK(sample_write(&f.io, path, 1, 100));
+        OK(sample_write(&f.io, path, 1));
         faulty_free(&f);
         zo2_status s = zo2_packfile_open(&p, path);
         if (s == ZO2_OK)

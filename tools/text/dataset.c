@@ -149,7 +149,7 @@ zo2_status zo2t_dataset_load(zo2t_dataset **out, const char *path, zo2t_tokenize
     if (!d)
         s = zo2_error(ZO2_ERR_NOMEM, "out of memory for %s", path);
     if (!s)
-        s = zo2t_lines_open(&file, path);
+        s = zo2t_lines_open(&file, path, o->cancelled);
     if (!s)
         s = load(d, path, t, o, file, &line);
     zo2t_line_free(&line);

@@ -15,6 +15,7 @@
 #ifndef ZO2_TOOLS_TEXT_DATASET_H
 #define ZO2_TOOLS_TEXT_DATASET_H
 
+#include "tools/text/lines.h"
 #include "tools/text/tokenizer.h"
 
 typedef struct zo2t_dataset zo2t_dataset;
@@ -22,9 +23,10 @@ typedef struct zo2t_dataset zo2t_dataset;
 typedef enum zo2t_kind { ZO2T_LM = 1, ZO2T_OPTIONS = 2 } zo2t_kind;
 
 typedef struct zo2t_dataset_opts {
-    uint32_t seq;   /* tokens of the longest row, at least 2 */
-    uint32_t vocab; /* of the model: ids are below it */
-    int32_t bos;    /* id put in front, -1 = none */
+    uint32_t seq;                /* tokens of the longest row, at least 2 */
+    uint32_t vocab;              /* of the model: ids are below it */
+    int32_t bos;                 /* id put in front, -1 = none */
+    zo2t_cancelled_fn cancelled; /* ends the reading of a file; NULL = nothing does */
 } zo2t_dataset_opts;
 
 /* The value of --bos, "auto" (the model's own), "none" or an id below the model's vocabulary, as an id or -1.
@@ -33,9 +35,9 @@ zo2_status zo2t_bos_parse(const char *arg, const zo2_pack_info *model, int32_t *
 
 /* Reads and tokenises a file. t may be NULL for a model without tokenizer: then only "tokens" lines work. On success
  * *out is the caller's until zo2t_dataset_close(); it doesn't need t any more. On failure *out is NULL.
- * ZO2_ERR_NOTFOUND, ZO2_ERR_IO; ZO2_ERR_FORMAT with file and line: not UTF-8, not JSON, a missing key or wrong type,
- * too few options, a label that isn't one, an empty completion or option, no loss token, a token outside the
- * vocabulary, a completion that doesn't fit, the other kind of line, no line at all. */
+ * ZO2_ERR_NOTFOUND, ZO2_ERR_IO, ZO2_ERR_CANCELLED; ZO2_ERR_FORMAT with file and line: not UTF-8, not JSON, a missing
+ * key or wrong type, too few options, a label that isn't one, an empty completion or option, no loss token, a token
+ * outside the vocabulary, a completion that doesn't fit, the other kind of line, no line at all. */
 zo2_status zo2t_dataset_load(zo2t_dataset **out, const char *path, zo2t_tokenizer *t, const zo2t_dataset_opts *o);
 void zo2t_dataset_close(zo2t_dataset *d); /* NULL is fine */
 

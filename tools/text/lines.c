@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -12,7 +13,8 @@
 #define BLOCK ((size_t)1 << 18)
 
 struct zo2t_lines {
-    int fd, eof;
+    int fd, eof; /* fd: non-blocking */
+    zo2t_cancelled_fn cancelled;
     char *path;
     uint64_t number, bytes;
     XXH3_state_t *hash;
@@ -20,7 +22,7 @@ struct zo2t_lines {
     size_t start, scanned, end, capacity;
 };
 
-zo2_status zo2t_lines_open(zo2t_lines **out, const char *path)
+zo2_status zo2t_lines_open(zo2t_lines **out, const char *path, zo2t_cancelled_fn cancelled)
 {
     *out = NULL;
     zo2t_lines *l = calloc(1, sizeof *l);
@@ -28,6 +30,7 @@ zo2_status zo2t_lines_open(zo2t_lines **out, const char *path)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for %s", path);
     zo2_status s = ZO2_OK;
     l->fd = -1;
+    l->cancelled = cancelled;
     l->path = strdup(path);
     l->hash = XXH3_createState();
     if (!l->path || !l->hash) {
@@ -35,7 +38,7 @@ zo2_status zo2t_lines_open(zo2t_lines **out, const char *path)
         goto done;
     }
     XXH3_64bits_reset(l->hash);
-    l->fd = open(path, O_RDONLY | O_CLOEXEC);
+    l->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (l->fd < 0)
         s = zo2_error(errno == ENOENT ? ZO2_ERR_NOTFOUND : ZO2_ERR_IO, "%s: %s", path, strerror(errno));
 done:
@@ -58,6 +61,25 @@ void zo2t_lines_close(zo2t_lines *l)
     free(l);
 }
 
+/* read(2) that waits for data, or for the first writer of a FIFO (Linux reports no hang-up before one came), no longer
+ * than until somebody cancels. A signal may come right before poll(): hence its time limit. */
+static zo2_status wait_and_read(zo2t_lines *l, char *to, ssize_t *n)
+{
+    struct pollfd ready = {.fd = l->fd, .events = POLLIN};
+    for (;;) {
+        if (l->cancelled && l->cancelled())
+            return zo2_error(ZO2_ERR_CANCELLED, "%s: cancelled while reading", l->path);
+        int got = poll(&ready, 1, 100);
+        if (got > 0) {
+            *n = read(l->fd, to, BLOCK);
+            if (*n >= 0)
+                return ZO2_OK;
+        }
+        if (got < 0 ? errno != EINTR : got > 0 && errno != EINTR && errno != EAGAIN)
+            return zo2_error(ZO2_ERR_IO, "%s: %s", l->path, strerror(errno));
+    }
+}
+
 /* Reads one more block behind `end`. */
 static zo2_status more(zo2t_lines *l)
 {
@@ -70,14 +92,11 @@ static zo2_status more(zo2t_lines *l)
     void *p = l->buffer;
     zo2_status s = zo2t_grow(&p, &l->capacity, l->end + BLOCK, 1);
     l->buffer = p;
+    ssize_t n = 0;
+    if (!s)
+        s = wait_and_read(l, l->buffer + l->end, &n);
     if (s)
         return s;
-    ssize_t n;
-    do {
-        n = read(l->fd, l->buffer + l->end, BLOCK);
-    } while (n < 0 && errno == EINTR);
-    if (n < 0)
-        return zo2_error(ZO2_ERR_IO, "%s: %s", l->path, strerror(errno));
     if (!n)
         l->eof = 1;
     XXH3_64bits_update(l->hash, l->buffer + l->end, (size_t)n);
