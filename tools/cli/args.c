@@ -212,6 +212,7 @@ static int ask_all(const cli_subcommand *list, const char *what)
 int cli_dispatch(const char *tool, const char *summary, const cli_subcommand *list, int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
+    cli_fill_closed_streams();
     if (!name) {
         fprintf(stderr, "%s: missing command (see %s --help)\n", tool, tool);
         return CLI_EXIT_USAGE;
