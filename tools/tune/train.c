@@ -182,12 +182,6 @@ int tune_train(int argc, char **argv)
     train_command(&command, groups, &flags);
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
-    if (!flags.model.given)
-        return cli_usage_error(&command, "--model FILE is needed: the pack to fine-tune");
-    if (!flags.data.given)
-        return cli_usage_error(&command, "--data TRAIN.jsonl is needed");
-    if (!flags.run.given)
-        return cli_usage_error(&command, "--run RUN_DIR is needed: where the run is to be kept");
     if (flags.eval_every.given && !flags.eval.given)
         return cli_usage_error(&command, "--eval-every needs --eval EVAL.jsonl");
 
