@@ -19,6 +19,12 @@ done
 for key in eval_loss eval_loss_fp32 eval_accuracy eval_accuracy_fp32; do
     [ "$(grep -c "\"$key\": [0-9]" r/metrics.jsonl)" -eq 3 ] || fail "not 3 lines have $key"
 done
+for key in initial_eval_loss initial_eval_loss_fp32 initial_eval_accuracy initial_eval_accuracy_fp32; do
+    [ "$(grep -c "^{\"step\": 0,.*\"$key\": [0-9]" r/metrics.jsonl)" -eq 1 ] || fail "the line of step 0 lacks $key"
+    [ "$(grep -c "$key" r/metrics.jsonl)" -eq 1 ] || fail "another line has $key"
+done
+zo2-tune log r | grep -A 9 'evaluated after' | awk '{ print $1 }' | tr '\n' ' ' | grep -q '^evaluated 0 3 6 8 $' ||
+    fail "log doesn't show the evaluations after 0, 3, 6 and 8 steps"
 awk -F'[:,]' '{ d = $4 - ($6 + $8) / 2; if ($2 != NR - 1 || d > 1e-12 || d < -1e-12) exit 1 }' r/metrics.jsonl ||
     fail "steps aren't in order, or loss isn't the mean of both"
 cp r/metrics.jsonl good.jsonl
@@ -56,7 +62,7 @@ again 'missing lines made again'
 # --json: every step's object, then the summary; --quiet: nothing
 expect 0 '' zo2-tune train --model tiny.zo2 --data "$data" --run j --steps 4 --batch 2 --json --eval dev.jsonl
 [ "$(grep -c '^{"step": ' out.txt)" -eq 4 ] || fail "--json doesn't print 4 steps"
-tail -n 1 out.txt | grep -q '^{"summary": true, "steps": 4, .*"best_at_step": 4, .*"export_command": "zo2-pack export' ||
+tail -n 1 out.txt | grep -q '^{"summary": true, "steps": 4, .*"best_at_step": [04], .*"export_command": "zo2-pack export' ||
     fail "--json doesn't end with a summary"
 head -n 4 out.txt | cmp - j/metrics.jsonl || fail "--json differs from metrics.jsonl"
 expect 0 '' zo2-tune train --model tiny.zo2 --data "$data" --run q --steps 2 --batch 2 --quiet
@@ -65,6 +71,12 @@ expect 0 'step 2, .*step 4, ' sh -c "zo2-tune train --model tiny.zo2 --data '$da
     --log-every 2 2>&1 | tr '\n' ' '"
 expect 1 'standard output' sh -c "zo2-tune train --model tiny.zo2 --data '$data' --run f --steps 2 --json >/dev/full"
 expect 0 '^2 steps' sh -c "zo2-tune log f | sed -n 's/^steps *\([0-9]*\) of.*/\1 steps/p'"
+
+# A run that makes the model worse says so, and what to do with it.
+expect 0 'best evaluation after 0 steps: .*has not improved' zo2-tune train --model tiny.zo2 --data "$data" --run worse \
+    --steps 6 --batch 2 --lr 1e-2 --eval dev.jsonl
+grep -q 'zo2-pack export tiny.zo2 OUT --run worse --at-step 0$' out.txt || fail "no export command for the model before"
+expect 0 'after 0 steps' zo2-pack export tiny.zo2 before --run worse --at-step 0
 
 # Ten skipped steps in a row end the run with advice: a rate that blows the weights up.
 expect 1 '' zo2-tune train --model tiny.zo2 --data "$data" --run b --steps 200 --batch 2 --lr 1e30 --wire fp32

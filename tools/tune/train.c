@@ -51,12 +51,12 @@ static void show_progress(train *t, const recent *w, uint64_t steps, uint64_t ta
         cli_progress_show(&t->progress, steps, target, recent_text(details, sizeof details, w, steps));
 }
 
-static zo2_status evaluate(train *t, uint64_t steps)
+static zo2_status evaluate(train *t, uint64_t steps, tune_evaluation *out)
 {
-    zo2_status s = tune_evaluate(&t->last_eval, t->engine, t->eval_data, t->settings.batch, &t->progress);
+    zo2_status s = tune_evaluate(out, t->engine, t->eval_data, t->settings.batch, &t->progress);
     cli_progress_begin(&t->progress, "training", steps);
     if (s == ZO2_OK)
-        train_show_evaluation(t, steps, &t->last_eval);
+        train_show_evaluation(t, steps, out);
     return s;
 }
 
@@ -91,11 +91,12 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
 
     t->last_eval.done = false;
     if (evaluation_due(t, *steps, target))
-        s = evaluate(t, *steps);
+        s = evaluate(t, *steps, &t->last_eval);
     /* The step is done and journaled whatever became of its evaluation: it gets its line. */
-    zo2_status written = tune_metrics_append(&t->metrics, &r, &t->last_eval);
+    const tune_metrics_evals evals = {.before = r.step == 0 ? &t->first_eval : NULL, .after = &t->last_eval};
+    zo2_status written = tune_metrics_append(&t->metrics, &r, &evals);
     if (t->flags->json.given) {
-        tune_metrics_write(stdout, &r, &t->last_eval, false);
+        tune_metrics_write(stdout, &r, &evals, false);
         fflush(stdout); /* whoever reads it reads it now */
     }
     if (s == ZO2_OK)
@@ -166,7 +167,7 @@ static int loop(train *t)
     t->progress.silent = true; /* the bar counts steps, not what the engine does for each */
     cli_progress_begin(&t->progress, "training", steps);
     if (t->eval_data && steps == 0)
-        s = evaluate(t, 0);
+        s = evaluate(t, 0, &t->first_eval);
     while (s == ZO2_OK && steps < target && skipped < MAX_SKIPPED && !cli_interrupted())
         s = one_step(t, target, &w, &steps, &position, &skipped);
     cli_progress_clear(&t->progress);

@@ -45,6 +45,7 @@ typedef struct train {
     tune_metrics_file metrics;
     tune_trace *trace; /* NULL without --trace */
     /* results of this session */
+    tune_evaluation first_eval; /* before step 0 */
     tune_evaluation last_eval;
     double seconds; /* spent in steps */
     uint64_t tokens;

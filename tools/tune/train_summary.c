@@ -152,8 +152,9 @@ static void print_text(const train *t, uint64_t steps, double loss, uint64_t ove
         printf("bottleneck: %s %.0f %%\n", name, 100 * share);
     }
     if (best)
-        printf("best evaluation after %" PRIu64 " steps: %s\n", best->steps,
-               figures(text, sizeof text, best->loss, best->accuracy));
+        printf("best evaluation after %" PRIu64 " step%s: %s%s\n", best->steps, best->steps == 1 ? "" : "s",
+               figures(text, sizeof text, best->loss, best->accuracy),
+               best->steps ? "" : "; training has not improved on the model it began with");
     printf("export: %s\n", command);
 }
 
