@@ -295,7 +295,9 @@ zo2_status zo2_journal_append(zo2_journal *j, const zo2_journal_record *r)
                          (unsigned long long)ZO2_JOURNAL_MAX_STEPS);
     const char *fault = zo2_journal_record_fault(r);
     if (fault)
-        return zo2_error(ZO2_ERR_NONFINITE, "step %llu: %s; nothing was recorded", (unsigned long long)r->step, fault);
+        return zo2_error(ZO2_ERR_NONFINITE,
+                         "step %llu: %s; nothing was recorded; the learning rate or the weight decay is too high",
+                         (unsigned long long)r->step, fault);
     zo2_status s = reserve(j);
     if (s)
         return s;

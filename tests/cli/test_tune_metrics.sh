@@ -43,21 +43,28 @@ again() {
 }
 steps=8
 again ''
-grep -q 'missing lines' err.txt && fail "an intact file was mended"
+grep -q 'missing line' err.txt && fail "an intact file was mended"
 head -c -37 good.jsonl >r/metrics.jsonl # torn
-again '1 missing lines made again'
+again '1 missing line made again'
 sed -n 9p r/metrics.jsonl | grep -q '"seconds": null, "device_peak_bytes": null, "host_peak_bytes": null' ||
     fail "the line made again claims to know times"
 head -n 3 good.jsonl >r/metrics.jsonl
-again 'missing lines made again'
+again 'missing lines* made again'
 rm r/metrics.jsonl
-again 'missing lines made again'
+again 'missing lines* made again'
 { head -n 2 good.jsonl; echo 'rubbish'; tail -n +4 good.jsonl; } >r/metrics.jsonl
-again '1 missing lines made again'
+again '1 missing line made again'
 { cat good.jsonl; sed -n '$p' good.jsonl | sed 's/"step": [0-9]*/"step": 12345/'; } >r/metrics.jsonl # beyond the journal
 again ''
 printf '' >r/metrics.jsonl
-again 'missing lines made again'
+again 'missing lines* made again'
+
+# The export command works as it is printed, whatever the names.
+cp tiny.zo2 "./-it's a model.zo2"
+expect 0 'export: ' zo2-tune train --model "-it's a model.zo2" --data "$data" --run -r --steps 2 --batch 2
+sed -n 's/^export: //p' out.txt >command.sh
+expect 0 'OUT: the weights of ./-r$' sh command.sh
+rm -rf OUT
 
 # --json: every step's object, then the summary; --quiet: nothing
 expect 0 '' zo2-tune train --model tiny.zo2 --data "$data" --run j --steps 4 --batch 2 --json --eval dev.jsonl
@@ -81,6 +88,9 @@ expect 0 'after 0 steps' zo2-pack export tiny.zo2 before --run worse --at-step 0
 # Ten skipped steps in a row end the run with advice: a rate that blows the weights up.
 expect 1 '' zo2-tune train --model tiny.zo2 --data "$data" --run b --steps 200 --batch 2 --lr 1e30 --wire fp32
 grep -q -e '10 steps in a row' -e 'non-finite' err.txt || { fail "no advice when the loss is not finite"; cat err.txt; }
+expect 1 'learning rate.* too high' zo2-tune train --model tiny.zo2 --data "$data" --run c --steps 2 --batch 2 --lr 1e308
+grep -q 'smaller --lr' err.txt || fail "no advice when an update is not finite"
+grep -q -e '--resume goes on' err.txt && fail "advises to resume what would fail again"
 # So does a run whose few steps all were.
 expect 1 '^zo2-tune train: 2 steps in a row had a loss' zo2-tune train --model tiny.zo2 --data "$data" --run none --batch 2 \
     --lr 1e-4 --eps 1e300 --steps 2 --quiet

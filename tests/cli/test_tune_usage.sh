@@ -79,6 +79,8 @@ train 1 '\-\-device-mem' --device-mem 1
 train 1 '\-\-host-mem' --host-mem 1
 train 1 'not-here' --eval not-here
 train 0 '^device memory ' --dry-run --wire fp8-e4m3
+train 0 '^host memory .* (this machine has .* available)$' --dry-run
+expect 0 '^host memory .* (this machine has .* available: too little)$' zo2-plan opt-175b --batch 1 --probe 0
 train 0 '"fits": true' --dry-run --json
 train 1 "doesn't fit" --dry-run --json --device-mem 1
 expect 1 'not-here' zo2-tune train --model not-here --data "$data" --run r

@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "tools/cli/interrupt.h"
 #include "tools/cli/numbers.h"
@@ -106,6 +107,18 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     return s;
 }
 
+/* The update of the step before `steps` is the likely culprit: says how to get the weights of before it. */
+static void advise_export(const train *t, uint64_t steps)
+{
+    if (!steps)
+        return;
+    const uint64_t good = steps - 1;
+    char *command = train_export_command(t, &good);
+    if (command)
+        fprintf(stderr, "The weights of before: %s\n", command);
+    free(command);
+}
+
 /* The last `skipped` steps were. */
 static int too_many_skipped(const train *t, uint64_t steps, uint64_t skipped)
 {
@@ -113,21 +126,29 @@ static int too_many_skipped(const train *t, uint64_t steps, uint64_t skipped)
               "%" PRIu64 " step%s had a loss that is not finite: the weights or the perturbation got too large. Try a "
               "smaller --lr or --eps, or --clip, in another run.",
               skipped, skipped == 1 ? "" : "s in a row");
-    if (steps > skipped) /* the update before the first skipped one is the likely culprit */
-        fprintf(stderr, "The weights of before: zo2-pack export %s OUT --run %s --at-step %" PRIu64 "\n",
-                t->flags->model.text, t->flags->run.text, steps - skipped - 1);
+    advise_export(t, steps - skipped);
+    return CLI_EXIT_FAILED;
+}
+
+/* A step, or what goes with it, failed. */
+static int failed(const train *t, zo2_status s, uint64_t steps)
+{
+    cli_fail(t->command->program, NULL, s);
+    if (s == ZO2_ERR_NONFINITE) { /* going on would end at the same place */
+        fprintf(stderr, "Try a smaller --lr, or --clip, in another run.\n");
+        advise_export(t, steps);
+    } else {
+        fprintf(stderr, "The run has %" PRIu64 " good step%s; --resume goes on from there.\n", steps,
+                steps == 1 ? "" : "s");
+    }
     return CLI_EXIT_FAILED;
 }
 
 static int end_of_loop(train *t, zo2_status s, uint64_t steps, uint64_t skipped)
 {
-    const char *program = t->command->program;
     bool interrupted = cli_interrupted() && (s == ZO2_OK || s == ZO2_ERR_CANCELLED);
-    if (s != ZO2_OK && !interrupted) {
-        int status = cli_fail(program, NULL, s);
-        fprintf(stderr, "The run has %" PRIu64 " good steps; --resume goes on from there.\n", steps);
-        return status;
-    }
+    if (s != ZO2_OK && !interrupted)
+        return failed(t, s, steps);
     if (steps > t->steps_before) { /* nothing new, nothing to save */
         t->progress.detached = true;
         t->progress.silent = false;
@@ -141,7 +162,8 @@ static int end_of_loop(train *t, zo2_status s, uint64_t steps, uint64_t skipped)
                                  zo2_last_error());
     }
     if (interrupted) {
-        cli_progress_message(&t->progress, "interrupted after %" PRIu64 " steps; go on with --resume", steps);
+        cli_progress_message(&t->progress, "interrupted after %" PRIu64 " step%s; go on with --resume", steps,
+                             steps == 1 ? "" : "s");
         return CLI_EXIT_INTERRUPTED;
     }
     if (skipped >= MAX_SKIPPED || (skipped && skipped == steps - t->steps_before)) /* or no step was a good one */
