@@ -323,9 +323,10 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
 
 zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_dir, const zo2_engine_opts *o)
 {
+    if (out)
+        *out = NULL;
     if (!out || !pack)
         return zo2_error(ZO2_ERR_ARG, "zo2_engine_open: out and pack must not be NULL");
-    *out = NULL;
     zo2_engine *e = calloc(1, sizeof *e);
     if (!e)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for an engine");
