@@ -45,4 +45,9 @@ expect 0 '^3 steps in' sh -c 'zo2-tune train --model tiny.zo2 --data "$1" --batc
 expect 1 'tiny2.zo2.*large' sh -c 'ulimit -f 100; exec zo2-pack convert "$1" tiny2.zo2' sh "$HF"
 expect 1 'large' sh -c 'ulimit -f 100; exec zo2-pack export tiny.zo2 out'
 [ "$(ls -d tiny2* out* | tr '\n' ' ')" = 'out.txt ' ] || fail "left behind: $(ls -d tiny2* out*)"
+# So is a limit on the address space, under which OpenBLAS alone would try for ever to map its buffers.
+if [ $slow = 0 ]; then # sanitizers need more address space than there is
+    expect 1 'no room\|memory' sh -c 'ulimit -v 450000; exec timeout -k 1 60 zo2-tune train --model tiny.zo2 --data "$1" \
+        --batch 2 --run narrow --steps 3 --threads 8' sh "$data"
+fi
 finish
