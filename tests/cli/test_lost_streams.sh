@@ -8,8 +8,8 @@ train() {
     zo2-tune train --model tiny.zo2 --data "$data" --batch 2 --lr 1e-4 "$@"
 }
 
-# The terminal goes away: twice, as a shell makes it.
-zo2-tune train --model tiny.zo2 --data "$data" --batch 2 --run hup >hup.txt 2>&1 &
+# The terminal goes away: twice, as a shell makes it. (These tests themselves may run under nohup.)
+env --default-signal=HUP zo2-tune train --model tiny.zo2 --data "$data" --batch 2 --run hup >hup.txt 2>&1 &
 pid=$!
 wait_lines hup/metrics.jsonl 3 $pid || fail "nothing happens"
 kill -HUP $pid
