@@ -210,11 +210,10 @@ static zo2_status load_masters(zo2_engine *e, const zo2_journal *j)
         steps ? zo2_snapshot_find(e->snapshot_dir, j, &c->layout, steps, e->opts.log, e->opts.log_ud) : NULL;
     uint64_t from = snapshot ? zo2_snapfile_get_header(snapshot)->step : 0;
     if (steps > from) {
-        char text[200];
+        char text[ZO2_REPLAY_TEXT_BYTES];
         double seconds = (double)c->arch->parameters * (double)(steps - from) * c->shape.queries /
                          (replay_rate(&c->history) * zo2_pool_threads(c->pool));
-        snprintf(text, sizeof text, "replaying steps %" PRIu64 " to %" PRIu64 " (from %s): about %.0f s", from, steps,
-                 snapshot ? "a snapshot" : "the pack", seconds);
+        zo2_replay_text(text, from, steps, snapshot != NULL, seconds);
         say(e, ZO2_LOG_INFO, text);
     }
     zo2_masters_load how = {.pack = e->pack->file,
@@ -324,9 +323,10 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
 
 zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_dir, const zo2_engine_opts *o)
 {
+    if (out)
+        *out = NULL;
     if (!out || !pack)
         return zo2_error(ZO2_ERR_ARG, "zo2_engine_open: out and pack must not be NULL");
-    *out = NULL;
     zo2_engine *e = calloc(1, sizeof *e);
     if (!e)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for an engine");

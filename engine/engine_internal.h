@@ -7,6 +7,8 @@
 #include "engine/pack_api.h"
 #include "storage/snapshot.h"
 
+#include <stdatomic.h>
+
 struct zo2_engine {
     zo2_pack *pack;
     zo2_core core;
@@ -18,11 +20,20 @@ struct zo2_engine {
     int made_run_dir;     /* by this open */
     zo2_journal *journal; /* NULL when read-only */
     int resumed;
+    atomic_int busy;   /* a call is in progress */
     zo2_status failed; /* sticky: masters or journal are no longer what they should be */
     uint64_t tokens, data_position, skipped_in_row;
     double last_snapshot; /* monotonic seconds */
     double snapshot_cost; /* seconds of the last one */
 };
+
+/* Around a call that changes or reads what steps change. ZO2_ERR_BUSY: one is in progress, on another thread or further
+ * up on this one, which is in a callback. */
+zo2_status zo2_engine_enter(zo2_engine *e, const char *function);
+void zo2_engine_leave(zo2_engine *e);
+
+/* zo2_snapshot() within a call. */
+zo2_status zo2_engine_snapshot(zo2_engine *e);
 
 /* Monotonic seconds. */
 double zo2_now(void);

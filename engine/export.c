@@ -172,7 +172,7 @@ static double now(void)
 static void announce_replay(const job *j)
 {
     uint32_t updates, sampled;
-    char text[256];
+    char text[ZO2_REPLAY_TEXT_BYTES];
     uint64_t from = j->snapshot ? zo2_snapfile_get_header(j->snapshot)->step : 0;
     zo2_history_range(&j->history, from, j->steps, &updates);
     if (!j->o.log || !updates)
@@ -186,11 +186,7 @@ static void announce_replay(const job *j)
     double seconds = sampled ? elapsed / ((double)n * sampled) * (double)j->pack->arch.parameters * updates /
                                    zo2_pool_threads(j->pool)
                              : 0;
-    snprintf(text, sizeof text,
-             "replaying %" PRIu64 " steps%s over %" PRIu64 " parameters with %" PRIu32 " threads: about %.0f %s",
-             j->steps - from, j->snapshot ? ", from a snapshot," : "", j->pack->arch.parameters,
-             zo2_pool_threads(j->pool), seconds < 120 ? ceil(seconds) : ceil(seconds / 60),
-             seconds < 120 ? "seconds" : "minutes");
+    zo2_replay_text(text, from, j->steps, j->snapshot != NULL, seconds);
     j->o.log(j->o.log_ud, ZO2_LOG_INFO, text);
 }
 

@@ -9,9 +9,10 @@ typedef struct zo2_export_dir {
     char *path; /* where it will be, without slashes at the end */
     char *tmp;  /* where it is built; NULL when nothing is to be removed */
     int force;
+    int lock; /* on tmp while it is built: tells whoever exports here next that this is no leftover; -1: none */
 } zo2_export_dir;
 
-/* Makes the temporary sibling. ZO2_ERR_EXISTS if path exists and not force, or with force if it is not a directory or
+/* Removes the temporary siblings that killed exports left, and makes one. ZO2_ERR_EXISTS if path exists and not force, or with force if it is not a directory or
  * holds anything that an export would not write: a mistyped path must not cost a folder. */
 zo2_status zo2_export_dir_begin(zo2_export_dir *d, const char *path, int force);
 

@@ -259,7 +259,11 @@ zo2_status zo2_require_space(const char *path, uint64_t bytes)
     char *dir = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
     if (!dir)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the folder of %s", path);
-    zo2_status s = zo2_io_free_bytes(dir, &available);
+    struct stat st;
+    zo2_outfile_clean(&zo2_io_posix, path);
+    zo2_status s = stat(dir, &st) != 0 && errno == ENOENT
+                       ? zo2_error(ZO2_ERR_NOTFOUND, "there is no folder %s to write %s in; make it first", dir, path)
+                       : zo2_io_free_bytes(dir, &available);
     if (!s && available < bytes)
         s = zo2_error(ZO2_ERR_NOSPACE,
                       "%s needs %" PRIu64 " bytes (%.1f GiB), but only %" PRIu64

@@ -185,7 +185,7 @@ static zo2_status take_doubles(zo2_run_settings *out, const zo2_engine_opts *o, 
         !isfinite(out->clip) || out->clip < 0)
         return zo2_error(ZO2_ERR_ARG, "lr, weight-decay and clip must be finite and not negative");
     if (!isfinite(out->eps) || !((float)out->eps > 0))
-        return zo2_error(ZO2_ERR_ARG, "eps must be finite and positive");
+        return zo2_error(ZO2_ERR_ARG, "eps is %g: as an fp32 number it must be finite and above 0", out->eps);
     return ZO2_OK;
 }
 

@@ -30,10 +30,37 @@ void zo2_engine_get_plan_sized(const zo2_engine *e, zo2_plan *out, size_t size)
     zo2_opts_give(out, size, &e->core.plan.pub, sizeof e->core.plan.pub);
 }
 
+zo2_status zo2_engine_enter(zo2_engine *e, const char *function)
+{
+    int idle = 0;
+    return atomic_compare_exchange_strong(&e->busy, &idle, 1)
+               ? ZO2_OK
+               : zo2_error(
+                     ZO2_ERR_BUSY,
+                     "%s: another call with this engine is in progress, on another thread or from a callback of it",
+                     function);
+}
+
+void zo2_engine_leave(zo2_engine *e)
+{
+    atomic_store(&e->busy, 0);
+}
+
 zo2_status zo2_snapshot(zo2_engine *e)
 {
     if (!e || !e->journal)
-        return zo2_error(ZO2_ERR_ARG, "zo2_snapshot: the engine was opened read-only");
+        return zo2_error(ZO2_ERR_ARG, e ? "zo2_snapshot: the engine was opened read-only"
+                                        : "zo2_snapshot: the engine must not be NULL");
+    zo2_status s = zo2_engine_enter(e, "zo2_snapshot");
+    if (s)
+        return s;
+    s = zo2_engine_snapshot(e);
+    zo2_engine_leave(e);
+    return s;
+}
+
+zo2_status zo2_engine_snapshot(zo2_engine *e)
+{
     if (e->failed)
         return zo2_error(e->failed, "no snapshot of an engine that stopped after an error");
     double from = zo2_now();
@@ -86,12 +113,17 @@ zo2_status zo2_tensor_read(zo2_engine *e, const char *name, uint64_t first, uint
         return zo2_error(ZO2_ERR_NOTFOUND, "the model has no tensor named %s", name);
     uint64_t size = t->rows * t->cols;
     if (first > size || n > size - first)
-        return zo2_error(ZO2_ERR_ARG, "tensor %s has %llu elements: [%llu, %llu) is out of range", name,
-                         (unsigned long long)size, (unsigned long long)first, (unsigned long long)(first + n));
-    return n ? read_elements(e, t, first, n, out) : ZO2_OK;
+        return zo2_error(ZO2_ERR_ARG, "tensor %s has %llu elements: %llu from number %llu on are out of range", name,
+                         (unsigned long long)size, (unsigned long long)n, (unsigned long long)first);
+    zo2_status s = zo2_engine_enter(e, "zo2_tensor_read");
+    if (s)
+        return s;
+    s = n ? read_elements(e, t, first, n, out) : ZO2_OK;
+    zo2_engine_leave(e);
+    return s;
 }
 
-zo2_status zo2_masters_hash(zo2_engine *e, uint64_t *out)
+static zo2_status hash_masters(zo2_engine *e, uint64_t *out)
 {
     XXH3_state_t *state = XXH3_createState();
     float *values = malloc(PIECE * sizeof *values);
@@ -112,5 +144,17 @@ zo2_status zo2_masters_hash(zo2_engine *e, uint64_t *out)
         *out = XXH3_64bits_digest(state);
     free(values);
     XXH3_freeState(state);
+    return s;
+}
+
+zo2_status zo2_masters_hash(zo2_engine *e, uint64_t *out)
+{
+    if (!e || !out)
+        return zo2_error(ZO2_ERR_ARG, "zo2_masters_hash: engine and out must not be NULL");
+    zo2_status s = zo2_engine_enter(e, "zo2_masters_hash");
+    if (s)
+        return s;
+    s = hash_masters(e, out);
+    zo2_engine_leave(e);
     return s;
 }

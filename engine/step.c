@@ -88,7 +88,7 @@ static void snapshot_when_due(zo2_engine *e)
         return;
     if (every < SNAPSHOT_SHARE * e->snapshot_cost)
         every = SNAPSHOT_SHARE * e->snapshot_cost;
-    if (zo2_now() - e->last_snapshot < every || !zo2_snapshot(e))
+    if (zo2_now() - e->last_snapshot < every || !zo2_engine_snapshot(e))
         return;
     e->last_snapshot = zo2_now(); /* try again after the interval, not after the next step */
     char text[1200];
@@ -138,16 +138,21 @@ zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *resu
         return zo2_error(ZO2_ERR_ARG, "zo2_step: engine and batch must not be NULL");
     if (!e->journal)
         return zo2_error(ZO2_ERR_ARG, "zo2_step: the engine was opened read-only");
+    zo2_status s = zo2_engine_enter(e, "zo2_step");
+    if (s)
+        return s;
     fenv_t fenv;
     zo2_fpenv_pin(&fenv); /* g and the coefficients too are rounded to nearest */
-    zo2_status s = take_step(e, batch, result);
+    s = take_step(e, batch, result);
     zo2_fpenv_restore(&fenv);
+    zo2_engine_leave(e);
     return s;
 }
 
 void zo2_step_abort(zo2_engine *e)
 {
-    atomic_store(&e->core.abort, 1);
+    if (e)
+        atomic_store(&e->core.abort, 1);
 }
 
 void zo2_scores_init_sized(zo2_scores *s, size_t size)
@@ -188,10 +193,16 @@ zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weight
     zo2_scores own = {0};
     if (!e || !batch || !scores || !zo2_opts_take(&own, sizeof own, scores))
         return zo2_error(ZO2_ERR_ARG, "zo2_forward: engine, batch and scores (with its struct_size) are needed");
+    if (weights != ZO2_WEIGHTS_WIRE && weights != ZO2_WEIGHTS_MASTER)
+        return zo2_error(ZO2_ERR_ARG, "zo2_forward: %d is no kind of weights", (int)weights);
+    zo2_status s = zo2_engine_enter(e, "zo2_forward");
+    if (s)
+        return s;
     fenv_t fenv;
     zo2_fpenv_pin(&fenv);
-    zo2_status s = score(e, batch, weights, &own);
+    s = score(e, batch, weights, &own);
     zo2_fpenv_restore(&fenv);
+    zo2_engine_leave(e);
     own.struct_size = scores->struct_size;
     if (!s)
         memcpy(scores, &own, own.struct_size < sizeof own ? own.struct_size : sizeof own);

@@ -8,8 +8,10 @@
  * Errors: functions return a zo2_status; ZO2_OK is 0, errors are negative. After an error zo2_last_error() on the same
  * thread says what was wrong, where, and what to do. A NULL where none is allowed is ZO2_ERR_ARG. Functions that make a
  * handle or a file leave none behind when they fail.
- * Threads: one caller at a time per handle; different handles are independent and may be used at once. Functions without
- * a handle may be called from any thread. The library's own threads block all signals.
+ * Threads: one caller at a time per handle. An engine refuses a second caller, and its own callbacks, with
+ * ZO2_ERR_BUSY; callbacks may call zo2_step_abort() and zo2_engine_get_...(). Different handles are independent and may
+ * be used at once. Functions without a handle may be called from any thread. The library's own threads block all
+ * signals.
  * Lifetime: strings and arrays that go in are the caller's and only read during the call; strings in option structs are
  * copied. Strings that come out live as long as the handle, or for ever where the text says static.
  * Structs: those that begin with struct_size may get fields at their end with the same soname, others never change with
@@ -54,7 +56,7 @@ extern "C" {
     X(ERR_FORMAT, -4, "malformed or unsupported file")                   \
     X(ERR_NOTFOUND, -5, "not found")                                     \
     X(ERR_EXISTS, -6, "already exists")                                  \
-    X(ERR_BUSY, -7, "in use by another process")                         \
+    X(ERR_BUSY, -7, "in use by another process or call")                 \
     X(ERR_MISMATCH, -8, "settings, model or data differ from the run's") \
     X(ERR_NONFINITE, -9, "non-finite or unrepresentable weight")         \
     X(ERR_DEVICE, -10, "device error")                                   \
@@ -517,7 +519,7 @@ ZO2_API zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_resu
 
 /* Makes a zo2_step() or zo2_forward() in progress on another thread, or in a signal handler's thread, return
  * ZO2_ERR_CANCELLED at the next chunk. Async-signal-safe and thread-safe. Sticky until that call returns; without one
- * in progress it cancels the next. */
+ * in progress it cancels the next. NULL is fine. */
 ZO2_API void zo2_step_abort(zo2_engine *e);
 
 typedef enum zo2_weights { ZO2_WEIGHTS_WIRE = 0, ZO2_WEIGHTS_MASTER = 1 } zo2_weights;

@@ -47,6 +47,9 @@ zo2_status zo2_outfile_open(zo2_outfile *f, const zo2_io *io, const char *path, 
 zo2_status zo2_outfile_commit(zo2_outfile *f);
 /* Removes the temporary file; a no-op on a committed or zeroed one. */
 void zo2_outfile_abort(zo2_outfile *f);
+/* Removes what writers of path left that were killed. zo2_outfile_open() does it; one who asks for free space first
+ * calls it before that. Best effort. */
+void zo2_outfile_clean(const zo2_io *io, const char *path);
 
 /* fsync of the folder that holds path. */
 zo2_status zo2_io_sync_parent(const zo2_io *io, const char *path);

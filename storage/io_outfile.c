@@ -1,5 +1,5 @@
 /* io_outfile.c: files that appear complete or not at all. A crash at any point leaves the old file or the new one, and
- * perhaps a PATH.tmp-PID, which nothing reads and the next writer of the same name and PID reuses. */
+ * perhaps a PATH.tmp-PID, which nothing reads and the next writer of PATH removes. */
 #include "storage/io.h"
 
 #include <errno.h>
@@ -99,6 +99,7 @@ zo2_status zo2_outfile_open(zo2_outfile *f, const zo2_io *io, const char *path, 
     if (force && stat(path, &st) == 0 && !S_ISREG(st.st_mode))
         return zo2_error(ZO2_ERR_EXISTS, "%s exists and is not a regular file; choose another name", path);
 
+    zo2_outfile_clean(io, path);
     size_t n = strlen(path) + 32;
     f->path = strdup(path);
     f->tmp = malloc(n);

@@ -6,7 +6,6 @@
 #include "storage/journal.h"
 
 #include "storage/journal_format.h"
-#include "storage/leftovers.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -215,29 +214,6 @@ zo2_status zo2_journal_open(zo2_journal **out, const zo2_io *io, const char *pat
     return ZO2_OK;
 }
 
-static int is_leftover(void *ud, const char *name)
-{
-    const char *journal = ud;
-    const size_t n = strlen(journal);
-    return !strncmp(name, journal, n) && !strncmp(name + n, ".tmp-", 5);
-}
-
-/* What an interrupted creation of the same file left. */
-static void remove_leftovers(const zo2_io *io, const char *path)
-{
-    char *dir = strdup(path);
-    if (!dir)
-        return;
-    char *slash = strrchr(dir, '/');
-    if (slash) {
-        slash[1] = '\0';
-        zo2_leftovers_remove(io, dir, is_leftover, (void *)(path + (slash + 1 - dir)));
-    } else {
-        zo2_leftovers_remove(io, ".", is_leftover, (void *)path);
-    }
-    free(dir);
-}
-
 zo2_status zo2_journal_create(zo2_journal **out, const zo2_io *io, const char *path, const zo2_run_settings *settings)
 {
     *out = NULL;
@@ -248,7 +224,6 @@ zo2_status zo2_journal_create(zo2_journal **out, const zo2_io *io, const char *p
     zo2_journal_encode_head(&h, settings);
 
     /* Under a temporary name first, so that a journal with half a header never exists. */
-    remove_leftovers(io, path);
     zo2_outfile f = {0};
     s = zo2_outfile_open(&f, io, path, 0);
     if (s)
@@ -320,7 +295,9 @@ zo2_status zo2_journal_append(zo2_journal *j, const zo2_journal_record *r)
                          (unsigned long long)ZO2_JOURNAL_MAX_STEPS);
     const char *fault = zo2_journal_record_fault(r);
     if (fault)
-        return zo2_error(ZO2_ERR_NONFINITE, "step %llu: %s; nothing was recorded", (unsigned long long)r->step, fault);
+        return zo2_error(ZO2_ERR_NONFINITE,
+                         "step %llu: %s; nothing was recorded; the learning rate or the weight decay is too high",
+                         (unsigned long long)r->step, fault);
     zo2_status s = reserve(j);
     if (s)
         return s;

@@ -8,4 +8,9 @@
 void zo2_blas_enter(void);
 void zo2_blas_leave(void);
 
+/* 1 if the address space has room for the buffer that OpenBLAS maps for each thread that calls it. Where a limit
+ * (RLIMIT_AS, strict overcommit) refuses the mapping it tries again for ever, so one asks before. Asking uses no memory
+ * up. */
+int zo2_blas_has_room(unsigned threads);
+
 #endif

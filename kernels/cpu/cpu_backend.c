@@ -78,6 +78,12 @@ static zo2_status open_cpu(zo2_backend **out, const zo2_backend_config *config)
     zo2_status status = zo2_gemm_bf16_open(&c->bf16, c->parallel.threads);
     if (!status)
         status = zo2_host_map(&c->arena, c->arena_bytes, "the cpu backend's arena");
+    if (!status && !zo2_blas_has_room(c->parallel.threads))
+        status =
+            zo2_error(ZO2_ERR_NOMEM,
+                      "the address space has no room for OpenBLAS, which maps 128 MiB for each of %u threads: raise "
+                      "the limit (ulimit -v), or use fewer threads",
+                      (unsigned)c->parallel.threads);
     if (status) {
         close_cpu(&c->base);
         return status;

@@ -40,7 +40,8 @@ near "$(value eval_loss)" "$loss" 5e-2 "loss through fp8"
 head -n 20 "$TEXTS/wordnet_kind.dev.jsonl" >dev.jsonl
 zo2-tune train --model tiny.zo2 --data "$TEXTS/wordnet_kind.train.jsonl" --run run --steps 8 --batch 4 --lr 1e-4 \
     --seq 100 --eval dev.jsonl --eval-every 4 --wire fp8-e4m3 --pending 2 --json >train.txt 2>err.txt || fail "train"
-[ "$(grep -c eval_loss train.txt)" -eq 3 ] || fail "not two evaluations and a summary"
+[ "$(grep -c '"eval_loss"' train.txt)" -eq 2 ] || fail "not two evaluations after steps"
+[ "$(grep -c '"initial_eval_loss"' train.txt)" -eq 1 ] || fail "not one evaluation before the first step"
 expect 0 'through the fp8-e4m3 wire' zo2-tune eval --model tiny.zo2 --data dev.jsonl --run run
 expect 0 '' zo2-tune eval --model tiny.zo2 --data dev.jsonl --run run --json
 cp out.txt end.txt

@@ -15,7 +15,7 @@ weights() {
 
 # without_times FILE: the metrics without what a clock and a meter measure
 without_times() {
-    sed 's/"seconds": [^,]*, "device_peak_bytes": [^,}]*, "host_peak_bytes": [^,}]*\(, "[a-z_]*_seconds": [^,}]*\)*, "bottleneck": [^,}]*//; s/, "eval_loss.*/}/' "$1"
+    sed 's/"seconds": [^,]*, "device_peak_bytes": [^,}]*, "host_peak_bytes": [^,}]*\(, "[a-z_]*_seconds": [^,}]*\)*, "bottleneck": [^,}]*//; s/, "\(initial_\)*eval_loss.*/}/' "$1"
 }
 
 try() { # name, options of the run

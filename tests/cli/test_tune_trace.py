@@ -100,6 +100,13 @@ rates = json.loads(run(sys.executable, os.environ["SRC"] + "/tools/trace-summary
                        "--json").stdout)
 assert all(rates[key] > 0 for key in ("upload_ratio", "upload_over_step_ratio", "gemm_ratio")), rates
 
+# what is no trace is an error of one line
+with open("other.json", "w", encoding="utf-8") as file:
+    file.write('{"step": 0}\n{"step": 1}\n')
+for name, word in ("none.json", "No such file"), ("other.json", "no file that --trace wrote"):
+    error = run(sys.executable, os.environ["SRC"] + "/tools/trace-summary", name, status=1).stderr
+    assert word in error and error.count("\n") == 1, error
+
 assert "exists already" in run(*train("whole", "--steps", "4", "--resume"), status=1).stderr
 check("whole", True)
 

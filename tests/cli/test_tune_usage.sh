@@ -15,6 +15,12 @@ for option in model data run resume eval eval-every steps batch seq lr lr-schedu
     dry-run quiet json; do
     grep -q -e "^  --$option\( \|$\)" help.txt || fail "train --help lacks --$option"
 done
+grep -q '^usage: zo2-tune train --model FILE --data TRAIN.jsonl --run RUN_DIR \[OPTION\]...$' help.txt ||
+    fail "train --help doesn't say in the usage line what must be given"
+zo2-tune eval --help | grep -q '^usage: zo2-tune eval --model FILE --data EVAL.jsonl \[OPTION\]...$' ||
+    fail "eval --help doesn't say in the usage line what must be given"
+grep -q '^SIZE is in bytes, or .*; TIME in seconds, or ' help.txt || fail "train --help doesn't say what SIZE and TIME are"
+zo2-tune --help | grep -q '^Exit status: 0 done, 1 failed, 2 usage, 130 interrupted' || fail "zo2-tune --help lacks the exit status"
 for option in spill write-budget; do
     grep -q -e "--$option" help.txt && fail "train --help lists --$option, which doesn't work yet"
     usage "\-\-$option is not available in this version" zo2-tune train --$option 1
@@ -51,6 +57,9 @@ train usage '\-\-seq 999999: the model.s context is 256 tokens' --seq 999999
 train usage 'at least 2' --seq 1
 train usage 'from 1 to 16' --queries 17
 train usage 'from 0 to 64' --pending 65
+train usage 'not a number from 0 to 18,446,744,073,709,551,615' --seed 18446744073709551616
+train usage 'not a whole number of at least 0' --seed -1
+train usage 'not a number from 0 to 9,223,372,036,854,775,807' --warmup 9223372036854775808
 train usage 'not a number of at least 0' --lr -1
 train usage 'not a number of at least 0' --lr nan
 train usage 'not a number of at least 0' --lr 0x10
@@ -70,6 +79,8 @@ train 1 '\-\-device-mem' --device-mem 1
 train 1 '\-\-host-mem' --host-mem 1
 train 1 'not-here' --eval not-here
 train 0 '^device memory ' --dry-run --wire fp8-e4m3
+train 0 '^host memory .* (this machine has .* available)$' --dry-run
+expect 0 '^host memory .* (this machine has .* available: too little)$' zo2-plan opt-175b --batch 1 --probe 0
 train 0 '"fits": true' --dry-run --json
 train 1 "doesn't fit" --dry-run --json --device-mem 1
 expect 1 'not-here' zo2-tune train --model not-here --data "$data" --run r

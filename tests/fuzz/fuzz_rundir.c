@@ -104,7 +104,8 @@ static void check_append(size_t n, uint64_t digest)
                                .loss_fp32 = (double)(digest >> 3) * 1e-17,
                                .accuracy = 0.5,
                                .accuracy_fp32 = (double)(digest >> 11) * 0x1p-53};
-    FUZZ_CHECK(FUZZ_OK(tune_metrics_append(&m, &r, NULL)) && FUZZ_OK(tune_metrics_append(&m, &r, &e)));
+    const tune_metrics_evals evals = {.after = &e};
+    FUZZ_CHECK(FUZZ_OK(tune_metrics_append(&m, &r, NULL)) && FUZZ_OK(tune_metrics_append(&m, &r, &evals)));
     tune_metrics_close(&m);
     tune_metrics_eval *got;
     size_t now;

@@ -1,4 +1,5 @@
-/* Ctrl-C: the first signal only asks, the second one ends the process with status 130 although nobody looks. */
+/* Ctrl-C: the first signal only asks, the second one ends the process with status 130 although nobody looks. SIGHUP and
+ * SIGPIPE only ever ask. */
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -49,8 +50,8 @@ static int exit_status(pid_t child)
 static void test_first_signal_asks(void **state)
 {
     (void)state;
-    static const int signals[] = {SIGINT, SIGTERM};
-    for (int i = 0; i < 2; i++) {
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP, SIGPIPE};
+    for (int i = 0; i < 4; i++) {
         pid_t child = start_child(1);
         assert_int_equal(kill(child, signals[i]), 0);
         assert_int_equal(exit_status(child), 7);
@@ -71,11 +72,43 @@ static void test_second_signal_ends(void **state)
     }
 }
 
+/* Another SIGHUP or SIGPIPE ends nothing; a SIGTERM after them does. */
+static void test_hangups_only_ask(void **state)
+{
+    (void)state;
+    static const int sent[] = {SIGHUP, SIGHUP, SIGPIPE, SIGPIPE, SIGXFSZ};
+    pid_t child = start_child(0);
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(kill(child, sent[i]), 0);
+        usleep(50000);
+        assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
+    }
+    assert_int_equal(kill(child, SIGTERM), 0);
+    assert_int_equal(exit_status(child), 130);
+}
+
+/* As nohup(1) starts a program. */
+static void test_ignored_hangup_stays_ignored(void **state)
+{
+    (void)state;
+    assert_true(signal(SIGHUP, SIG_IGN) != SIG_ERR);
+    pid_t child = start_child(1);
+    signal(SIGHUP, SIG_DFL);
+    assert_int_equal(kill(child, SIGHUP), 0);
+    usleep(200000);
+    assert_int_equal(waitpid(child, NULL, WNOHANG), 0);
+    assert_int_equal(kill(child, SIGTERM), 0);
+    assert_int_equal(exit_status(child), 7);
+}
+
 int main(void)
 {
+    signal(SIGHUP, SIG_DFL); /* ignored where this runs under nohup */
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_first_signal_asks),
         cmocka_unit_test(test_second_signal_ends),
+        cmocka_unit_test(test_hangups_only_ask),
+        cmocka_unit_test(test_ignored_hangup_stays_ignored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

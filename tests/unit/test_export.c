@@ -4,8 +4,10 @@
 #include "engine/models/arch.h"
 #include "hf_dir.h"
 
+#include <fcntl.h>
 #include <float.h>
 #include <jansson.h>
+#include <sys/file.h>
 
 static const char *const fixtures[] = {
     "prenorm-f32",       "prenorm-f16-headdim20", "prenorm-bf16-sharded", "postnorm-proj-f16", "postnorm-gelu-f32",
@@ -264,6 +266,35 @@ static void existing_outputs(void **state)
     end(&b);
 }
 
+/* A folder that a killed export was building goes with the next export to the same place; one that is being built,
+ * or has anything else in it, stays. */
+static void leftovers(void **state)
+{
+    (void)state;
+    bench b = begin(FIXTURES "prenorm-f32");
+    static const char *const names[] = {"out.tmp-1-0", "out.tmp-2-0", "out.tmp-3-0", "out.tmp-4", "cut.tmp-1-0"};
+    for (int i = 0; i < 5; i++) {
+        char inside[64];
+        assert_int_equal(mkdir(hf_path(b.dir, names[i]), 0777), 0);
+        snprintf(inside, sizeof inside, "%s/model-00001-of-00002.safetensors.tmp-1", names[i]);
+        hf_write_text(hf_path(b.dir, inside), "half");
+        snprintf(inside, sizeof inside, "%s/config.json", names[i]);
+        hf_write_text(hf_path(b.dir, inside), "{}");
+    }
+    hf_write_text(hf_path(b.dir, "out.tmp-3-0/thesis.tex"), "all of it");
+    int fd = open(hf_path(b.dir, "out.tmp-2-0"), O_RDONLY | O_DIRECTORY);
+    assert_true(fd >= 0);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    assert_ok(zo2_pack_export(b.pack, b.out, &b.o));
+    assert_int_not_equal(access(hf_path(b.dir, names[0]), F_OK), 0);
+    assert_int_equal(hf_count_entries(hf_path(b.dir, names[1])), 2);
+    assert_int_equal(hf_count_entries(hf_path(b.dir, names[2])), 1); /* thesis.tex */
+    assert_int_equal(hf_count_entries(hf_path(b.dir, names[3])), 2);
+    assert_int_equal(hf_count_entries(hf_path(b.dir, names[4])), 2);
+    close(fd);
+    end(&b);
+}
+
 typedef struct watch {
     uint64_t calls, last, stop_at;
 } watch;
@@ -320,6 +351,7 @@ int main(void)
         cmocka_unit_test(round_trips),      cmocka_unit_test(tiny_model),   cmocka_unit_test(types),
         cmocka_unit_test(configuration),    cmocka_unit_test(shards),       cmocka_unit_test(too_large),
         cmocka_unit_test(existing_outputs), cmocka_unit_test(cancellation), cmocka_unit_test(damaged_pack),
+        cmocka_unit_test(leftovers),
     };
     return cmocka_run_group_tests_name("export", tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -270,6 +271,35 @@ static void a_stale_temporary_file_is_reused(void **state)
     free(path);
 }
 
+/* What others that were killed left goes when the path is written again; what is being written, or isn't named like it,
+ * stays. */
+static void leftovers_of_a_path_are_removed(void **state)
+{
+    (void)state;
+    static const char *const stay[] = {"f.tmp-", "f.tmp-1x", "f.tmp-old", "g.tmp-1", "f2.tmp-1", "xf.tmp-1"};
+    char *path = in_dir(dir, "f"), *gone = in_dir(dir, "f.tmp-1"), *busy = in_dir(dir, "f.tmp-2");
+    for (size_t i = 0; i < sizeof stay / sizeof *stay; i++) {
+        char *p = in_dir(dir, stay[i]);
+        file_store(p, "x", 1);
+        free(p);
+    }
+    file_store(gone, "left by a crash", 15);
+    file_store(busy, "half", 4);
+    int fd = open(busy, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(flock(fd, LOCK_EX), 0);
+    OK(write_file(&zo2_io_posix, path, "new", 0));
+    assert_int_not_equal(access(gone, F_OK), 0);
+    assert_content(busy, "half");
+    assert_int_equal(count_files(dir, ""), 2 + sizeof stay / sizeof *stay);
+    close(fd);
+    OK(write_file(&zo2_io_posix, path, "newer", 1));
+    assert_int_not_equal(access(busy, F_OK), 0);
+    free(path);
+    free(gone);
+    free(busy);
+}
+
 static void every_fault_leaves_the_old_file_or_nothing(void **state)
 {
     (void)state;
@@ -413,6 +443,7 @@ int main(void)
         T(an_existing_file_is_refused_without_force),
         T(two_writers_of_a_name_do_not_mix),
         T(a_stale_temporary_file_is_reused),
+        T(leftovers_of_a_path_are_removed),
         T(every_fault_leaves_the_old_file_or_nothing),
         T(a_folder_without_fsync_is_accepted),
         T(slurp_reads_whole_files_up_to_a_limit),

@@ -128,6 +128,7 @@ int main(int argc, char **argv)
         "A program that is not installed is named and left out; the exit status is 0 all the same.",
     };
     int status;
+    cli_fill_closed_streams();
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(b.program, status);
     if (!choose_sections(&command, names, wanted))

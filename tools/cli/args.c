@@ -61,9 +61,11 @@ static bool convert(const cli_command *c, const cli_option *o, cli_value *v)
         return false;
     case CLI_COUNT: {
         uint64_t max = o->max ? o->max : UINT64_MAX;
-        if (cli_parse_u64(v->text, &v->u) && v->u >= o->min && v->u <= max)
+        bool parsed = cli_parse_u64(v->text, &v->u);
+        if (parsed && v->u >= o->min && v->u <= max)
             return true;
-        if (o->max && o->max < INT64_MAX)
+        bool too_large = parsed ? v->u > max : v->text[0] && !v->text[strspn(v->text, "0123456789")];
+        if (max < INT64_MAX || too_large)
             cli_usage_error(c, "--%s: \"%s\" is not a number from %s to %s", o->name, v->text,
                             cli_human_count(low, o->min), cli_human_count(high, max));
         else
@@ -74,8 +76,12 @@ static bool convert(const cli_command *c, const cli_option *o, cli_value *v)
     case CLI_SIZE:
         if (cli_parse_size(v->text, &v->u) && v->u >= o->min)
             return true;
-        cli_usage_error(c, "--%s: \"%s\" is not a size (bytes, or 18G, 512M, 1.5T%s)", o->name, v->text,
-                        o->min ? "; not 0" : "");
+        if (o->min > 1)
+            cli_usage_error(c, "--%s: \"%s\" is not a size of at least %s (bytes, or 18G, 512M, 1.5T)", o->name,
+                            v->text, cli_human_size(low, o->min));
+        else
+            cli_usage_error(c, "--%s: \"%s\" is not a size (bytes, or 18G, 512M, 1.5T%s)", o->name, v->text,
+                            o->min ? "; not 0" : "");
         return false;
     case CLI_TIME:
         if (cli_parse_time(v->text, &v->f))
@@ -192,6 +198,12 @@ bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status)
         cli_usage_error(c, "missing %s", next->name);
         return false;
     }
+    for (const cli_group *g = c->groups; g && g->options; g++)
+        for (const cli_option *o = g->options; o->name; o++)
+            if (cli_is_needed(o) && !((const cli_value *)((const char *)g->settings + o->offset))->given) {
+                cli_usage_error(c, "--%s %s is needed: %s", o->name, o->value, o->help);
+                return false;
+            }
     *exit_status = CLI_EXIT_OK;
     return true;
 }
@@ -212,6 +224,7 @@ static int ask_all(const cli_subcommand *list, const char *what)
 int cli_dispatch(const char *tool, const char *summary, const cli_subcommand *list, int argc, char **argv)
 {
     const char *name = argc > 1 ? argv[1] : NULL;
+    cli_fill_closed_streams();
     if (!name) {
         fprintf(stderr, "%s: missing command (see %s --help)\n", tool, tool);
         return CLI_EXIT_USAGE;

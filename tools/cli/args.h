@@ -26,7 +26,7 @@ typedef struct cli_value {
 
 typedef enum cli_kind {
     CLI_FLAG,
-    CLI_TEXT,
+    CLI_TEXT,   /* not empty; must be given if min is CLI_NEEDED */
     CLI_COUNT,  /* integer in [min, max]; max 0 = UINT64_MAX */
     CLI_SIZE,   /* bytes, see cli_parse_size(); at least min */
     CLI_TIME,   /* seconds */
@@ -35,6 +35,8 @@ typedef enum cli_kind {
     CLI_CHOICE, /* one of `value`, separated by "|" */
     CLI_FUTURE, /* known, but refused: "not available in this version"; not in the help */
 } cli_kind;
+
+enum { CLI_NEEDED = 1 };
 
 typedef struct cli_option {
     const char *name;  /* without dashes; NULL ends a table */
@@ -66,11 +68,11 @@ typedef struct cli_command {
     const char *notes;                 /* end of the help, NULL: none */
 } cli_command;
 
-/* Reads argv[1 .. argc - 1]. True: go on. False: *exit_status is the process's (0 after --help or --version, 2 after a
+/* Reads argv[1 .. argc - 1] and sees that what must be given was. True: go on. False: *exit_status is the process's (0 after --help or --version, 2 after a
  * usage error, which is on stderr by then). */
 bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status);
 
-/* A usage error found later (a missing option, two that exclude each other). Prints it with a hint at --help; returns
+/* A usage error found later (an option that another one needs). Prints it with a hint at --help; returns
  * CLI_EXIT_USAGE. */
 int cli_usage_error(const cli_command *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

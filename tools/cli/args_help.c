@@ -25,6 +25,26 @@ static bool has_visible(const cli_group *g)
     return false;
 }
 
+bool cli_is_needed(const cli_option *o)
+{
+    return o->kind == CLI_TEXT && o->min == CLI_NEEDED;
+}
+
+const char *cli_units(const cli_command *c)
+{
+    bool size = false, time = false;
+    for (const cli_group *g = c->groups; g && g->options; g++)
+        for (const cli_option *o = g->options; o->name; o++) {
+            size = size || o->kind == CLI_SIZE;
+            time = time || o->kind == CLI_TIME;
+        }
+    if (size && time)
+        return "SIZE is in bytes, or 512M, 18G, 1.5T (binary); TIME in seconds, or 90s, 30m, 2h, 1d.";
+    return size   ? "SIZE is in bytes, or 512M, 18G, 1.5T (binary)."
+           : time ? "TIME is in seconds, or 90s, 30m, 2h, 1d."
+                  : "";
+}
+
 void cli_print_help(const cli_command *c)
 {
     bool any_options = false;
@@ -35,6 +55,10 @@ void cli_print_help(const cli_command *c)
     for (const cli_positional *p = c->positionals; p && p->name; p++)
         if (p->help)
             printf(p->optional ? " [%s]" : " %s", p->name);
+    for (const cli_group *g = c->groups; g && g->options; g++)
+        for (const cli_option *o = g->options; o->name; o++)
+            if (cli_is_needed(o))
+                printf(" --%s %s", o->name, o->value);
     printf("%s\n\n%s\n", any_options ? " [OPTION]..." : "", c->summary);
 
     if (c->positionals && c->positionals->name)
@@ -57,8 +81,13 @@ void cli_print_help(const cli_command *c)
     }
     puts("");
     print_row("--help, --version", "this text; the version");
+    const char *units = cli_units(c);
+    if (*units || c->notes)
+        puts("");
+    if (*units)
+        puts(units);
     if (c->notes)
-        printf("\n%s\n", c->notes);
+        puts(c->notes);
 }
 
 void cli_print_commands(const char *tool, const char *summary, const cli_subcommand *list)
@@ -66,5 +95,7 @@ void cli_print_commands(const char *tool, const char *summary, const cli_subcomm
     printf("usage: %s COMMAND [ARGUMENT]...\n\n%s\n\n", tool, summary);
     for (const cli_subcommand *s = list; s->name; s++)
         print_row(s->name, s->summary);
-    printf("\n%s COMMAND --help tells more. --version prints the version.\n", tool);
+    printf("\n%s COMMAND --help tells more. --version prints the version.\n"
+           "Exit status: 0 done, 1 failed, 2 usage, 130 interrupted.\n",
+           tool);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/zo2.h"
+#include "tools/cli/args_help.h"
 
 /* Text as roff shows it literally: no line begins with a control character, hyphens stay hyphens. */
 static void roff(const char *text)
@@ -50,6 +51,10 @@ static void synopsis(const cli_command *c)
     for (const cli_positional *p = c->positionals; p && p->name; p++)
         if (p->help)
             printf(p->optional ? "[\\fI%s\\fR]\n" : "\\fI%s\\fR\n", p->name);
+    for (const cli_group *g = c->groups; g && g->options; g++)
+        for (const cli_option *o = g->options; o->name; o++)
+            if (cli_is_needed(o))
+                printf("\\fB\\-\\-%s\\fR \\fI%s\\fR\n", o->name, o->value);
     printf("[\\fIOPTION\\fR]...\n");
 }
 
@@ -102,10 +107,16 @@ void cli_print_roff(const cli_command *c)
         printf(".SH OPTIONS\n");
     }
     options(c);
-    if (c->notes) {
+    const char *units = cli_units(c);
+    if (*units || c->notes) {
         printf(".PP\n.nf\n");
-        roff(c->notes);
-        printf("\n.fi\n");
+        if (*units)
+            printf("%s\n", units);
+        if (c->notes) {
+            roff(c->notes);
+            puts("");
+        }
+        printf(".fi\n");
     }
 }
 

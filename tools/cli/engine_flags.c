@@ -3,6 +3,12 @@
 
 #define AT(member) offsetof(cli_engine_flags, member)
 
+#ifdef ZO2_HAVE_CUDA
+#define DEVICE_MEM_DEFAULT "cpu: the plan's minimum; cuda: 90 % of what is free"
+#else
+#define DEVICE_MEM_DEFAULT "the plan's minimum"
+#endif
+
 // clang-format off
 const cli_option cli_shape_options[] = {
     {"batch", "N", CLI_COUNT, AT(batch), "lines in a batch (16)", 1, CLI_MAX_BATCH},
@@ -20,14 +26,14 @@ const cli_option cli_method_options[] = {
 
 const cli_option cli_compute_options[] = {
     {"wire", CLI_WIRES, CLI_CHOICE, AT(wire), "codec of the weights on their way to the device (bf16)", 0, 0},
-    {"compute", CLI_COMPUTES, CLI_CHOICE, AT(compute), "type that matrices are multiplied in (fp32 on cpu)", 0, 0},
+    {"compute", CLI_COMPUTES, CLI_CHOICE, AT(compute), "type that matrices are multiplied in (" CLI_COMPUTE_DEFAULT ")", 0, 0},
     {"backend", CLI_BACKENDS, CLI_CHOICE, AT(backend), "where to compute (auto: the fastest here)", 0, 0},
     {0},
 };
 
 const cli_option cli_resource_options[] = {
-    {"device-mem", "SIZE", CLI_SIZE, AT(device_mem), "device budget (cpu: the plan's minimum); what is left keeps wires", 1, 0},
-    {"host-mem", "SIZE", CLI_SIZE, AT(host_mem), "host budget (90 % of what is available)", 1, 0},
+    {"device-mem", "SIZE", CLI_SIZE, AT(device_mem), "device budget (" DEVICE_MEM_DEFAULT "); what is left keeps wires", 1, 0},
+    {"host-mem", "SIZE", CLI_SIZE, AT(host_mem), "host budget, without the cpu backend's device memory (90 % of what is available)", 1, 0},
     {"threads", "N", CLI_COUNT, AT(threads), "threads (usable CPUs)", 1, 4096},
     {0},
 };

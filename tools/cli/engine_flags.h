@@ -18,9 +18,11 @@ enum { CLI_DEFAULT_BATCH = 16, CLI_DEFAULT_STEPS = 20000, CLI_MAX_BATCH = 1 << 2
 #define CLI_WIRES    "bf16|fp8-e4m3|fp8-e5m2|fp16|fp32"
 #define CLI_COMPUTES "fp32|fp16|bf16"
 #ifdef ZO2_HAVE_CUDA
-#define CLI_BACKENDS "auto|cpu|cuda"
+#define CLI_BACKENDS        "auto|cpu|cuda"
+#define CLI_COMPUTE_DEFAULT "cpu: fp32; cuda: the checkpoint's, fp16 if that is fp32"
 #else
-#define CLI_BACKENDS "auto|cpu"
+#define CLI_BACKENDS        "auto|cpu"
+#define CLI_COMPUTE_DEFAULT "fp32"
 #endif
 
 /* Tables over a cli_engine_flags. */

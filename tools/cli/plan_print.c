@@ -13,6 +13,19 @@ typedef struct part {
     const char *note;
 } part;
 
+uint64_t cli_host_available(void)
+{
+    unsigned long long kib = 0;
+    char line[128];
+    FILE *f = fopen("/proc/meminfo", "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
+            break;
+    if (f)
+        fclose(f);
+    return kib * 1024;
+}
+
 static void print_parts(const part *parts, size_t n)
 {
     char size[CLI_TEXT_BYTES];
@@ -128,11 +141,16 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
         {"resident", plan->resident_bytes, "wires that stay"},
         {"vectors", plan->vector_bytes, "biases and norms"},
         {"loss", plan->loss_bytes, "logits of a tile and running sums"},
-        {"workspace", plan->workspace_bytes, ""},
+        {"workspace", plan->workspace_bytes, "attention scores, room for products"},
     };
     print_parts(device, sizeof device / sizeof *device);
 
-    printf("\nhost memory    %14s\n", cli_human_size(a, plan->host_peak_bytes));
+    uint64_t available = cli_host_available();
+    printf("\nhost memory    %14s", cli_human_size(a, plan->host_peak_bytes));
+    if (available)
+        printf("  (this machine has %s available%s)", cli_human_size(a, available),
+               available < plan->host_peak_bytes ? ": too little" : "");
+    putchar('\n');
     const part host[] = {
         {"masters", plan->master_bytes, "fp32 masters with their wires"},
         {"staging", plan->staging_bytes - plan->staged_bytes, "buffers"},
@@ -142,8 +160,9 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
     print_parts(host, sizeof host / sizeof *host);
 
     printf("\ndisk\n");
+    if (plan->pack_bytes) /* an architecture alone has no file */
+        print_parts(&(const part){"pack", plan->pack_bytes, "the model's file"}, 1);
     const part disk[] = {
-        {"pack", plan->pack_bytes, ""},
         {"snapshots", 2 * plan->snapshot_bytes, "two are kept"},
         {"journal", plan->journal_bytes_per_step, "per step"},
     };
@@ -159,6 +178,7 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits)
     cli_json_open(&j, NULL, '{');
     cli_json_text(&j, "model", title);
     cli_json_bool(&j, "fits", fits);
+    cli_json_u64(&j, "host_available_bytes", cli_host_available());
 #define U64(field) cli_json_u64(&j, #field, plan->field)
 #define F64(field) cli_json_f64(&j, #field, plan->field)
     U64(parameters);

@@ -8,6 +8,11 @@
 #include "tools/cli/args.h"
 #include "tools/cli/progress.h"
 
+/* The first call of a program. Where standard input, output or error is closed, the next file that is opened, such as a
+ * run's journal, would take its place and what is printed would go there: this puts something in the place that can be
+ * neither read nor written. */
+void cli_fill_closed_streams(void);
+
 /* "PROGRAM: text" on stderr. Returns CLI_EXIT_FAILED. */
 int cli_error(const char *program, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

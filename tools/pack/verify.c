@@ -1,6 +1,7 @@
 /* verify.c: zo2-pack verify. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #include "engine/zo2.h"
 #include "tools/cli/args.h"
@@ -16,6 +17,8 @@ static int verify_file(const char *program, const char *path, cli_progress *prog
     zo2_pack *pack = NULL;
     zo2_pack_info info;
     zo2_status s = zo2_pack_open(&pack, path);
+    struct stat st;
+    bool a_file = stat(path, &st) == 0 && S_ISREG(st.st_mode);
     if (s == ZO2_OK)
         s = zo2_pack_get_info(pack, &info);
     if (s == ZO2_OK)
@@ -24,8 +27,9 @@ static int verify_file(const char *program, const char *path, cli_progress *prog
     zo2_pack_close(pack);
     if (s != ZO2_OK) {
         int status = cli_fail(program, NULL, s);
-        if (s == ZO2_ERR_FORMAT)
-            fprintf(stderr, "%s is damaged: convert the model again, or restore the file from a copy.\n", path);
+        if (s == ZO2_ERR_FORMAT && a_file)
+            fprintf(stderr, "%s is damaged, or no pack: convert the model again, or restore the file from a copy.\n",
+                    path);
         return status;
     }
     char count[CLI_TEXT_BYTES], size[CLI_TEXT_BYTES];

@@ -43,6 +43,7 @@ int main(int argc, char **argv)
         "Exit status 1 if it doesn't fit; the message has the smallest budget that works.",
     };
     int status;
+    cli_fill_closed_streams();
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
 

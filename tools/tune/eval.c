@@ -23,15 +23,15 @@ typedef struct eval_flags {
 
 // clang-format off
 static const cli_option options[] = {
-    {"model", "FILE", CLI_TEXT, AT(model), "the pack", 0, 0},
-    {"data", "EVAL.jsonl", CLI_TEXT, AT(data), "lines to evaluate on", 0, 0},
+    {"model", "FILE", CLI_TEXT, AT(model), "the pack", CLI_NEEDED, 0},
+    {"data", "EVAL.jsonl", CLI_TEXT, AT(data), "lines to evaluate on", CLI_NEEDED, 0},
     {"run", "RUN_DIR", CLI_TEXT, AT(run), "the weights of this run, and its settings (the pack's own)", 0, 0},
     {"at-step", "N", CLI_COUNT, AT(at_step), "as they were after N steps (all)", 0, INT64_MAX},
     {"batch", "N", CLI_COUNT, AT(engine.batch), "lines in a batch (the run's, else 16)", 1, CLI_MAX_BATCH},
     {"seq", "N", CLI_COUNT, AT(engine.seq), "longest row in tokens; longer ones are cut (the run's, else the context)", 2, 0},
     {"bos", "auto|none|ID", CLI_TEXT, AT(bos), "token in front of texts and prompts (the run's, else the model's own)", 0, 0},
     {"wire", CLI_WIRES, CLI_CHOICE, AT(engine.wire), "evaluate through this codec too (the run's, else fp32)", 0, 0},
-    {"compute", CLI_COMPUTES, CLI_CHOICE, AT(engine.compute), "type that matrices are multiplied in (the run's, else fp32 on cpu)", 0, 0},
+    {"compute", CLI_COMPUTES, CLI_CHOICE, AT(engine.compute), "type that matrices are multiplied in (the run's, else " CLI_COMPUTE_DEFAULT ")", 0, 0},
     {"backend", CLI_BACKENDS, CLI_CHOICE, AT(engine.backend), "where to compute (auto: the fastest here)", 0, 0},
     {"json", NULL, CLI_FLAG, AT(json), "one JSON object", 0, 0},
     {0},
@@ -151,10 +151,6 @@ int tune_eval(int argc, char **argv)
     int status;
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
-    if (!flags.model.given)
-        return cli_usage_error(&command, "--model FILE is needed");
-    if (!flags.data.given)
-        return cli_usage_error(&command, "--data EVAL.jsonl is needed");
     if (flags.at_step.given && !flags.run.given)
         return cli_usage_error(&command, "--at-step needs --run");
 

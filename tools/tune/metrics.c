@@ -23,6 +23,16 @@ void tune_metrics_evaluation(cli_json *j, const tune_evaluation *e)
     }
 }
 
+static void initial_evaluation(cli_json *j, const tune_evaluation *e)
+{
+    cli_json_f64(j, "initial_eval_loss", e->loss);
+    cli_json_f64(j, "initial_eval_loss_fp32", e->loss_fp32);
+    if (e->options) {
+        cli_json_f64(j, "initial_eval_accuracy", e->accuracy);
+        cli_json_f64(j, "initial_eval_accuracy_fp32", e->accuracy_fp32);
+    }
+}
+
 static void lanes(cli_json *j, const zo2_step_result *r, bool rebuilt)
 {
     const struct {
@@ -41,7 +51,7 @@ static void lanes(cli_json *j, const zo2_step_result *r, bool rebuilt)
     cli_json_text(j, "bottleneck", rebuilt ? NULL : r->bottleneck);
 }
 
-void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_evaluation *e, bool rebuilt)
+void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_evals *e, bool rebuilt)
 {
     cli_json j;
     cli_json_start(&j, out);
@@ -65,13 +75,15 @@ void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_evaluati
     lanes(&j, r, rebuilt);
     if (r->skipped)
         cli_json_bool(&j, "skipped", true);
-    if (e && e->done)
-        tune_metrics_evaluation(&j, e);
+    if (e && e->before && e->before->done)
+        initial_evaluation(&j, e->before);
+    if (e && e->after && e->after->done)
+        tune_metrics_evaluation(&j, e->after);
     cli_json_close(&j, '}');
     cli_json_end(&j);
 }
 
-zo2_status tune_metrics_append(tune_metrics_file *m, const zo2_step_result *r, const tune_evaluation *e)
+zo2_status tune_metrics_append(tune_metrics_file *m, const zo2_step_result *r, const tune_metrics_evals *e)
 {
     char *text = NULL;
     size_t bytes = 0;
@@ -109,21 +121,27 @@ static double number_at(const json_t *o, const char *key)
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
-/* False: the line is no step with an evaluation. */
-static bool read_evaluation(const char *line, size_t bytes, tune_metrics_eval *out)
+/* The evaluations in a line, at most two; returns how many. */
+static size_t read_evaluations(const char *line, size_t bytes, tune_metrics_eval out[2])
 {
-    if (!memmem(line, bytes, "\"eval_loss", 10)) /* most lines have none */
-        return false;
+    if (!memmem(line, bytes, "eval_loss", 9)) /* most lines have none */
+        return 0;
+    size_t n = 0;
     json_t *o = json_loadb(line, bytes, 0, NULL);
     const json_t *step = json_object_get(o, "step");
-    bool found = json_is_integer(step) && json_integer_value(step) >= 0 && json_object_get(o, "eval_loss_fp32");
-    if (found) {
-        out->steps = (uint64_t)json_integer_value(step) + 1;
-        out->loss = number_at(o, "eval_loss_fp32");
-        out->accuracy = number_at(o, "eval_accuracy_fp32");
+    if (json_is_integer(step) && json_integer_value(step) >= 0) {
+        uint64_t number = (uint64_t)json_integer_value(step);
+        if (json_object_get(o, "initial_eval_loss_fp32"))
+            out[n++] = (tune_metrics_eval){.steps = number,
+                                           .loss = number_at(o, "initial_eval_loss_fp32"),
+                                           .accuracy = number_at(o, "initial_eval_accuracy_fp32")};
+        if (json_object_get(o, "eval_loss_fp32"))
+            out[n++] = (tune_metrics_eval){.steps = number + 1,
+                                           .loss = number_at(o, "eval_loss_fp32"),
+                                           .accuracy = number_at(o, "eval_accuracy_fp32")};
     }
     json_decref(o);
-    return found;
+    return n;
 }
 
 zo2_status tune_metrics_evaluations(const char *run_dir, tune_metrics_eval **out, size_t *n)
@@ -140,10 +158,9 @@ zo2_status tune_metrics_evaluations(const char *run_dir, tune_metrics_eval **out
         s = zo2_error(ZO2_ERR_IO, "%s: %s", path, strerror(errno));
     ssize_t bytes;
     while (file && s == ZO2_OK && (bytes = getline(&line, &size, file)) > 0) {
-        tune_metrics_eval e;
-        if (!read_evaluation(line, (size_t)bytes, &e))
-            continue;
-        if (*n == capacity) {
+        tune_metrics_eval here[2];
+        size_t found = read_evaluations(line, (size_t)bytes, here);
+        if (*n + found > capacity) {
             capacity = capacity ? 2 * capacity : 16;
             tune_metrics_eval *more = realloc(*out, capacity * sizeof *more);
             if (!more) {
@@ -152,7 +169,8 @@ zo2_status tune_metrics_evaluations(const char *run_dir, tune_metrics_eval **out
             }
             *out = more;
         }
-        (*out)[(*n)++] = e;
+        for (size_t i = 0; i < found; i++)
+            (*out)[(*n)++] = here[i];
     }
     if (file && s == ZO2_OK && ferror(file))
         s = zo2_error(ZO2_ERR_IO, "%s: %s", path, strerror(errno));

@@ -1,6 +1,6 @@
 /* metrics.h: RUN_DIR/metrics.jsonl, one object per step. The journal is the record of a run; this file is for plotting.
- * Every step's line is written after its evaluation, if it has one; lines that a crash cost are made again from the
- * journal when the run goes on. */
+ * Every step's line is written after its evaluation, if it has one; the line of step 0 has the evaluation before it, too,
+ * in keys that begin with "initial_". Lines that a crash cost are made again from the journal when the run goes on. */
 #ifndef ZO2_TOOLS_TUNE_METRICS_H
 #define ZO2_TOOLS_TUNE_METRICS_H
 
@@ -16,9 +16,14 @@ typedef struct tune_metrics_file {
     char *path;
 } tune_metrics_file;
 
-/* Writes the object of a step: e may be NULL (no evaluation); rebuilt: seconds, peaks and bottleneck are unknown,
- * null. */
-void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_evaluation *e, bool rebuilt);
+/* The evaluations that go with a step, of the weights before and after it: NULL, or not done, where there is none. */
+typedef struct tune_metrics_evals {
+    const tune_evaluation *before; /* step 0 only */
+    const tune_evaluation *after;
+} tune_metrics_evals;
+
+/* Writes the object of a step. rebuilt: seconds, peaks and bottleneck are unknown, null. */
+void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_evals *e, bool rebuilt);
 
 /* The keys of an evaluation, into an open object. */
 void tune_metrics_evaluation(cli_json *j, const tune_evaluation *e);
@@ -29,7 +34,7 @@ void tune_metrics_evaluation(cli_json *j, const tune_evaluation *e);
 zo2_status tune_metrics_open(tune_metrics_file *m, const char *run_dir, const zo2_run *run, uint64_t *rebuilt);
 
 /* Appends a step's line, in one write. ZO2_ERR_IO, ZO2_ERR_NOSPACE. */
-zo2_status tune_metrics_append(tune_metrics_file *m, const zo2_step_result *r, const tune_evaluation *e);
+zo2_status tune_metrics_append(tune_metrics_file *m, const zo2_step_result *r, const tune_metrics_evals *e);
 
 void tune_metrics_close(tune_metrics_file *m);
 

@@ -15,7 +15,7 @@ typedef struct tokenize_flags {
 } tokenize_flags;
 
 static const cli_option options[] = {
-    {"model", "FILE", CLI_TEXT, offsetof(tokenize_flags, model), "the pack whose tokenizer to use", 0, 0},
+    {"model", "FILE", CLI_TEXT, offsetof(tokenize_flags, model), "the pack whose tokenizer to use", CLI_NEEDED, 0},
     {"bos", "auto|none|ID", CLI_TEXT, offsetof(tokenize_flags, bos), "token in front (auto: the model's own)", 0, 0},
     {"json", NULL, CLI_FLAG, offsetof(tokenize_flags, json), "a JSON object per text", 0, 0},
     {0},
@@ -105,8 +105,6 @@ int tune_tokenize(int argc, char **argv)
     int status;
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
-    if (!flags.model.given)
-        return cli_usage_error(&command, "--model FILE is needed");
 
     tune_model model;
     int32_t bos = -1;

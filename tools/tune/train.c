@@ -2,6 +2,7 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "tools/cli/interrupt.h"
 #include "tools/cli/numbers.h"
@@ -51,12 +52,12 @@ static void show_progress(train *t, const recent *w, uint64_t steps, uint64_t ta
         cli_progress_show(&t->progress, steps, target, recent_text(details, sizeof details, w, steps));
 }
 
-static zo2_status evaluate(train *t, uint64_t steps)
+static zo2_status evaluate(train *t, uint64_t steps, tune_evaluation *out)
 {
-    zo2_status s = tune_evaluate(&t->last_eval, t->engine, t->eval_data, t->settings.batch, &t->progress);
+    zo2_status s = tune_evaluate(out, t->engine, t->eval_data, t->settings.batch, &t->progress);
     cli_progress_begin(&t->progress, "training", steps);
     if (s == ZO2_OK)
-        train_show_evaluation(t, steps, &t->last_eval);
+        train_show_evaluation(t, steps, out);
     return s;
 }
 
@@ -91,11 +92,12 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
 
     t->last_eval.done = false;
     if (evaluation_due(t, *steps, target))
-        s = evaluate(t, *steps);
+        s = evaluate(t, *steps, &t->last_eval);
     /* The step is done and journaled whatever became of its evaluation: it gets its line. */
-    zo2_status written = tune_metrics_append(&t->metrics, &r, &t->last_eval);
+    const tune_metrics_evals evals = {.before = r.step == 0 ? &t->first_eval : NULL, .after = &t->last_eval};
+    zo2_status written = tune_metrics_append(&t->metrics, &r, &evals);
     if (t->flags->json.given) {
-        tune_metrics_write(stdout, &r, &t->last_eval, false);
+        tune_metrics_write(stdout, &r, &evals, false);
         fflush(stdout); /* whoever reads it reads it now */
     }
     if (s == ZO2_OK)
@@ -105,6 +107,18 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     return s;
 }
 
+/* The update of the step before `steps` is the likely culprit: says how to get the weights of before it. */
+static void advise_export(const train *t, uint64_t steps)
+{
+    if (!steps)
+        return;
+    const uint64_t good = steps - 1;
+    char *command = train_export_command(t, &good);
+    if (command)
+        fprintf(stderr, "The weights of before: %s\n", command);
+    free(command);
+}
+
 /* The last `skipped` steps were. */
 static int too_many_skipped(const train *t, uint64_t steps, uint64_t skipped)
 {
@@ -112,21 +126,29 @@ static int too_many_skipped(const train *t, uint64_t steps, uint64_t skipped)
               "%" PRIu64 " step%s had a loss that is not finite: the weights or the perturbation got too large. Try a "
               "smaller --lr or --eps, or --clip, in another run.",
               skipped, skipped == 1 ? "" : "s in a row");
-    if (steps > skipped) /* the update before the first skipped one is the likely culprit */
-        fprintf(stderr, "The weights of before: zo2-pack export %s OUT --run %s --at-step %" PRIu64 "\n",
-                t->flags->model.text, t->flags->run.text, steps - skipped - 1);
+    advise_export(t, steps - skipped);
+    return CLI_EXIT_FAILED;
+}
+
+/* A step, or what goes with it, failed. */
+static int failed(const train *t, zo2_status s, uint64_t steps)
+{
+    cli_fail(t->command->program, NULL, s);
+    if (s == ZO2_ERR_NONFINITE) { /* going on would end at the same place */
+        fprintf(stderr, "Try a smaller --lr, or --clip, in another run.\n");
+        advise_export(t, steps);
+    } else {
+        fprintf(stderr, "The run has %" PRIu64 " good step%s; --resume goes on from there.\n", steps,
+                steps == 1 ? "" : "s");
+    }
     return CLI_EXIT_FAILED;
 }
 
 static int end_of_loop(train *t, zo2_status s, uint64_t steps, uint64_t skipped)
 {
-    const char *program = t->command->program;
     bool interrupted = cli_interrupted() && (s == ZO2_OK || s == ZO2_ERR_CANCELLED);
-    if (s != ZO2_OK && !interrupted) {
-        int status = cli_fail(program, NULL, s);
-        fprintf(stderr, "The run has %" PRIu64 " good steps; --resume goes on from there.\n", steps);
-        return status;
-    }
+    if (s != ZO2_OK && !interrupted)
+        return failed(t, s, steps);
     if (steps > t->steps_before) { /* nothing new, nothing to save */
         t->progress.detached = true;
         t->progress.silent = false;
@@ -140,7 +162,8 @@ static int end_of_loop(train *t, zo2_status s, uint64_t steps, uint64_t skipped)
                                  zo2_last_error());
     }
     if (interrupted) {
-        cli_progress_message(&t->progress, "interrupted after %" PRIu64 " steps; go on with --resume", steps);
+        cli_progress_message(&t->progress, "interrupted after %" PRIu64 " step%s; go on with --resume", steps,
+                             steps == 1 ? "" : "s");
         return CLI_EXIT_INTERRUPTED;
     }
     if (skipped >= MAX_SKIPPED || (skipped && skipped == steps - t->steps_before)) /* or no step was a good one */
@@ -166,7 +189,7 @@ static int loop(train *t)
     t->progress.silent = true; /* the bar counts steps, not what the engine does for each */
     cli_progress_begin(&t->progress, "training", steps);
     if (t->eval_data && steps == 0)
-        s = evaluate(t, 0);
+        s = evaluate(t, 0, &t->first_eval);
     while (s == ZO2_OK && steps < target && skipped < MAX_SKIPPED && !cli_interrupted())
         s = one_step(t, target, &w, &steps, &position, &skipped);
     cli_progress_clear(&t->progress);
@@ -182,12 +205,6 @@ int tune_train(int argc, char **argv)
     train_command(&command, groups, &flags);
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
-    if (!flags.model.given)
-        return cli_usage_error(&command, "--model FILE is needed: the pack to fine-tune");
-    if (!flags.data.given)
-        return cli_usage_error(&command, "--data TRAIN.jsonl is needed");
-    if (!flags.run.given)
-        return cli_usage_error(&command, "--run RUN_DIR is needed: where the run is to be kept");
     if (flags.eval_every.given && !flags.eval.given)
         return cli_usage_error(&command, "--eval-every needs --eval EVAL.jsonl");
 

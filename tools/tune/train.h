@@ -45,6 +45,7 @@ typedef struct train {
     tune_metrics_file metrics;
     tune_trace *trace; /* NULL without --trace */
     /* results of this session */
+    tune_evaluation first_eval; /* before step 0 */
     tune_evaluation last_eval;
     double seconds; /* spent in steps */
     uint64_t tokens;
@@ -63,5 +64,7 @@ void train_free(train *t);
 void train_show_evaluation(const train *t, uint64_t steps, const tune_evaluation *e);
 /* What was done, the best evaluation and how to export it. Returns the exit status. */
 int train_summary(train *t);
+/* "zo2-pack export MODEL OUT --run RUN [--at-step *step]" as a shell takes it, for free(); NULL: out of memory. */
+char *train_export_command(const train *t, const uint64_t *step);
 
 #endif

@@ -6,12 +6,12 @@
 
 // clang-format off
 static const cli_option file_options[] = {
-    {"model", "FILE", CLI_TEXT, AT(model), "the pack to fine-tune (zo2-pack convert makes one)", 0, 0},
-    {"data", "TRAIN.jsonl", CLI_TEXT, AT(data), "training lines", 0, 0},
-    {"run", "RUN_DIR", CLI_TEXT, AT(run), "directory of the run", 0, 0},
+    {"model", "FILE", CLI_TEXT, AT(model), "the pack to fine-tune (zo2-pack convert makes one)", CLI_NEEDED, 0},
+    {"data", "TRAIN.jsonl", CLI_TEXT, AT(data), "training lines", CLI_NEEDED, 0},
+    {"run", "RUN_DIR", CLI_TEXT, AT(run), "directory of the run: where it is kept", CLI_NEEDED, 0},
     {"resume", NULL, CLI_FLAG, AT(resume), "continue the run if it exists; absent options take its values", 0, 0},
     {"eval", "EVAL.jsonl", CLI_TEXT, AT(eval), "evaluate on these lines before the first step and at the end", 0, 0},
-    {"eval-every", "N", CLI_COUNT, AT(eval_every), "and after every N steps", 1, 0},
+    {"eval-every", "N", CLI_COUNT, AT(eval_every), "and after every N steps; needs --eval", 1, 0},
     {0},
 };
 
@@ -26,7 +26,7 @@ static const cli_option method_options[] = {
     {"lr-schedule", "constant|linear|cosine", CLI_CHOICE, AT(schedule), "the last two reach 0 after --steps (constant)", 0, 0},
     {"warmup", "N", CLI_COUNT, AT(warmup), "steps of linear warm-up (0)", 0, INT64_MAX},
     {"eps", "F", CLI_ABOVE0, AT(eps), "length of the perturbation (1e-3)", 0, 0},
-    {"weight-decay", "F", CLI_REAL, AT(weight_decay), "not for biases and norms (0)", 0, 0},
+    {"weight-decay", "F", CLI_REAL, AT(weight_decay), "decoupled, per step lr * F; not of biases and norms (0)", 0, 0},
     {"clip", "F", CLI_REAL, AT(clip), "clamp each projected gradient to +-F (0: off)", 0, 0},
     {"seed", "N", CLI_COUNT, AT(seed), "of perturbations and data order (0)", 0, 0},
     {0},

@@ -212,6 +212,8 @@ int train_setup(train *t, const cli_command *c, const train_flags *f)
 int train_show_plan(train *t)
 {
     zo2_plan plan = {.struct_size = sizeof plan};
+    if (!t->opts.host_bytes)
+        t->opts.host_bytes = cli_host_available() / 10 * 9; /* as the engine would */
     zo2_status s = zo2_plan_estimate(t->model.path, &t->opts, &plan);
     bool known = plan.parameters != 0;
     if (known && t->flags->json.given)
@@ -309,8 +311,8 @@ static int open_metrics(train *t)
     if (s != ZO2_OK)
         return cli_fail(t->command->program, NULL, s);
     if (rebuilt && !t->progress.quiet)
-        cli_progress_message(&t->progress, "metrics.jsonl: %" PRIu64 " missing lines made again from the journal",
-                             rebuilt);
+        cli_progress_message(&t->progress, "metrics.jsonl: %" PRIu64 " missing line%s made again from the journal",
+                             rebuilt, rebuilt == 1 ? "" : "s");
     return 0;
 }
 

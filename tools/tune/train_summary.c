@@ -56,12 +56,17 @@ static double last_loss(const zo2_run *run, uint64_t *over)
 /* A path as a shell takes it: quoted where it has to be. For free(). */
 static char *shell_word(const char *s)
 {
+    /* a word that begins with a dash would be taken for an option */
+    const char *dot = *s == '-' ? "./" : "";
     static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./+,:@%";
-    if (*s && s[strspn(s, plain)] == '\0')
-        return strdup(s);
-    char *out = malloc(4 * strlen(s) + 3), *to = out;
+    char *out = malloc(strlen(dot) + 4 * strlen(s) + 3), *to = out;
     if (!out)
         return NULL;
+    to = stpcpy(to, dot);
+    if (*s && s[strspn(s, plain)] == '\0') {
+        strcpy(to, s);
+        return out;
+    }
     *to++ = '\'';
     for (; *s; s++) {
         if (*s == '\'') {
@@ -75,13 +80,12 @@ static char *shell_word(const char *s)
     return out;
 }
 
-/* "zo2-pack export MODEL OUT --run RUN [--at-step N]", for free(). */
-static char *export_command(const train *t, const tune_metrics_eval *best)
+char *train_export_command(const train *t, const uint64_t *step)
 {
     char *model = shell_word(t->flags->model.text), *run = shell_word(t->flags->run.text), *command = NULL;
     char at_step[40] = "";
-    if (best)
-        snprintf(at_step, sizeof at_step, " --at-step %" PRIu64, best->steps);
+    if (step)
+        snprintf(at_step, sizeof at_step, " --at-step %" PRIu64, *step);
     if (!model || !run || asprintf(&command, "zo2-pack export %s OUT --run %s%s", model, run, at_step) < 0)
         command = NULL;
     free(model);
@@ -152,8 +156,9 @@ static void print_text(const train *t, uint64_t steps, double loss, uint64_t ove
         printf("bottleneck: %s %.0f %%\n", name, 100 * share);
     }
     if (best)
-        printf("best evaluation after %" PRIu64 " steps: %s\n", best->steps,
-               figures(text, sizeof text, best->loss, best->accuracy));
+        printf("best evaluation after %" PRIu64 " step%s: %s%s\n", best->steps, best->steps == 1 ? "" : "s",
+               figures(text, sizeof text, best->loss, best->accuracy),
+               best->steps ? "" : "; training has not improved on the model it began with");
     printf("export: %s\n", command);
 }
 
@@ -172,7 +177,7 @@ int train_summary(train *t)
     const tune_metrics_eval *best = n ? tune_metrics_best(evals, n) : NULL;
     uint64_t steps = zo2_run_steps(run), over;
     double loss = last_loss(run, &over);
-    char *command = export_command(t, best);
+    char *command = train_export_command(t, best ? &best->steps : NULL);
     if (t->flags->json.given)
         print_json(t, steps, loss, best, command);
     else if (!t->flags->quiet.given)
