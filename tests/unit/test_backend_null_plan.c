@@ -36,7 +36,7 @@ static uint64_t run(const char *name, const variant *v, uint64_t device_bytes, u
     zo2_run_settings settings = {
         .dist = ZO2_GAUSSIAN, .eps = 1e-3, .queries = v->queries, .wire = v->wire, .compute = ZO2_F16};
     settings.micro_batch = v->micro_rows;
-    zo2_core_config config = {.arch = &arch, .ops = &zo2_backend_null, .settings = &settings};
+    zo2_core_config config = {.arch = &arch, .ops = zo2_backend_get(ZO2_BACKEND_NULL), .settings = &settings};
     zo2_core core;
     MUST(zo2_shape_from_opts(&config.shape, &arch, config.ops, &o));
     MUST(zo2_core_create(&core, &config));
@@ -154,7 +154,7 @@ static void wires_stay(void **state)
     uint64_t streamed = 0;
     for (int budget = 0; budget < 3; budget++) {
         static const uint64_t device_bytes[] = {0, 900000000, 1ull << 40}; /* none, some, all stay */
-        zo2_core_config config = {.arch = &arch, .ops = &zo2_backend_null, .settings = &settings};
+        zo2_core_config config = {.arch = &arch, .ops = zo2_backend_get(ZO2_BACKEND_NULL), .settings = &settings};
         zo2_core core;
         o.device_bytes = device_bytes[budget];
         MUST(zo2_shape_from_opts(&config.shape, &arch, config.ops, &o));
