@@ -132,7 +132,7 @@ static zo2_status choose_backend(zo2_engine *e, const zo2_run_settings *run, con
     return ZO2_OK;
 }
 
-static uint64_t available_memory(void)
+uint64_t zo2_host_budget_bytes(void)
 {
     unsigned long long kib = 0;
     char line[128];
@@ -142,7 +142,7 @@ static uint64_t available_memory(void)
             break;
     if (f)
         fclose(f);
-    return kib * 1024;
+    return kib * 1024 / 10 * 9;
 }
 
 /* Options as they are in force: what zo2_engine_get_opts() shows. */
@@ -170,7 +170,7 @@ static void resolve_opts(zo2_engine *e, const zo2_backend_ops *ops)
     if (isnan(o->snapshot_seconds))
         o->snapshot_seconds = DEFAULT_SNAPSHOT_SECONDS;
     if (!o->host_bytes)
-        o->host_bytes = available_memory() / 10 * 9;
+        o->host_bytes = zo2_host_budget_bytes();
 }
 
 /* ---- masters ---- */

@@ -343,7 +343,7 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     /* resources: free to change between sessions, never change a bit */
     uint64_t device_bytes;    /* device budget: context and workspaces included; 0 = on cpu the plan's minimum without
                                  staged residual streams, on cuda 90 % of what is free. What is left keeps wires */
-    uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = 90 % of MemAvailable */
+    uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = zo2_host_budget_bytes() */
     uint32_t threads;         /* 0 = usable CPUs (affinity, cgroup) */
     uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB */
     double snapshot_seconds;  /* NAN = 1800; 0 = on clean exit only. Adapted so that snapshots cost at most 5 % */
@@ -421,6 +421,10 @@ typedef struct zo2_plan {
     double decode_rate, fold_rate;  /* weights/s: both panels of one query; one pending update folded in beside */
     double gemm_rate;               /* floating-point operations/s */
 } zo2_plan;
+
+/* The host budget of an engine that is given none: 90 % of the memory that this machine has available now (Linux:
+ * MemAvailable). 0: nobody knows, and an engine then has no budget. Any thread. */
+ZO2_API uint64_t zo2_host_budget_bytes(void);
 
 /* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o (NULL:
  * defaults). No weights are read. The predicted times come from measuring this machine for at most o->probe_seconds;

@@ -79,8 +79,14 @@ train 1 '\-\-device-mem' --device-mem 1
 train 1 '\-\-host-mem' --host-mem 1
 train 1 'not-here' --eval not-here
 train 0 '^device memory ' --dry-run --wire fp8-e4m3
-train 0 '^host memory .* (this machine has .* available)$' --dry-run
-expect 0 '^host memory .* (this machine has .* available: too little)$' zo2-plan opt-175b --batch 1 --probe 0
+train 0 '^host memory .* (a run here gets [0-9.]* [KMGT]iB)$' --dry-run
+train 0 '"host_budget_bytes": [1-9]' --dry-run --json
+mkdir huge # 7 TB of masters
+sed 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 1024/; s/"hidden_size": [0-9]*/"hidden_size": 12288/
+    s/"word_embed_proj_dim": [0-9]*/"word_embed_proj_dim": 12288/; s/"ffn_dim": [0-9]*/"ffn_dim": 49152/
+    s/"num_attention_heads": [0-9]*/"num_attention_heads": 96/' \
+    "$HF/config.json" >huge/config.json
+expect 0 '^host memory .* (a run here gets .*: too little)$' zo2-plan huge/config.json --batch 1 --probe 0
 train 0 '"fits": true' --dry-run --json
 train 1 "doesn't fit" --dry-run --json --device-mem 1
 expect 1 'not-here' zo2-tune train --model not-here --data "$data" --run r

@@ -68,8 +68,8 @@ typedef struct cli_command {
     const char *notes;                 /* end of the help, NULL: none */
 } cli_command;
 
-/* Reads argv[1 .. argc - 1] and sees that what must be given was. True: go on. False: *exit_status is the process's (0 after --help or --version, 2 after a
- * usage error, which is on stderr by then). */
+/* Reads argv[1 .. argc - 1] and sees that what must be given was. True: go on. False: *exit_status is the process's
+ * (0 after --help or --version, 2 after a usage error, which is on stderr by then). */
 bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status);
 
 /* A usage error found later (an option that another one needs). Prints it with a hint at --help; returns

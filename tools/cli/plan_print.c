@@ -13,19 +13,6 @@ typedef struct part {
     const char *note;
 } part;
 
-uint64_t cli_host_available(void)
-{
-    unsigned long long kib = 0;
-    char line[128];
-    FILE *f = fopen("/proc/meminfo", "re");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kib * 1024;
-}
-
 static void print_parts(const part *parts, size_t n)
 {
     char size[CLI_TEXT_BYTES];
@@ -145,11 +132,11 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
     };
     print_parts(device, sizeof device / sizeof *device);
 
-    uint64_t available = cli_host_available();
+    uint64_t budget = zo2_host_budget_bytes();
     printf("\nhost memory    %14s", cli_human_size(a, plan->host_peak_bytes));
-    if (available)
-        printf("  (this machine has %s available%s)", cli_human_size(a, available),
-               available < plan->host_peak_bytes ? ": too little" : "");
+    if (budget)
+        printf("  (a run here gets %s%s)", cli_human_size(a, budget),
+               budget < plan->host_peak_bytes ? ": too little" : "");
     putchar('\n');
     const part host[] = {
         {"masters", plan->master_bytes, "fp32 masters with their wires"},
@@ -178,7 +165,7 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits)
     cli_json_open(&j, NULL, '{');
     cli_json_text(&j, "model", title);
     cli_json_bool(&j, "fits", fits);
-    cli_json_u64(&j, "host_available_bytes", cli_host_available());
+    cli_json_u64(&j, "host_budget_bytes", zo2_host_budget_bytes());
 #define U64(field) cli_json_u64(&j, #field, plan->field)
 #define F64(field) cli_json_f64(&j, #field, plan->field)
     U64(parameters);

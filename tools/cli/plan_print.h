@@ -4,15 +4,12 @@
 
 #include "engine/zo2.h"
 
-/* Memory that this machine can give now (MemAvailable); 0: nobody knows. A run takes at most 90 % of it by default. */
-uint64_t cli_host_available(void);
-
 /* The table on stdout: bytes of every tier by part, rates measured here, the time of a step, and proposals. title names
  * the model. o: the options that were planned, for the head line; unset fields are left out. rows_per_line: rows that a
  * line of a batch has (proposals count lines, as the options do); 0 counts as 1. */
 void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, uint32_t rows_per_line);
 
-/* One JSON object on stdout: every field by its name in zo2.h, "fits" and "host_available_bytes". */
+/* One JSON object on stdout: every field by its name in zo2.h, "fits", and "host_budget_bytes" of a run here. */
 void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits);
 
 #endif

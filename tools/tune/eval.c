@@ -87,7 +87,7 @@ static void print_json(const tune_evaluation *e)
     cli_json j;
     cli_json_start(&j, stdout);
     cli_json_open(&j, NULL, '{');
-    tune_metrics_evaluation(&j, e);
+    tune_metrics_evaluation(&j, "", e);
     cli_json_u64(&j, "examples", e->examples);
     cli_json_u64(&j, "loss_tokens", e->loss_tokens);
     cli_json_u64(&j, "tokens", e->tokens);

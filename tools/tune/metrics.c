@@ -13,24 +13,27 @@
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
 
-void tune_metrics_evaluation(cli_json *j, const tune_evaluation *e)
+#define INITIAL "initial_" /* the evaluation before step 0 */
+
+enum { KEY_BYTES = 64 };
+
+static const char *eval_key(char out[KEY_BYTES], const char *prefix, const char *name)
 {
-    cli_json_f64(j, "eval_loss", e->loss);
-    cli_json_f64(j, "eval_loss_fp32", e->loss_fp32);
-    if (e->options) {
-        cli_json_f64(j, "eval_accuracy", e->accuracy);
-        cli_json_f64(j, "eval_accuracy_fp32", e->accuracy_fp32);
-    }
+    snprintf(out, KEY_BYTES, "%seval_%s", prefix, name);
+    return out;
 }
 
-static void initial_evaluation(cli_json *j, const tune_evaluation *e)
+void tune_metrics_evaluation(cli_json *j, const char *prefix, const tune_evaluation *e)
 {
-    cli_json_f64(j, "initial_eval_loss", e->loss);
-    cli_json_f64(j, "initial_eval_loss_fp32", e->loss_fp32);
-    if (e->options) {
-        cli_json_f64(j, "initial_eval_accuracy", e->accuracy);
-        cli_json_f64(j, "initial_eval_accuracy_fp32", e->accuracy_fp32);
-    }
+    char key[KEY_BYTES];
+    if (!e || !e->done)
+        return;
+    cli_json_f64(j, eval_key(key, prefix, "loss"), e->loss);
+    cli_json_f64(j, eval_key(key, prefix, "loss_fp32"), e->loss_fp32);
+    if (!e->options)
+        return;
+    cli_json_f64(j, eval_key(key, prefix, "accuracy"), e->accuracy);
+    cli_json_f64(j, eval_key(key, prefix, "accuracy_fp32"), e->accuracy_fp32);
 }
 
 static void lanes(cli_json *j, const zo2_step_result *r, bool rebuilt)
@@ -75,10 +78,10 @@ void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_
     lanes(&j, r, rebuilt);
     if (r->skipped)
         cli_json_bool(&j, "skipped", true);
-    if (e && e->before && e->before->done)
-        initial_evaluation(&j, e->before);
-    if (e && e->after && e->after->done)
-        tune_metrics_evaluation(&j, e->after);
+    if (e) {
+        tune_metrics_evaluation(&j, INITIAL, e->before);
+        tune_metrics_evaluation(&j, "", e->after);
+    }
     cli_json_close(&j, '}');
     cli_json_end(&j);
 }
@@ -121,6 +124,17 @@ static double number_at(const json_t *o, const char *key)
     return json_is_number(v) ? json_number_value(v) : NAN;
 }
 
+/* Appends the evaluation with that prefix, if the object has it. */
+static void read_evaluation(const json_t *o, const char *prefix, uint64_t steps, tune_metrics_eval *out, size_t *n)
+{
+    char key[KEY_BYTES];
+    if (!json_object_get(o, eval_key(key, prefix, "loss_fp32")))
+        return;
+    out[*n].steps = steps;
+    out[*n].loss = number_at(o, key);
+    out[(*n)++].accuracy = number_at(o, eval_key(key, prefix, "accuracy_fp32"));
+}
+
 /* The evaluations in a line, at most two; returns how many. */
 static size_t read_evaluations(const char *line, size_t bytes, tune_metrics_eval out[2])
 {
@@ -131,14 +145,8 @@ static size_t read_evaluations(const char *line, size_t bytes, tune_metrics_eval
     const json_t *step = json_object_get(o, "step");
     if (json_is_integer(step) && json_integer_value(step) >= 0) {
         uint64_t number = (uint64_t)json_integer_value(step);
-        if (json_object_get(o, "initial_eval_loss_fp32"))
-            out[n++] = (tune_metrics_eval){.steps = number,
-                                           .loss = number_at(o, "initial_eval_loss_fp32"),
-                                           .accuracy = number_at(o, "initial_eval_accuracy_fp32")};
-        if (json_object_get(o, "eval_loss_fp32"))
-            out[n++] = (tune_metrics_eval){.steps = number + 1,
-                                           .loss = number_at(o, "eval_loss_fp32"),
-                                           .accuracy = number_at(o, "eval_accuracy_fp32")};
+        read_evaluation(o, INITIAL, number, out, &n);
+        read_evaluation(o, "", number + 1, out, &n);
     }
     json_decref(o);
     return n;

@@ -1,6 +1,6 @@
 /* metrics.h: RUN_DIR/metrics.jsonl, one object per step. The journal is the record of a run; this file is for plotting.
- * Every step's line is written after its evaluation, if it has one; the line of step 0 has the evaluation before it, too,
- * in keys that begin with "initial_". Lines that a crash cost are made again from the journal when the run goes on. */
+ * Every step's line is written after its evaluation, if it has one; the line of step 0 has the evaluation before it,
+ * too, in keys that begin with "initial_". Lines that a crash cost are made again from the journal when the run goes on. */
 #ifndef ZO2_TOOLS_TUNE_METRICS_H
 #define ZO2_TOOLS_TUNE_METRICS_H
 
@@ -25,8 +25,8 @@ typedef struct tune_metrics_evals {
 /* Writes the object of a step. rebuilt: seconds, peaks and bottleneck are unknown, null. */
 void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_evals *e, bool rebuilt);
 
-/* The keys of an evaluation, into an open object. */
-void tune_metrics_evaluation(cli_json *j, const tune_evaluation *e);
+/* The keys of an evaluation, each with the prefix in front, into an open object; none if e is NULL or not done. */
+void tune_metrics_evaluation(cli_json *j, const char *prefix, const tune_evaluation *e);
 
 /* Opens (or creates) the file so that it ends with the line of the journal's last step: torn lines and lines beyond the
  * journal are cut, missing ones made from `run` (NULL: a new run, the file becomes empty). *rebuilt counts those.

@@ -213,7 +213,7 @@ int train_show_plan(train *t)
 {
     zo2_plan plan = {.struct_size = sizeof plan};
     if (!t->opts.host_bytes)
-        t->opts.host_bytes = cli_host_available() / 10 * 9; /* as the engine would */
+        t->opts.host_bytes = zo2_host_budget_bytes(); /* a plan alone has no limit, a run has */
     zo2_status s = zo2_plan_estimate(t->model.path, &t->opts, &plan);
     bool known = plan.parameters != 0;
     if (known && t->flags->json.given)
