@@ -1,6 +1,6 @@
 /* noise_fill.c: the public face of the noise. */
-#include "codec/fpenv.h"
 #include "codec/update.h"
+#include "engine/base/fpenv.h"
 
 zo2_status zo2_noise_fill(float *out, uint64_t seed, uint64_t step, uint32_t query, uint32_t tensor_id, uint64_t first,
                           uint64_t n, zo2_dist dist)

@@ -1,5 +1,5 @@
 /* philox.h: Philox4x32-10 of Salmon et al., "Parallel Random Numbers: As Easy as 1, 2, 3" (SC 2011), one block for C
- * and CUDA. A bijection of the 128-bit counter for each 64-bit key. Known answers: tests/unit/test_noise_philox.c. */
+ * and CUDA. A bijection of the 128-bit counter for each 64-bit key. Known answers: tests/unit/codec/test_noise_philox.c. */
 #ifndef ZO2_CODEC_PHILOX_H
 #define ZO2_CODEC_PHILOX_H
 

@@ -2,8 +2,8 @@
 #ifndef ZO2_TESTS_PACK_TENSOR_H
 #define ZO2_TESTS_PACK_TENSOR_H
 
-#include "storage/packfile.h"
-#include "storage/packfile_format.h"
+#include "storage/pack/packfile.h"
+#include "storage/pack/packfile_format.h"
 
 #include <stdlib.h>
 

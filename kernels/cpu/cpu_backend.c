@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/host_memory.h"
 #include "kernels/cpu/blas_threads.h"
-#include "kernels/host_memory.h"
 
 struct zo2_event {
     atomic_int recorded;

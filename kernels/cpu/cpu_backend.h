@@ -6,10 +6,10 @@
 
 #include <stdatomic.h>
 
+#include "engine/base/slots.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/gemm_bf16.h"
 #include "kernels/operands.h"
-#include "kernels/slots.h"
 
 typedef struct zo2_cpu {
     zo2_backend base;

@@ -1,7 +1,7 @@
 /* test_sim_backend_device.c: the cuda backend's device: which one is taken and what is said if none is; memory; what is
  * forbidden inside a step; errors at any call and any operation, after which a run resumes to the same bits. */
 #include "cudasim.h"
-#include "tests/unit/engine_testing.h"
+#include "tests/unit/engine/engine_testing.h"
 
 #define MODEL "opt-fixtures/prenorm-f16-headdim20"
 #define STEPS 4

@@ -2,9 +2,9 @@
  * was issued, of its lane and name, within the step; the lanes' seconds are these spans' sums; and watching changes no
  * bit. Micro-batches whose residual streams wait in host memory keep the stage lane busy too. */
 #include "cudasim.h"
-#include "tests/unit/engine_testing.h"
+#include "tests/unit/engine/engine_testing.h"
 
-#include "engine/trace.h"
+#include "engine/stream/trace.h"
 
 #define MODEL "opt-fixtures/prenorm-f16-headdim20" /* less to do in a step than a lane keeps apart */
 #define STEPS 2

@@ -1,8 +1,8 @@
 /* test_sim_measure.c: zo2_measure_*() on the simulated device: the work arrives there in whatever order the streams run,
  * nothing is left behind, and memory that can't be pinned is told. */
 #include "cudasim.h"
-#include "engine/measure.h"
-#include "engine/probe.h"
+#include "engine/measure/measure.h"
+#include "engine/measure/rates.h"
 
 #include <math.h>
 #include <setjmp.h>

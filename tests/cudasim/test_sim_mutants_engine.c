@@ -1,7 +1,7 @@
 /* test_sim_mutants_engine.c: mutants of the scheduler. A lane's waits for events of other lanes are forgotten for a whole
  * run, in which a small device budget makes slots be used again, or all of the host's waits for events, in runs that
  * need them. That has to be caught by ThreadSanitizer, or because the outcome is different in some order of the queues. */
-#include "tests/unit/engine_testing.h"
+#include "tests/unit/engine/engine_testing.h"
 
 #include <sys/mman.h>
 

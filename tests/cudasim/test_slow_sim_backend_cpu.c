@@ -1,7 +1,7 @@
 /* test_slow_sim_backend_cpu.c: the cuda backend against the cpu backend, the whole engine: losses of a run of the tiny model,
  * log-probabilities of the reference models in 16-bit compute types; and which operations have the very same bits. */
 #include "cudasim.h"
-#include "tests/unit/engine_testing.h"
+#include "tests/unit/engine/engine_testing.h"
 
 #include <dirent.h>
 #include <math.h>

@@ -4,7 +4,7 @@
  *
  * Properties: an accepted configuration has sane sizes and a consistent tensor list; written as config.json again it is
  * the same architecture. */
-#include "engine/models/opt_arch.h"
+#include "engine/families/opt/opt.h"
 #include "tests/fuzz/fuzzing.h"
 
 static void check_sizes(const zo2_arch *a)

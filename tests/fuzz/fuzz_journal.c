@@ -5,8 +5,8 @@
  *
  * Properties: what was loaded encodes to the very bytes of the file; a reader changes nothing; a writer leaves the
  * valid records and can go on; one changed byte costs at most the last record or is refused. */
-#include "engine/history.h"
-#include "storage/journal_format.h"
+#include "engine/masters/history.h"
+#include "storage/run/journal_format.h"
 #include "tests/fuzz/fuzzing.h"
 
 #include <math.h>

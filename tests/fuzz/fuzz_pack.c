@@ -5,9 +5,9 @@
  *
  * Properties: an opened pack keeps its own rules and hands out what its file holds; verify and the reads agree; written
  * again it is the same file; after one changed byte opening or verifying refuses it. */
-#include "storage/packfile.h"
-#include "storage/packfile_format.h"
-#include "storage/packfile_zstd.h"
+#include "storage/pack/packfile.h"
+#include "storage/pack/packfile_format.h"
+#include "storage/pack/packfile_zstd.h"
 #include "tests/fuzz/fuzzing.h"
 #include "tests/pack_tensor.h"
 

@@ -6,8 +6,8 @@
  * Properties: settings that load are saved and load as the same; metrics come out with one line a step, whatever was
  * there before, whole lines of known steps kept as they were, and a second repair changes nothing; an evaluation that
  * is appended is read back. */
-#include "engine/layout.h"
-#include "storage/journal.h"
+#include "engine/model/layout.h"
+#include "storage/run/journal.h"
 #include "tests/fuzz/fuzzing.h"
 #include "tools/tune/metrics.h"
 #include "tools/tune/settings.h"

@@ -6,7 +6,7 @@
  *
  * Properties: an opened model covers its data exactly, finds every tensor by name and reads the bytes at its place;
  * written again, in one file and in shards, it is the same model. */
-#include "storage/safetensors.h"
+#include "storage/checkpoint/safetensors.h"
 #include "tests/fuzz/fuzzing.h"
 
 #include <jansson.h>

@@ -5,7 +5,7 @@
  *
  * Properties: an opened snapshot's units lie within the file and read if and only if their hash is right; written again
  * by its own numbers it is the same file; a changed byte is refused, costs one unit, or is in the padding. */
-#include "storage/snapshot_format.h"
+#include "storage/run/snapshot_format.h"
 #include "tests/fuzz/fuzzing.h"
 
 #include <unistd.h>

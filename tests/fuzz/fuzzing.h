@@ -7,7 +7,7 @@
 #ifndef ZO2_TESTS_FUZZ_FUZZING_H
 #define ZO2_TESTS_FUZZ_FUZZING_H
 
-#include "storage/io.h"
+#include "storage/io/io.h"
 
 #include <stddef.h>
 #include <stdint.h>

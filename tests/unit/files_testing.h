@@ -3,7 +3,7 @@
 #ifndef ZO2_TESTS_FILES_TESTING_H
 #define ZO2_TESTS_FILES_TESTING_H
 
-#include "storage/io.h"
+#include "storage/io/io.h"
 
 #include <dirent.h>
 #include <stdio.h>

@@ -1,0 +1,32 @@
+/* export_dir.h: an output directory that appears complete or not at all: built as a temporary sibling, renamed at the
+ * end. Private to engine/. */
+#ifndef ZO2_ENGINE_EXPORT_EXPORT_DIR_H
+#define ZO2_ENGINE_EXPORT_EXPORT_DIR_H
+
+#include "storage/pack/packfile.h"
+
+typedef struct zo2_export_dir {
+    char *path; /* where it will be, without slashes at the end */
+    char *tmp;  /* where it is built; NULL when nothing is to be removed */
+    int force;
+    int lock; /* on tmp while it is built: tells whoever exports here next that this is no leftover; -1: none */
+} zo2_export_dir;
+
+/* Removes the temporary siblings that killed exports left, and makes one. ZO2_ERR_EXISTS if path exists and not force,
+ * or with force if it is not a directory or holds anything that an export would not write: a mistyped path must not cost
+ * a folder. */
+zo2_status zo2_export_dir_begin(zo2_export_dir *d, const char *path, int force);
+
+/* Writes one whole file into it. */
+zo2_status zo2_export_dir_file(const zo2_export_dir *d, const char *name, const void *data, size_t bytes);
+
+/* Writes the files that the pack carries; config.json names dtype, unless it is 0. In export_files.c. */
+zo2_status zo2_export_files(const zo2_export_dir *d, const zo2_packfile *pack, zo2_dtype dtype);
+
+/* Syncs and renames. What was at path before is removed after that. */
+zo2_status zo2_export_dir_commit(zo2_export_dir *d);
+
+/* Removes what was built, unless committed, and frees. Zeroed is fine. */
+void zo2_export_dir_end(zo2_export_dir *d);
+
+#endif

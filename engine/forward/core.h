@@ -1,0 +1,69 @@
+/* core.h: everything that one streaming pass needs, put together: backend, arena by the plan, layouts, programs, lanes,
+ * masters, history. The engine adds the run directory; the null-backend test uses the core alone. */
+#ifndef ZO2_ENGINE_FORWARD_CORE_H
+#define ZO2_ENGINE_FORWARD_CORE_H
+
+#include "engine/forward/forward.h"
+
+typedef struct zo2_core {
+    const zo2_arch *arch;
+    const zo2_backend_ops *ops;
+    zo2_shape shape;
+    zo2_full_plan plan;
+    zo2_dist dist;
+    uint64_t seed;
+    float eps;
+    uint32_t pending, micro_batch;
+    zo2_pool *pool;
+    zo2_backend *be;
+    zo2_event *gathered[4], *computed[2], *staged[2];
+    zo2_layout layout, exact; /* the run's wire; the fp32 wire for evaluation at the masters */
+    zo2_program train, wire, exact_program;
+    zo2_resident resident; /* of layout */
+    zo2_pipeline *pipe;
+    uint8_t *staging; /* host buffers by plan.host, registered */
+    float *logprob;   /* in it: [streams][loss tokens], of the last pass */
+    zo2_packed packed;
+    int has_masters;
+    int staging_registered, masters_registered;
+    zo2_masters masters;
+    zo2_history history;
+    atomic_int abort;
+    zo2_progress_fn progress;
+    void *progress_ud;
+    zo2_head_observer observer; /* tests */
+    void *observer_ud;
+    zo2_tracer tracer;
+    zo2_lane_seconds update, upload, compute; /* of the last pass */
+    uint64_t device_ns[ZO2_LANE_COUNT];       /* of this pass by the device's clock, where it has one */
+} zo2_core;
+
+typedef struct zo2_core_config {
+    const zo2_arch *arch; /* outlives the core */
+    const zo2_backend_ops *ops;
+    zo2_shape shape;
+    const uint32_t *stored_as;        /* aliased tensors, NULL: none */
+    const zo2_run_settings *settings; /* dist, seed, eps, pending, micro_batch, wire, compute */
+    int with_masters;                 /* 0: sizes only (null backend) */
+} zo2_core_config;
+
+/* Plans, allocates, starts threads. The masters' values are undefined and the history is empty. On failure nothing is
+ * left. */
+zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config);
+void zo2_core_destroy(zo2_core *c); /* zeroed is fine */
+
+/* Registers the masters' memory with the backend, once they are filled: pinning touches every page. Where that can't be
+ * had, wires go up by way of the staging from now on; returns 0 then (zo2_last_error() has the reason), else 1. */
+int zo2_core_register_masters(zo2_core *c);
+
+/* The pass of step t over the packed batch: log-probabilities into c->logprob, [2Q][losses]. The history has t steps.
+ */
+zo2_status zo2_core_train_pass(zo2_core *c);
+/* The unperturbed one, [1][losses]; source: ZO2_SOURCE_WIRE or ZO2_SOURCE_EXACT. */
+zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source);
+/* Checks and packs a batch against the plan: c->packed. */
+zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b);
+/* Reports what the lanes do from the next pass on; fn NULL: no more. */
+void zo2_core_trace(zo2_core *c, zo2_trace_fn fn, void *ud);
+
+#endif

@@ -1,0 +1,141 @@
+/* gather.c: embedding rows through the wire. Only the rows that a micro-batch uses go up, as the wire that their chunk
+ * has or will have in this step, so that the tied head sees the same weights. Rows are read before the lanes may touch
+ * the tables (pipeline.h, gate). */
+#include "engine/base/checked.h"
+#include "engine/base/job_error.h"
+#include "engine/forward/forward.h"
+
+#include <string.h>
+
+#define ROWS_A_TASK 16u
+
+typedef struct gather_job {
+    const zo2_forward_pass *f;
+    uint32_t tensor;
+    const uint32_t *rows;
+    uint32_t row_offset;
+    uint64_t n;
+    const zo2_codec *codec;
+    uint64_t base; /* step where the fold list begins */
+    zo2_row_ref *refs;
+    uint8_t *wire;
+    zo2_job_error error;
+} gather_job;
+
+/* Step that a row's wire has when it goes up in this pass. */
+static uint64_t wire_step(const zo2_forward_pass *f, uint32_t tensor, uint64_t row)
+{
+    const zo2_pass *p = f->pass;
+    uint64_t stands = zo2_masters_row_step(p->masters, tensor, row);
+    if (p->source != ZO2_SOURCE_TRAIN)
+        return stands;
+    const zo2_layout *l = p->masters->layout;
+    uint64_t due = zo2_unit_due_step(&l->units[zo2_layout_unit(l, tensor, row)], p->step, p->pending);
+    return due > stands ? due : stands;
+}
+
+static zo2_status gather_one(gather_job *job, uint64_t i)
+{
+    const zo2_pass *p = job->f->pass;
+    uint64_t row = (uint64_t)job->rows[i] + job->row_offset;
+    job->refs[i] = (zo2_row_ref){.row = row};
+    if (p->source == ZO2_SOURCE_NONE)
+        return ZO2_OK;
+    if (p->source == ZO2_SOURCE_EXACT) {
+        uint64_t cols = job->f->arch->tensors[job->tensor].cols;
+        float *w = (float *)(void *)(job->wire + i * job->codec->wire_bytes(
+                                                         1, cols)); /* fp32 wire rows are the values themselves */
+        zo2_masters_read(p->masters, p->history, job->tensor, row, 1, p->step, w);
+        return ZO2_OK;
+    }
+    uint64_t step = wire_step(job->f, job->tensor, row);
+    uint32_t done;
+    zo2_history_range(p->history, job->base, step, &done);
+    job->refs[i].folds_done = done;
+    return zo2_masters_gather(p->masters, p->history, job->tensor, row, step, job->wire, job->n, i);
+}
+
+static void gather_task(void *arg, uint64_t task)
+{
+    gather_job *job = arg;
+    for (uint64_t i = task * ROWS_A_TASK; i < (task + 1) * ROWS_A_TASK && i < job->n; i++) {
+        zo2_status s = gather_one(job, i);
+        if (s)
+            zo2_job_error_set(&job->error, s);
+    }
+}
+
+zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t *rows, uint32_t row_offset, uint64_t n,
+                           zo2_act y, int accumulate)
+{
+    const zo2_backend_ops *ops = f->be->ops;
+    const zo2_device_layout *d = f->device;
+    const zo2_pass *p = f->pass;
+    const zo2_tensor *t = &f->arch->tensors[tensor];
+    int is_positions = t->role == ZO2_ROLE_EMBED_POSITIONS;
+    const zo2_layout *l = p->program->layout;
+    const zo2_codec *codec = l->spans[l->chunks[l->units[l->tensor_unit[tensor]].first_chunk].first_span].codec;
+    uint64_t refs_bytes = zo2_round_up(n * sizeof(zo2_row_ref), 256), wire_bytes = codec->wire_bytes(n, t->cols);
+    gather_job job = {.f = f,
+                      .tensor = tensor,
+                      .rows = rows,
+                      .row_offset = row_offset,
+                      .n = n,
+                      .codec = codec,
+                      .error = ZO2_JOB_ERROR_INIT};
+    zo2_status s = ZO2_OK;
+
+    /* Each of the two tables has an area in every set, so with one or two micro-batches there is nothing to wait for,
+     * and with more only for the upload of two micro-batches ago. */
+    uint32_t set = f->gathers / 2 % f->host->gather_sets, area = 2 * set + (is_positions ? 1 : 0);
+    uint8_t *staging = f->gather + set * f->host->gather_set_bytes + (is_positions ? f->host->gather_positions : 0);
+    uint64_t begin = zo2_trace_begin(f->trace);
+    if (f->gathers++ >= 2 * f->host->gather_sets)
+        s = ops->sync(f->be, f->gathered[area]);
+    job.refs = (zo2_row_ref *)(void *)staging;
+    job.wire = staging + refs_bytes;
+    job.base = p->step;
+    if (p->source == ZO2_SOURCE_TRAIN || p->source == ZO2_SOURCE_WIRE)
+        for (uint64_t i = 0; i < n; i++) {
+            uint64_t step = wire_step(f, tensor, (uint64_t)rows[i] + row_offset);
+            job.base = step < job.base ? step : job.base;
+        }
+    if (!s) {
+        zo2_pool_run(f->pool, (n + ROWS_A_TASK - 1) / ROWS_A_TASK, gather_task, &job);
+        s = zo2_job_error_raise(&job.error);
+    }
+    uint8_t *wire = f->arena + (is_positions ? d->positions : d->rows);
+    if (!s)
+        s = ops->upload(f->be, ZO2_LANE_COMPUTE, f->arena + d->refs, job.refs, n * sizeof(zo2_row_ref));
+    if (!s)
+        s = ops->upload(f->be, ZO2_LANE_COMPUTE, wire, job.wire, wire_bytes);
+    if (!s)
+        s = ops->record(f->be, ZO2_LANE_COMPUTE, f->gathered[area]);
+    zo2_forward_span(f, begin, "gather", tensor, ZO2_NO_TENSOR, -1, refs_bytes + wire_bytes);
+
+    zo2_decode_rows_op op = {.wire = codec->id,
+                             .src = wire,
+                             .refs = (const zo2_row_ref *)(void *)(f->arena + d->refs),
+                             .rows = n,
+                             .cols = t->cols,
+                             .tensor_id = tensor,
+                             .decays = t->decays,
+                             .dist = f->dist,
+                             .key = f->key,
+                             .eps = f->eps,
+                             .ld = y.ld,
+                             .type = y.type,
+                             .accumulate = accumulate};
+    if (p->source == ZO2_SOURCE_TRAIN || p->source == ZO2_SOURCE_WIRE)
+        op.fold = zo2_history_range(p->history, job.base, p->step, &op.folds);
+    uint64_t stream_bytes = y.stride * zo2_element_bytes(f, y.type);
+    for (uint32_t stream = 0; stream < f->streams && !s; stream += 2) {
+        op.query = stream / 2;
+        op.plus = y.p + stream * stream_bytes;
+        op.minus = f->queries ? y.p + (stream + 1) * stream_bytes : NULL;
+        begin = zo2_trace_begin(f->trace);
+        s = ops->decode_rows(f->be, &op);
+        zo2_forward_span(f, begin, "decode", tensor, ZO2_NO_TENSOR, -1, wire_bytes);
+    }
+    return s;
+}

@@ -1,0 +1,40 @@
+/* loss.c: losses from log-probabilities. */
+#include "engine/forward/batch.h"
+
+#include <math.h>
+
+/* Cross-entropy of the label under a softmax over the rows' scores, and whether the label is the best (ties go to the
+ * first). */
+static double cross_entropy(const double *score, uint32_t n, uint32_t label, uint64_t *correct)
+{
+    uint32_t best = 0;
+    double sum = 0;
+    for (uint32_t i = 1; i < n; i++)
+        if (score[i] > score[best])
+            best = i;
+    for (uint32_t i = 0; i < n; i++)
+        sum += exp(score[i] - score[best]);
+    *correct += best == label;
+    return score[best] + log(sum) - score[label];
+}
+
+void zo2_loss_compute(zo2_loss *out, zo2_packed *p, const float *logprob)
+{
+    uint64_t at = 0;
+    *out = (zo2_loss){0};
+    for (uint32_t row = 0; row < p->rows; row++) {
+        double nll = 0;
+        for (uint32_t i = 0; i < p->row_losses[row]; i++)
+            nll -= (double)logprob[at++];
+        out->sum_nll += nll;
+        p->row_score[row] = p->row_losses[row] ? -nll / p->row_losses[row] : 0;
+    }
+    if (!p->label) {
+        out->loss = out->sum_nll / (double)p->losses;
+        return;
+    }
+    const double *score = p->row_score;
+    for (uint32_t e = 0; e < p->examples; score += p->example_rows[e++])
+        out->sum_loss += cross_entropy(score, p->example_rows[e], p->label[e], &out->correct);
+    out->loss = out->sum_loss / p->examples;
+}

@@ -1,0 +1,196 @@
+/* masters_load.c: filling the masters from a pack or a snapshot plus the journal, and writing snapshots. */
+#include "engine/base/job_error.h"
+#include "engine/masters/masters.h"
+#include "engine/masters/snapshot_find.h"
+
+#include <stdlib.h>
+
+typedef struct load_job {
+    zo2_masters *m;
+    const zo2_masters_load *how;
+    const zo2_unit *unit;
+    uint64_t to;         /* step that the unit is brought to */
+    uint64_t from;       /* step of `values` */
+    const float *values; /* the unit from a snapshot; NULL: read the pack */
+    uint64_t chunk_rows; /* of the pack */
+    zo2_job_error error;
+} load_job;
+
+/* Rows of one tensor: from the snapshot's values or the pack's bits, replayed, checked and stored. */
+static zo2_status load_rows(load_job *job, uint32_t tensor, uint64_t row, uint64_t rows, const float *values)
+{
+    const zo2_tensor *t = &job->m->layout->arch->tensors[tensor];
+    const zo2_packtensor *stored = zo2_packfile_tensor(job->how->pack, tensor);
+    uint64_t n = rows * t->cols;
+    float *w = malloc(n * sizeof *w);
+    void *bits = values ? NULL : malloc(n * zo2_dtype_bytes(stored->dtype));
+    zo2_status s = ZO2_OK;
+    if (!w || (!values && !bits))
+        s = zo2_error(ZO2_ERR_NOMEM, "no memory to load tensor %s", t->name);
+    if (!s && values)
+        for (uint64_t i = 0; i < n; i++)
+            w[i] = values[i];
+    if (!s && !values) {
+        s = zo2_packfile_read_rows(job->how->pack, tensor, row, rows, bits);
+        if (!s)
+            zo2_source_decode(stored->dtype, bits, n, w);
+    }
+    if (!s) {
+        zo2_history_apply(job->how->history, tensor, t->decays, row * t->cols, n, job->from, job->to, w);
+        const zo2_span *span = &job->m->layout->spans[job->m->layout->chunks[job->unit->first_chunk].first_span];
+        if (!zo2_codec_representable(span->codec, w, n))
+            s = zo2_error(ZO2_ERR_NONFINITE,
+                          "tensor %s: a value at step %llu is non-finite or too large for the %s wire", t->name,
+                          (unsigned long long)job->to, span->codec->name);
+    }
+    if (!s)
+        zo2_masters_store(job->m, tensor, row, rows, w);
+    free(bits);
+    free(w);
+    return s;
+}
+
+static void load_piece(void *arg, uint64_t i)
+{
+    load_job *job = arg;
+    const zo2_unit *u = job->unit;
+    zo2_status s;
+    if (u->tensor == ZO2_NO_TENSOR) {
+        const zo2_chunk *c = &job->m->layout->chunks[u->first_chunk];
+        const zo2_span *span = &job->m->layout->spans[c->first_span + i];
+        s = load_rows(job, span->tensor, 0, 1, job->values ? job->values + span->element_at : NULL);
+    } else {
+        /* the rows of one chunk of the pack that lie in the unit */
+        uint64_t chunk = u->row / job->chunk_rows + i, end = u->row + u->rows;
+        uint64_t from = chunk * job->chunk_rows, to = from + job->chunk_rows;
+        from = from > u->row ? from : u->row;
+        to = to < end ? to : end;
+        uint64_t cols = job->m->layout->arch->tensors[u->tensor].cols;
+        s = load_rows(job, u->tensor, from, to - from, job->values ? job->values + (from - u->row) * cols : NULL);
+    }
+    if (s)
+        zo2_job_error_set(&job->error, s);
+}
+
+static zo2_status load_unit(load_job *job)
+{
+    const zo2_unit *u = job->unit;
+    uint64_t pieces;
+    if (u->tensor == ZO2_NO_TENSOR) {
+        pieces = job->m->layout->chunks[u->first_chunk].n_spans;
+    } else {
+        /* By the pack's own chunks: a read checks whole ones, so other pieces would read and hash bytes twice. */
+        job->chunk_rows = zo2_packfile_chunk_rows(job->how->pack, u->tensor);
+        pieces = (u->row + u->rows - 1) / job->chunk_rows - u->row / job->chunk_rows + 1;
+    }
+    zo2_pool_run(job->how->pool, pieces, load_piece, job);
+    return zo2_job_error_raise(&job->error);
+}
+
+/* Values of a unit from the snapshot if they can serve, else NULL. */
+static float *snapshot_values(const zo2_masters_load *how, const zo2_unit *u, uint32_t index, uint64_t *step)
+{
+    float *values = how->snapshot ? malloc(u->elements * sizeof *values) : NULL;
+    if (values && zo2_snapshot_unit(how->snapshot, index, how->steps, values, step, how->log, how->log_ud))
+        return values;
+    free(values);
+    return NULL;
+}
+
+zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how)
+{
+    const zo2_layout *l = m->layout;
+    zo2_status s = ZO2_OK;
+    for (uint32_t i = 0; i < l->n_units && !s; i++) {
+        const zo2_unit *u = &l->units[i];
+        load_job job = {.m = m, .how = how, .unit = u, .error = ZO2_JOB_ERROR_INIT};
+        /* A cancelled step may have left chunks of the snapshot one step ahead of the schedule; the next step brings
+         * the others there. */
+        if (how->steps)
+            job.to = zo2_unit_due_step(u, how->steps - 1, how->pending);
+        float *values = snapshot_values(how, u, i, &job.from);
+        job.values = values;
+        if (!values)
+            job.from = 0;
+        else if (job.from > job.to)
+            job.to = job.from;
+        s = load_unit(&job);
+        free(values);
+        for (uint32_t c = 0; c < u->n_chunks; c++)
+            m->step[u->first_chunk + c] = job.to;
+        if (!s && how->progress && how->progress(how->progress_ud, "loading", i + 1, l->n_units))
+            s = zo2_error(ZO2_ERR_CANCELLED, "cancelled while loading the master weights");
+    }
+    return s;
+}
+
+int zo2_masters_snapshot_fits(const zo2_layout *l, const zo2_snapfile *s)
+{
+    if (zo2_snapfile_get_header(s)->units != l->n_units)
+        return 0;
+    for (uint32_t i = 0; i < l->n_units; i++)
+        if (zo2_snapfile_unit_elements(s, i) != l->units[i].elements)
+            return 0;
+    return 1;
+}
+
+/* ---- snapshots ---- */
+
+static uint64_t settle(zo2_masters *m, const zo2_history *h, zo2_pool *pool, const zo2_unit *u, zo2_status *status)
+{
+    uint64_t step = 0;
+    for (uint32_t c = 0; c < u->n_chunks; c++)
+        if (m->step[u->first_chunk + c] > step)
+            step = m->step[u->first_chunk + c];
+    for (uint32_t c = 0; c < u->n_chunks && !*status; c++)
+        *status = zo2_masters_update(m, h, pool, u->first_chunk + c, step);
+    return step;
+}
+
+static zo2_status write_unit(zo2_masters *m, zo2_snapwriter *w, const zo2_unit *u)
+{
+    const zo2_layout *l = m->layout;
+    zo2_status status = ZO2_OK;
+    for (uint32_t c = 0; c < u->n_chunks && !status; c++) {
+        const zo2_chunk *chunk = &l->chunks[u->first_chunk + c];
+        for (uint32_t i = 0; i < chunk->n_spans && !status; i++) {
+            const zo2_span *s = &l->spans[chunk->first_span + i];
+            float *values = malloc(s->rows * s->cols * sizeof *values);
+            if (!values)
+                return zo2_error(ZO2_ERR_NOMEM, "no memory to write tensor %s to a snapshot",
+                                 l->arch->tensors[s->tensor].name);
+            zo2_masters_fetch(m, s->tensor, s->row, s->rows, values);
+            status = zo2_snapwriter_values(w, values, s->rows * s->cols);
+            free(values);
+        }
+    }
+    return status;
+}
+
+zo2_status zo2_masters_snapshot(zo2_masters *m, const zo2_history *h, zo2_pool *pool, const zo2_io *io, const char *dir,
+                                uint64_t model_hash, uint64_t chain, zo2_progress_fn progress, void *progress_ud)
+{
+    const zo2_layout *l = m->layout;
+    zo2_snapshot_header header = {.model_hash = model_hash, .step = h->steps, .chain = chain, .units = l->n_units};
+    uint64_t *elements = malloc(l->n_units * sizeof *elements);
+    zo2_snapwriter *w = NULL;
+    zo2_status s = elements ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for a snapshot's table");
+    for (uint32_t i = 0; i < l->n_units && !s; i++)
+        elements[i] = l->units[i].elements;
+    if (!s)
+        s = zo2_snapwriter_open(&w, io, dir, &header, elements);
+    for (uint32_t i = 0; i < l->n_units && !s; i++) {
+        uint64_t step = settle(m, h, pool, &l->units[i], &s);
+        if (!s)
+            s = zo2_snapwriter_unit(w, step);
+        if (!s)
+            s = write_unit(m, w, &l->units[i]);
+        if (!s && progress && progress(progress_ud, "snapshot", i + 1, l->n_units))
+            s = zo2_error(ZO2_ERR_CANCELLED, "cancelled while writing a snapshot");
+    }
+    if (!s)
+        s = zo2_snapwriter_commit(w);
+    zo2_snapwriter_close(w);
+    free(elements);
+    return s;
+}

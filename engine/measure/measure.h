@@ -1,0 +1,106 @@
+/* measure.h: what the files behind zo2_measure_*() share. measure.c checks a specification, owns what is common and
+ * keeps time; measure_memory.c, measure_host.c, measure_backend.c and measure_link.c each prepare and do the work of some
+ * kinds. */
+#ifndef ZO2_ENGINE_MEASURE_MEASURE_H
+#define ZO2_ENGINE_MEASURE_MEASURE_H
+
+#include "codec/codec.h"
+#include "engine/base/host_memory.h"
+#include "engine/base/job_error.h"
+#include "engine/base/pool.h"
+
+/* Slots of the ring on the device: a plan's comfortable one. */
+#define ZO2_MEASURE_SLOTS 3u
+
+typedef struct zo2_measure_kernel {
+    zo2_measure_kind kind;
+    /* Allocates, fills in info, sets `items` and bytes. Cleaning up after a failure is zo2_measure_close()'s. */
+    zo2_status (*prepare)(zo2_measure *m);
+    zo2_status (*pass)(zo2_measure *m);
+} zo2_measure_kernel;
+
+extern const zo2_measure_kernel zo2_measure_memory_kernels[4], zo2_measure_host_kernels[5],
+    zo2_measure_backend_kernels[4], zo2_measure_link_kernels[5];
+
+struct zo2_measure {
+    zo2_measure_spec spec; /* defaults resolved */
+    zo2_measure_info info;
+    const zo2_measure_kernel *kernel;
+    zo2_pool *pool;
+    zo2_job_error error; /* of this pass's tasks */
+
+    uint8_t *memory; /* one anonymous mapping, 4 KiB aligned; the addresses below are in it */
+    uint64_t memory_bytes;
+
+    /* limits */
+    uint8_t *from, *to;
+    uint64_t part; /* bytes of a thread */
+    _Atomic uint64_t sink;
+
+    /* a matrix in chunks (host kinds, uploads) or in tiles (panels, products) */
+    const zo2_codec *codec;
+    uint64_t chunk_rows, chunk_stride,
+        rest_at;                 /* wire of chunk c at planes + c * stride, its rest plane rest_at behind */
+    uint64_t piece_rows, pieces; /* of a task: rows of a chunk, pieces of a chunk */
+    uint8_t *planes;
+    float *w; /* [rows][cols] */
+    zo2_update update;
+
+    /* backend kinds: byte offsets in the arena */
+    zo2_backend *be;
+    void *registered; /* memory that is, with be; NULL: none */
+    uint8_t *arena;
+    uint64_t wire_at, panel_at, panel_stride, x_at, y_at;
+    zo2_update fold[ZO2_MAX_PENDING]; /* of panels: [pending] */
+
+    /* uploads: the device's ring at wire_at, and its mirror in host memory */
+    uint64_t slot_stride;
+    uint64_t sent; /* chunks so far */
+    void *staging_memory;
+    uint8_t *staging;
+    uint64_t staging_bytes;
+    zo2_event *uploaded[ZO2_MEASURE_SLOTS], *released[ZO2_MEASURE_SLOTS];
+};
+
+/* Maps m->memory with huge pages where there are some. */
+zo2_status zo2_measure_map(zo2_measure *m, uint64_t bytes);
+
+/* Whole pages. */
+static inline uint64_t zo2_measure_align(uint64_t bytes)
+{
+    return (bytes + 4095) & ~4095ull;
+}
+
+/* Reserves `bytes` of an arena behind what is taken, at 4 KiB. */
+static inline uint64_t zo2_measure_take(uint64_t *taken, uint64_t bytes)
+{
+    uint64_t at = *taken;
+    *taken += zo2_measure_align(bytes);
+    return at;
+}
+
+/* The matrix as masters have it, weights encoded: planes, w, chunk_rows, chunk_stride, rest_at, update; and info. */
+zo2_status zo2_measure_prepare_masters(zo2_measure *m);
+
+/* The backend that was asked for, and the first byte of its arena that is free. */
+zo2_status zo2_measure_find_backend(const zo2_measure *m, const zo2_backend_ops **ops, uint64_t *taken);
+zo2_status zo2_measure_open_backend(zo2_measure *m, const zo2_backend_ops *ops, uint64_t arena_bytes);
+/* Pins memory of transfers; where that can't be they work all the same, slower. */
+void zo2_measure_register(zo2_measure *m, void *at, uint64_t bytes);
+
+/* Values [first, first + n) of the weights that measurements work on: normal, standard deviation 0.02. */
+void zo2_measure_weights(float *w, uint64_t first, uint64_t n);
+
+/* Rows of chunk c (or tile c) of the matrix: all have chunk_rows but the last. */
+static inline uint64_t zo2_measure_rows_of(const zo2_measure *m, uint64_t c)
+{
+    uint64_t left = m->spec.rows - c * m->chunk_rows;
+    return left < m->chunk_rows ? left : m->chunk_rows;
+}
+
+static inline uint64_t zo2_measure_chunks(const zo2_measure *m)
+{
+    return (m->spec.rows + m->chunk_rows - 1) / m->chunk_rows;
+}
+
+#endif

@@ -1,0 +1,149 @@
+/* probe.c: see probe.h. The rates are zo2_measure_*() results. What a pass works on grows until it takes a while: a pass
+ * over a million weights is enough for one core, and nothing to a GPU. */
+#include "engine/measure/rates.h"
+#include "engine/plan/plan_internal.h"
+#include "engine/run/session.h"
+
+#include <math.h>
+
+#define LEAST_WEIGHTS (1u << 20)
+#define MOST_WEIGHTS  (1u << 26) /* 256 MiB of masters: more than caches hold */
+#define SAMPLE        0.004      /* seconds: shorter ones are the most easily disturbed */
+#define STEADY        4          /* samples that are no better than the best one: it is good enough */
+#define LEAST_SECONDS 0.08       /* of sampling: who disturbs comes and goes */
+#define BETTER        1.01
+#define MOST_TOKENS   4096u /* of a product: larger ones are as fast */
+#define LEAST_ROWS    256u  /* of a product: narrower ones are slower than the ones of a run */
+#define FOLDS         4u
+
+typedef struct probe {
+    const zo2_arch *arch;
+    const zo2_shape *shape;
+    zo2_backend_kind backend;
+    double opening; /* seconds that the backend takes to open, whatever the size of the work */
+    double until;   /* this rate's time is up */
+} probe;
+
+/* A matrix of about that many weights as the model has them. What is computed goes matrix by matrix: no more rows than
+ * the largest one of a layer has. */
+static zo2_measure_spec spec_of(const probe *p, zo2_measure_kind kind, uint32_t pending, uint64_t weights)
+{
+    zo2_measure_spec spec;
+    zo2_measure_spec_init(&spec);
+    spec.kind = kind;
+    spec.threads = p->shape->threads;
+    spec.cols = p->arch->hidden;
+    spec.rows = zo2_max_u64(weights / spec.cols, LEAST_ROWS);
+    if (kind == ZO2_MEASURE_PANELS || kind == ZO2_MEASURE_GEMM)
+        spec.rows = zo2_min_u64(spec.rows, zo2_max_u64(p->arch->ffn, p->arch->hidden));
+    spec.tokens = zo2_min_u64(p->shape->tokens, MOST_TOKENS);
+    /* On a CPU more tokens make no faster products, only longer ones. */
+    if (p->backend == ZO2_BACKEND_CPU)
+        spec.tokens = zo2_min_u64(spec.tokens, 128);
+    spec.wire = p->shape->wire;
+    spec.dist = p->shape->dist;
+    spec.compute = p->shape->compute;
+    spec.backend = p->backend;
+    spec.chunk_bytes = p->shape->chunk_bytes;
+    spec.pending = pending;
+    return spec;
+}
+
+/* Seconds of a pass that is not the first. */
+static zo2_status warm_pass(zo2_measure *m, double *pass)
+{
+    zo2_status s = zo2_measure_run(m, 1, pass);
+    return s ? s : zo2_measure_run(m, 1, pass);
+}
+
+/* Seconds an item: the best of samples, because the others were disturbed. *pass is one sample already. */
+static zo2_status best_time(const probe *p, zo2_measure *m, double *pass)
+{
+    uint64_t passes = (uint64_t)fmin(fmax(ceil(SAMPLE / fmax(*pass, 1e-7)), 1), 65536);
+    double least = zo2_now() + LEAST_SECONDS;
+    zo2_status s = ZO2_OK;
+    for (int steady = 0; !s; steady++) {
+        double took, now = zo2_now();
+        if (now + (double)passes * *pass >= p->until || (steady >= STEADY && now >= least))
+            break;
+        s = zo2_measure_run(m, passes, &took);
+        if (!s && took * BETTER < *pass)
+            steady = -1;
+        if (!s && took < *pass)
+            *pass = took;
+    }
+    return s;
+}
+
+/* Items per second of one kind. */
+static zo2_status rate_of(const probe *p, zo2_measure_kind kind, uint32_t pending, double *rate)
+{
+    zo2_measure_spec spec = spec_of(p, kind, pending, LEAST_WEIGHTS);
+    zo2_measure_info info;
+    zo2_measure *m;
+    double pass, from = zo2_now();
+    zo2_status s = zo2_measure_open(&m, &spec, &info);
+    if (!s)
+        s = warm_pass(m, &pass);
+    double spent = zo2_now() - from - p->opening, room = p->until - zo2_now() - p->opening;
+    double factor = s ? 1 : fmin(SAMPLE / fmax(pass, 1e-7), (double)MOST_WEIGHTS / LEAST_WEIGHTS);
+    factor = fmin(factor, room / (2 * fmax(spent, 1e-7))); /* preparing takes its time, too */
+    zo2_measure_spec larger = spec_of(p, kind, pending, (uint64_t)(fmax(factor, 1) * LEAST_WEIGHTS));
+    if (!s && factor > 2 && larger.rows > spec.rows) {
+        zo2_measure *small = m;
+        zo2_measure_info info_of_larger;
+        if (zo2_measure_open(&m, &larger, &info_of_larger)) {
+            m = small; /* no memory for it: what there is will do */
+        } else {
+            zo2_measure_close(small);
+            info = info_of_larger;
+            s = warm_pass(m, &pass);
+        }
+    }
+    if (!s)
+        s = best_time(p, m, &pass);
+    zo2_measure_close(m);
+    if (!s)
+        *rate = info.items / fmax(pass, 1e-9); /* a clock too coarse to see a pass: any rate is a guess */
+    return s;
+}
+
+static zo2_status time_opening(probe *p)
+{
+    zo2_measure_spec spec = spec_of(p, ZO2_MEASURE_LATENCY, 0, LEAST_WEIGHTS);
+    zo2_measure *m;
+    double from = zo2_now();
+    zo2_status s = zo2_measure_open(&m, &spec, NULL);
+    p->opening = zo2_now() - from;
+    zo2_measure_close(m);
+    return s;
+}
+
+zo2_status zo2_probe_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
+                           double seconds)
+{
+    double folded = 0, from = zo2_now();
+    const struct {
+        zo2_measure_kind kind;
+        uint32_t pending;
+        double *rate;
+    } rates[] = {
+        {ZO2_MEASURE_UPDATE, 0, &out->update_weights}, {ZO2_MEASURE_NOISE, 0, &out->noise_weights},
+        {ZO2_MEASURE_UPLOAD, 0, &out->upload_bytes},   {ZO2_MEASURE_PANELS, 0, &out->decode_weights},
+        {ZO2_MEASURE_PANELS, FOLDS, &folded},          {ZO2_MEASURE_GEMM, 0, &out->flops},
+    };
+    const unsigned n = sizeof rates / sizeof *rates;
+    probe p = {.arch = a, .shape = shape, .backend = be->kind};
+    zo2_status s = time_opening(&p);
+    *out = (zo2_rates){.shared = be->kind == ZO2_BACKEND_CPU};
+    for (unsigned i = 0; i < n && !s; i++) {
+        double now = zo2_now();
+        p.until = now + fmax(from + seconds - now, 0) / (n - i);
+        s = rate_of(&p, rates[i].kind, rates[i].pending, rates[i].rate);
+    }
+    /* What a folded update adds to a decode; no more than can be told from it. */
+    double fold = s ? 0 : (1 / folded - 1 / out->decode_weights) / FOLDS;
+    out->fold_weights = fold > 0 ? 1 / fold : 0;
+    out->seconds = zo2_now() - from;
+    return s;
+}

@@ -1,0 +1,91 @@
+/* arch.h: what a model is made of: its configuration and its tensors in canonical order. Everything that is not
+ * arithmetic (packs, plans, masters, export) works on this list; the forward passes are in models/opt_forward.c. */
+#ifndef ZO2_ENGINE_MODEL_ARCH_H
+#define ZO2_ENGINE_MODEL_ARCH_H
+
+#include "engine/zo2.h"
+#include "kernels/backend.h"
+
+/* What a tensor does. Layer roles occur once per layer. The order here is the canonical order within a block. */
+typedef enum zo2_role {
+    /* block 0: embeddings */
+    ZO2_ROLE_EMBED_TOKENS,    /* [vocab][embed_dim]; also the head when tied */
+    ZO2_ROLE_EMBED_POSITIONS, /* [max_positions + 2][hidden]; exempt from codecs (fp32 wire) */
+    ZO2_ROLE_PROJECT_IN,      /* [hidden][embed_dim] */
+    /* blocks 1 ... layers */
+    ZO2_ROLE_ATTN_NORM_W,
+    ZO2_ROLE_ATTN_NORM_B,
+    ZO2_ROLE_Q_W,
+    ZO2_ROLE_Q_B,
+    ZO2_ROLE_K_W,
+    ZO2_ROLE_K_B,
+    ZO2_ROLE_V_W,
+    ZO2_ROLE_V_B,
+    ZO2_ROLE_O_W,
+    ZO2_ROLE_O_B,
+    ZO2_ROLE_FFN_NORM_W,
+    ZO2_ROLE_FFN_NORM_B, /* named final_layer_norm in each OPT layer */
+    ZO2_ROLE_FC1_W,
+    ZO2_ROLE_FC1_B,
+    ZO2_ROLE_FC2_W,
+    ZO2_ROLE_FC2_B,
+    /* block layers + 1: head */
+    ZO2_ROLE_FINAL_NORM_W,
+    ZO2_ROLE_FINAL_NORM_B,
+    ZO2_ROLE_PROJECT_OUT, /* [embed_dim][hidden] */
+    ZO2_ROLE_LM_HEAD,     /* [vocab][embed_dim]; only when untied */
+    ZO2_ROLE_COUNT
+} zo2_role;
+
+#define ZO2_NO_TENSOR UINT32_MAX
+
+typedef struct zo2_tensor {
+    char name[80]; /* canonical name: "model.decoder.layers.0.fc1.weight", "lm_head.weight" */
+    zo2_role role;
+    uint32_t id;    /* tensor_id = index */
+    uint32_t layer; /* 0-based; 0 for the outer blocks */
+    uint32_t block;
+    uint32_t rank;
+    uint64_t rows, cols; /* rank 1: rows = 1 */
+    int decays; /* 1 for matrices and embeddings, 0 for biases and norms; positions: 1 (they are an embedding) */
+    int exempt; /* fp32 wire whatever the run's codec: biases, norms, positions */
+} zo2_tensor;
+
+typedef struct zo2_arch {
+    char name[32]; /* "opt" */
+    uint32_t layers, hidden, heads, head_dim, ffn, vocab;
+    uint32_t embed_dim; /* word_embed_proj_dim */
+    uint32_t context;   /* max_position_embeddings */
+    int pre_norm;       /* do_layer_norm_before */
+    int final_norm;     /* decoder-level norm: pre_norm and not _remove_final_layer_norm */
+    int bias, affine, tied;
+    zo2_activation act; /* relu, gelu (erf) */
+    float norm_eps;     /* 1e-5 */
+    int bos, eos, pad;  /* token ids, -1 if absent */
+    zo2_dtype dtype;    /* torch_dtype / dtype of the config; 0 if absent */
+    uint64_t parameters;
+    uint32_t n_blocks; /* layers + 2 */
+    uint32_t n_tensors;
+    zo2_tensor *tensors; /* owned */
+} zo2_arch;
+
+/* Parses the text of a config.json (path: for messages). Refuses by name what isn't supported: other architectures,
+ * activation functions, heads that don't divide hidden, absurd sizes. Then builds the tensor list. */
+zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, const char *path);
+/* "opt-125m" ... "opt-175b"; ZO2_ERR_NOTFOUND otherwise, listing the names. */
+zo2_status zo2_arch_from_name(zo2_arch *out, const char *name);
+/* A name, the path of a config.json or of a pack (told by its magic), or a directory with a config.json. pack_bytes:
+ * size of the pack, 0 if it isn't one; may be NULL. */
+zo2_status zo2_arch_load(zo2_arch *out, const char *arch_or_path, uint64_t *pack_bytes);
+void zo2_arch_free(zo2_arch *a); /* zeroed is fine */
+
+/* config.json text as a Hugging Face directory would have it (for synth); malloc'ed. */
+char *zo2_arch_config_json(const zo2_arch *a, zo2_dtype dtype);
+
+/* tensor_id of a role in a layer (layer 0 for the outer blocks), ZO2_NO_TENSOR if this model has none. */
+uint32_t zo2_arch_find(const zo2_arch *a, zo2_role role, uint32_t layer);
+const zo2_tensor *
+zo2_arch_by_name(const zo2_arch *a,
+                 const char *name); /* canonical names and those without the prefix; NULL if unknown */
+
+#endif

@@ -1,0 +1,326 @@
+/* pack_api.c: the public readers of packs, and the helpers of pack_api.h. */
+#include "engine/pack/pack_api.h"
+
+#include "codec/codec.h"
+#include "storage/pack/packfile_zstd.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+const char *const zo2_carried_files[] = {
+    "config.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "generation_config.json",
+    NULL,
+};
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+/* "[2048, 768]" or "[768]" */
+static const char *shape_text(char *buf, size_t n, uint32_t rank, uint64_t rows, uint64_t cols)
+{
+    if (rank == 1)
+        snprintf(buf, n, "[%" PRIu64 "]", cols);
+    else
+        snprintf(buf, n, "[%" PRIu64 ", %" PRIu64 "]", rows, cols);
+    return buf;
+}
+
+static zo2_status check_tensor(const char *path, const zo2_packtensor *have, const zo2_tensor *want)
+{
+    char a[64], b[64];
+    if (strcmp(have->name, want->name) != 0 || have->rank != want->rank || have->rows != want->rows ||
+        have->cols != want->cols)
+        return zo2_error(ZO2_ERR_FORMAT,
+                         "%s: tensor %" PRIu32
+                         " is %s %s, but the config.json it carries asks for %s %s there; convert the model again",
+                         path, want->id, have->name, shape_text(a, sizeof a, have->rank, have->rows, have->cols),
+                         want->name, shape_text(b, sizeof b, want->rank, want->rows, want->cols));
+    if (have->block != want->block || !have->decays != !want->decays)
+        return zo2_error(ZO2_ERR_FORMAT,
+                         "%s: tensor %s is in block %" PRIu32 " %s weight decay, expected block %" PRIu32
+                         " %s it; convert the model again",
+                         path, have->name, have->block, have->decays ? "with" : "without", want->block,
+                         want->decays ? "with" : "without");
+    return ZO2_OK;
+}
+
+static zo2_status check_tensors(const zo2_packfile *file, const zo2_arch *arch)
+{
+    const zo2_packheader *h = zo2_packfile_header(file);
+    const char *path = zo2_packfile_path(file);
+    if (strcmp(h->arch, arch->name) != 0)
+        return zo2_error(
+            ZO2_ERR_FORMAT,
+            "%s says it holds a model of architecture '%s', its config.json says '%s'; convert the model again", path,
+            h->arch, arch->name);
+    uint32_t n = h->tensors < arch->n_tensors ? h->tensors : arch->n_tensors;
+    for (uint32_t i = 0; i < n; i++) {
+        zo2_status s = check_tensor(path, zo2_packfile_tensor(file, i), &arch->tensors[i]);
+        if (s)
+            return s;
+    }
+    if (h->tensors != arch->n_tensors)
+        return zo2_error(ZO2_ERR_FORMAT,
+                         "%s has %" PRIu32 " tensors, the config.json it carries asks for %" PRIu32
+                         "; convert the model again",
+                         path, h->tensors, arch->n_tensors);
+    return ZO2_OK;
+}
+
+zo2_status zo2_pack_open(zo2_pack **out, const char *path)
+{
+    const char *config;
+    size_t bytes;
+    zo2_status s;
+    if (!out || !path)
+        return zo2_error(ZO2_ERR_ARG, "zo2_pack_open: out and path are needed");
+    *out = NULL;
+    zo2_pack *p = calloc(1, sizeof *p);
+    if (!p)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", path);
+    if (!(s = zo2_packfile_open(&p->file, path)) && !(s = zo2_packfile_file(p->file, "config.json", &config, &bytes)) &&
+        !(s = zo2_arch_from_config(&p->arch, config, bytes, path)))
+        s = check_tensors(p->file, &p->arch);
+    if (s)
+        zo2_pack_close(p);
+    else
+        *out = p;
+    return s;
+}
+
+zo2_status zo2_pack_open_arch(zo2_pack **out, const char *arch)
+{
+    if (!out || !arch)
+        return zo2_error(ZO2_ERR_ARG, "zo2_pack_open_arch: out and arch are needed");
+    *out = NULL;
+    zo2_pack *p = calloc(1, sizeof *p);
+    if (!p)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensors of %s", arch);
+    zo2_status s = zo2_arch_load(&p->arch, arch, NULL);
+    if (s)
+        zo2_pack_close(p);
+    else
+        *out = p;
+    return s;
+}
+
+void zo2_pack_close(zo2_pack *p)
+{
+    if (!p)
+        return;
+    zo2_arch_free(&p->arch);
+    zo2_packfile_close(p->file);
+    free(p);
+}
+
+/* ---- what is in it ----------------------------------------------------------------------------------------------- */
+
+static void file_info(const zo2_packfile *file, zo2_pack_info *out)
+{
+    const zo2_packheader *h = zo2_packfile_header(file);
+    const zo2_packtensor *largest = zo2_packfile_tensor(file, 0);
+    for (uint32_t i = 1; i < h->tensors; i++) {
+        const zo2_packtensor *t = zo2_packfile_tensor(file, i);
+        if (t->rows * t->cols > largest->rows * largest->cols)
+            largest = t;
+    }
+    out->version = h->version;
+    out->file_bytes = h->file_bytes;
+    out->model_hash = h->model_hash;
+    out->dtype = largest->dtype;
+    out->aliased = h->aliased;
+    out->source_bytes = h->source_bytes;
+    out->stored_bytes = h->stored_bytes;
+    out->compressed = h->compressed;
+}
+
+zo2_status zo2_pack_get_info(const zo2_pack *p, zo2_pack_info *out)
+{
+    if (!p || !out)
+        return zo2_error(ZO2_ERR_ARG, "zo2_pack_get_info: pack and out are needed");
+    const zo2_arch *a = &p->arch;
+    *out = (zo2_pack_info){
+        .dtype = a->dtype,
+        .parameters = a->parameters,
+        .tensors = a->n_tensors,
+        .layers = a->layers,
+        .hidden = a->hidden,
+        .heads = a->heads,
+        .ffn = a->ffn,
+        .vocab = a->vocab,
+        .context = a->context,
+        .bos_token_id = a->bos,
+        .pad_token_id = a->pad,
+    };
+    snprintf(out->arch, sizeof out->arch, "%s", a->name);
+    if (p->file)
+        file_info(p->file, out);
+    return ZO2_OK;
+}
+
+zo2_status zo2_pack_tensor(const zo2_pack *p, uint64_t i, zo2_tensor_info *out)
+{
+    if (!p || !out)
+        return zo2_error(ZO2_ERR_ARG, "zo2_pack_tensor: pack and out are needed");
+    if (i >= p->arch.n_tensors)
+        return zo2_error(ZO2_ERR_NOTFOUND, "%s has %" PRIu32 " tensors, there is no number %" PRIu64,
+                         p->file ? zo2_packfile_path(p->file) : p->arch.name, p->arch.n_tensors, i);
+    const zo2_tensor *t = &p->arch.tensors[i];
+    *out = (zo2_tensor_info){
+        .name = t->name,
+        .id = t->id,
+        .block = t->block,
+        .dtype = p->file ? zo2_packfile_tensor(p->file, (uint32_t)i)->dtype : p->arch.dtype,
+        .rank = t->rank,
+        .rows = t->rows,
+        .cols = t->cols,
+        .decays = t->decays,
+    };
+    return ZO2_OK;
+}
+
+zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char **data, size_t *bytes)
+{
+    if (!p || !name || !data || !bytes)
+        return zo2_error(ZO2_ERR_ARG, "zo2_pack_file: pack, name, data and bytes are needed");
+    if (!p->file)
+        return zo2_error(ZO2_ERR_NOTFOUND, "an architecture without a pack carries no file '%s'", name);
+    return zo2_packfile_file(p->file, name, data, bytes);
+}
+
+const char *zo2_pack_file_name(const zo2_pack *p, size_t i)
+{
+    return p && p->file ? zo2_packfile_file_name(p->file, i) : NULL;
+}
+
+zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud)
+{
+    if (!p)
+        return zo2_error(ZO2_ERR_ARG, "zo2_pack_verify: a pack is needed");
+    if (!p->file)
+        return zo2_error(ZO2_ERR_UNSUPPORTED, "an architecture without a pack has nothing to verify");
+    zo2_pool *pool;
+    zo2_status s = zo2_pool_create(&pool, 0);
+    if (s)
+        return s;
+    zo2_workers workers = zo2_pool_workers(pool);
+    s = zo2_packfile_verify(p->file, &workers, progress, ud);
+    zo2_pool_destroy(pool);
+    return s;
+}
+
+/* ---- shared helpers ---------------------------------------------------------------------------------------------- */
+
+uint64_t zo2_pack_tensor_bytes(const zo2_packtensor *t)
+{
+    return t->rows * t->cols * zo2_dtype_bytes(t->dtype);
+}
+
+zo2_workers zo2_pool_workers(zo2_pool *pool)
+{
+    zo2_parallel p = zo2_pool_parallel(pool);
+    return (zo2_workers){.ud = p.ud, .threads = p.threads, .run = p.run};
+}
+
+zo2_status zo2_zstd_level_check(const char *function, int level)
+{
+    return level < 0 || level > ZO2_PACK_ZSTD_MAX_LEVEL
+               ? zo2_error(ZO2_ERR_ARG, "%s: zstd level %d is not from 1 to %d (0: stored as it is)", function, level,
+                           ZO2_PACK_ZSTD_MAX_LEVEL)
+               : ZO2_OK;
+}
+
+zo2_packtensor zo2_pack_record(const zo2_tensor *t, zo2_dtype dtype)
+{
+    return (zo2_packtensor){
+        .name = t->name,
+        .dtype = dtype,
+        .rank = t->rank,
+        .rows = t->rows,
+        .cols = t->cols,
+        .block = t->block,
+        .decays = t->decays,
+    };
+}
+
+zo2_status zo2_require_space(const char *path, uint64_t bytes)
+{
+    uint64_t available;
+    const char *slash = strrchr(path, '/');
+    char *dir = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+    if (!dir)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the folder of %s", path);
+    struct stat st;
+    zo2_outfile_clean(&zo2_io_posix, path);
+    zo2_status s = stat(dir, &st) != 0 && errno == ENOENT
+                       ? zo2_error(ZO2_ERR_NOTFOUND, "there is no folder %s to write %s in; make it first", dir, path)
+                       : zo2_io_free_bytes(dir, &available);
+    if (!s && available < bytes)
+        s = zo2_error(ZO2_ERR_NOSPACE,
+                      "%s needs %" PRIu64 " bytes (%.1f GiB), but only %" PRIu64
+                      " (%.1f GiB) are free in %s; free space there or write to another disk",
+                      path, bytes, (double)bytes / 0x1p30, available, (double)available / 0x1p30, dir);
+    free(dir);
+    return s;
+}
+
+zo2_status zo2_require_absent(const char *path, int force)
+{
+    struct stat st;
+    if (force)
+        return ZO2_OK;
+    if (lstat(path, &st) == 0)
+        return zo2_error(ZO2_ERR_EXISTS, "%s exists already; remove it or choose another name", path);
+    return errno == ENOENT ? ZO2_OK : zo2_io_error("cannot examine", path);
+}
+
+/* Values whose exponent is all ones. The first loop has no early exit, so that it vectorises; the second rarely runs.
+ */
+static uint64_t first_nonfinite16(const unsigned char *bits, uint64_t n, uint16_t exponent)
+{
+    unsigned bad = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        uint16_t u;
+        memcpy(&u, bits + 2 * i, sizeof u);
+        bad |= (u & exponent) == exponent;
+    }
+    for (uint64_t i = 0; bad && i < n; i++) {
+        uint16_t u;
+        memcpy(&u, bits + 2 * i, sizeof u);
+        if ((u & exponent) == exponent)
+            return i;
+    }
+    return n;
+}
+
+static uint64_t first_nonfinite32(const unsigned char *bits, uint64_t n)
+{
+    unsigned bad = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        uint32_t u;
+        memcpy(&u, bits + 4 * i, sizeof u);
+        bad |= (u & 0x7F800000u) == 0x7F800000u;
+    }
+    for (uint64_t i = 0; bad && i < n; i++) {
+        uint32_t u;
+        memcpy(&u, bits + 4 * i, sizeof u);
+        if ((u & 0x7F800000u) == 0x7F800000u)
+            return i;
+    }
+    return n;
+}
+
+uint64_t zo2_first_nonfinite(zo2_dtype dtype, const void *bits, uint64_t n)
+{
+    return dtype == ZO2_F32 ? first_nonfinite32(bits, n)
+                            : first_nonfinite16(bits, n, dtype == ZO2_F16 ? 0x7C00 : 0x7F80);
+}

@@ -1,0 +1,94 @@
+/* plan_times.c: traffic and predicted times. */
+#include "engine/plan/plan_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+
+/* What a step has to do, from shape and architecture. */
+typedef struct work {
+    double parameters;
+    double streamed; /* weights that are decoded, for each query */
+    double flops;
+    double wire; /* bytes of all wires that go up when they change */
+} work;
+
+static work measure(const zo2_arch *a, const zo2_shape *s)
+{
+    work w = {.parameters = (double)a->parameters};
+    double micro = ceil((double)s->batch_tokens / (double)(s->tokens ? s->tokens : 1));
+    for (uint32_t i = 0; i < a->n_tensors; i++) {
+        const zo2_tensor *t = &a->tensors[i];
+        if (!zo2_is_streamed(a, t) && t->rank == 2)
+            continue;
+        int head = zo2_is_head(a, t);
+        double n = (double)t->rows * (double)t->cols;
+        w.wire += (double)zo2_tensor_codec(t, s->wire)->wire_bytes(t->rows, t->cols);
+        w.streamed += n * (head ? 1 : micro);
+        w.flops += 2.0 * n * (double)s->streams * (double)(head ? s->loss_tokens : s->batch_tokens);
+    }
+    /* scores and values of attention, causal */
+    w.flops += 2.0 * (double)s->streams * (double)s->batch_tokens * (double)s->max_keys * a->hidden * a->layers;
+    return w;
+}
+
+/* Bytes of residual streams that go out to host memory in a step, and as many come back: after every block but the
+ * head. */
+static double staged_bytes(const zo2_full_plan *p, const zo2_arch *a)
+{
+    return (double)p->pub.staged_bytes * (a->layers + 1.0);
+}
+
+/* A wire that stays on the device goes up once in K + 1 steps. */
+static double wire_traffic(const work *w, const zo2_full_plan *p, uint32_t pending)
+{
+    double resident = fmin(w->wire, (double)p->device.resident_bytes);
+    return w->wire - resident * pending / (pending + 1.0);
+}
+
+zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r,
+                         uint32_t pending)
+{
+    work w = measure(a, s);
+    zo2_times t;
+    double touched = 1.0 / (pending + 1), noise = r->noise_weights > r->update_weights ? r->noise_weights : 0;
+    /* Every update takes its noise; memory is passed over once in K + 1 steps. */
+    t.update_noise = noise > 0 ? w.parameters * s->queries / noise : 0;
+    t.update = noise > 0 ? t.update_noise + w.parameters * (1 / r->update_weights - 1 / noise) * touched
+                         : w.parameters * s->queries / r->update_weights;
+    t.upload = (wire_traffic(&w, p, pending) + staged_bytes(p, a)) / r->upload_bytes;
+    /* A decode folds K / 2 updates on average, each with the noise of all queries of its step, beside its own query's. */
+    double fold = 1 / (r->fold_weights > 0 ? r->fold_weights : r->decode_weights), folds = pending / 2.0 * s->queries;
+    double decode = 1 / r->decode_weights + folds * fold;
+    double decoded = w.streamed * s->queries;
+    t.compute_noise = decoded * fmin(decode, (folds + 1) * fold);
+    t.compute = w.flops / r->flops + decoded * decode;
+    t.step = fmax(t.update, fmax(t.upload, t.compute));
+    if (r->shared) /* an upload is a copy by one thread */
+        t.step = fmax(t.step, t.update + t.compute + t.upload / (s->threads ? s->threads : 1));
+    return t;
+}
+
+void zo2_plan_predict(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r)
+{
+    work w = measure(a, s);
+    zo2_plan *q = &p->pub;
+    q->wire_bytes_per_step = (uint64_t)wire_traffic(&w, p, s->pending);
+    q->staged_bytes_per_step = (uint64_t)(2 * staged_bytes(p, a));
+    if (!r)
+        return;
+    zo2_times t = zo2_plan_times(p, a, s, r, s->pending);
+    q->update_seconds = t.update;
+    q->upload_seconds = t.upload;
+    q->compute_seconds = t.compute;
+    q->seconds_per_step = t.step;
+    double longest = fmax(t.update, fmax(t.upload, t.compute));
+    const char *name = longest == t.compute ? "compute" : longest == t.update ? "update" : "upload";
+    snprintf(q->bottleneck, sizeof q->bottleneck, "%s", name);
+    q->probe_seconds = r->seconds;
+    q->update_rate = r->update_weights;
+    q->noise_rate = r->noise_weights;
+    q->upload_rate = r->upload_bytes;
+    q->decode_rate = r->decode_weights;
+    q->fold_rate = r->fold_weights;
+    q->gemm_rate = r->flops;
+}

@@ -1,0 +1,27 @@
+/* resident.h: wires that stay on the device from pass to pass, because the budget leaves room behind the ring. Such a
+ * chunk goes up again only when its wire was encoded anew: with K pending updates every K + 1 steps, in evaluations not
+ * at all. Bits don't depend on it. */
+#ifndef ZO2_ENGINE_PLAN_RESIDENT_H
+#define ZO2_ENGINE_PLAN_RESIDENT_H
+
+#include "engine/model/layout.h"
+
+#define ZO2_NOT_RESIDENT UINT64_MAX
+
+typedef struct zo2_resident {
+    uint64_t *at;    /* [n_chunks]: byte offset in the resident region, ZO2_NOT_RESIDENT: comes through the ring */
+    uint64_t *holds; /* [n_chunks]: version of the wire that is there (0: none), see pipeline.c */
+    uint32_t chunks; /* that stay */
+    uint64_t bytes;
+} zo2_resident;
+
+/* Which chunks stay when `spare` bytes are free, and how many bytes they take (at most spare). A function of layout and
+ * spare alone: chunks are taken evenly along the canonical order, so that between two that stay the upload lane has
+ * others to work on. at[n_chunks] is filled; NULL: only count. */
+uint64_t zo2_resident_choose(const zo2_layout *l, uint64_t spare, uint64_t *at);
+
+/* ZO2_ERR_NOMEM. Nothing is on the device yet. */
+zo2_status zo2_resident_create(zo2_resident *out, const zo2_layout *l, uint64_t spare);
+void zo2_resident_free(zo2_resident *r); /* zeroed is fine */
+
+#endif

@@ -1,0 +1,160 @@
+/* state.c: looking at an engine: state, options, plan, exact weights; and snapshots. */
+#include "engine/base/fpenv.h"
+#include "engine/run/session.h"
+
+#define XXH_INLINE_ALL
+#include <stdlib.h>
+#include <string.h>
+#include <xxhash.h>
+
+#define PIECE (1u << 16)
+
+void zo2_engine_get_state(const zo2_engine *e, zo2_engine_state *out)
+{
+    *out = (zo2_engine_state){.step = e->core.history.steps,
+                              .data_position = e->data_position,
+                              .tokens = e->tokens,
+                              .skipped_in_row = e->skipped_in_row,
+                              .device_peak_bytes = e->core.ops->peak_bytes(e->core.be),
+                              .host_peak_bytes = zo2_host_peak(e),
+                              .resumed = e->resumed};
+}
+
+void zo2_engine_get_opts_sized(const zo2_engine *e, zo2_engine_opts *out, size_t size)
+{
+    zo2_opts_give(out, size, &e->opts, sizeof e->opts);
+}
+
+void zo2_engine_get_plan_sized(const zo2_engine *e, zo2_plan *out, size_t size)
+{
+    zo2_opts_give(out, size, &e->core.plan.pub, sizeof e->core.plan.pub);
+}
+
+zo2_status zo2_engine_enter(zo2_engine *e, const char *function)
+{
+    int idle = 0;
+    return atomic_compare_exchange_strong(&e->busy, &idle, 1)
+               ? ZO2_OK
+               : zo2_error(
+                     ZO2_ERR_BUSY,
+                     "%s: another call with this engine is in progress, on another thread or from a callback of it",
+                     function);
+}
+
+void zo2_engine_leave(zo2_engine *e)
+{
+    atomic_store(&e->busy, 0);
+}
+
+zo2_status zo2_snapshot(zo2_engine *e)
+{
+    if (!e || !e->journal)
+        return zo2_error(ZO2_ERR_ARG, e ? "zo2_snapshot: the engine was opened read-only"
+                                        : "zo2_snapshot: the engine must not be NULL");
+    zo2_status s = zo2_engine_enter(e, "zo2_snapshot");
+    if (s)
+        return s;
+    s = zo2_engine_snapshot(e);
+    zo2_engine_leave(e);
+    return s;
+}
+
+zo2_status zo2_engine_snapshot(zo2_engine *e)
+{
+    if (e->failed)
+        return zo2_error(e->failed, "no snapshot of an engine that stopped after an error");
+    double from = zo2_now();
+    zo2_core *c = &e->core;
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv);
+    zo2_status s =
+        zo2_masters_snapshot(&c->masters, &c->history, c->pool, &zo2_io_posix, e->snapshot_dir, e->settings.model_hash,
+                             zo2_journal_chain(e->journal, c->history.steps), e->opts.progress, e->opts.progress_ud);
+    zo2_fpenv_restore(&fenv);
+    if (s == ZO2_ERR_NONFINITE)
+        e->failed = s;
+    if (!s) {
+        e->last_snapshot = zo2_now();
+        e->snapshot_cost = e->last_snapshot - from;
+    }
+    return s;
+}
+
+/* Exact values of elements [first, first + n) of a tensor: whole rows into scratch[], then the part that is wanted. */
+static zo2_status read_elements(zo2_engine *e, const zo2_tensor *t, uint64_t first, uint64_t n, float *out)
+{
+    zo2_core *c = &e->core;
+    uint64_t step = PIECE / t->cols ? PIECE / t->cols : 1, end = first + n;
+    float *rows = malloc(step * t->cols * sizeof *rows);
+    if (!rows)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory to read tensor %s", t->name);
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv); /* updates are folded in on this thread */
+    while (first < end) {
+        uint64_t row = first / t->cols, count = step < t->rows - row ? step : t->rows - row;
+        uint64_t skip = first - row * t->cols, have = count * t->cols - skip;
+        have = have < end - first ? have : end - first;
+        zo2_masters_read(&c->masters, &c->history, t->id, row, count, c->history.steps, rows);
+        memcpy(out, rows + skip, have * sizeof *out);
+        out += have;
+        first += have;
+    }
+    zo2_fpenv_restore(&fenv);
+    free(rows);
+    return ZO2_OK;
+}
+
+zo2_status zo2_tensor_read(zo2_engine *e, const char *name, uint64_t first, uint64_t n, float *out)
+{
+    if (!e || !name || (n && !out))
+        return zo2_error(ZO2_ERR_ARG, "zo2_tensor_read: engine, name and out are needed");
+    const zo2_tensor *t = zo2_arch_by_name(e->core.arch, name);
+    if (!t)
+        return zo2_error(ZO2_ERR_NOTFOUND, "the model has no tensor named %s", name);
+    uint64_t size = t->rows * t->cols;
+    if (first > size || n > size - first)
+        return zo2_error(ZO2_ERR_ARG, "tensor %s has %llu elements: %llu from number %llu on are out of range", name,
+                         (unsigned long long)size, (unsigned long long)n, (unsigned long long)first);
+    zo2_status s = zo2_engine_enter(e, "zo2_tensor_read");
+    if (s)
+        return s;
+    s = n ? read_elements(e, t, first, n, out) : ZO2_OK;
+    zo2_engine_leave(e);
+    return s;
+}
+
+static zo2_status hash_masters(zo2_engine *e, uint64_t *out)
+{
+    XXH3_state_t *state = XXH3_createState();
+    float *values = malloc(PIECE * sizeof *values);
+    zo2_status s = state && values ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory to hash the weights");
+    if (!s)
+        XXH3_64bits_reset(state);
+    for (uint32_t i = 0; i < e->core.arch->n_tensors && !s; i++) {
+        const zo2_tensor *t = &e->core.arch->tensors[i];
+        uint64_t size = t->rows * t->cols;
+        for (uint64_t at = 0; at < size && !s; at += PIECE) {
+            uint64_t n = size - at < PIECE ? size - at : PIECE;
+            s = read_elements(e, t, at, n, values);
+            if (!s)
+                XXH3_64bits_update(state, values, n * sizeof *values);
+        }
+    }
+    if (!s)
+        *out = XXH3_64bits_digest(state);
+    free(values);
+    XXH3_freeState(state);
+    return s;
+}
+
+zo2_status zo2_masters_hash(zo2_engine *e, uint64_t *out)
+{
+    if (!e || !out)
+        return zo2_error(ZO2_ERR_ARG, "zo2_masters_hash: engine and out must not be NULL");
+    zo2_status s = zo2_engine_enter(e, "zo2_masters_hash");
+    if (s)
+        return s;
+    s = hash_masters(e, out);
+    zo2_engine_leave(e);
+    return s;
+}

@@ -1,0 +1,240 @@
+/* run_api.c: reading run directories: RUN_DIR/journal.zo2j and RUN_DIR/snapshots. Never writes, takes no lock, works
+ * beside a session that trains. */
+#include "engine/run/run_api.h"
+
+#include "engine/base/opts.h"
+#include "engine/model/layout.h"
+#include "storage/pack/packfile.h"
+#include "storage/run/snapshot.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_SNAPSHOTS 64 /* two are kept; more can only come from hands */
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+void zo2_run_settings_to_opts(const zo2_run_settings *s, zo2_engine_opts *out)
+{
+    zo2_engine_opts_init(out);
+    out->seed = s->seed;
+    out->seed_set = 1;
+    out->lr = s->lr;
+    out->schedule = s->schedule;
+    out->warmup = s->warmup;
+    out->total_steps = s->total_steps;
+    out->eps = s->eps;
+    out->weight_decay = s->weight_decay;
+    out->clip = s->clip;
+    out->dist = s->dist;
+    out->queries = s->queries;
+    out->pending = (int32_t)s->pending;
+    out->micro_batch = s->micro_batch;
+    out->wire = s->wire;
+    out->compute = s->compute;
+    out->backend = s->backend;
+}
+
+static zo2_status open_journal(zo2_run *r)
+{
+    char *path = zo2_path_join(r->dir, "journal.zo2j");
+    if (!path)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the journal of %s", r->dir);
+    zo2_status s = zo2_journal_open(&r->journal, &zo2_io_posix, path, 0);
+    if (s == ZO2_ERR_NOTFOUND)
+        s = zo2_error(s, "%s is not a run directory: there is no %s", r->dir, path);
+    free(path);
+    if (s)
+        return s;
+    const zo2_run_settings *set = zo2_journal_settings(r->journal);
+    if (set->noise_version != ZO2_NOISE_VERSION || set->decay_set != ZO2_DECAY_SET)
+        return zo2_error(ZO2_ERR_UNSUPPORTED,
+                         "the run in %s has noise version %" PRIu32 " and decay set %" PRIu32
+                         "; this version of zo2 replays %d and %d only",
+                         r->dir, set->noise_version, set->decay_set, ZO2_NOISE_VERSION, ZO2_DECAY_SET);
+    return ZO2_OK;
+}
+
+zo2_status zo2_run_open(zo2_run **out, const char *run_dir)
+{
+    if (!out || !run_dir)
+        return zo2_error(ZO2_ERR_ARG, "zo2_run_open: out and run_dir are needed");
+    *out = NULL;
+    zo2_run *r = calloc(1, sizeof *r);
+    if (r)
+        r->dir = strdup(run_dir);
+    if (!r || !r->dir) {
+        zo2_run_close(r);
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory to open the run %s", run_dir);
+    }
+    zo2_status s = open_journal(r);
+    if (s) {
+        zo2_run_close(r);
+        return s;
+    }
+    zo2_run_settings_to_opts(zo2_journal_settings(r->journal), &r->opts);
+    *out = r;
+    return ZO2_OK;
+}
+
+void zo2_run_close(zo2_run *r)
+{
+    if (!r)
+        return;
+    zo2_journal_close(r->journal);
+    free(r->dir);
+    free(r);
+}
+
+zo2_status zo2_run_check_model(const zo2_run *r, uint64_t model_hash, const char *pack_path)
+{
+    uint64_t mine = zo2_run_model_hash(r);
+    if (mine != model_hash)
+        return zo2_error(ZO2_ERR_MISMATCH,
+                         "the run in %s was made from another model: its model hash is %016" PRIx64
+                         ", that of %s is %016" PRIx64,
+                         r->dir, mine, pack_path, model_hash);
+    return ZO2_OK;
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+uint64_t zo2_run_steps(const zo2_run *r)
+{
+    return zo2_journal_steps(r->journal);
+}
+
+zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *out)
+{
+    if (!r || !out)
+        return zo2_error(ZO2_ERR_ARG, "zo2_run_record_get: run and out are needed");
+    if (step >= zo2_journal_steps(r->journal))
+        return zo2_error(ZO2_ERR_NOTFOUND, "the run in %s has %" PRIu64 " steps, there is no step %" PRIu64, r->dir,
+                         zo2_journal_steps(r->journal), step);
+    const zo2_journal_record *j = zo2_journal_at(r->journal, step);
+    memset(out, 0, sizeof *out);
+    out->step = j->step;
+    out->tokens = j->tokens;
+    out->data_position = j->data_position;
+    out->skipped = j->skipped;
+    out->queries = j->queries;
+    out->lr = zo2_lr_at(&r->opts, step);
+    out->d = j->d;
+    for (uint32_t q = 0; q < j->queries; q++) {
+        const zo2_journal_query *from = &j->query[q];
+        out->query[q].loss_plus = from->loss_plus;
+        out->query[q].loss_minus = from->loss_minus;
+        out->query[q].g_raw = from->g_raw;
+        out->query[q].g_clipped = from->g_clipped;
+        out->query[q].c = from->c;
+        out->loss_plus += from->loss_plus;
+        out->loss_minus += from->loss_minus;
+        out->projected_grad += from->g_raw;
+    }
+    if (j->queries > 0) {
+        out->loss_plus /= j->queries;
+        out->loss_minus /= j->queries;
+        out->projected_grad /= j->queries;
+    }
+    return ZO2_OK;
+}
+
+void zo2_run_get_opts_sized(const zo2_run *r, zo2_engine_opts *out, size_t size)
+{
+    zo2_opts_give(out, size, &r->opts, sizeof r->opts);
+}
+
+uint64_t zo2_run_model_hash(const zo2_run *r)
+{
+    return zo2_journal_settings(r->journal)->model_hash;
+}
+
+/* ---- verifying --------------------------------------------------------------------------------------------------- */
+
+/* Header against the journal: a snapshot of another run or of another past of this one is as bad as a damaged one. */
+static zo2_status check_header(const zo2_run *r, const zo2_snapfile *f, const char *dir, uint64_t step)
+{
+    const zo2_snapshot_header *h = zo2_snapfile_get_header(f);
+    if (h->model_hash != zo2_run_model_hash(r))
+        return zo2_error(ZO2_ERR_MISMATCH, "snapshot %" PRIu64 " in %s belongs to another model (hash %016" PRIx64 ")",
+                         step, dir, h->model_hash);
+    if (h->step > zo2_run_steps(r))
+        return zo2_error(ZO2_ERR_MISMATCH,
+                         "snapshot %" PRIu64 " in %s is ahead of the journal, which has %" PRIu64 " steps", step, dir,
+                         zo2_run_steps(r));
+    if (h->chain != zo2_journal_chain(r->journal, h->step))
+        return zo2_error(ZO2_ERR_MISMATCH, "snapshot %" PRIu64 " in %s belongs to another history than the journal's",
+                         step, dir);
+    return ZO2_OK;
+}
+
+static zo2_status verify_units(const zo2_snapfile *f, const char *dir, uint64_t step)
+{
+    const zo2_snapshot_header *h = zo2_snapfile_get_header(f);
+    uint64_t largest = 1;
+    for (uint32_t u = 0; u < h->units; u++)
+        if (zo2_snapfile_unit_elements(f, u) > largest)
+            largest = zo2_snapfile_unit_elements(f, u);
+    float *values = largest < SIZE_MAX / sizeof *values ? malloc((size_t)largest * sizeof *values) : NULL;
+    if (!values)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for a unit of %" PRIu64 " values of snapshot %" PRIu64, largest,
+                         step);
+    zo2_status s = ZO2_OK;
+    for (uint32_t u = 0; u < h->units && !s; u++) {
+        if (zo2_snapfile_unit_step(f, u) > h->step)
+            s = zo2_error(ZO2_ERR_FORMAT,
+                          "snapshot %" PRIu64 " in %s: unit %" PRIu32 " is at step %" PRIu64 ", ahead of the snapshot",
+                          step, dir, u, zo2_snapfile_unit_step(f, u));
+        else
+            s = zo2_snapfile_read_unit(f, u, values);
+    }
+    free(values);
+    return s;
+}
+
+static zo2_status verify_snapshots(const zo2_run *r, const char *dir, uint32_t *n)
+{
+    uint64_t steps[MAX_SNAPSHOTS];
+    zo2_status s = ZO2_OK;
+    *n = zo2_snapshot_list(dir, steps, MAX_SNAPSHOTS);
+    for (uint32_t i = 0; i < *n && !s; i++) {
+        zo2_snapfile *f = NULL;
+        s = zo2_snapfile_open(&f, dir, steps[i]);
+        if (!s)
+            s = check_header(r, f, dir, steps[i]);
+        if (!s)
+            s = verify_units(f, dir, steps[i]);
+        zo2_snapfile_close(f);
+    }
+    return s;
+}
+
+static zo2_status verify_pack(const zo2_run *r, const char *pack)
+{
+    zo2_packfile *file = NULL;
+    zo2_status s = zo2_packfile_open(&file, pack);
+    if (!s)
+        s = zo2_run_check_model(r, zo2_packfile_header(file)->model_hash, pack);
+    zo2_packfile_close(file);
+    return s;
+}
+
+zo2_status zo2_run_verify(const char *run_dir, const char *pack, const char *snapshot_dir, uint32_t *snapshots)
+{
+    zo2_run *r = NULL;
+    uint32_t n = 0;
+    zo2_status s = zo2_run_open(&r, run_dir); /* reads and checks every record */
+    if (!s && pack)
+        s = verify_pack(r, pack);
+    char *dir = s ? NULL : snapshot_dir ? strdup(snapshot_dir) : zo2_path_join(run_dir, "snapshots");
+    if (!s)
+        s = dir ? verify_snapshots(r, dir, &n)
+                : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", run_dir);
+    if (snapshots)
+        *snapshots = n;
+    free(dir);
+    zo2_run_close(r);
+    return s;
+}

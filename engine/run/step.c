@@ -1,0 +1,210 @@
+/* step.c: one SPSA step, and evaluation. */
+#include "engine/base/fpenv.h"
+#include "engine/run/session.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Snapshots may cost at most a twentieth of the time. */
+#define SNAPSHOT_SHARE 19.0
+
+static zo2_status usable(const zo2_engine *e)
+{
+    if (e->failed)
+        return zo2_error(e->failed, "the engine stopped after an earlier error; close it and resume the run");
+    return ZO2_OK;
+}
+
+/* Losses of all streams, query-major, + before -. */
+static zo2_status stream_losses(zo2_engine *e, uint32_t streams, zo2_loss *losses)
+{
+    zo2_core *c = &e->core;
+    for (uint32_t i = 0; i < streams; i++) {
+        const float *logprob = c->logprob + i * c->packed.losses;
+        zo2_loss_compute(&losses[i], &c->packed, logprob);
+        if (!e->opts.loss)
+            continue;
+        zo2_status s = e->opts.loss(e->opts.loss_ud, logprob, c->packed.losses, &losses[i].loss);
+        if (s)
+            return s;
+    }
+    return ZO2_OK;
+}
+
+/* The step's record: everything that its update depends on, as bits (DESIGN D1, D4). */
+static void fill_record(const zo2_engine *e, const zo2_loss *losses, uint64_t data_position, zo2_journal_record *r)
+{
+    const zo2_run_settings *set = &e->settings;
+    double lr = zo2_lr_at(&e->opts, r->step);
+    r->tokens = e->core.packed.real_tokens;
+    r->data_position = data_position;
+    r->queries = set->queries;
+    r->d = (float)(lr * set->weight_decay);
+    for (uint32_t q = 0; q < set->queries; q++) {
+        zo2_journal_query *j = &r->query[q];
+        j->loss_plus = losses[2 * q].loss;
+        j->loss_minus = losses[2 * q + 1].loss;
+        j->g_raw = (float)((j->loss_plus - j->loss_minus) / (2.0 * set->eps));
+        j->g_clipped = j->g_raw;
+        if (set->clip > 0 && fabsf(j->g_raw) > (float)set->clip)
+            j->g_clipped = copysignf((float)set->clip, j->g_raw);
+        j->c = (float)(lr * (double)j->g_clipped / set->queries);
+        if (!isfinite(j->loss_plus) || !isfinite(j->loss_minus) || !isfinite(j->g_raw))
+            r->skipped = 1;
+    }
+}
+
+static const char *busiest(const zo2_step_result *r)
+{
+    double update = r->update.busy, upload = r->upload.busy, compute = r->compute.busy;
+    return compute >= update && compute >= upload ? "compute" : update >= upload ? "update" : "upload";
+}
+
+static void fill_result(const zo2_engine *e, const zo2_journal_record *r, double seconds, zo2_step_result *out)
+{
+    size_t size = out->struct_size;
+    zo2_step_result result = {
+        .struct_size = size, .step = r->step, .tokens = r->tokens, .skipped = r->skipped, .seconds = seconds};
+    for (uint32_t q = 0; q < r->queries; q++) {
+        result.loss_plus += r->query[q].loss_plus / r->queries;
+        result.loss_minus += r->query[q].loss_minus / r->queries;
+        result.projected_grad += (double)r->query[q].g_raw / r->queries;
+    }
+    result.lr = zo2_lr_at(&e->opts, r->step);
+    result.device_peak_bytes = e->core.ops->peak_bytes(e->core.be);
+    result.host_peak_bytes = zo2_host_peak(e);
+    result.update = e->core.update;
+    result.upload = e->core.upload;
+    result.compute = e->core.compute;
+    result.bottleneck = busiest(&result);
+    memcpy(out, &result, size && size < sizeof result ? size : sizeof result);
+}
+
+static void snapshot_when_due(zo2_engine *e)
+{
+    double every = e->opts.snapshot_seconds;
+    if (every <= 0)
+        return;
+    if (every < SNAPSHOT_SHARE * e->snapshot_cost)
+        every = SNAPSHOT_SHARE * e->snapshot_cost;
+    if (zo2_now() - e->last_snapshot < every || !zo2_engine_snapshot(e))
+        return;
+    e->last_snapshot = zo2_now(); /* try again after the interval, not after the next step */
+    char text[1200];
+    snprintf(text, sizeof text, "no snapshot was written, training goes on: %s", zo2_last_error());
+    if (e->opts.log)
+        e->opts.log(e->opts.log_ud, ZO2_LOG_WARNING, text);
+}
+
+static zo2_status take_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *result)
+{
+    double from = zo2_now();
+    zo2_loss losses[2 * ZO2_MAX_QUERIES];
+    zo2_journal_record record = {.step = e->core.history.steps};
+    zo2_status s = usable(e);
+    if (!s)
+        s = zo2_core_pack(&e->core, batch);
+    if (!s) {
+        s = zo2_core_train_pass(&e->core);
+        /* An update that failed half-way leaves a chunk undefined in memory; pack and journal still have the truth. */
+        if (s && s != ZO2_ERR_CANCELLED)
+            e->failed = s;
+    }
+    if (!s)
+        s = stream_losses(e, 2 * e->settings.queries, losses);
+    if (s)
+        return s;
+    fill_record(e, losses, batch->data_position, &record);
+    s = zo2_journal_append(e->journal, &record);
+    if (!s)
+        s = zo2_history_push(&e->core.history, &record);
+    if (s) {
+        e->failed = s;
+        return s;
+    }
+    e->tokens += record.tokens;
+    e->data_position = record.data_position;
+    e->skipped_in_row = record.skipped ? e->skipped_in_row + 1 : 0;
+    if (result)
+        fill_result(e, &record, zo2_now() - from, result);
+    snapshot_when_due(e);
+    return ZO2_OK;
+}
+
+zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *result)
+{
+    if (!e || !batch)
+        return zo2_error(ZO2_ERR_ARG, "zo2_step: engine and batch must not be NULL");
+    if (!e->journal)
+        return zo2_error(ZO2_ERR_ARG, "zo2_step: the engine was opened read-only");
+    zo2_status s = zo2_engine_enter(e, "zo2_step");
+    if (s)
+        return s;
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv); /* g and the coefficients too are rounded to nearest */
+    s = take_step(e, batch, result);
+    zo2_fpenv_restore(&fenv);
+    zo2_engine_leave(e);
+    return s;
+}
+
+void zo2_step_abort(zo2_engine *e)
+{
+    if (e)
+        atomic_store(&e->core.abort, 1);
+}
+
+void zo2_scores_init_sized(zo2_scores *s, size_t size)
+{
+    zo2_scores own = {.struct_size = sizeof own};
+    zo2_opts_give(s, size, &own, sizeof own);
+}
+
+static zo2_status score(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *scores)
+{
+    zo2_core *c = &e->core;
+    zo2_loss loss;
+    zo2_status s = usable(e);
+    if (!s)
+        s = zo2_core_pack(c, batch);
+    if (!s)
+        s = zo2_core_eval_pass(c, weights == ZO2_WEIGHTS_MASTER ? ZO2_SOURCE_EXACT : ZO2_SOURCE_WIRE);
+    if (!s)
+        s = stream_losses(e, 1, &loss);
+    if (s)
+        return s;
+    scores->loss = loss.loss;
+    scores->sum_nll = loss.sum_nll;
+    scores->sum_loss = loss.sum_loss;
+    scores->correct = loss.correct;
+    scores->examples = c->packed.examples;
+    scores->loss_tokens = c->packed.losses;
+    scores->tokens = c->packed.real_tokens;
+    if (scores->logprobs)
+        memcpy(scores->logprobs, c->logprob, c->packed.losses * sizeof *scores->logprobs);
+    if (scores->row_scores)
+        memcpy(scores->row_scores, c->packed.row_score, c->packed.rows * sizeof *scores->row_scores);
+    return ZO2_OK;
+}
+
+zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weights, zo2_scores *scores)
+{
+    zo2_scores own = {0};
+    if (!e || !batch || !scores || !zo2_opts_take(&own, sizeof own, scores))
+        return zo2_error(ZO2_ERR_ARG, "zo2_forward: engine, batch and scores (with its struct_size) are needed");
+    if (weights != ZO2_WEIGHTS_WIRE && weights != ZO2_WEIGHTS_MASTER)
+        return zo2_error(ZO2_ERR_ARG, "zo2_forward: %d is no kind of weights", (int)weights);
+    zo2_status s = zo2_engine_enter(e, "zo2_forward");
+    if (s)
+        return s;
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv);
+    s = score(e, batch, weights, &own);
+    zo2_fpenv_restore(&fenv);
+    zo2_engine_leave(e);
+    own.struct_size = scores->struct_size;
+    if (!s)
+        memcpy(scores, &own, own.struct_size < sizeof own ? own.struct_size : sizeof own);
+    return s;
+}

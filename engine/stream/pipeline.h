@@ -1,0 +1,97 @@
+/* pipeline.h: the lanes. A program lists the chunks of a pass in the order in which the forward passes use them. Two
+ * threads run ahead of the caller, who is the compute lane:
+ *
+ *     update lane   bring the chunk to its step (evaluation at the masters: slot in the ring, stage exact values)
+ *     upload lane   slot in the ring -> copy its wire into it
+ *     compute lane  wait for it, decode it, release the slot       (the caller's thread)
+ *
+ * Slots are taken by one lane, in program order, and released in program order; a lane that waits for a slot holds
+ * nothing that the compute lane needs to release one: there is nothing to deadlock on. Updates need no slot, so a small
+ * ring doesn't hold them up. Lanes of later tiers (reading from NVMe) come before the update lane. */
+#ifndef ZO2_ENGINE_STREAM_PIPELINE_H
+#define ZO2_ENGINE_STREAM_PIPELINE_H
+
+#include "engine/masters/masters.h"
+#include "engine/plan/resident.h"
+#include "engine/stream/trace.h"
+
+#include <stdatomic.h>
+
+typedef struct zo2_fetch {
+    uint32_t chunk;
+    uint8_t upload; /* 0: update only, nothing waits for it (tables that are gathered from) */
+    uint8_t gated;  /* waits for zo2_pipeline_open_gate(): rows are still being gathered from it */
+} zo2_fetch;
+
+typedef struct zo2_program {
+    const zo2_layout *layout;
+    uint32_t n;
+    zo2_fetch *fetch;
+    uint32_t
+        *position; /* [n_units]: place of a unit's first chunk, UINT32_MAX if it isn't fetched; its others follow */
+    uint32_t
+        *previous;   /* [n]: the position before whose chunk has the same memory, UINT32_MAX: none. NULL: none at all */
+    uint64_t *slot;  /* [n]: ring offset, while running */
+    uint64_t *after; /* [n]: releases that must have passed the compute lane before the slot is written */
+} zo2_program;
+
+/* Program of a training pass (every chunk, tables at the end) or of an evaluation (what the forward uses). */
+zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int training);
+void zo2_program_free(zo2_program *p); /* zeroed is fine */
+/* Fills p->previous where the masters' chunks share memory (aliased packs). */
+zo2_status zo2_program_share(zo2_program *p, const zo2_masters *m);
+
+typedef enum zo2_source {
+    ZO2_SOURCE_TRAIN, /* chunks are brought to their due step, then their wire goes up */
+    ZO2_SOURCE_WIRE,  /* wires go up as they stand */
+    ZO2_SOURCE_EXACT, /* fp32 values at step t, staged; the program's layout is the fp32 one */
+    ZO2_SOURCE_NONE,  /* no masters: sizes only (null backend) */
+} zo2_source;
+
+typedef struct zo2_pass {
+    zo2_program *program;
+    zo2_source source;
+    zo2_masters *masters;       /* NULL with ZO2_SOURCE_NONE */
+    const zo2_history *history; /* the same */
+    uint64_t step;              /* t */
+    uint32_t pending;           /* K */
+    zo2_resident *resident;     /* chunks that stay on the device; NULL: none. Of the program's layout */
+} zo2_pass;
+
+typedef struct zo2_pipeline zo2_pipeline;
+
+typedef struct zo2_pipeline_config {
+    zo2_backend *be;
+    zo2_pool *pool;
+    void *ring; /* device */
+    uint64_t ring_bytes;
+    void *resident;          /* device: of zo2_resident.bytes */
+    void *staging;           /* host: as long as the ring, registered */
+    int bounce;              /* 1: the masters' wires are not registered and go up by way of the staging */
+    const atomic_int *abort; /* non-zero cancels the pass */
+} zo2_pipeline_config;
+
+zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c);
+void zo2_pipeline_set_bounce(zo2_pipeline *p, int bounce);       /* between passes */
+void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace); /* the same; NULL: off */
+void zo2_pipeline_destroy(zo2_pipeline *p);                      /* NULL is fine; no pass may be running */
+
+/* Starts the lanes on a pass; the pass and what it points to stay untouched until finish(). */
+zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass);
+/* Compute lane: waits until the chunk at `position` is on the device and gives its address. ZO2_ERR_CANCELLED, or a
+ * lane's error. */
+zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wire);
+/* Compute lane: everything before `position` has been used by operations enqueued so far. */
+zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position);
+void zo2_pipeline_open_gate(zo2_pipeline *p);
+/* Seconds of the lanes since the last call; between passes. The compute lane's are those in which it waited. */
+typedef struct zo2_pipeline_seconds {
+    zo2_lane_seconds update, upload;
+    double compute_waiting;
+} zo2_pipeline_seconds;
+zo2_pipeline_seconds zo2_pipeline_take_seconds(zo2_pipeline *p);
+/* Waits for the lanes: to complete the program, or, after an error (status is what the caller got so far), to stop.
+ * Returns the first error. */
+zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status);
+
+#endif

@@ -1,0 +1,100 @@
+/* program.c: the order in which a pass fetches chunks: embeddings' matrices, layers, head, and last the tables that
+ * nothing waits for. */
+#include "engine/stream/pipeline.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static void add_unit(zo2_program *p, uint32_t unit, int upload, int gated)
+{
+    const zo2_unit *u = &p->layout->units[unit];
+    p->position[unit] = p->n;
+    for (uint32_t c = 0; c < u->n_chunks; c++)
+        p->fetch[p->n++] = (zo2_fetch){.chunk = u->first_chunk + c, .upload = (uint8_t)upload, .gated = (uint8_t)gated};
+}
+
+static int is_table(const zo2_arch *a, uint32_t tensor)
+{
+    return tensor != ZO2_NO_TENSOR &&
+           (a->tensors[tensor].role == ZO2_ROLE_EMBED_TOKENS || a->tensors[tensor].role == ZO2_ROLE_EMBED_POSITIONS);
+}
+
+zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int training)
+{
+    const zo2_arch *a = layout->arch;
+    memset(out, 0, sizeof *out);
+    out->layout = layout;
+    out->fetch = calloc(layout->n_chunks, sizeof *out->fetch);
+    out->slot = calloc(layout->n_chunks, sizeof *out->slot);
+    out->after = calloc(layout->n_chunks, sizeof *out->after);
+    out->position = malloc(layout->n_units * sizeof *out->position);
+    if (!out->fetch || !out->slot || !out->after || !out->position) {
+        zo2_program_free(out);
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for a program of %u chunks", layout->n_chunks);
+    }
+    memset(out->position, 0xFF, layout->n_units * sizeof *out->position);
+    for (uint32_t u = 0; u < layout->n_units; u++)
+        if (!is_table(a, layout->units[u].tensor))
+            add_unit(out, u, 1, 0);
+    /* A tied table is the head: it comes last of all matrices, after every row was gathered from it. */
+    for (uint32_t u = 0; u < layout->n_units; u++) {
+        uint32_t tensor = layout->units[u].tensor;
+        if (a->tied && is_table(a, tensor) && a->tensors[tensor].role == ZO2_ROLE_EMBED_TOKENS)
+            add_unit(out, u, 1, 1);
+    }
+    for (uint32_t u = 0; u < layout->n_units && training; u++) {
+        uint32_t tensor = layout->units[u].tensor;
+        if (is_table(a, tensor) && !(a->tied && a->tensors[tensor].role == ZO2_ROLE_EMBED_TOKENS))
+            add_unit(out, u, 0, 1);
+    }
+    return ZO2_OK;
+}
+
+typedef struct use {
+    uint64_t at;
+    uint32_t position;
+} use;
+
+static int by_memory(const void *a, const void *b)
+{
+    const use *x = a, *y = b;
+    if (x->at != y->at)
+        return x->at < y->at ? -1 : 1;
+    return x->position < y->position ? -1 : x->position > y->position;
+}
+
+zo2_status zo2_program_share(zo2_program *p, const zo2_masters *m)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        n += m->shared[p->fetch[i].chunk];
+    if (!n)
+        return ZO2_OK;
+    use *uses = malloc(n * sizeof *uses);
+    p->previous = malloc(p->n * sizeof *p->previous);
+    if (!uses || !p->previous) {
+        free(uses);
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for a program of %u chunks", p->n);
+    }
+    memset(p->previous, 0xFF, p->n * sizeof *p->previous);
+    n = 0;
+    for (uint32_t i = 0; i < p->n; i++)
+        if (m->shared[p->fetch[i].chunk])
+            uses[n++] = (use){m->at[p->fetch[i].chunk], i};
+    qsort(uses, n, sizeof *uses, by_memory);
+    for (uint32_t i = 1; i < n; i++)
+        if (uses[i].at == uses[i - 1].at)
+            p->previous[uses[i].position] = uses[i - 1].position;
+    free(uses);
+    return ZO2_OK;
+}
+
+void zo2_program_free(zo2_program *p)
+{
+    free(p->previous);
+    free(p->fetch);
+    free(p->slot);
+    free(p->after);
+    free(p->position);
+    memset(p, 0, sizeof *p);
+}

@@ -1,0 +1,45 @@
+/* trace.h: who did what when, for zo2_engine_opts.trace, and the seconds of each lane, which every step counts. Tracing
+ * that is off costs a test for NULL. Times are CLOCK_MONOTONIC nanoseconds. */
+#ifndef ZO2_ENGINE_STREAM_TRACE_H
+#define ZO2_ENGINE_STREAM_TRACE_H
+
+#include "engine/zo2.h"
+
+#include <pthread.h>
+#include <time.h>
+
+/* Serialises the callback: lanes report from their own threads. */
+typedef struct zo2_tracer {
+    zo2_trace_fn fn;
+    void *ud;
+    pthread_mutex_t mutex;
+} zo2_tracer;
+
+/* What a span is about. */
+typedef struct zo2_trace_what {
+    const char *lane, *name; /* static */
+    uint64_t step;
+    int64_t chunk, tile; /* -1: none */
+    const char *tensor;  /* NULL: none */
+    uint64_t bytes;
+} zo2_trace_what;
+
+static inline uint64_t zo2_clock_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+/* When a span begins; 0 if nobody wants to know. */
+static inline uint64_t zo2_trace_begin(const zo2_tracer *t)
+{
+    return t ? zo2_clock_ns() : 0;
+}
+
+/* A span from `begin` to `end`; t may be NULL. Thread-safe. */
+void zo2_trace_span(zo2_tracer *t, const zo2_trace_what *what, uint64_t begin, uint64_t end);
+/* A counter's value from now on. */
+void zo2_trace_count(zo2_tracer *t, const char *name, uint64_t step, uint64_t value);
+
+#endif

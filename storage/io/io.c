@@ -1,0 +1,296 @@
+/* io.c: the zo2_io table of the operating system, whole transfers, and error texts. Relies on nothing but POSIX. */
+#include "storage/io/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+_Static_assert(sizeof(off_t) == 8, "files are larger than 2 GiB: off_t must have 64 bits");
+
+/* One system call moves at most this much: Linux stops at 0x7ffff000 anyway. */
+#define MAX_TRANSFER ((uint64_t)1 << 30)
+/* EAGAIN and EINTR without a byte of progress, before the transfer is given up: an endless loop would hide the fault.
+ * */
+#define MAX_IDLE_RETRIES 1000
+
+/* ---- the system's own calls -------------------------------------------------------------------------------------- */
+
+static int sys_open(void *ud, const char *path, int flags, int mode)
+{
+    (void)ud;
+    return open(path, flags | O_CLOEXEC, mode);
+}
+
+static int sys_close(void *ud, int fd)
+{
+    (void)ud;
+    return close(fd);
+}
+
+static ssize_t sys_pread(void *ud, int fd, void *buf, size_t n, off_t off)
+{
+    (void)ud;
+    return pread(fd, buf, n, off);
+}
+
+static ssize_t sys_pwrite(void *ud, int fd, const void *buf, size_t n, off_t off)
+{
+    (void)ud;
+    return pwrite(fd, buf, n, off);
+}
+
+static int sys_fdatasync(void *ud, int fd)
+{
+    (void)ud;
+    return fdatasync(fd);
+}
+
+static int sys_fsync(void *ud, int fd)
+{
+    (void)ud;
+    return fsync(fd);
+}
+
+static int sys_ftruncate(void *ud, int fd, off_t size)
+{
+    (void)ud;
+    return ftruncate(fd, size);
+}
+
+static int sys_rename(void *ud, const char *from, const char *to)
+{
+    (void)ud;
+    return rename(from, to);
+}
+
+static int sys_unlink(void *ud, const char *path)
+{
+    (void)ud;
+    return unlink(path);
+}
+
+const zo2_io zo2_io_posix = {
+    .open = sys_open,
+    .close = sys_close,
+    .pread = sys_pread,
+    .pwrite = sys_pwrite,
+    .fdatasync = sys_fdatasync,
+    .fsync = sys_fsync,
+    .ftruncate = sys_ftruncate,
+    .rename = sys_rename,
+    .unlink = sys_unlink,
+};
+
+/* ---- errors ------------------------------------------------------------------------------------------------------ */
+
+static zo2_status status_of_errno(int err)
+{
+    switch (err) {
+    case ENOENT:
+    case ENOTDIR: return ZO2_ERR_NOTFOUND;
+    case EEXIST: return ZO2_ERR_EXISTS;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG: return ZO2_ERR_NOSPACE;
+    case ENOMEM: return ZO2_ERR_NOMEM;
+    case EBUSY:
+    case ETXTBSY: return ZO2_ERR_BUSY;
+    default: return ZO2_ERR_IO;
+    }
+}
+
+/* strerror() is thread-safe in glibc (2.32 and later) and musl. */
+zo2_status zo2_io_error(const char *what, const char *path)
+{
+    int err = errno;
+    return zo2_error(status_of_errno(err), "%s %s: %s", what, path, strerror(err));
+}
+
+/* What the user can do about a failed transfer. */
+static const char *advice(int err)
+{
+    switch (err) {
+    case ENOSPC: return "; free space there or write to another disk";
+    case EDQUOT: return "; the disk quota is used up: free space or write to another disk";
+    case EFBIG: return "; the file system or ulimit -f doesn't allow a file of this size";
+    case EIO: return "; the device may be failing: see the kernel log (dmesg)";
+    default: return "";
+    }
+}
+
+static zo2_status transfer_error(const char *verb, const char *what, uint64_t n, uint64_t off)
+{
+    int err = errno;
+    zo2_status s = status_of_errno(err);
+    if (s != ZO2_ERR_NOSPACE)
+        s = ZO2_ERR_IO;
+    return zo2_error(s, "cannot %s %" PRIu64 " bytes at offset %" PRIu64 " of %s: %s%s", verb, n, off, what,
+                     strerror(err), advice(err));
+}
+
+/* ---- whole transfers --------------------------------------------------------------------------------------------- */
+
+static int is_transient(int err)
+{
+    return err == EINTR || err == EAGAIN || err == EWOULDBLOCK;
+}
+
+/* Offsets beyond off_t are never valid; every caller's size checks lead here. */
+static int range_is_valid(uint64_t n, uint64_t off)
+{
+    return off <= INT64_MAX && n <= INT64_MAX - off;
+}
+
+zo2_status zo2_io_read(const zo2_io *io, int fd, void *buf, uint64_t n, uint64_t off, const char *what)
+{
+    if (!range_is_valid(n, off))
+        return zo2_error(ZO2_ERR_ARG, "cannot read %s at offset %" PRIu64 ": past the largest file", what, off);
+    unsigned char *p = buf;
+    int idle = 0;
+    while (n > 0) {
+        size_t want = n < MAX_TRANSFER ? (size_t)n : (size_t)MAX_TRANSFER;
+        ssize_t got = io->pread(io->ud, fd, p, want, (off_t)off);
+        if (got < 0) {
+            if (is_transient(errno) && ++idle < MAX_IDLE_RETRIES)
+                continue;
+            return transfer_error("read", what, n, off);
+        }
+        if (got == 0)
+            return zo2_error(ZO2_ERR_FORMAT,
+                             "%s ends at offset %" PRIu64 ", %" PRIu64
+                             " bytes too early: the file is truncated; get or make it again",
+                             what, off, n);
+        idle = 0;
+        p += got;
+        off += (uint64_t)got;
+        n -= (uint64_t)got;
+    }
+    return ZO2_OK;
+}
+
+zo2_status zo2_io_write(const zo2_io *io, int fd, const void *buf, uint64_t n, uint64_t off, const char *what)
+{
+    if (!range_is_valid(n, off))
+        return zo2_error(ZO2_ERR_ARG, "cannot write %s at offset %" PRIu64 ": past the largest file", what, off);
+    const unsigned char *p = buf;
+    int idle = 0;
+    while (n > 0) {
+        size_t want = n < MAX_TRANSFER ? (size_t)n : (size_t)MAX_TRANSFER;
+        errno = 0;
+        ssize_t put = io->pwrite(io->ud, fd, p, want, (off_t)off);
+        if (put <= 0) { /* 0 is no progress either, and must not loop for ever */
+            if ((put == 0 || is_transient(errno)) && ++idle < MAX_IDLE_RETRIES)
+                continue;
+            if (put == 0)
+                errno = EIO;
+            return transfer_error("write", what, n, off);
+        }
+        idle = 0;
+        p += put;
+        off += (uint64_t)put;
+        n -= (uint64_t)put;
+    }
+    return ZO2_OK;
+}
+
+/* ---- small helpers ----------------------------------------------------------------------------------------------- */
+
+zo2_status zo2_io_free_bytes(const char *path, uint64_t *bytes)
+{
+    struct statvfs v;
+    int rc;
+    do
+        rc = statvfs(path, &v);
+    while (rc != 0 && errno == EINTR);
+    if (rc != 0)
+        return zo2_io_error("cannot ask for the free space of", path);
+    uint64_t unit = v.f_frsize ? v.f_frsize : v.f_bsize;
+    if (__builtin_mul_overflow((uint64_t)v.f_bavail, unit, bytes))
+        *bytes = UINT64_MAX;
+    return ZO2_OK;
+}
+
+/* Reads to the end of the file instead of trusting its size: files in /proc and /sys say 0. */
+zo2_status zo2_io_slurp(const char *path, uint64_t max, char **data, size_t *bytes)
+{
+    zo2_status s = ZO2_OK;
+    char *buf = NULL;
+    uint64_t cap = 0, have = 0;
+    *data = NULL;
+    *bytes = 0;
+
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* O_NONBLOCK: opening a FIFO must not hang */
+    if (fd < 0)
+        return zo2_io_error("cannot open", path);
+    struct stat st;
+    if (fstat(fd, &st) != 0) {
+        s = zo2_io_error("cannot examine", path);
+        goto done;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        s = zo2_error(ZO2_ERR_FORMAT, "%s is not a regular file", path);
+        goto done;
+    }
+    if (max > SIZE_MAX / 4)
+        max = SIZE_MAX / 4;
+    if ((uint64_t)st.st_size > max) {
+        s = zo2_error(ZO2_ERR_FORMAT, "%s has %" PRIu64 " bytes, more than the %" PRIu64 " that are accepted here",
+                      path, (uint64_t)st.st_size, max);
+        goto done;
+    }
+    for (int idle = 0;;) {
+        if (have + 1 >= cap) { /* one byte stays for the NUL */
+            cap = cap ? 2 * cap : (uint64_t)st.st_size + 2;
+            cap = cap > 4096 ? cap : 4096;
+            char *grown = realloc(buf, (size_t)cap);
+            if (!grown) {
+                s = zo2_error(ZO2_ERR_NOMEM, "out of memory for the %" PRIu64 " bytes of %s", cap, path);
+                goto done;
+            }
+            buf = grown;
+        }
+        ssize_t got = read(fd, buf + have, (size_t)(cap - have - 1));
+        if (got < 0) {
+            if (is_transient(errno) && ++idle < MAX_IDLE_RETRIES)
+                continue;
+            s = zo2_io_error("cannot read", path);
+            goto done;
+        }
+        if (got == 0)
+            break;
+        idle = 0;
+        have += (uint64_t)got;
+        if (have > max) {
+            s = zo2_error(ZO2_ERR_FORMAT, "%s has more than the %" PRIu64 " bytes that are accepted here", path, max);
+            goto done;
+        }
+    }
+    buf[have] = '\0';
+    *data = buf;
+    *bytes = (size_t)have;
+    buf = NULL;
+done:
+    free(buf);
+    close(fd);
+    return s;
+}
+
+char *zo2_path_join(const char *dir, const char *name)
+{
+    size_t nd = strlen(dir), nn = strlen(name);
+    int slash = nd > 0 && dir[nd - 1] != '/'; /* "" + "a" is "a", "/" + "a" is "/a" */
+    char *path = malloc(nd + (size_t)slash + nn + 1);
+    if (!path)
+        return NULL;
+    memcpy(path, dir, nd);
+    if (slash)
+        path[nd] = '/';
+    memcpy(path + nd + (size_t)slash, name, nn + 1);
+    return path;
+}

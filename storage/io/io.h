@@ -1,0 +1,66 @@
+/* io.h: the one door to the file system. Everything that storage writes goes through a zo2_io table, so that tests can
+ * fail the Nth operation, tear writes and cut the power. Functions return what the system calls return (-1 and errno).
+ */
+#ifndef ZO2_STORAGE_IO_IO_H
+#define ZO2_STORAGE_IO_IO_H
+
+#include "engine/zo2.h"
+
+#include <sys/types.h>
+
+typedef struct zo2_io {
+    void *ud;
+    int (*open)(void *ud, const char *path, int flags, int mode);
+    int (*close)(void *ud, int fd);
+    ssize_t (*pread)(void *ud, int fd, void *buf, size_t n, off_t off);
+    ssize_t (*pwrite)(void *ud, int fd, const void *buf, size_t n, off_t off);
+    int (*fdatasync)(void *ud, int fd);
+    int (*fsync)(void *ud, int fd);
+    int (*ftruncate)(void *ud, int fd, off_t size);
+    int (*rename)(void *ud, const char *from, const char *to);
+    int (*unlink)(void *ud, const char *path);
+} zo2_io;
+
+extern const zo2_io zo2_io_posix;
+
+/* Whole transfers: short transfers and EINTR/EAGAIN are continued. what: the file's name for messages. Errors:
+ * ZO2_ERR_IO (with file, offset and the system's reason), ZO2_ERR_NOSPACE (ENOSPC, EDQUOT, EFBIG), ZO2_ERR_FORMAT for
+ * an end of file inside a read. */
+zo2_status zo2_io_read(const zo2_io *io, int fd, void *buf, uint64_t n, uint64_t off, const char *what);
+zo2_status zo2_io_write(const zo2_io *io, int fd, const void *buf, uint64_t n, uint64_t off, const char *what);
+
+/* zo2_error() with "WHAT PATH: strerror(errno)" and the status that fits errno (ENOENT -> NOTFOUND, EEXIST -> EXISTS,
+ * ...). */
+zo2_status zo2_io_error(const char *what, const char *path);
+
+/* A new file that appears complete or not at all: written as PATH.tmp-PID, then commit = fsync, rename, fsync of the
+ * folder. */
+typedef struct zo2_outfile {
+    const zo2_io *io;
+    int fd;
+    int force;
+    char *path, *tmp;
+} zo2_outfile;
+
+/* ZO2_ERR_EXISTS if path exists and not force. The folder must exist. */
+zo2_status zo2_outfile_open(zo2_outfile *f, const zo2_io *io, const char *path, int force);
+zo2_status zo2_outfile_commit(zo2_outfile *f);
+/* Removes the temporary file; a no-op on a committed or zeroed one. */
+void zo2_outfile_abort(zo2_outfile *f);
+/* Removes what writers of path left that were killed. zo2_outfile_open() does it; one who asks for free space first
+ * calls it before that. Best effort. */
+void zo2_outfile_clean(const zo2_io *io, const char *path);
+
+/* fsync of the folder that holds path. */
+zo2_status zo2_io_sync_parent(const zo2_io *io, const char *path);
+
+/* Bytes an unprivileged writer may still write to the file system of path (an existing file or folder). */
+zo2_status zo2_io_free_bytes(const char *path, uint64_t *bytes);
+
+/* Whole small file into *data (malloc, NUL behind it); ZO2_ERR_FORMAT if larger than max. */
+zo2_status zo2_io_slurp(const char *path, uint64_t max, char **data, size_t *bytes);
+
+/* "DIR/NAME" in a malloc'ed string; NULL when out of memory. */
+char *zo2_path_join(const char *dir, const char *name);
+
+#endif

@@ -1,0 +1,164 @@
+/* io_outfile.c: files that appear complete or not at all. A crash at any point leaves the old file or the new one, and
+ * perhaps a PATH.tmp-PID, which nothing reads and the next writer of PATH removes. */
+#include "storage/io/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* "a/b" -> "a", "/b" -> "/", "b" -> "."; malloc'ed. */
+static char *parent_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    if (!slash)
+        return strdup(".");
+    if (slash == path)
+        return strdup("/");
+    return strndup(path, (size_t)(slash - path));
+}
+
+zo2_status zo2_io_sync_parent(const zo2_io *io, const char *path)
+{
+    zo2_status s = ZO2_OK;
+    char *dir = parent_of(path);
+    if (!dir)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the folder of %s", path);
+    int fd = io->open(io->ud, dir, O_RDONLY | O_DIRECTORY, 0);
+    if (fd < 0) {
+        s = zo2_io_error("cannot open folder", dir);
+    } else {
+        /* Some file systems (FUSE, CIFS) have no fsync for folders and say EINVAL: nothing better can be done there. */
+        if (io->fsync(io->ud, fd) != 0 && errno != EINVAL && errno != EOPNOTSUPP)
+            s = zo2_io_error("cannot sync folder", dir);
+        io->close(io->ud, fd);
+    }
+    free(dir);
+    return s;
+}
+
+/* 1: path exists (a dangling link counts), 0: it does not, -1: errno. */
+static int exists(const char *path)
+{
+    struct stat st;
+    if (lstat(path, &st) == 0)
+        return 1;
+    return errno == ENOENT ? 0 : -1;
+}
+
+static zo2_status refuse_existing(const char *path)
+{
+    int e = exists(path);
+    if (e < 0)
+        return zo2_io_error("cannot examine", path);
+    if (e)
+        return zo2_error(ZO2_ERR_EXISTS, "%s exists already; remove it or choose another name", path);
+    return ZO2_OK;
+}
+
+/* Takes the temporary name for this writer. A file that a crash left there is reused; one that another thread (or a
+ * process of another container with the same PID) is writing has its lock. Whoever renames keeps the lock until it
+ * closes, so a locked file that still has the name is ours alone. */
+static zo2_status claim(zo2_outfile *f)
+{
+    struct stat mine, named;
+    if (flock(f->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK)
+        return zo2_error(ZO2_ERR_BUSY, "%s is being written by someone else (%s is locked)", f->path, f->tmp);
+    if (fstat(f->fd, &mine) != 0)
+        return zo2_io_error("cannot examine", f->tmp);
+    if (lstat(f->tmp, &named) != 0 || named.st_ino != mine.st_ino || named.st_dev != mine.st_dev)
+        return zo2_error(ZO2_ERR_BUSY, "%s is being written by someone else (%s was renamed)", f->path, f->tmp);
+    if (!S_ISREG(mine.st_mode))
+        return zo2_error(ZO2_ERR_EXISTS, "%s is in the way and not a regular file; remove it", f->tmp);
+    if (mine.st_size != 0 && f->io->ftruncate(f->io->ud, f->fd, 0) != 0)
+        return zo2_io_error("cannot empty", f->tmp);
+    return ZO2_OK;
+}
+
+static void forget(zo2_outfile *f)
+{
+    free(f->path);
+    free(f->tmp);
+    memset(f, 0, sizeof *f);
+    f->fd = -1;
+}
+
+zo2_status zo2_outfile_open(zo2_outfile *f, const zo2_io *io, const char *path, int force)
+{
+    zo2_status s;
+    memset(f, 0, sizeof *f);
+    f->fd = -1;
+    f->force = force;
+    if (!force && (s = refuse_existing(path)) != ZO2_OK)
+        return s;
+    struct stat st;
+    if (force && stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return zo2_error(ZO2_ERR_EXISTS, "%s exists and is not a regular file; choose another name", path);
+
+    zo2_outfile_clean(io, path);
+    size_t n = strlen(path) + 32;
+    f->path = strdup(path);
+    f->tmp = malloc(n);
+    if (!f->path || !f->tmp) {
+        forget(f);
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of %s", path);
+    }
+    snprintf(f->tmp, n, "%s.tmp-%ld", path, (long)getpid());
+    f->fd = io->open(io->ud, f->tmp, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0666);
+    if (f->fd < 0) {
+        s = zo2_io_error("cannot create", f->tmp);
+        forget(f);
+        return s;
+    }
+    f->io = io;
+    s = claim(f);
+    if (s == ZO2_ERR_BUSY || s == ZO2_ERR_EXISTS) { /* not ours: leave it */
+        io->close(io->ud, f->fd);
+        forget(f);
+    } else if (s != ZO2_OK) {
+        zo2_outfile_abort(f);
+    }
+    return s;
+}
+
+zo2_status zo2_outfile_commit(zo2_outfile *f)
+{
+    const zo2_io *io = f->io;
+    zo2_status s = ZO2_OK;
+    if (!io)
+        return zo2_error(ZO2_ERR_ARG, "commit of an output file that is not open");
+    if (io->fsync(io->ud, f->fd) != 0) {
+        s = zo2_io_error("cannot sync", f->tmp); /* final: what was dirty may be gone from the page cache */
+        goto fail;
+    }
+    if (!f->force && (s = refuse_existing(f->path)) != ZO2_OK) /* it may have come meanwhile */
+        goto fail;
+    if (io->rename(io->ud, f->tmp, f->path) != 0) {
+        s = zo2_io_error("cannot rename the finished file to", f->path);
+        goto fail;
+    }
+    s = zo2_io_sync_parent(io, f->path);
+    if (s != ZO2_OK && !f->force)
+        io->unlink(io->ud,
+                   f->path); /* an error leaves nothing; with force the old file is gone, so the new one stays */
+    if (io->close(io->ud, f->fd) != 0 && s == ZO2_OK && errno != EINTR)
+        s = zo2_io_error("cannot close", f->path);
+    forget(f);
+    return s;
+fail:
+    zo2_outfile_abort(f);
+    return s;
+}
+
+void zo2_outfile_abort(zo2_outfile *f)
+{
+    if (!f || !f->io)
+        return;
+    f->io->unlink(f->io->ud, f->tmp); /* before the lock goes with the close */
+    f->io->close(f->io->ud, f->fd);
+    forget(f);
+}

@@ -1,0 +1,85 @@
+/* packfile.h: reader and writer of the pack format, PACK.md. Knows tensors, blocks and bytes, no architecture. */
+#ifndef ZO2_STORAGE_PACK_PACKFILE_H
+#define ZO2_STORAGE_PACK_PACKFILE_H
+
+#include "storage/io/io.h"
+#include "storage/io/ordered.h"
+
+typedef struct zo2_packtensor {
+    const char *name; /* NUL-terminated, valid as long as the packfile */
+    zo2_dtype dtype;
+    uint32_t rank;       /* 1 or 2 */
+    uint64_t rows, cols; /* rank 1: rows = 1. rows, cols >= 1, rows * cols < 2^40 */
+    uint32_t block;      /* non-decreasing over the tensors */
+    int decays;
+    uint32_t stored_as; /* tensor whose bytes are used: its own index, or an earlier one (aliased) */
+    uint64_t hash;      /* XXH3-64 of its source bits */
+} zo2_packtensor;
+
+typedef struct zo2_packheader {
+    uint32_t version;
+    uint64_t file_bytes;
+    uint64_t model_hash; /* XXH3-64 over {hash, rows, cols, dtype} of every tensor, little-endian, in order: PACK.md */
+    uint32_t tensors, blocks, files;
+    uint64_t parameters;
+    uint64_t source_bytes, stored_bytes; /* of all chunks, decoded and in the file */
+    int compressed;                      /* some chunk is */
+    int aliased;                         /* some tensor is stored as another */
+    char arch[32];
+} zo2_packheader;
+
+typedef struct zo2_packfile zo2_packfile;
+
+/* Opens, checks superblock, length, tables and their checksums. Every size is checked before use. */
+zo2_status zo2_packfile_open(zo2_packfile **out, const char *path);
+void zo2_packfile_close(zo2_packfile *p); /* NULL is fine */
+const zo2_packheader *zo2_packfile_header(const zo2_packfile *p);
+const zo2_packtensor *zo2_packfile_tensor(const zo2_packfile *p, uint32_t i); /* i < tensors */
+const char *zo2_packfile_path(const zo2_packfile *p);
+
+/* Carried files. */
+const char *zo2_packfile_file_name(const zo2_packfile *p, size_t i); /* NULL past the end */
+zo2_status zo2_packfile_file(const zo2_packfile *p, const char *name, const char **data, size_t *bytes);
+
+/* Rows per pack chunk of a tensor: reads in multiples of it, starting at a multiple, touch every byte once. */
+uint64_t zo2_packfile_chunk_rows(const zo2_packfile *p, uint32_t tensor);
+
+/* Source bits of rows [row, row + n) into dst (n * cols * dtype bytes). Whole chunks are read and their hashes checked.
+ * Thread-safe. ZO2_ERR_FORMAT names tensor and offset of a damaged chunk. */
+zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst);
+
+/* Reads everything, checks every chunk's, tensor's and the model's hash. workers NULL: on the caller's thread alone. */
+zo2_status zo2_packfile_verify(const zo2_packfile *p, const zo2_workers *workers, zo2_progress_fn progress, void *ud);
+
+/* ---- writer: streams, memory of the tables ---- */
+typedef struct zo2_packwriter zo2_packwriter;
+
+zo2_status zo2_packwriter_open(zo2_packwriter **out, const zo2_io *io, const char *path, const char *arch, int force);
+/* Begins the next tensor in canonical order (t->stored_as and hash are ignored), then chunk() appends its chunks in order;
+ * the next tensor() or commit() checks that exactly rows * cols values came. */
+zo2_status zo2_packwriter_tensor(zo2_packwriter *w, const zo2_packtensor *t);
+
+/* A chunk in its stored form. Making it is the work (hashes, compression), needs no writer and may be done by any
+ * thread. Chunks are zo2_pack_chunk_rows() rows (packfile_format.h), the tensor's last one the rest. */
+typedef struct zo2_packchunk {
+    const void *source; /* bytes */
+    const void *stored; /* stored_bytes: source itself, or in scratch */
+    uint64_t bytes, stored_bytes;
+    uint32_t encoding;
+    uint64_t stored_hash, source_hash;
+} zo2_packchunk;
+/* level 0: not compressed, and scratch may be NULL; else it has room for 2 * bytes. source and scratch must outlive the
+ * chunk. ZO2_ERR_NOMEM. */
+zo2_status zo2_packchunk_make(zo2_packchunk *c, zo2_dtype dtype, const void *source, uint64_t bytes, int level,
+                              void *scratch);
+zo2_status zo2_packwriter_chunk(zo2_packwriter *w, const zo2_packchunk *c);
+
+/* The next tensor in canonical order shares the bytes of an earlier one of equal shape and type. */
+zo2_status zo2_packwriter_alias(zo2_packwriter *w, const zo2_packtensor *t, uint32_t stored_as);
+zo2_status zo2_packwriter_file(zo2_packwriter *w, const char *name, const void *data, size_t bytes);
+zo2_status zo2_packwriter_commit(zo2_packwriter *w,
+                                 uint64_t *model_hash); /* fsync, rename, fsync of the folder; model_hash may be NULL */
+/* Frees; without a commit before it the temporary file is removed. NULL is fine. */
+void zo2_packwriter_close(zo2_packwriter *w);
+
+#endif

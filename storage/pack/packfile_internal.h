@@ -1,0 +1,34 @@
+/* packfile_internal.h: what the reader's files share. */
+#ifndef ZO2_STORAGE_PACK_PACKFILE_INTERNAL_H
+#define ZO2_STORAGE_PACK_PACKFILE_INTERNAL_H
+
+#include "storage/pack/packfile.h"
+#include "storage/pack/packfile_format.h"
+
+/* Everything but the weights is in memory; immutable after opening, hence thread-safe. */
+struct zo2_packfile {
+    char *path;
+    int fd;
+    zo2_packheader header;
+    zo2_pack_superblock super;
+    zo2_pack_tensor_record *tensors;
+    zo2_pack_chunk_record *chunks;
+    zo2_pack_file_record *files;
+    char *names;
+    zo2_packtensor *views; /* tensors as the interface shows them */
+    char **file_data;      /* contents, NUL behind each */
+};
+
+/* Chunks of a tensor, its own or its original's. */
+static inline uint64_t zo2_pack_chunk_count(const zo2_pack_tensor_record *t)
+{
+    return (t->rows + t->chunk_rows - 1) / t->chunk_rows;
+}
+
+/* Checks superblock and tables; p's path, fd and nothing else are set. In packfile_tables.c. */
+zo2_status zo2_packfile_load(zo2_packfile *p);
+
+/* Source bits of chunk c (absolute index) of tensor t into dst (its decoded bytes), hashes checked. */
+zo2_status zo2_packfile_read_chunk(const zo2_packfile *p, uint32_t t, uint64_t c, void *dst);
+
+#endif

@@ -1,0 +1,171 @@
+/* packfile_read.c: opens a pack and hands out rows. Reads whole chunks, so that their hashes can be checked. */
+#include "storage/pack/packfile_internal.h"
+#include "storage/pack/packfile_zstd.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <xxhash.h>
+
+zo2_status zo2_packfile_open(zo2_packfile **out, const char *path)
+{
+    *out = NULL;
+    zo2_packfile *p = calloc(1, sizeof *p);
+    if (p) {
+        p->fd = -1;
+        p->path = strdup(path);
+    }
+    if (!p || !p->path) {
+        zo2_packfile_close(p);
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", path);
+    }
+    zo2_status s;
+    /* Non-blocking so that opening a FIFO doesn't hang; it means nothing for the regular file that is required below.
+     * */
+    p->fd = zo2_io_posix.open(zo2_io_posix.ud, path, O_RDONLY | O_NONBLOCK, 0);
+    if (p->fd < 0)
+        s = zo2_io_error("cannot open pack", path);
+    else
+        s = zo2_packfile_load(p);
+    if (s != ZO2_OK) {
+        zo2_packfile_close(p);
+        return s;
+    }
+    *out = p;
+    return ZO2_OK;
+}
+
+void zo2_packfile_close(zo2_packfile *p)
+{
+    if (!p)
+        return;
+    if (p->fd >= 0)
+        zo2_io_posix.close(zo2_io_posix.ud, p->fd);
+    for (uint32_t i = 0; p->file_data && i < p->super.files; i++)
+        free(p->file_data[i]);
+    free(p->file_data);
+    free(p->views);
+    free(p->names);
+    free(p->files);
+    free(p->chunks);
+    free(p->tensors);
+    free(p->path);
+    free(p);
+}
+
+const zo2_packheader *zo2_packfile_header(const zo2_packfile *p)
+{
+    return &p->header;
+}
+
+const zo2_packtensor *zo2_packfile_tensor(const zo2_packfile *p, uint32_t i)
+{
+    return i < p->header.tensors ? &p->views[i] : NULL;
+}
+
+const char *zo2_packfile_path(const zo2_packfile *p)
+{
+    return p->path;
+}
+
+const char *zo2_packfile_file_name(const zo2_packfile *p, size_t i)
+{
+    return i < p->header.files ? p->names + p->files[i].name_offset : NULL;
+}
+
+zo2_status zo2_packfile_file(const zo2_packfile *p, const char *name, const char **data, size_t *bytes)
+{
+    *data = NULL;
+    *bytes = 0;
+    for (uint32_t i = 0; i < p->header.files; i++)
+        if (strcmp(p->names + p->files[i].name_offset, name) == 0) {
+            *data = p->file_data[i];
+            *bytes = (size_t)p->files[i].bytes;
+            return ZO2_OK;
+        }
+    return zo2_error(ZO2_ERR_NOTFOUND, "%s carries no file named %s", p->path, name);
+}
+
+uint64_t zo2_packfile_chunk_rows(const zo2_packfile *p, uint32_t tensor)
+{
+    return tensor < p->header.tensors ? p->tensors[tensor].chunk_rows : 0;
+}
+
+static zo2_status chunk_error(const zo2_packfile *p, uint32_t tensor, uint64_t c, const char *fault)
+{
+    const zo2_pack_chunk_record *r = &p->chunks[c];
+    const zo2_pack_tensor_record *t = &p->tensors[tensor];
+    uint64_t row = (c - t->first_chunk) * t->chunk_rows;
+    uint64_t end = row + t->chunk_rows < t->rows ? row + t->chunk_rows : t->rows;
+    return zo2_error(ZO2_ERR_FORMAT,
+                     "%s: tensor %s, rows %" PRIu64 " to %" PRIu64 " (offset %" PRIu64 ", %" PRIu64
+                     " bytes): %s; the file is damaged: copy or convert it again",
+                     p->path, p->views[tensor].name, row, end - 1, r->offset, r->stored_bytes, fault);
+}
+
+zo2_status zo2_packfile_read_chunk(const zo2_packfile *p, uint32_t tensor, uint64_t c, void *dst)
+{
+    const zo2_pack_chunk_record *r = &p->chunks[c];
+    zo2_status s = zo2_io_read(&zo2_io_posix, p->fd, dst, r->stored_bytes, r->offset, p->path);
+    if (s != ZO2_OK)
+        return zo2_error(s, "%s (tensor %s)", zo2_last_error(), p->views[tensor].name);
+    if (XXH3_64bits(dst, (size_t)r->stored_bytes) != r->stored_hash)
+        return chunk_error(p, tensor, c, "wrong checksum");
+    if (r->encoding == ZO2_PACK_ENCODING_RAW)
+        return ZO2_OK;
+    /* The stored bytes are fewer than the decoded ones: dst holds first these, then those. */
+    void *planes = malloc((size_t)r->decoded_bytes);
+    if (!planes)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory to decompress a chunk of tensor %s (%" PRIu64 " bytes)",
+                         p->views[tensor].name, r->decoded_bytes);
+    uint32_t size = (uint32_t)zo2_pack_dtype_bytes(p->tensors[tensor].dtype);
+    const char *fault;
+    s = zo2_pack_zstd_decode(dst, r->stored_bytes, size, planes, dst, r->decoded_bytes, &fault);
+    free(planes);
+    if (s != ZO2_OK)
+        return s;
+    if (!fault && XXH3_64bits(dst, (size_t)r->decoded_bytes) != r->decoded_hash)
+        fault = "wrong checksum of what it decompresses to";
+    return fault ? chunk_error(p, tensor, c, fault) : ZO2_OK;
+}
+
+zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst)
+{
+    if (tensor >= p->header.tensors)
+        return zo2_error(ZO2_ERR_ARG, "%s has %" PRIu32 " tensors, there is no number %" PRIu32, p->path,
+                         p->header.tensors, tensor);
+    const zo2_pack_tensor_record *t = &p->tensors[tensor];
+    if (row > t->rows || n > t->rows - row)
+        return zo2_error(ZO2_ERR_ARG,
+                         "%s: tensor %s has %" PRIu64 " rows; %" PRIu64 " from row %" PRIu64 " were asked for", p->path,
+                         p->views[tensor].name, t->rows, n, row);
+    uint64_t row_bytes = t->cols * zo2_pack_dtype_bytes(t->dtype);
+    unsigned char *to = dst;
+    unsigned char *whole = NULL; /* a chunk of which only some rows are wanted */
+    zo2_status s = ZO2_OK;
+    while (n > 0 && s == ZO2_OK) {
+        uint64_t k = row / t->chunk_rows, first = k * t->chunk_rows;
+        const zo2_pack_chunk_record *c = &p->chunks[t->first_chunk + k];
+        uint64_t have = c->decoded_bytes / row_bytes;
+        uint64_t skip = row - first;
+        uint64_t take = n < have - skip ? n : have - skip;
+        if (take == have) {
+            s = zo2_packfile_read_chunk(p, tensor, t->first_chunk + k, to);
+        } else {
+            /* The first chunk is never shorter than the others, so one buffer does for both ends. */
+            if (!whole && !(whole = malloc((size_t)(t->chunk_rows * row_bytes))))
+                return zo2_error(ZO2_ERR_NOMEM, "out of memory for a chunk of tensor %s (%" PRIu64 " bytes)",
+                                 p->views[tensor].name, t->chunk_rows * row_bytes);
+            s = zo2_packfile_read_chunk(p, tensor, t->first_chunk + k, whole);
+            if (s == ZO2_OK)
+                memcpy(to, whole + skip * row_bytes, (size_t)(take * row_bytes));
+        }
+        to += take * row_bytes;
+        row += take;
+        n -= take;
+    }
+    free(whole);
+    return s;
+}

@@ -1,0 +1,250 @@
+/* journal_format.c: journal bytes to structs and back, with every check a reader owes (RUN.md, "Journal"). No I/O. */
+#include "storage/run/journal_format.h"
+
+#include <math.h>
+#include <string.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+static uint64_t double_bits(double v)
+{
+    uint64_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+static double bits_double(uint64_t bits)
+{
+    double v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+static uint32_t float_bits(float v)
+{
+    uint32_t bits;
+    memcpy(&bits, &v, sizeof bits);
+    return bits;
+}
+
+static float bits_float(uint32_t bits)
+{
+    float v;
+    memcpy(&v, &bits, sizeof v);
+    return v;
+}
+
+/* ---- header ------------------------------------------------------------------------------------------------------ */
+
+/* The first setting that is out of range, NULL if there is none. */
+static const char *settings_fault(const zo2_run_settings *s)
+{
+    if (!isfinite(s->lr) || s->lr < 0)
+        return "lr is not a finite number >= 0";
+    if (!isfinite(s->eps) || s->eps <= 0)
+        return "eps is not a finite number > 0";
+    if (!isfinite(s->weight_decay) || s->weight_decay < 0)
+        return "weight decay is not a finite number >= 0";
+    if (!isfinite(s->clip) || s->clip < 0)
+        return "clip is not a finite number >= 0";
+    if (s->schedule < ZO2_CONSTANT || s->schedule > ZO2_COSINE)
+        return "unknown schedule";
+    if (s->schedule == ZO2_CONSTANT && s->total_steps)
+        return "a constant schedule has no total of steps";
+    if (s->schedule != ZO2_CONSTANT && !s->total_steps)
+        return "the schedule needs the total of steps";
+    if (s->dist < ZO2_GAUSSIAN || s->dist > ZO2_RADEMACHER)
+        return "unknown distribution";
+    if (s->queries < 1 || s->queries > ZO2_MAX_QUERIES)
+        return "number of queries out of range";
+    if (s->pending > ZO2_MAX_PENDING)
+        return "number of pending updates out of range";
+    if (s->micro_batch < 1)
+        return "micro-batch of no examples";
+    if (!zo2_wire_name(s->wire))
+        return "unknown wire codec";
+    if (s->compute < ZO2_F32 || s->compute > ZO2_BF16)
+        return "unknown compute type";
+    if (s->backend < ZO2_BACKEND_CPU || s->backend > ZO2_BACKEND_NULL)
+        return "unknown backend";
+    return NULL;
+}
+
+zo2_status zo2_journal_check_settings(const zo2_run_settings *s, zo2_status status, const char *where)
+{
+    const char *fault = settings_fault(s);
+    return fault ? zo2_error(status, "%s: %s", where, fault) : ZO2_OK;
+}
+
+void zo2_journal_encode_head(zo2_journal_head *h, const zo2_run_settings *s)
+{
+    memset(h, 0, sizeof *h);
+    memcpy(h->magic, ZO2_JOURNAL_MAGIC, sizeof h->magic);
+    h->version = ZO2_JOURNAL_VERSION;
+    h->header_bytes = ZO2_JOURNAL_HEADER_BYTES;
+    h->record_bytes = (uint32_t)ZO2_JOURNAL_RECORD_BYTES(s->queries);
+    h->model_hash = s->model_hash;
+    h->seed = s->seed;
+    h->lr = double_bits(s->lr);
+    h->eps = double_bits(s->eps);
+    h->weight_decay = double_bits(s->weight_decay);
+    h->clip = double_bits(s->clip);
+    h->warmup = s->warmup;
+    h->total_steps = s->total_steps;
+    h->schedule = (uint32_t)s->schedule;
+    h->dist = (uint32_t)s->dist;
+    h->queries = s->queries;
+    h->pending = s->pending;
+    h->micro_batch = s->micro_batch;
+    h->wire = (uint32_t)s->wire;
+    h->compute = (uint32_t)s->compute;
+    h->backend = (uint32_t)s->backend;
+    h->noise_version = s->noise_version;
+    h->tile_rule = s->tile_rule;
+    h->decay_set = s->decay_set;
+    h->hash = XXH3_64bits(h, offsetof(zo2_journal_head, hash));
+}
+
+static int all_zero(const uint8_t *p, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (p[i])
+            return 0;
+    return 1;
+}
+
+zo2_status zo2_journal_decode_head(const zo2_journal_head *h, zo2_run_settings *s, const char *path)
+{
+    if (memcmp(h->magic, ZO2_JOURNAL_MAGIC, sizeof h->magic))
+        return zo2_error(ZO2_ERR_FORMAT, "%s: not a zo2 journal", path);
+    /* In every version the first 256 bytes end with their hash, so damage is told from news. */
+    if (h->hash != XXH3_64bits(h, offsetof(zo2_journal_head, hash)))
+        return zo2_error(ZO2_ERR_FORMAT, "%s: the header is damaged (checksum); restore the file from a copy", path);
+    if (h->version != ZO2_JOURNAL_VERSION)
+        return zo2_error(ZO2_ERR_FORMAT, "%s: journal version %u, this program reads version %u", path, h->version,
+                         ZO2_JOURNAL_VERSION);
+    if (h->required)
+        return zo2_error(ZO2_ERR_FORMAT, "%s: needs features 0x%llx that this program doesn't have", path,
+                         (unsigned long long)h->required);
+
+    memset(s, 0, sizeof *s);
+    s->model_hash = h->model_hash;
+    s->seed = h->seed;
+    s->lr = bits_double(h->lr);
+    s->eps = bits_double(h->eps);
+    s->weight_decay = bits_double(h->weight_decay);
+    s->clip = bits_double(h->clip);
+    s->warmup = h->warmup;
+    s->total_steps = h->total_steps;
+    s->queries = h->queries;
+    s->pending = h->pending;
+    s->micro_batch = h->micro_batch;
+    s->noise_version = h->noise_version;
+    s->tile_rule = h->tile_rule;
+    s->decay_set = h->decay_set;
+    /* A value out of range must not become an enumeration that happens to be in range. */
+    s->schedule = h->schedule <= ZO2_COSINE ? (zo2_schedule)h->schedule : (zo2_schedule)0;
+    s->dist = h->dist <= ZO2_RADEMACHER ? (zo2_dist)h->dist : (zo2_dist)0;
+    s->wire = (zo2_wire)h->wire;
+    s->compute = h->compute <= ZO2_BF16 ? (zo2_dtype)h->compute : (zo2_dtype)0;
+    s->backend = h->backend <= ZO2_BACKEND_NULL ? (zo2_backend_kind)h->backend : ZO2_BACKEND_AUTO;
+    zo2_status status = zo2_journal_check_settings(s, ZO2_ERR_FORMAT, path);
+    if (status)
+        return status;
+
+    if (h->header_bytes != ZO2_JOURNAL_HEADER_BYTES || h->record_bytes != ZO2_JOURNAL_RECORD_BYTES(s->queries) ||
+        h->reserved0 || h->reserved1 || !all_zero(h->reserved2, sizeof h->reserved2))
+        return zo2_error(ZO2_ERR_FORMAT, "%s: the header contradicts itself", path);
+    return ZO2_OK;
+}
+
+/* ---- records ----------------------------------------------------------------------------------------------------- */
+
+const char *zo2_journal_record_fault(const zo2_journal_record *r)
+{
+    if (r->queries < 1 || r->queries > ZO2_MAX_QUERIES)
+        return "number of queries out of range";
+    if (r->skipped)
+        return NULL;
+    if (!isfinite(r->d))
+        return "the decay coefficient is not finite";
+    for (uint32_t q = 0; q < r->queries; q++)
+        if (!isfinite(r->query[q].c))
+            return "an update coefficient is not finite";
+    return NULL;
+}
+
+uint64_t zo2_journal_stored_checksum(const unsigned char *raw, size_t bytes)
+{
+    uint64_t checksum;
+    memcpy(&checksum, raw + bytes - sizeof checksum, sizeof checksum);
+    return checksum;
+}
+
+uint64_t zo2_journal_checksum(const unsigned char *raw, size_t bytes, uint64_t chain)
+{
+    return XXH3_64bits_withSeed(raw, bytes - sizeof(uint64_t), chain);
+}
+
+uint64_t zo2_journal_encode(unsigned char *raw, const zo2_journal_record *r, uint64_t chain)
+{
+    const size_t bytes = ZO2_JOURNAL_RECORD_BYTES(r->queries);
+    const zo2_journal_raw head = {
+        .magic = ZO2_JOURNAL_RECORD_MAGIC,
+        .flags = r->skipped ? ZO2_JOURNAL_SKIPPED : 0,
+        .step = r->step,
+        .tokens = r->tokens,
+        .data_position = r->data_position,
+        .d = float_bits(r->d),
+        .queries = r->queries,
+    };
+    memcpy(raw, &head, sizeof head);
+    for (uint32_t q = 0; q < r->queries; q++) {
+        const zo2_journal_query *from = &r->query[q];
+        const zo2_journal_raw_query to = {
+            .loss_plus = double_bits(from->loss_plus),
+            .loss_minus = double_bits(from->loss_minus),
+            .g_raw = float_bits(from->g_raw),
+            .g_clipped = float_bits(from->g_clipped),
+            .c = float_bits(from->c),
+        };
+        memcpy(raw + sizeof head + q * sizeof to, &to, sizeof to);
+    }
+    const uint64_t checksum = zo2_journal_checksum(raw, bytes, chain);
+    memcpy(raw + bytes - sizeof checksum, &checksum, sizeof checksum);
+    return checksum;
+}
+
+const char *zo2_journal_decode(zo2_journal_record *r, const unsigned char *raw, uint32_t queries, uint64_t step)
+{
+    zo2_journal_raw head;
+    memcpy(&head, raw, sizeof head);
+    if (head.magic != ZO2_JOURNAL_RECORD_MAGIC)
+        return "no record begins here";
+    if (head.flags & ~ZO2_JOURNAL_SKIPPED)
+        return "unknown flags";
+    if (head.step != step)
+        return "steps are not consecutive";
+    if (head.queries != queries)
+        return "another number of queries than the header says";
+
+    memset(r, 0, sizeof *r);
+    r->step = head.step;
+    r->tokens = head.tokens;
+    r->data_position = head.data_position;
+    r->skipped = (head.flags & ZO2_JOURNAL_SKIPPED) != 0;
+    r->d = bits_float(head.d);
+    r->queries = head.queries;
+    for (uint32_t q = 0; q < queries; q++) {
+        zo2_journal_raw_query from;
+        memcpy(&from, raw + sizeof head + q * sizeof from, sizeof from);
+        if (from.reserved)
+            return "reserved bytes are in use";
+        r->query[q].loss_plus = bits_double(from.loss_plus);
+        r->query[q].loss_minus = bits_double(from.loss_minus);
+        r->query[q].g_raw = bits_float(from.g_raw);
+        r->query[q].g_clipped = bits_float(from.g_clipped);
+        r->query[q].c = bits_float(from.c);
+    }
+    return zo2_journal_record_fault(r);
+}

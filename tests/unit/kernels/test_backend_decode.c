@@ -1,0 +1,191 @@
+/* test_backend_decode.c: decode and decode_rows of a backend, bit for bit against the definitions in update.h. */
+#include "tests/unit/kernels/test_backend_util.h"
+
+#define MAX_FOLDS 3
+
+static const zo2_update folds[MAX_FOLDS] = {
+    {.key = 11, .d = 1e-3f, .queries = 1, .c = {0.25f}},
+    {.key = 12, .d = 2e-3f, .queries = 2, .c = {-0.5f, 0.125f}},
+    {.key = 13, .d = 0.0f, .queries = 1, .c = {0.75f}},
+};
+
+static float noise(uint64_t key, uint32_t query, uint32_t tensor, uint64_t i, zo2_dist dist)
+{
+    float z;
+    zo2_noise_values(&z, key, query, tensor, i, 1, dist);
+    return z;
+}
+
+/* One element as update.h has it. */
+static float folded(float w, uint64_t i, uint32_t tensor, int decays, zo2_dist dist, uint32_t first, uint32_t count)
+{
+    for (uint32_t f = first; f < count; f++) {
+        float v = (decays ? folds[f].d : 0.0f) * w;
+        for (uint32_t q = 0; q < folds[f].queries; q++)
+            v = fmaf(folds[f].c[q], noise(folds[f].key, q, tensor, i, dist), v);
+        w = w - v;
+    }
+    return w;
+}
+
+static float rounded(zo2_dtype type, float x)
+{
+    zo2_round_to(type, &x, 1);
+    return x;
+}
+
+static void make_wire(zo2_wire wire, uint64_t rows, uint64_t cols, unsigned char *src, float *seen)
+{
+    const zo2_codec *codec = zo2_codec_get(wire);
+    float *w = malloc(rows * cols * sizeof *w);
+    void *rest = malloc(codec->rest_bytes(rows, cols) + 1);
+    test_fill(w, rows * cols, 5, 2.0f, ZO2_F32);
+    memset(src, 0, codec->wire_bytes(rows, cols));
+    codec->split(w, rows, cols, 0, rows, src, rest);
+    codec->decode(src, rows, cols, 0, rows, seen);
+    free(w);
+    free(rest);
+}
+
+static void check_decode(uint64_t rows, uint64_t cols, zo2_wire wire, zo2_dtype type, zo2_dist dist, uint32_t n_folds,
+                         int perturbed, uint32_t threads)
+{
+    test_device t;
+    test_open(&t, TEST_BACKEND, 1 << 20, threads);
+    uint64_t ld = cols + 5, first_row = 7;
+    void *src = test_take(&t, zo2_codec_get(wire)->wire_bytes(rows, cols));
+    float *plus = test_floats(&t, rows * ld), *minus = test_floats(&t, rows * ld),
+          *seen = malloc(rows * cols * sizeof *seen);
+    make_wire(wire, rows, cols, src, seen);
+    zo2_decode_op op = {.wire = wire,
+                        .src = src,
+                        .rows = rows,
+                        .cols = cols,
+                        .first_row = first_row,
+                        .tensor_id = 3,
+                        .decays = 1,
+                        .dist = dist,
+                        .fold = folds,
+                        .folds = n_folds,
+                        .key = 99,
+                        .query = 1,
+                        .eps = 1e-2f,
+                        .plus = plus,
+                        .minus = perturbed ? minus : NULL,
+                        .ld = ld,
+                        .type = type};
+    TEST_OK(t.ops->decode(t.b, &op));
+    for (uint64_t r = 0; r < rows; r++) {
+        for (uint64_t j = 0; j < cols; j++) {
+            uint64_t i = (first_row + r) * cols + j;
+            float w = folded(seen[r * cols + j], i, 3, 1, dist, 0, n_folds), z = noise(99, 1, 3, i, dist);
+            float want = rounded(type, perturbed ? fmaf(1e-2f, z, w) : w);
+            assert_memory_equal(&plus[r * ld + j], &want, sizeof want);
+            if (perturbed) {
+                want = rounded(type, fmaf(-1e-2f, z, w));
+                assert_memory_equal(&minus[r * ld + j], &want, sizeof want);
+            } else {
+                assert_true(test_is_poison(&minus[r * ld + j]));
+            }
+        }
+        for (uint64_t j = cols; j < ld; j++)
+            assert_true(test_is_poison(&plus[r * ld + j]) && test_is_poison(&minus[r * ld + j]));
+    }
+    free(seen);
+    test_close(&t);
+}
+
+static void test_decode(void **state)
+{
+    (void)state;
+    static const uint64_t shapes[][2] = {{1, 1}, {3, 17}, {2, 128}, {5, 129}, {200, 96}};
+    static const zo2_wire wires[] = {ZO2_WIRE_FP32, ZO2_WIRE_BF16, ZO2_WIRE_E4M3, ZO2_WIRE_E5M2, ZO2_WIRE_FP16};
+    for (unsigned s = 0; s < 5; s++)
+        for (unsigned w = 0; w < 5; w++) {
+            zo2_dtype type = test_types[(s + w) % 3];
+            uint32_t threads = test_thread_counts[(s + w) % TEST_THREAD_COUNTS];
+            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_GAUSSIAN, (s + w) % 4, 1, threads);
+            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_RADEMACHER, s % 3, 1, threads);
+            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_GAUSSIAN, w % 4, 0, threads);
+        }
+}
+
+static void check_rows(zo2_dtype type, int accumulate, int perturbed, uint32_t threads)
+{
+    enum { ROWS = 300, COLS = 65, LD = 65 };
+    test_device t;
+    test_open(&t, TEST_BACKEND, 1 << 20, threads);
+    void *src = test_take(&t, zo2_codec_get(ZO2_WIRE_BF16)->wire_bytes(ROWS, COLS));
+    zo2_row_ref *refs = test_take(&t, ROWS * sizeof *refs);
+    float *plus = test_floats(&t, ROWS * LD), *minus = test_floats(&t, ROWS * LD),
+          *seen = malloc(ROWS * COLS * sizeof *seen);
+    make_wire(ZO2_WIRE_BF16, ROWS, COLS, src, seen);
+    for (uint32_t r = 0; r < ROWS; r++)
+        refs[r] = (zo2_row_ref){.row = r * 7919ull % 1000, .folds_done = r % (MAX_FOLDS + 2)};
+    if (accumulate) {
+        test_fill(plus, ROWS * LD, 1, 1.0f, ZO2_F32);
+        test_fill(minus, ROWS * LD, 2, 1.0f, ZO2_F32);
+    }
+    float *plus0 = malloc(ROWS * LD * sizeof *plus0), *minus0 = malloc(ROWS * LD * sizeof *minus0);
+    memcpy(plus0, plus, ROWS * LD * sizeof *plus0);
+    memcpy(minus0, minus, ROWS * LD * sizeof *minus0);
+    zo2_decode_rows_op op = {.wire = ZO2_WIRE_BF16,
+                             .src = src,
+                             .refs = refs,
+                             .rows = ROWS,
+                             .cols = COLS,
+                             .tensor_id = 4,
+                             .decays = 0,
+                             .dist = ZO2_GAUSSIAN,
+                             .fold = folds,
+                             .folds = MAX_FOLDS,
+                             .key = 5,
+                             .query = 2,
+                             .eps = 1e-3f,
+                             .plus = plus,
+                             .minus = perturbed ? minus : NULL,
+                             .ld = LD,
+                             .type = type,
+                             .accumulate = accumulate};
+    TEST_OK(t.ops->decode_rows(t.b, &op));
+    for (uint64_t r = 0; r < ROWS; r++)
+        for (uint64_t j = 0; j < COLS; j++) {
+            uint64_t i = refs[r].row * COLS + j, at = r * LD + j;
+            float w = folded(seen[r * COLS + j], i, 4, 0, ZO2_GAUSSIAN, refs[r].folds_done, MAX_FOLDS);
+            float z = noise(5, 2, 4, i, ZO2_GAUSSIAN), want = rounded(type, perturbed ? fmaf(1e-3f, z, w) : w);
+            if (accumulate)
+                want = plus0[at] + want;
+            assert_memory_equal(&plus[at], &want, sizeof want);
+            want = rounded(type, fmaf(-1e-3f, z, w));
+            if (accumulate)
+                want = minus0[at] + want;
+            assert_memory_equal(&minus[at], perturbed ? &want : &minus0[at], sizeof want);
+        }
+    if (type == ZO2_F16) {
+        op.accumulate = 1;
+        TEST_REFUSED(t.ops->decode_rows(t.b, &op), ZO2_ERR_DEVICE, "decode_rows");
+    }
+    free(seen);
+    free(plus0);
+    free(minus0);
+    test_close(&t);
+}
+
+static void test_decode_rows(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < TEST_THREAD_COUNTS; i++) {
+        check_rows(test_types[i % 3], 0, 1, test_thread_counts[i]);
+        check_rows(ZO2_F32, 1, 1, test_thread_counts[i]);
+        check_rows(ZO2_F32, (int)i % 2, 0, test_thread_counts[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_decode_rows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,220 @@
+/* test_backend_elementwise.c: bias with activation, layer normalisation and gathers of the cpu backend against double.
+ */
+#include "tests/unit/kernels/test_backend_util.h"
+
+static const uint64_t shapes[][2] = {{1, 1}, {2, 31}, {3, 32}, {2, 33}, {5, 127}, {700, 100}, {2, 5000}};
+#define SHAPES (sizeof shapes / sizeof shapes[0])
+
+static float *check_bias_act(uint64_t m, uint64_t n, zo2_activation act, int with_bias, float scale, zo2_dtype type,
+                             uint32_t threads)
+{
+    test_device t;
+    test_open(&t, TEST_BACKEND, 4 << 20, threads);
+    uint64_t ld = n + 3, stride = m * ld + 7, stride_bias = n + 2;
+    float *y = test_floats(&t, 2 * stride), *bias = test_floats(&t, 2 * stride_bias),
+          *y0 = malloc(2 * stride * sizeof *y0);
+    test_fill(y, 2 * stride, 1, 4.0f, type);
+    test_fill(bias, 2 * stride_bias, 2, 1.0f, ZO2_F32);
+    memcpy(y0, y, 2 * stride * sizeof *y0);
+    zo2_bias_act_op op = {.streams = 2,
+                          .m = m,
+                          .n = n,
+                          .y = y,
+                          .ldy = ld,
+                          .stride_y = stride,
+                          .bias = with_bias ? bias : NULL,
+                          .stride_bias = stride_bias,
+                          .scale = scale,
+                          .act = act,
+                          .type = type};
+    TEST_OK(t.ops->bias_act(t.b, &op));
+    for (uint64_t i = 0; i < 2 * stride; i++) {
+        uint64_t s = i / stride, j = i % stride % ld;
+        if (i % stride >= m * ld || j >= n) {
+            assert_memory_equal(&y[i], &y0[i], sizeof *y);
+            continue;
+        }
+        /* The order (y + bias) * scale in fp32 is part of the contract, so it is exact; only GELU has a tolerance. */
+        float v = with_bias ? y0[i] + bias[s * stride_bias + j] : y0[i];
+        v *= scale;
+        if (act == ZO2_ACT_GELU) {
+            double gelu = 0.5 * (double)v * (1 + erf((double)v * sqrt(0.5)));
+            TEST_NEAR((double)y[i], gelu, 6 * TEST_ULP * (fabs((double)v) + fabs(gelu)) + test_rounding(type, gelu),
+                      "gelu", i);
+            test_is_rounded(type, &y[i], 1);
+            continue;
+        }
+        if (act == ZO2_ACT_RELU)
+            v = v < 0 ? 0 : v;
+        zo2_round_to(type, &v, 1);
+        assert_memory_equal(&y[i], &v, sizeof v);
+    }
+    memcpy(y0, y, 2 * stride * sizeof *y0);
+    test_close(&t);
+    return y0;
+}
+
+static void test_bias_act(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < SHAPES; i++)
+        for (int act = ZO2_ACT_NONE; act <= ZO2_ACT_GELU; act++) {
+            uint64_t m = shapes[i][0], n = shapes[i][1];
+            zo2_dtype type = test_types[(i + (unsigned)act) % 3];
+            float *one = check_bias_act(m, n, (zo2_activation)act, 1, 0.3f, type, 1);
+            float *many = check_bias_act(m, n, (zo2_activation)act, 1, 0.3f, type, 5);
+            assert_memory_equal(one, many, 2 * (m * (n + 3) + 7) * sizeof *one);
+            free(one);
+            free(many);
+            free(check_bias_act(m, n, (zo2_activation)act, 0, 1.0f, type, 2));
+        }
+}
+
+static void check_layernorm(uint64_t m, uint64_t n, int affine, int in_place, zo2_dtype type)
+{
+    float *first = NULL;
+    for (unsigned th = 0; th < TEST_THREAD_COUNTS; th++) {
+        test_device t;
+        test_open(&t, TEST_BACKEND, 4 << 20, test_thread_counts[th]);
+        uint64_t stride = m * n + 5, stride_vec = n + 1;
+        float *x = test_floats(&t, 2 * stride), *gamma = test_floats(&t, 2 * stride_vec),
+              *beta = test_floats(&t, 2 * stride_vec);
+        float *y = in_place ? x : test_floats(&t, 2 * stride), *x0 = malloc(2 * stride * sizeof *x0);
+        test_fill(x, 2 * stride, 1, 1.0f, ZO2_F32);
+        for (uint64_t i = 0; i < 2 * stride; i++)
+            x[i] += 3.0f; /* a mean that the variance must not feel */
+        test_fill(gamma, 2 * stride_vec, 2, 1.0f, ZO2_F32);
+        test_fill(beta, 2 * stride_vec, 3, 1.0f, ZO2_F32);
+        memcpy(x0, x, 2 * stride * sizeof *x0);
+        zo2_layernorm_op op = {.streams = 2,
+                               .m = m,
+                               .n = n,
+                               .x = x,
+                               .stride_x = stride,
+                               .gamma = affine ? gamma : NULL,
+                               .beta = affine ? beta : NULL,
+                               .stride_vec = stride_vec,
+                               .eps = 1e-5f,
+                               .y = y,
+                               .stride_y = stride,
+                               .type = type};
+        TEST_OK(t.ops->layernorm(t.b, &op));
+        for (uint64_t s = 0; s < 2; s++)
+            for (uint64_t r = 0; r < m; r++) {
+                const float *row = x0 + s * stride + r * n;
+                double mean = 0, var = 0;
+                for (uint64_t j = 0; j < n; j++)
+                    mean += (double)row[j] / (double)n;
+                for (uint64_t j = 0; j < n; j++)
+                    var += ((double)row[j] - mean) * ((double)row[j] - mean) / (double)n;
+                /* A lane adds n / 32 values of at most 4, folding the lanes 5 more times. */
+                double sums = ((double)n / 32 + 8) * TEST_ULP, inverse = 1 / sqrt(var + (double)1e-5f);
+                for (uint64_t j = 0; j < n; j++) {
+                    double z = ((double)row[j] - mean) * inverse, g = affine ? (double)gamma[s * stride_vec + j] : 1;
+                    double want = z * g + (affine ? (double)beta[s * stride_vec + j] : 0);
+                    double error =
+                        fabs(g) * (sums * 4 * inverse + fabs(z) * (sums + 8 * TEST_ULP)) + 2 * TEST_ULP * fabs(want);
+                    TEST_NEAR((double)y[s * stride + r * n + j], want, error + test_rounding(type, want), "y",
+                              r * n + j);
+                }
+                test_is_rounded(type, &y[s * stride + r * n], n);
+            }
+        memcpy(x0, y, 2 * stride * sizeof *x0);
+        if (first)
+            assert_memory_equal(first, x0, 2 * stride * sizeof *x0);
+        if (first)
+            free(x0);
+        else
+            first = x0;
+        test_close(&t);
+    }
+    free(first);
+}
+
+static void test_layernorm(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < SHAPES; i++) {
+        check_layernorm(shapes[i][0], shapes[i][1], 1, 0, test_types[i % 3]);
+        check_layernorm(shapes[i][0], shapes[i][1], (int)i % 2, 1, ZO2_F32);
+    }
+}
+
+static void test_gather(void **state)
+{
+    (void)state;
+    enum { ROWS = 50, N = 33, M = 2000 };
+    for (unsigned th = 0; th < TEST_THREAD_COUNTS; th++)
+        for (int indexed = 0; indexed < 2; indexed++) {
+            test_device t;
+            test_open(&t, TEST_BACKEND, 4 << 20, test_thread_counts[th]);
+            zo2_dtype type = test_types[th % 3];
+            uint64_t m = indexed ? M : ROWS, stride_y = m * N + 3;
+            float *x = test_floats(&t, 2 * ROWS * N), *y = test_floats(&t, 2 * stride_y);
+            uint32_t *index = test_take(&t, M * sizeof *index);
+            test_fill(x, 2 * ROWS * N, 1, 3.0f, ZO2_F32);
+            for (uint32_t i = 0; i < M; i++)
+                index[i] = i * 7919 % ROWS;
+            zo2_gather_op op = {.streams = 2,
+                                .m = m,
+                                .n = N,
+                                .x = x,
+                                .stride_x = ROWS * N,
+                                .index = indexed ? index : NULL,
+                                .y = y,
+                                .stride_y = stride_y,
+                                .type = type};
+            TEST_OK(t.ops->gather(t.b, &op));
+            for (uint64_t s = 0; s < 2; s++)
+                for (uint64_t i = 0; i < m * N; i++) {
+                    float want = x[s * ROWS * N + (indexed ? index[i / N] : i / N) * N + i % N];
+                    zo2_round_to(type, &want, 1);
+                    assert_memory_equal(&y[s * stride_y + i], &want, sizeof want);
+                }
+            if (indexed &&
+                TEST_BACKEND == ZO2_BACKEND_CPU) { /* far outside: found because the cpu can read the index */
+                index[M - 1] = UINT32_MAX;
+                TEST_REFUSED(t.ops->gather(t.b, &op), ZO2_ERR_DEVICE, "gather: x");
+            }
+            test_close(&t);
+        }
+}
+
+/* NaN and infinity go through every operation that sees them. */
+static void test_nonfinite(void **state)
+{
+    (void)state;
+    enum { N = 70 };
+    test_device t;
+    test_open(&t, TEST_BACKEND, 1 << 20, 1);
+    float *x = test_floats(&t, N), *y = test_floats(&t, N);
+    for (int act = ZO2_ACT_NONE; act <= ZO2_ACT_GELU; act++) {
+        test_fill(x, N, 1, 1.0f, ZO2_F32);
+        x[3] = NAN;
+        x[5] = INFINITY;
+        zo2_bias_act_op op = {
+            .streams = 1, .m = 1, .n = N, .y = x, .ldy = N, .scale = 1.0f, .act = (zo2_activation)act, .type = ZO2_F32};
+        TEST_OK(t.ops->bias_act(t.b, &op));
+        assert_true(isnan(x[3]) && isinf(x[5]) && isfinite(x[4]) && isfinite(x[6]));
+    }
+    for (int inf = 0; inf < 2; inf++) {
+        test_fill(x, N, 1, 1.0f, ZO2_F32);
+        x[N - 1] = inf ? INFINITY : NAN;
+        zo2_layernorm_op op = {.streams = 1, .m = 1, .n = N, .x = x, .eps = 1e-5f, .y = y, .type = ZO2_F32};
+        TEST_OK(t.ops->layernorm(t.b, &op));
+        for (int i = 0; i < N; i++)
+            assert_true(isnan(y[i]));
+    }
+    test_close(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_bias_act),
+        cmocka_unit_test(test_layernorm),
+        cmocka_unit_test(test_gather),
+        cmocka_unit_test(test_nonfinite),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
