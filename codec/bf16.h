@@ -4,6 +4,7 @@
 #ifndef ZO2_CODEC_BF16_H
 #define ZO2_CODEC_BF16_H
 
+#include "codec/hd.h"
 #include "codec/rn.h"
 
 /* Magnitudes from this on round to infinity: refused for the bf16 wire. */

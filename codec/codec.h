@@ -73,4 +73,7 @@ uint32_t zo2_dtype_bytes(zo2_dtype dtype); /* 0 for unknown ones */
 /* Rounds values in place to what the type holds (nearest even; F32: nothing). */
 void zo2_round_to(zo2_dtype dtype, float *w, uint64_t n);
 
+/* Index of the first of n source values that isn't finite, n if all are. */
+uint64_t zo2_first_nonfinite(zo2_dtype dtype, const void *bits, uint64_t n);
+
 #endif

@@ -1,9 +1,12 @@
 /* codec_bf16.c: the bf16 wire: the fp32 master in two 16-bit planes, of which the upper one is the wire. Costs no
  * memory beyond the master's own four bytes. CODECS.md, "bf16". */
 #include "codec/bf16.h"
+#include "codec/codec.h"
 #include "codec/codec_table.h"
 #include "codec/fp32_plane.h"
+#include "codec/plane_layout.h"
 #include "codec/simd.h"
+#include "codec/update.h"
 
 /* Of either plane. */
 static uint64_t plane_bytes(uint64_t rows, uint64_t cols)

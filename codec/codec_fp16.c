@@ -1,9 +1,12 @@
 /* codec_fp16.c: the fp16 wire: IEEE halves, nearest even, without scales; the rest is the fp32 master itself, because 16
  * more bits could not hold what a half loses below 2^-14. CODECS.md, "fp16". */
+#include "codec/codec.h"
 #include "codec/codec_table.h"
 #include "codec/fp16.h"
 #include "codec/fp32_plane.h"
+#include "codec/plane_layout.h"
 #include "codec/simd.h"
+#include "codec/update.h"
 
 static uint64_t wire_bytes(uint64_t rows, uint64_t cols)
 {

@@ -1,7 +1,9 @@
 /* codec_fp32.c: the fp32 wire: rows of fp32 bits. Nothing is lost, nothing else is kept. CODECS.md, "fp32". */
+#include "codec/codec.h"
 #include "codec/codec_table.h"
 #include "codec/fp32_plane.h"
 #include "codec/simd.h"
+#include "codec/update.h"
 
 static uint64_t rest_bytes(uint64_t rows, uint64_t cols)
 {

@@ -1,10 +1,13 @@
 /* codec_fp8.c: the fp8-e4m3 and fp8-e5m2 wires: a plane of codes, then a plane of scales; the rest is the fp32 master
  * itself. The formats differ in two functions of the instruction set's table. CODECS.md, "FP8". */
+#include "codec/codec.h"
 #include "codec/codec_table.h"
 #include "codec/fp32_plane.h"
 #include "codec/fp8_e4m3.h"
 #include "codec/fp8_e5m2.h"
+#include "codec/plane_layout.h"
 #include "codec/simd.h"
+#include "codec/update.h"
 
 /* The bytes between the last scale and the end of the plane belong to the last row. */
 static void zero_scale_padding(void *wire, uint64_t rows, uint64_t cols)

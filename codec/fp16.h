@@ -3,6 +3,7 @@
 #ifndef ZO2_CODEC_FP16_H
 #define ZO2_CODEC_FP16_H
 
+#include "codec/hd.h"
 #include "codec/rn.h"
 
 /* 65520: magnitudes from this on round to infinity: refused for the fp16 wire. */

@@ -7,6 +7,7 @@
 
 #include "codec/plane_layout.h"
 #include "codec/simd.h"
+#include "codec/update.h"
 
 static inline uint64_t zo2_fp32_plane_bytes(uint64_t rows, uint64_t cols)
 {

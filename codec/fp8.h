@@ -4,6 +4,8 @@
 #define ZO2_CODEC_FP8_H
 
 #include "codec/bf16.h"
+#include "codec/hd.h"
+#include "codec/rn.h"
 
 #define ZO2_FP8_NAN       0x7Fu
 #define ZO2_FP8_MIN_SCALE 0x0080u /* 2^-126, the smallest normal bf16 */

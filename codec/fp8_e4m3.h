@@ -5,6 +5,7 @@
 #define ZO2_CODEC_FP8_E4M3_H
 
 #include "codec/fp8.h"
+#include "codec/hd.h"
 
 #define ZO2_E4M3_MAX 448.0f
 /* Above 448 times the largest scale whose product with 448 is finite; by luck also where bf16 rounds to infinity. */

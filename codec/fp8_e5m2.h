@@ -5,6 +5,7 @@
 #define ZO2_CODEC_FP8_E5M2_H
 
 #include "codec/fp8.h"
+#include "codec/hd.h"
 
 #define ZO2_E5M2_MAX 57344.0f
 /* 57344 is 448 times a power of two, so the bound is E4M3's. */

@@ -8,8 +8,10 @@
 #ifndef ZO2_CODEC_NOISE_INLINE_H
 #define ZO2_CODEC_NOISE_INLINE_H
 
+#include "codec/hd.h"
 #include "codec/normal.h"
 #include "codec/philox.h"
+#include "codec/rn.h"
 #include "engine/zo2.h"
 
 #define ZO2_GAUSSIAN_PER_CALL   4   /* elements one Philox block serves */

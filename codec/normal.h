@@ -5,6 +5,7 @@
 #ifndef ZO2_CODEC_NORMAL_H
 #define ZO2_CODEC_NORMAL_H
 
+#include "codec/hd.h"
 #include "codec/rn.h"
 
 /* sqrt(-2 ln u) with u = (a + 0.5) 2^-32 in (0, 1). Words above one half are handled through 1 - u: rounding u itself

@@ -1,5 +1,7 @@
 /* simd_avx2.c: the loops for AVX2, FMA and F16C. Only Philox needs intrinsics: gcc makes its 32 x 32 -> 64
  * multiplications from twice the instructions (measured: 1.6 ns a word instead of 0.55). */
+#include "codec/philox.h"
+#include "codec/simd.h"
 #include "codec/simd_includes.h"
 
 #include <immintrin.h>

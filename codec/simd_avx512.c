@@ -1,5 +1,7 @@
 /* simd_avx512.c: the loops for AVX-512 F, BW, DQ and VL. Only Philox needs intrinsics: see simd_avx2.c (measured: 0.9
  * ns a word by the compiler, 0.35 by hand). */
+#include "codec/philox.h"
+#include "codec/simd.h"
 #include "codec/simd_includes.h"
 
 #include <immintrin.h>

@@ -1,5 +1,7 @@
 /* simd_scalar.c: the loops for any CPU. On x86-64 without AVX2 fmaf() is a library call that rounds once: slow and
  * right. */
+#include "codec/philox.h"
+#include "codec/simd.h"
 #include "codec/simd_includes.h"
 
 static void philox_planes(uint32_t *restrict w, uint32_t calls, uint32_t lo, uint32_t hi, uint32_t tensor_id,

@@ -8,6 +8,7 @@
 #ifndef ZO2_CODEC_UPDATE_INLINE_H
 #define ZO2_CODEC_UPDATE_INLINE_H
 
+#include "codec/hd.h"
 #include "codec/rn.h"
 
 ZO2_HD float zo2_update_begin(float d, float w)

@@ -7,7 +7,9 @@
 #include "codec/fp16.h"
 #include "codec/fp8_e4m3.h"
 #include "codec/fp8_e5m2.h"
+#include "codec/hd.h"
 #include "codec/plane_layout.h"
+#include "codec/rn.h"
 #include "engine/zo2.h"
 
 /* Little-endian values at any address. */

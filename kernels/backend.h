@@ -18,19 +18,12 @@
 #define ZO2_KERNELS_BACKEND_H
 
 #include "codec/update.h"
+#include "engine/base/parallel.h"
 #include "engine/zo2.h"
 
 #ifdef __cplusplus
 extern "C" {
 #endif
-
-/* Runs fn(arg, i) for i in [0, n), on several threads, and returns when all are done. Which thread runs which i is
- * unspecified. */
-typedef struct zo2_parallel {
-    void *ud;
-    uint32_t threads; /* that may run at once, the caller's included */
-    void (*run)(void *ud, uint64_t n, void (*fn)(void *arg, uint64_t i), void *arg);
-} zo2_parallel;
 
 typedef enum zo2_lane {
     ZO2_LANE_UPLOAD = 0,  /* wires, to the device */

@@ -3,6 +3,7 @@
 #ifndef ZO2_KERNELS_EXP_NEG_H
 #define ZO2_KERNELS_EXP_NEG_H
 
+#include "codec/hd.h"
 #include "codec/rn.h"
 
 /* e^x for x <= 0 to 2 ulp; 0 below -87 and at -inf (e^-87 = 1.6e-38, the smallest normal range of fp32); NaN for NaN.

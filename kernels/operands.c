@@ -1,5 +1,6 @@
 /* operands.c: shape checks and operand lists of the operations; see operands.h. */
 #include "kernels/operands.h"
+#include "codec/update.h"
 
 #include "codec/codec.h"
 

@@ -1,4 +1,5 @@
-/* checked.h: sizes from files are hostile until checked. 1 and *out on success, 0 on overflow. */
+/* checked.h: arithmetic on sizes. Those from files are hostile until checked: the functions with `out` return 1 and set it,
+ * or 0 on overflow. */
 #ifndef ZO2_ENGINE_BASE_CHECKED_H
 #define ZO2_ENGINE_BASE_CHECKED_H
 
@@ -18,6 +19,16 @@ static inline int zo2_add_u64(uint64_t a, uint64_t b, uint64_t *out)
 static inline uint64_t zo2_round_up(uint64_t a, uint64_t to)
 {
     return (a + to - 1) & ~(to - 1);
+}
+
+static inline uint64_t zo2_max_u64(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+static inline uint64_t zo2_min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
 }
 
 #endif

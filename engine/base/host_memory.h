@@ -3,7 +3,8 @@
 #ifndef ZO2_ENGINE_BASE_HOST_MEMORY_H
 #define ZO2_ENGINE_BASE_HOST_MEMORY_H
 
-#include "kernels/backend.h"
+#include "engine/base/parallel.h"
+#include "engine/zo2.h"
 
 /* Reserves zeroed memory, at least 4 KiB aligned (2 MiB from that size on, for huge pages). bytes > 0. Pages are taken
  * from the system when they are touched. ZO2_ERR_NOMEM names `what`; *out is NULL then. */

@@ -2,8 +2,8 @@
 #ifndef ZO2_ENGINE_BASE_POOL_H
 #define ZO2_ENGINE_BASE_POOL_H
 
+#include "engine/base/parallel.h"
 #include "engine/zo2.h"
-#include "kernels/backend.h"
 
 typedef struct zo2_pool zo2_pool;
 
@@ -16,7 +16,7 @@ uint32_t zo2_pool_threads(const zo2_pool *pool);
  * call zo2_pool_run() themselves. May be called from several threads at once. */
 void zo2_pool_run(zo2_pool *pool, uint64_t n, void (*fn)(void *arg, uint64_t i), void *arg);
 
-/* The pool as backends see it. */
+/* The pool as everyone below the engine sees it. */
 zo2_parallel zo2_pool_parallel(zo2_pool *pool);
 
 /* CPUs this process may use: affinity and cgroup quota, at least 1. */

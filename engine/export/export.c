@@ -4,19 +4,26 @@
 #include "codec/codec.h"
 #include "engine/base/fpenv.h"
 #include "engine/base/job_error.h"
+#include "engine/base/opts.h"
 #include "engine/base/pool.h"
 #include "engine/export/export_dir.h"
 #include "engine/masters/history.h"
+#include "engine/masters/replay.h"
 #include "engine/masters/snapshot_find.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
 #include "engine/pack/pack_api.h"
 #include "engine/run/run_api.h"
 #include "storage/checkpoint/safetensors.h"
+#include "storage/io/io.h"
+#include "storage/pack/packfile.h"
+#include "storage/run/journal.h"
+#include "storage/run/snapshot.h"
 
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define GROUP               ((uint64_t)8 << 20) /* elements between two writes; more when a chunk of the pack is larger */
 #define PIECE               ((uint64_t)1 << 16) /* elements of a task */
@@ -156,38 +163,6 @@ static zo2_status prepare(job *j)
     if (!j->source || !j->result || !j->values || !j->bad)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the buffers of an export (%" PRIu64 " bytes)", 12 * largest);
     return zo2_pool_create(&j->pool, j->o.threads);
-}
-
-/* ---- the estimate -------------------------------------------------------------------------------------------------
- */
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
-/* Says how long the replay will take, from the time a few of its steps take on a few values. */
-static void announce_replay(const job *j)
-{
-    uint32_t updates, sampled;
-    char text[ZO2_REPLAY_TEXT_BYTES];
-    uint64_t from = j->snapshot ? zo2_snapfile_get_header(j->snapshot)->step : 0;
-    zo2_history_range(&j->history, from, j->steps, &updates);
-    if (!j->o.log || !updates)
-        return;
-    uint64_t steps = j->steps < 64 ? j->steps : 64, n = 1024;
-    double begin = now();
-    memset(j->values, 0, n * sizeof *j->values);
-    zo2_history_apply(&j->history, 0, 1, 0, n, 0, steps, j->values);
-    double elapsed = now() - begin;
-    zo2_history_range(&j->history, 0, steps, &sampled);
-    double seconds = sampled ? elapsed / ((double)n * sampled) * (double)j->pack->arch.parameters * updates /
-                                   zo2_pool_threads(j->pool)
-                             : 0;
-    zo2_replay_text(text, from, j->steps, j->snapshot != NULL, seconds);
-    j->o.log(j->o.log_ud, ZO2_LOG_INFO, text);
 }
 
 /* ---- weights ------------------------------------------------------------------------------------------------------
@@ -355,7 +330,9 @@ static zo2_status export_pack(job *j, const char *out_dir)
         (s = zo2_export_dir_begin(&j->dir, out_dir, j->o.force)) ||
         (s = zo2_require_space(j->dir.path, j->total + OVERHEAD_BYTES)))
         return s;
-    announce_replay(j);
+    zo2_replay_announce(&j->history, j->snapshot ? zo2_snapfile_get_header(j->snapshot)->step : 0, j->steps,
+                        j->snapshot != NULL, j->pack->arch.parameters, zo2_pool_threads(j->pool), j->o.log,
+                        j->o.log_ud);
     if ((s = write_weights(j)) || (s = zo2_export_files(&j->dir, j->pack->file, j->o.dtype)))
         return s;
     return zo2_export_dir_commit(&j->dir);

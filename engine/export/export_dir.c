@@ -1,5 +1,6 @@
 /* export_dir.c: see export_dir.h. */
 #include "engine/export/export_dir.h"
+#include "storage/io/io.h"
 
 #include "engine/pack/pack_api.h"
 
@@ -10,6 +11,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>

@@ -1,6 +1,7 @@
 /* export_files.c: what an export holds beside the weights: the files that the pack carries, config.json brought up to
  * date. */
 #include "engine/export/export_dir.h"
+#include "storage/pack/packfile.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -3,7 +3,21 @@
 #ifndef ZO2_ENGINE_FORWARD_CORE_H
 #define ZO2_ENGINE_FORWARD_CORE_H
 
+#include "engine/base/pool.h"
+#include "engine/forward/batch.h"
 #include "engine/forward/forward.h"
+#include "engine/masters/history.h"
+#include "engine/masters/masters.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
+#include "engine/plan/plan_types.h"
+#include "engine/plan/resident.h"
+#include "engine/stream/lanes.h"
+#include "engine/stream/pipeline.h"
+#include "engine/stream/program.h"
+#include "engine/stream/trace.h"
+#include "kernels/backend.h"
+#include "storage/run/journal.h"
 
 typedef struct zo2_core {
     const zo2_arch *arch;

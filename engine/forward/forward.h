@@ -4,9 +4,13 @@
 #ifndef ZO2_ENGINE_FORWARD_FORWARD_H
 #define ZO2_ENGINE_FORWARD_FORWARD_H
 
+#include "engine/base/pool.h"
 #include "engine/forward/batch.h"
-#include "engine/plan/plan.h"
+#include "engine/model/arch.h"
+#include "engine/plan/plan_types.h"
 #include "engine/stream/pipeline.h"
+#include "engine/stream/trace.h"
+#include "kernels/backend.h"
 
 /* Sees every tile of logits before it is reduced: logits[streams][m][n] (fp32, device address) of streams from `stream`
  * on, loss tokens from `loss` on and vocabulary rows from `row` on. For tests, on backends whose memory the host can

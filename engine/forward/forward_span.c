@@ -1,5 +1,9 @@
-/* forward_trace.c: spans of the compute lane. */
+/* forward_span.c: spans of the compute lane. */
+#include "engine/base/clock.h"
 #include "engine/forward/forward.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
+#include "engine/stream/trace.h"
 
 void zo2_forward_span(const zo2_forward_pass *f, uint64_t begin, const char *name, uint32_t tensor, uint32_t unit,
                       int64_t chunk, uint64_t bytes)

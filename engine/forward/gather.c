@@ -1,9 +1,19 @@
 /* gather.c: embedding rows through the wire. Only the rows that a micro-batch uses go up, as the wire that their chunk
  * has or will have in this step, so that the tied head sees the same weights. Rows are read before the lanes may touch
  * the tables (pipeline.h, gate). */
+#include "codec/codec.h"
 #include "engine/base/checked.h"
 #include "engine/base/job_error.h"
+#include "engine/base/pool.h"
 #include "engine/forward/forward.h"
+#include "engine/masters/history.h"
+#include "engine/masters/masters.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
+#include "engine/plan/plan_types.h"
+#include "engine/stream/pipeline.h"
+#include "engine/stream/trace.h"
+#include "kernels/backend.h"
 
 #include <string.h>
 

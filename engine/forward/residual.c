@@ -5,7 +5,11 @@
  * A pass takes turns: turn k is one block's work on micro-batch k mod M, in buffer k mod 2. When turn k is over, the
  * stage lane takes its stream out and brings that of turn k + 2 into the same buffer, in that order. M >= 3, so turn
  * k + 2's stream was taken out earlier, on the same lane. */
+#include "engine/base/clock.h"
+#include "engine/forward/batch.h"
 #include "engine/forward/forward.h"
+#include "engine/stream/trace.h"
+#include "kernels/backend.h"
 
 static uint32_t micros_of(const zo2_forward_pass *f)
 {

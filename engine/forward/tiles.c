@@ -1,5 +1,11 @@
-/* matmul.c: from wires to products: vectors, panel tiles and the head's streaming log-sum-exp. */
-#include "engine/forward/forward.h"
+/* tiles.c: from wires to products, one panel tile after the other. */
+#include "engine/forward/tiles.h"
+#include "codec/update.h"
+#include "engine/masters/history.h"
+#include "engine/model/arch.h"
+#include "engine/stream/pipeline.h"
+#include "engine/stream/program.h"
+#include "engine/stream/trace.h"
 
 uint64_t zo2_element_bytes(const zo2_forward_pass *f, zo2_dtype type)
 {
@@ -11,7 +17,7 @@ zo2_act zo2_activation_at(const zo2_forward_pass *f, uint64_t offset, uint64_t m
     return (zo2_act){.p = f->arena + offset, .ld = n, .stride = m * n, .type = type};
 }
 
-static zo2_status fetch(zo2_forward_pass *f, uint32_t position, const void **wire)
+zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t position, const void **wire)
 {
     if (f->progress && f->progress(f->progress_ud, "chunks", position, f->pass->program->n))
         return zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled");
@@ -29,8 +35,8 @@ static const zo2_update *fold_of(const zo2_forward_pass *f, uint32_t chunk, uint
 }
 
 /* Decodes the rows of one span for query q: into plus and, in a perturbed pass, minus. */
-static zo2_status decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, const void *wire, uint32_t q,
-                              void *plus, void *minus, zo2_dtype type)
+zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, const void *wire, uint32_t q,
+                           void *plus, void *minus, zo2_dtype type)
 {
     const zo2_tensor *t = &f->arch->tensors[s->tensor];
     zo2_decode_op op = {.wire = s->codec->id,
@@ -56,41 +62,10 @@ static zo2_status decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_spa
     return status;
 }
 
-/* ---- vectors ---- */
-
-zo2_status zo2_load_vectors(zo2_forward_pass *f, uint32_t block)
-{
-    const zo2_layout *l = f->pass->program->layout;
-    uint32_t unit = l->vector_unit[block];
-    if (unit == ZO2_NO_TENSOR)
-        return ZO2_OK;
-    uint32_t chunk = l->units[unit].first_chunk, position = f->pass->program->position[unit];
-    const void *wire;
-    zo2_status s = fetch(f, position, &wire);
-    uint64_t stride = f->device->vector_stride;
-    float *base = (float *)(void *)(f->arena + f->device->vectors);
-    for (uint32_t i = 0; i < l->chunks[chunk].n_spans; i++) {
-        const zo2_span *span = &l->spans[l->chunks[chunk].first_span + i];
-        float *at = base + l->vector_at[span->tensor];
-        for (uint32_t stream = 0; stream < f->streams && !s; stream += 2)
-            s = decode_span(f, chunk, span, wire, stream / 2, at + stream * stride, at + (stream + 1) * stride,
-                            ZO2_F32);
-    }
-    return s ? s : zo2_pipeline_release(f->pipe, position + 1);
-}
-
-const float *zo2_vector(const zo2_forward_pass *f, zo2_role role, uint32_t layer)
-{
-    uint32_t tensor = zo2_arch_find(f->arch, role, layer);
-    if (tensor == ZO2_NO_TENSOR)
-        return NULL;
-    return (const float *)(void *)(f->arena + f->device->vectors) + f->pass->program->layout->vector_at[tensor];
-}
-
 /* ---- panel tiles ---- */
 
 /* Decodes a tile for query q into the two panels and lets go of its wire where nobody needs it again. */
-static zo2_status decode_tile(zo2_forward_pass *f, uint32_t unit, uint32_t q, zo2_hold hold)
+zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, uint32_t q, zo2_hold hold)
 {
     const zo2_layout *l = f->pass->program->layout;
     const zo2_unit *u = &l->units[unit];
@@ -102,10 +77,10 @@ static zo2_status decode_tile(zo2_forward_pass *f, uint32_t unit, uint32_t q, zo
         const void *wire;
         const zo2_span *span = &l->spans[l->chunks[u->first_chunk + c].first_span];
         uint64_t offset = (span->row - u->row) * span->cols * zo2_element_bytes(f, f->compute);
-        s = fetch(f, position + c, &wire);
+        s = zo2_tile_fetch(f, position + c, &wire);
         if (!s)
-            s = decode_span(f, u->first_chunk + c, span, wire, q, plus + offset,
-                            plus + f->device->panel_stride + offset, f->compute);
+            s = zo2_decode_span(f, u->first_chunk + c, span, wire, q, plus + offset,
+                                plus + f->device->panel_stride + offset, f->compute);
         if (!s && hold == ZO2_HOLD_CHUNK)
             s = zo2_pipeline_release(f->pipe, position + c + 1);
     }
@@ -115,14 +90,14 @@ static zo2_status decode_tile(zo2_forward_pass *f, uint32_t unit, uint32_t q, zo
 }
 
 /* Number of streams that one product serves. */
-static uint32_t pair_of(const zo2_forward_pass *f)
+uint32_t zo2_tile_pair(const zo2_forward_pass *f)
 {
     return f->queries ? 2 : 1;
 }
 
-static zo2_gemm_op tile_gemm(const zo2_forward_pass *f, const zo2_unit *u, uint64_t cols, uint64_t m)
+zo2_gemm_op zo2_tile_gemm(const zo2_forward_pass *f, const zo2_unit *u, uint64_t cols, uint64_t m)
 {
-    return (zo2_gemm_op){.batch = pair_of(f),
+    return (zo2_gemm_op){.batch = zo2_tile_pair(f),
                          .m = m,
                          .n = u->rows,
                          .k = cols,
@@ -133,7 +108,7 @@ static zo2_gemm_op tile_gemm(const zo2_forward_pass *f, const zo2_unit *u, uint6
 }
 
 /* A tile's product. */
-static zo2_status multiply(const zo2_forward_pass *f, uint32_t unit, const zo2_gemm_op *op)
+zo2_status zo2_tile_multiply(const zo2_forward_pass *f, uint32_t unit, const zo2_gemm_op *op)
 {
     uint64_t begin = zo2_trace_begin(f->trace);
     zo2_status s = f->be->ops->gemm(f->be, op);
@@ -142,7 +117,7 @@ static zo2_status multiply(const zo2_forward_pass *f, uint32_t unit, const zo2_g
 }
 
 /* Units of a matrix: [first, end). */
-static uint32_t units_end(const zo2_layout *l, uint32_t first)
+uint32_t zo2_units_end(const zo2_layout *l, uint32_t first)
 {
     uint32_t end = first;
     while (end < l->n_units && l->units[end].tensor == l->units[first].tensor)
@@ -155,14 +130,14 @@ zo2_status zo2_matmul(zo2_forward_pass *f, uint32_t tensor, uint64_t m, zo2_act 
 {
     const zo2_layout *l = f->pass->program->layout;
     const zo2_tensor *t = &f->arch->tensors[tensor];
-    uint32_t first = l->tensor_unit[tensor], end = units_end(l, first);
+    uint32_t first = l->tensor_unit[tensor], end = zo2_units_end(l, first);
     uint64_t x_size = zo2_element_bytes(f, x.type), y_size = zo2_element_bytes(f, y.type);
     zo2_status s = ZO2_OK;
     for (uint32_t unit = first; unit < end && !s; unit++) {
         const zo2_unit *u = &l->units[unit];
         for (uint32_t stream = 0; stream < f->streams && !s; stream += 2) {
-            s = decode_tile(f, unit, stream / 2, hold);
-            zo2_gemm_op op = tile_gemm(f, u, t->cols, m);
+            s = zo2_tile_decode(f, unit, stream / 2, hold);
+            zo2_gemm_op op = zo2_tile_gemm(f, u, t->cols, m);
             op.x = x.p + stream * x.stride * x_size;
             op.ldx = x.ld;
             op.stride_x = x.stride;
@@ -172,67 +147,7 @@ zo2_status zo2_matmul(zo2_forward_pass *f, uint32_t tensor, uint64_t m, zo2_act 
             op.y_type = y.type;
             op.accumulate = accumulate;
             if (!s)
-                s = multiply(f, unit, &op);
-        }
-    }
-    return s;
-}
-
-zo2_hold zo2_head_hold(const zo2_forward_pass *f)
-{
-    return f->hold == ZO2_HOLD_CHUNK ? ZO2_HOLD_CHUNK : ZO2_HOLD_TILE;
-}
-
-/* Logits of one tile for the loss tokens of one micro-batch, into the running log-sum-exp. */
-static zo2_status head_tile(zo2_forward_pass *f, uint32_t unit, const zo2_tensor *t, uint32_t stream,
-                            const zo2_micro *mb, zo2_act x)
-{
-    const zo2_unit *u = &f->pass->program->layout->units[unit];
-    const zo2_device_layout *d = f->device;
-    uint64_t L = f->batch->losses;
-    zo2_gemm_op op = tile_gemm(f, u, t->cols, mb->losses);
-    op.x = x.p + (stream * x.stride + mb->loss_at * x.ld) * zo2_element_bytes(f, x.type);
-    op.ldx = x.ld;
-    op.stride_x = x.stride;
-    op.y = f->arena + d->logits;
-    op.ldy = u->rows;
-    op.stride_y = mb->losses * u->rows;
-    op.y_type = ZO2_F32;
-    zo2_status s = multiply(f, unit, &op);
-    if (s)
-        return s;
-    const float *logits = op.y;
-    if (f->observer)
-        f->observer(f->observer_ud, stream, op.batch, mb->loss_at, mb->losses, u->row, u->rows, logits, op.ldy,
-                    op.stride_y);
-    zo2_lse_op lse = {.streams = op.batch,
-                      .m = mb->losses,
-                      .n = u->rows,
-                      .logits = logits,
-                      .ld = op.ldy,
-                      .stride = op.stride_y,
-                      .target = (const uint32_t *)(void *)(f->arena + d->target) + mb->loss_at,
-                      .first = u->row,
-                      .state = (zo2_lse *)(void *)(f->arena + d->lse) + stream * L + mb->loss_at,
-                      .stride_state = L};
-    uint64_t begin = zo2_trace_begin(f->trace);
-    s = f->be->ops->lse_tile(f->be, &lse);
-    zo2_forward_span(f, begin, "head", t->id, unit, -1, 0);
-    return s;
-}
-
-zo2_status zo2_head(zo2_forward_pass *f, uint32_t tensor, zo2_act x)
-{
-    const zo2_layout *l = f->pass->program->layout;
-    const zo2_tensor *t = &f->arch->tensors[tensor];
-    uint32_t first = l->tensor_unit[tensor], end = units_end(l, first);
-    zo2_hold hold = zo2_head_hold(f);
-    zo2_status s = ZO2_OK;
-    for (uint32_t unit = first; unit < end && !s; unit++) {
-        for (uint32_t stream = 0; stream < f->streams && !s; stream += 2) {
-            s = decode_tile(f, unit, stream / 2, hold);
-            for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++)
-                s = head_tile(f, unit, t, stream, &f->batch->micro[i], x);
+                s = zo2_tile_multiply(f, unit, &op);
         }
     }
     return s;

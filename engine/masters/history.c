@@ -90,13 +90,3 @@ void zo2_history_apply(const zo2_history *h, uint32_t tensor_id, int decays, uin
     for (uint64_t i = 0; i < n; i += PIECE)
         zo2_update_apply(w + i, n - i < PIECE ? n - i : PIECE, first + i, tensor_id, h->dist, decays, u, count);
 }
-
-const char *zo2_replay_text(char out[ZO2_REPLAY_TEXT_BYTES], uint64_t from, uint64_t to, int from_snapshot,
-                            double seconds)
-{
-    const char *unit = seconds < 120 ? "s" : seconds < 7200 ? "min" : "h";
-    double per_unit = seconds < 120 ? 1 : seconds < 7200 ? 60 : 3600;
-    snprintf(out, ZO2_REPLAY_TEXT_BYTES, "replaying steps %" PRIu64 " to %" PRIu64 " (from %s): about %.0f %s", from,
-             to, from_snapshot ? "a snapshot" : "the pack", ceil(seconds / per_unit), unit);
-    return out;
-}

@@ -36,9 +36,4 @@ const zo2_update *zo2_history_range(const zo2_history *h, uint64_t from, uint64_
 void zo2_history_apply(const zo2_history *h, uint32_t tensor_id, int decays, uint64_t first, uint64_t n, uint64_t from,
                        uint64_t to, float *w);
 
-/* What is said before a replay: "replaying steps 20 to 60 (from a snapshot): about 3 min". Returns out. */
-enum { ZO2_REPLAY_TEXT_BYTES = 128 };
-const char *zo2_replay_text(char out[ZO2_REPLAY_TEXT_BYTES], uint64_t from, uint64_t to, int from_snapshot,
-                            double seconds);
-
 #endif

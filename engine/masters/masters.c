@@ -1,8 +1,12 @@
 /* masters.c: memory, rows and updates of the masters; loading and snapshots are in masters_load.c. */
 #include "engine/masters/masters.h"
+#include "codec/codec.h"
+#include "codec/update.h"
 #include "engine/base/checked.h"
 #include "engine/base/host_memory.h"
 #include "engine/base/job_error.h"
+#include "engine/base/parallel.h"
+#include "engine/model/arch.h"
 
 #include <stdlib.h>
 #include <string.h>

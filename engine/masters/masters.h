@@ -6,7 +6,9 @@
 #include "engine/base/pool.h"
 #include "engine/base/slots.h"
 #include "engine/masters/history.h"
+#include "engine/model/arch.h"
 #include "engine/model/layout.h"
+#include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 #include "storage/run/snapshot.h"
 
@@ -105,8 +107,5 @@ zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how);
  * latest of them. */
 zo2_status zo2_masters_snapshot(zo2_masters *m, const zo2_history *h, zo2_pool *pool, const zo2_io *io, const char *dir,
                                 uint64_t model_hash, uint64_t chain, zo2_progress_fn progress, void *progress_ud);
-
-/* 1 if a snapshot fits this layout: units and their sizes. */
-int zo2_masters_snapshot_fits(const zo2_layout *l, const zo2_snapfile *s);
 
 #endif

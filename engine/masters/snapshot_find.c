@@ -1,8 +1,6 @@
 /* snapshot_find.c: see snapshot_find.h. */
 #include "engine/masters/snapshot_find.h"
 
-#include "engine/masters/masters.h"
-
 #include <stdio.h>
 
 #define MAX_LISTED 64 /* two are kept; more can only come from hands */
@@ -14,6 +12,17 @@ static void warn(zo2_log_fn log, void *log_ud, const char *before, const char *a
         return;
     snprintf(text, sizeof text, "%s%s%s", before, zo2_last_error(), after);
     log(log_ud, ZO2_LOG_WARNING, text);
+}
+
+/* Units and their sizes are the layout's. */
+static int fits_layout(const zo2_layout *l, const zo2_snapfile *s)
+{
+    if (zo2_snapfile_get_header(s)->units != l->n_units)
+        return 0;
+    for (uint32_t i = 0; i < l->n_units; i++)
+        if (zo2_snapfile_unit_elements(s, i) != l->units[i].elements)
+            return 0;
+    return 1;
 }
 
 zo2_snapfile *zo2_snapshot_find(const char *dir, const zo2_journal *j, const zo2_layout *l, uint64_t steps,
@@ -31,7 +40,7 @@ zo2_snapfile *zo2_snapshot_find(const char *dir, const zo2_journal *j, const zo2
         }
         const zo2_snapshot_header *h = zo2_snapfile_get_header(s);
         if (h->model_hash == model && h->step <= steps && h->chain == zo2_journal_chain(j, h->step) &&
-            zo2_masters_snapshot_fits(l, s))
+            fits_layout(l, s))
             return s;
         zo2_snapfile_close(s);
     }

@@ -1,7 +1,10 @@
 /* measure.c: zo2_measure_open(), run() and close(): checks, defaults, clock. */
 #include "engine/measure/measure.h"
+#include "codec/update.h"
+#include "engine/base/clock.h"
 #include "engine/base/fpenv.h"
-#include "engine/run/session.h"
+#include "engine/base/host_memory.h"
+#include "engine/base/opts.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -74,24 +77,6 @@ static zo2_status resolve_simd(zo2_measure *m)
     strncpy(m->info.simd, zo2_simd_current(), sizeof m->info.simd - 1);
     zo2_simd_select(before);
     return ZO2_OK;
-}
-
-zo2_status zo2_measure_map(zo2_measure *m, uint64_t bytes)
-{
-    void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
-        return zo2_error(ZO2_ERR_NOMEM, "cannot allocate %llu bytes to measure with", (unsigned long long)bytes);
-    madvise(p, bytes, MADV_HUGEPAGE); /* as the masters have them */
-    m->memory = p;
-    m->memory_bytes = bytes;
-    return ZO2_OK;
-}
-
-void zo2_measure_weights(float *w, uint64_t first, uint64_t n)
-{
-    zo2_noise_values(w, zo2_noise_key(0, 0), 0, 0, first, n, ZO2_GAUSSIAN);
-    for (uint64_t i = 0; i < n; i++)
-        w[i] *= 0.02f;
 }
 
 zo2_status zo2_measure_open(zo2_measure **out, const zo2_measure_spec *spec, zo2_measure_info *info)

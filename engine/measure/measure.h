@@ -5,9 +5,10 @@
 #define ZO2_ENGINE_MEASURE_MEASURE_H
 
 #include "codec/codec.h"
-#include "engine/base/host_memory.h"
+#include "codec/update.h"
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
+#include "kernels/backend.h"
 
 /* Slots of the ring on the device: a plan's comfortable one. */
 #define ZO2_MEASURE_SLOTS 3u
@@ -19,8 +20,10 @@ typedef struct zo2_measure_kernel {
     zo2_status (*pass)(zo2_measure *m);
 } zo2_measure_kernel;
 
-extern const zo2_measure_kernel zo2_measure_memory_kernels[4], zo2_measure_host_kernels[5],
-    zo2_measure_backend_kernels[4], zo2_measure_link_kernels[5];
+extern const zo2_measure_kernel zo2_measure_memory_kernels[4];
+extern const zo2_measure_kernel zo2_measure_host_kernels[5];
+extern const zo2_measure_kernel zo2_measure_backend_kernels[4];
+extern const zo2_measure_kernel zo2_measure_link_kernels[5];
 
 struct zo2_measure {
     zo2_measure_spec spec; /* defaults resolved */

@@ -1,7 +1,10 @@
 /* measure_backend.c: what a backend computes in a step: panels and products. The matrix is cut in the panel tiles of a
  * run (zo2_tile_rows), one chunk each. And what they are compared with: products without tiles, copies on the device. */
+#include "codec/update.h"
+#include "engine/base/pool.h"
 #include "engine/measure/measure.h"
 #include "engine/model/layout.h"
+#include "kernels/backend.h"
 
 #include <stdlib.h>
 #include <string.h>

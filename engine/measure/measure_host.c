@@ -1,7 +1,12 @@
 /* measure_host.c: noise, encoding, decoding and updates of a matrix in host memory, in the chunks, planes and pieces
  * that masters have. */
+#include "codec/codec.h"
+#include "codec/update.h"
+#include "engine/base/job_error.h"
+#include "engine/base/pool.h"
 #include "engine/masters/masters.h"
 #include "engine/measure/measure.h"
+#include "engine/model/layout.h"
 
 #include <stdlib.h>
 

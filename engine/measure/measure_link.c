@@ -1,6 +1,8 @@
 /* measure_link.c: the way between host memory and a backend's device, as the upload and the stage lane of a run use it:
  * wires of masters, chunk by chunk through a ring of slots, and residual streams. */
+#include "engine/base/host_memory.h"
 #include "engine/measure/measure.h"
+#include "kernels/backend.h"
 
 #include <string.h>
 

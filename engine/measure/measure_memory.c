@@ -1,6 +1,7 @@
 /* measure_memory.c: the limits: how fast memory (or a cache, for small sizes) can be written, read, copied and
  * rewritten by all threads. Each thread has one contiguous part, so that memcpy() and memset() may use their
  * non-temporal stores. */
+#include "engine/base/pool.h"
 #include "engine/measure/measure.h"
 
 #include <stdatomic.h>

@@ -1,8 +1,11 @@
 /* probe.c: see probe.h. The rates are zo2_measure_*() results. What a pass works on grows until it takes a while: a pass
  * over a million weights is enough for one core, and nothing to a GPU. */
 #include "engine/measure/rates.h"
-#include "engine/plan/plan_internal.h"
-#include "engine/run/session.h"
+#include "engine/base/checked.h"
+#include "engine/base/clock.h"
+#include "engine/model/arch.h"
+#include "engine/plan/plan_types.h"
+#include "kernels/backend.h"
 
 #include <math.h>
 

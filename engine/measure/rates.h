@@ -2,7 +2,9 @@
 #ifndef ZO2_ENGINE_MEASURE_RATES_H
 #define ZO2_ENGINE_MEASURE_RATES_H
 
-#include "engine/plan/plan.h"
+#include "engine/model/arch.h"
+#include "engine/plan/plan_types.h"
+#include "kernels/backend.h"
 
 /* Rates of a backend and of the host's threads at a run's own wire, distribution, compute type, width and micro-batch.
  * `seconds`: most time that it may take, apart from opening the device; each rate takes at least one pass over a million

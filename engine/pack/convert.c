@@ -2,9 +2,14 @@
  * (every tensor there, shape, type), then the weights stream in canonical order, through pack_weights.c.
  * The source's own bits are kept. */
 #include "codec/codec.h"
+#include "engine/base/opts.h"
+#include "engine/model/arch.h"
 #include "engine/pack/pack_api.h"
 #include "engine/pack/pack_weights.h"
 #include "storage/checkpoint/safetensors.h"
+#include "storage/io/io.h"
+#include "storage/pack/packfile.h"
+#include "storage/pack/packfile_zstd.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,13 +1,15 @@
 /* pack_api.c: the public readers of packs, and the helpers of pack_api.h. */
 #include "engine/pack/pack_api.h"
+#include "engine/base/parallel.h"
+#include "engine/base/pool.h"
 
 #include "codec/codec.h"
-#include "storage/pack/packfile_zstd.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 const char *const zo2_carried_files[] = {
@@ -212,7 +214,7 @@ zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud
     zo2_status s = zo2_pool_create(&pool, 0);
     if (s)
         return s;
-    zo2_workers workers = zo2_pool_workers(pool);
+    zo2_parallel workers = zo2_pool_parallel(pool);
     s = zo2_packfile_verify(p->file, &workers, progress, ud);
     zo2_pool_destroy(pool);
     return s;
@@ -223,20 +225,6 @@ zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud
 uint64_t zo2_pack_tensor_bytes(const zo2_packtensor *t)
 {
     return t->rows * t->cols * zo2_dtype_bytes(t->dtype);
-}
-
-zo2_workers zo2_pool_workers(zo2_pool *pool)
-{
-    zo2_parallel p = zo2_pool_parallel(pool);
-    return (zo2_workers){.ud = p.ud, .threads = p.threads, .run = p.run};
-}
-
-zo2_status zo2_zstd_level_check(const char *function, int level)
-{
-    return level < 0 || level > ZO2_PACK_ZSTD_MAX_LEVEL
-               ? zo2_error(ZO2_ERR_ARG, "%s: zstd level %d is not from 1 to %d (0: stored as it is)", function, level,
-                           ZO2_PACK_ZSTD_MAX_LEVEL)
-               : ZO2_OK;
 }
 
 zo2_packtensor zo2_pack_record(const zo2_tensor *t, zo2_dtype dtype)
@@ -250,77 +238,4 @@ zo2_packtensor zo2_pack_record(const zo2_tensor *t, zo2_dtype dtype)
         .block = t->block,
         .decays = t->decays,
     };
-}
-
-zo2_status zo2_require_space(const char *path, uint64_t bytes)
-{
-    uint64_t available;
-    const char *slash = strrchr(path, '/');
-    char *dir = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
-    if (!dir)
-        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the folder of %s", path);
-    struct stat st;
-    zo2_outfile_clean(&zo2_io_posix, path);
-    zo2_status s = stat(dir, &st) != 0 && errno == ENOENT
-                       ? zo2_error(ZO2_ERR_NOTFOUND, "there is no folder %s to write %s in; make it first", dir, path)
-                       : zo2_io_free_bytes(dir, &available);
-    if (!s && available < bytes)
-        s = zo2_error(ZO2_ERR_NOSPACE,
-                      "%s needs %" PRIu64 " bytes (%.1f GiB), but only %" PRIu64
-                      " (%.1f GiB) are free in %s; free space there or write to another disk",
-                      path, bytes, (double)bytes / 0x1p30, available, (double)available / 0x1p30, dir);
-    free(dir);
-    return s;
-}
-
-zo2_status zo2_require_absent(const char *path, int force)
-{
-    struct stat st;
-    if (force)
-        return ZO2_OK;
-    if (lstat(path, &st) == 0)
-        return zo2_error(ZO2_ERR_EXISTS, "%s exists already; remove it or choose another name", path);
-    return errno == ENOENT ? ZO2_OK : zo2_io_error("cannot examine", path);
-}
-
-/* Values whose exponent is all ones. The first loop has no early exit, so that it vectorises; the second rarely runs.
- */
-static uint64_t first_nonfinite16(const unsigned char *bits, uint64_t n, uint16_t exponent)
-{
-    unsigned bad = 0;
-    for (uint64_t i = 0; i < n; i++) {
-        uint16_t u;
-        memcpy(&u, bits + 2 * i, sizeof u);
-        bad |= (u & exponent) == exponent;
-    }
-    for (uint64_t i = 0; bad && i < n; i++) {
-        uint16_t u;
-        memcpy(&u, bits + 2 * i, sizeof u);
-        if ((u & exponent) == exponent)
-            return i;
-    }
-    return n;
-}
-
-static uint64_t first_nonfinite32(const unsigned char *bits, uint64_t n)
-{
-    unsigned bad = 0;
-    for (uint64_t i = 0; i < n; i++) {
-        uint32_t u;
-        memcpy(&u, bits + 4 * i, sizeof u);
-        bad |= (u & 0x7F800000u) == 0x7F800000u;
-    }
-    for (uint64_t i = 0; bad && i < n; i++) {
-        uint32_t u;
-        memcpy(&u, bits + 4 * i, sizeof u);
-        if ((u & 0x7F800000u) == 0x7F800000u)
-            return i;
-    }
-    return n;
-}
-
-uint64_t zo2_first_nonfinite(zo2_dtype dtype, const void *bits, uint64_t n)
-{
-    return dtype == ZO2_F32 ? first_nonfinite32(bits, n)
-                            : first_nonfinite16(bits, n, dtype == ZO2_F16 ? 0x7C00 : 0x7F80);
 }

@@ -1,6 +1,8 @@
 /* pack_weights.c: see pack_weights.h. A task is a chunk of the pack: any thread fills, hashes and compresses it; then it
  * is written in its turn. */
 #include "engine/pack/pack_weights.h"
+#include "engine/base/pool.h"
+#include "storage/io/ordered.h"
 
 #include "codec/codec.h"
 #include "engine/pack/pack_api.h"
@@ -123,7 +125,7 @@ zo2_status zo2_pack_weights_write(const zo2_pack_weights *c)
     if (!s)
         s = zo2_pool_create(&pool, c->threads);
     if (!s) {
-        zo2_ordered o = {.workers = zo2_pool_workers(pool),
+        zo2_ordered o = {.workers = zo2_pool_parallel(pool),
                          .n = j.first[n],
                          .buffer_bytes = PIECE_BYTES + (c->level ? 3 : 1) * j.largest,
                          .work = make_chunk,

@@ -3,8 +3,13 @@
 #include "codec/codec.h"
 #include "codec/update.h"
 #include "engine/base/fpenv.h"
+#include "engine/base/opts.h"
+#include "engine/model/arch.h"
 #include "engine/pack/pack_api.h"
 #include "engine/pack/pack_weights.h"
+#include "storage/io/io.h"
+#include "storage/pack/packfile.h"
+#include "storage/pack/packfile_zstd.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

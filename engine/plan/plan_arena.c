@@ -1,6 +1,11 @@
-/* plan_layout.c: offsets and sizes: the ring, the arena's buffers, the host's. */
+/* plan_arena.c: offsets and sizes: the ring, the arena's buffers, the host's. */
+#include "codec/codec.h"
 #include "engine/base/checked.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
 #include "engine/plan/plan_internal.h"
+#include "engine/plan/plan_types.h"
+#include "kernels/backend.h"
 
 #define ALIGN 256ull
 

@@ -1,6 +1,9 @@
 /* plan_propose.c: which settings would make a step shorter, or use it better. Nothing of it is applied: they are a run's
  * own, and change what is trained. */
+#include "engine/model/arch.h"
 #include "engine/plan/plan_internal.h"
+#include "engine/plan/plan_types.h"
+#include "kernels/backend.h"
 
 #include <math.h>
 

@@ -1,5 +1,8 @@
 /* plan_times.c: traffic and predicted times. */
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
 #include "engine/plan/plan_internal.h"
+#include "engine/plan/plan_types.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,6 +1,6 @@
 /* resident.c: see resident.h. */
 #include "engine/plan/resident.h"
-#include "engine/plan/plan_internal.h"
+#include "engine/model/arch.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,10 @@
-/* plan_api.c: zo2_plan_estimate(): the engine's own plan for an architecture, with predicted times. */
+/* estimate.c: zo2_plan_estimate(): the engine's own plan for an architecture, with predicted times. */
+#include "engine/base/opts.h"
 #include "engine/measure/rates.h"
-#include "engine/pack/pack_api.h"
+#include "engine/model/arch.h"
 #include "engine/plan/plan.h"
+#include "engine/plan/plan_types.h"
+#include "kernels/backend.h"
 
 #include <math.h>
 

@@ -1,5 +1,9 @@
-/* state.c: looking at an engine: state, options, plan, exact weights; and snapshots. */
+/* inspect.c: looking at an engine: state, options, plan, exact weights. */
 #include "engine/base/fpenv.h"
+#include "engine/base/opts.h"
+#include "engine/forward/core.h"
+#include "engine/masters/masters.h"
+#include "engine/model/arch.h"
 #include "engine/run/session.h"
 
 #define XXH_INLINE_ALL
@@ -28,56 +32,6 @@ void zo2_engine_get_opts_sized(const zo2_engine *e, zo2_engine_opts *out, size_t
 void zo2_engine_get_plan_sized(const zo2_engine *e, zo2_plan *out, size_t size)
 {
     zo2_opts_give(out, size, &e->core.plan.pub, sizeof e->core.plan.pub);
-}
-
-zo2_status zo2_engine_enter(zo2_engine *e, const char *function)
-{
-    int idle = 0;
-    return atomic_compare_exchange_strong(&e->busy, &idle, 1)
-               ? ZO2_OK
-               : zo2_error(
-                     ZO2_ERR_BUSY,
-                     "%s: another call with this engine is in progress, on another thread or from a callback of it",
-                     function);
-}
-
-void zo2_engine_leave(zo2_engine *e)
-{
-    atomic_store(&e->busy, 0);
-}
-
-zo2_status zo2_snapshot(zo2_engine *e)
-{
-    if (!e || !e->journal)
-        return zo2_error(ZO2_ERR_ARG, e ? "zo2_snapshot: the engine was opened read-only"
-                                        : "zo2_snapshot: the engine must not be NULL");
-    zo2_status s = zo2_engine_enter(e, "zo2_snapshot");
-    if (s)
-        return s;
-    s = zo2_engine_snapshot(e);
-    zo2_engine_leave(e);
-    return s;
-}
-
-zo2_status zo2_engine_snapshot(zo2_engine *e)
-{
-    if (e->failed)
-        return zo2_error(e->failed, "no snapshot of an engine that stopped after an error");
-    double from = zo2_now();
-    zo2_core *c = &e->core;
-    fenv_t fenv;
-    zo2_fpenv_pin(&fenv);
-    zo2_status s =
-        zo2_masters_snapshot(&c->masters, &c->history, c->pool, &zo2_io_posix, e->snapshot_dir, e->settings.model_hash,
-                             zo2_journal_chain(e->journal, c->history.steps), e->opts.progress, e->opts.progress_ud);
-    zo2_fpenv_restore(&fenv);
-    if (s == ZO2_ERR_NONFINITE)
-        e->failed = s;
-    if (!s) {
-        e->last_snapshot = zo2_now();
-        e->snapshot_cost = e->last_snapshot - from;
-    }
-    return s;
 }
 
 /* Exact values of elements [first, first + n) of a tensor: whole rows into scratch[], then the part that is wanted. */

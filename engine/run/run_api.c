@@ -1,6 +1,7 @@
 /* run_api.c: reading run directories: RUN_DIR/journal.zo2j and RUN_DIR/snapshots. Never writes, takes no lock, works
  * beside a session that trains. */
 #include "engine/run/run_api.h"
+#include "storage/io/io.h"
 
 #include "engine/base/opts.h"
 #include "engine/model/layout.h"

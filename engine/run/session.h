@@ -1,11 +1,12 @@
-/* engine_internal.h: what an engine is: a core, its pack and its run directory. Private to engine.c, step.c and
- * state.c; tests reach the head-tile observer through it. */
+/* session.h: what an engine is: a core, its pack and its run directory. Private to this folder; tests reach the head-tile
+ * observer through it. */
 #ifndef ZO2_ENGINE_RUN_SESSION_H
 #define ZO2_ENGINE_RUN_SESSION_H
 
 #include "engine/forward/core.h"
 #include "engine/pack/pack_api.h"
-#include "storage/run/snapshot.h"
+#include "kernels/backend.h"
+#include "storage/run/journal.h"
 
 #include <stdatomic.h>
 
@@ -35,9 +36,34 @@ void zo2_engine_leave(zo2_engine *e);
 /* zo2_snapshot() within a call. */
 zo2_status zo2_engine_snapshot(zo2_engine *e);
 
-/* Monotonic seconds. */
-double zo2_now(void);
 /* Peak resident bytes of this process outside the cpu backend's device arena. */
 uint64_t zo2_host_peak(const zo2_engine *e);
+
+static inline void zo2_engine_say(const zo2_engine *e, zo2_log_level level, const char *text)
+{
+    if (e->opts.log)
+        e->opts.log(e->opts.log_ud, level, text);
+}
+
+/* ---- run_dir.c ---- */
+
+/* Makes or finds the directory and, unless the engine is read-only, locks it: e->run_dir, e->lock_fd, e->made_run_dir. */
+zo2_status zo2_run_dir_claim(zo2_engine *e, const char *run_dir);
+
+/* *journal: that of an existing run, NULL if there is none and the engine may begin one. */
+zo2_status zo2_run_dir_open_journal(zo2_engine *e, zo2_journal **journal);
+
+/* Begins the run: e->journal, with e->settings. */
+zo2_status zo2_run_dir_create_journal(zo2_engine *e);
+
+/* Room for the steps that the run is to have, so that taking one allocates nothing. Untouched memory costs nothing
+ * either, but a number of steps that means "until I stop it" must not reserve all there is: beyond RESERVED_STEPS, or
+ * where memory is short now, the lists grow by doubling when it comes to that. */
+void zo2_run_dir_reserve(zo2_engine *e);
+
+/* ---- options.c ---- */
+
+/* Options as they are in force, what zo2_engine_get_opts() shows: e->settings and defaults filled in. */
+void zo2_engine_resolve_opts(zo2_engine *e, const zo2_backend_ops *ops);
 
 #endif

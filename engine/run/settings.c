@@ -2,6 +2,7 @@
 #include "engine/run/settings.h"
 #include "engine/base/opts.h"
 #include "engine/model/layout.h"
+#include "kernels/backend.h"
 
 #include <math.h>
 #include <stdio.h>

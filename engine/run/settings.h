@@ -4,6 +4,7 @@
 #define ZO2_ENGINE_RUN_SETTINGS_H
 
 #include "engine/model/arch.h"
+#include "kernels/backend.h"
 #include "storage/run/journal.h"
 
 #define ZO2_DEFAULT_STEPS 20000u /* of a schedule whose end the caller doesn't say */

@@ -1,6 +1,13 @@
 /* step.c: one SPSA step, and evaluation. */
+#include "engine/base/clock.h"
 #include "engine/base/fpenv.h"
+#include "engine/base/opts.h"
+#include "engine/forward/batch.h"
+#include "engine/forward/core.h"
+#include "engine/masters/history.h"
 #include "engine/run/session.h"
+#include "engine/stream/pipeline.h"
+#include "storage/run/journal.h"
 
 #include <math.h>
 #include <stdio.h>

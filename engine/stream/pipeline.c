@@ -1,62 +1,14 @@
 /* pipeline.c: life of the lanes, and the compute lane's side; see pipeline.h. */
+#include "engine/stream/pipeline.h"
+#include "engine/base/clock.h"
 #include "engine/base/fpenv.h"
+#include "engine/base/job_error.h"
 #include "engine/base/thread.h"
-#include "engine/stream/pipeline_internal.h"
+#include "engine/stream/lanes.h"
+#include "engine/stream/trace.h"
+#include "kernels/backend.h"
 
 #include <stdlib.h>
-
-int zo2_pipeline_is_resident(const zo2_pipeline *p, uint32_t position)
-{
-    const zo2_pass *pass = &p->pass;
-    return pass->resident && pass->resident->at[pass->program->fetch[position].chunk] != ZO2_NOT_RESIDENT;
-}
-
-uint64_t zo2_pipeline_slot_bytes(const zo2_pipeline *p, uint32_t position)
-{
-    const zo2_program *prog = p->pass.program;
-    const zo2_fetch *f = &prog->fetch[position];
-    int passes = f->upload && (p->bounce || !zo2_pipeline_is_resident(p, position));
-    return passes ? prog->layout->chunks[f->chunk].wire_bytes : 0;
-}
-
-uint8_t *zo2_pipeline_address(const zo2_pipeline *p, uint32_t position)
-{
-    const zo2_program *prog = p->pass.program;
-    if (zo2_pipeline_is_resident(p, position))
-        return p->resident_base + p->pass.resident->at[prog->fetch[position].chunk];
-    return p->ring_base + prog->slot[position];
-}
-
-/* ---- time ---- */
-
-static zo2_trace_what about(const zo2_pipeline *p, const char *lane, const char *name, uint32_t position,
-                            uint64_t bytes)
-{
-    const zo2_layout *l = p->pass.program->layout;
-    uint32_t chunk = p->pass.program->fetch[position].chunk;
-    const zo2_unit *u = &l->units[l->chunks[chunk].unit];
-    int group = u->tensor == ZO2_NO_TENSOR;
-    return (zo2_trace_what){.lane = lane,
-                            .name = name,
-                            .step = p->pass.step,
-                            .chunk = chunk,
-                            .tile = group ? -1 : (int64_t)u->tile,
-                            .tensor = group ? NULL : l->arch->tensors[u->tensor].name,
-                            .bytes = bytes};
-}
-
-void zo2_pipeline_spent(zo2_pipeline *p, double *seconds, const char *lane, const char *name, uint32_t position,
-                        uint64_t bytes, uint64_t from)
-{
-    if (!from)
-        return;
-    uint64_t to = zo2_clock_ns();
-    *seconds += 1e-9 * (double)(to - from);
-    if (p->trace) {
-        zo2_trace_what what = about(p, lane, name, position, bytes);
-        zo2_trace_span(p->trace, &what, from, to);
-    }
-}
 
 /* ---- threads ---- */
 

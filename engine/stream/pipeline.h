@@ -11,35 +11,15 @@
 #ifndef ZO2_ENGINE_STREAM_PIPELINE_H
 #define ZO2_ENGINE_STREAM_PIPELINE_H
 
+#include "engine/base/pool.h"
+#include "engine/masters/history.h"
 #include "engine/masters/masters.h"
 #include "engine/plan/resident.h"
+#include "engine/stream/program.h"
 #include "engine/stream/trace.h"
+#include "kernels/backend.h"
 
 #include <stdatomic.h>
-
-typedef struct zo2_fetch {
-    uint32_t chunk;
-    uint8_t upload; /* 0: update only, nothing waits for it (tables that are gathered from) */
-    uint8_t gated;  /* waits for zo2_pipeline_open_gate(): rows are still being gathered from it */
-} zo2_fetch;
-
-typedef struct zo2_program {
-    const zo2_layout *layout;
-    uint32_t n;
-    zo2_fetch *fetch;
-    uint32_t
-        *position; /* [n_units]: place of a unit's first chunk, UINT32_MAX if it isn't fetched; its others follow */
-    uint32_t
-        *previous;   /* [n]: the position before whose chunk has the same memory, UINT32_MAX: none. NULL: none at all */
-    uint64_t *slot;  /* [n]: ring offset, while running */
-    uint64_t *after; /* [n]: releases that must have passed the compute lane before the slot is written */
-} zo2_program;
-
-/* Program of a training pass (every chunk, tables at the end) or of an evaluation (what the forward uses). */
-zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int training);
-void zo2_program_free(zo2_program *p); /* zeroed is fine */
-/* Fills p->previous where the masters' chunks share memory (aliased packs). */
-zo2_status zo2_program_share(zo2_program *p, const zo2_masters *m);
 
 typedef enum zo2_source {
     ZO2_SOURCE_TRAIN, /* chunks are brought to their due step, then their wire goes up */

@@ -1,6 +1,7 @@
 /* program.c: the order in which a pass fetches chunks: embeddings' matrices, layers, head, and last the tables that
  * nothing waits for. */
-#include "engine/stream/pipeline.h"
+#include "engine/stream/program.h"
+#include "engine/model/arch.h"
 
 #include <stdlib.h>
 #include <string.h>

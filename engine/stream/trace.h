@@ -3,10 +3,10 @@
 #ifndef ZO2_ENGINE_STREAM_TRACE_H
 #define ZO2_ENGINE_STREAM_TRACE_H
 
+#include "engine/base/clock.h"
 #include "engine/zo2.h"
 
 #include <pthread.h>
-#include <time.h>
 
 /* Serialises the callback: lanes report from their own threads. */
 typedef struct zo2_tracer {
@@ -23,13 +23,6 @@ typedef struct zo2_trace_what {
     const char *tensor;  /* NULL: none */
     uint64_t bytes;
 } zo2_trace_what;
-
-static inline uint64_t zo2_clock_ns(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 /* When a span begins; 0 if nobody wants to know. */
 static inline uint64_t zo2_trace_begin(const zo2_tracer *t)

@@ -11,8 +11,12 @@
 #include <math.h>
 
 #include "codec/codec.h"
+#include "engine/base/slots.h"
+#include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/fast_exp.h"
+#include "kernels/exp_neg.h"
+#include "kernels/operands.h"
 
 #define BLOCK_QUERIES 64
 #define TASK_MACS     ((uint64_t)1 << 19) /* of q k^T in a task, about 50 us with the rest */

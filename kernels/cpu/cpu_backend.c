@@ -13,33 +13,6 @@ struct zo2_event {
     atomic_int recorded;
 };
 
-zo2_status zo2_cpu_admit(zo2_cpu *c, zo2_status s, const zo2_operands *l)
-{
-    uint64_t end;
-    if (s || (s = zo2_operands_check(l, c->arena, c->arena_bytes, &end)))
-        return s;
-    uint64_t peak = atomic_load_explicit(&c->peak, memory_order_relaxed);
-    while (peak < end &&
-           !atomic_compare_exchange_weak_explicit(&c->peak, &peak, end, memory_order_relaxed, memory_order_relaxed))
-        ;
-    return ZO2_OK;
-}
-
-void zo2_cpu_run(const zo2_cpu *c, uint64_t n, void (*fn)(void *arg, uint64_t i), void *arg)
-{
-    if (n > 1 && c->parallel.run) {
-        c->parallel.run(c->parallel.ud, n, fn, arg);
-        return;
-    }
-    for (uint64_t i = 0; i < n; i++)
-        fn(arg, i);
-}
-
-uint64_t zo2_cpu_rows_per_task(uint64_t cols, uint64_t elements)
-{
-    return cols < elements ? elements / cols : 1;
-}
-
 /* 16-bit values are kept as fp32 ones already rounded. */
 static uint32_t element_bytes(zo2_dtype compute)
 {

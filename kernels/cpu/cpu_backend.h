@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 
+#include "engine/base/parallel.h"
 #include "engine/base/slots.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/gemm_bf16.h"

@@ -3,8 +3,10 @@
 #include <string.h>
 
 #include "codec/codec.h"
+#include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/fast_exp.h"
+#include "kernels/operands.h"
 
 #define TASK_ELEMENTS 32768
 

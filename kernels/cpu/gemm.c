@@ -3,8 +3,12 @@
 #include <cblas.h>
 
 #include "codec/codec.h"
+#include "engine/base/slots.h"
+#include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/gemm_bf16.h"
 #include "kernels/cpu/gemm_few.h"
+#include "kernels/operands.h"
 
 typedef struct gemm_job {
     const zo2_gemm_op *op;

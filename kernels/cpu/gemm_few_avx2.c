@@ -1,4 +1,6 @@
 /* gemm_few_avx2.c: gemm_few.h for AVX2 and FMA: 16 lanes in two registers, six sums in twelve. */
+#include "kernels/cpu/gemm_few.h"
+
 #include <immintrin.h>
 
 typedef struct lanes {

@@ -1,4 +1,6 @@
 /* gemm_few_avx512.c: gemm_few.h for AVX-512. 24 sums, three panel vectors and one of x in 32 registers. */
+#include "kernels/cpu/gemm_few.h"
+
 #include <immintrin.h>
 
 typedef __m512 lanes;

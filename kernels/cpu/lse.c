@@ -3,8 +3,11 @@
  * lanes within 1,024 logits and double across, so the error hardly grows with the vocabulary. */
 #include <math.h>
 
+#include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/fast_exp.h"
+#include "kernels/exp_neg.h"
+#include "kernels/operands.h"
 
 #define TASK_ELEMENTS 16384
 #define BLOCK         1024

@@ -8,8 +8,12 @@
  *     running softmax over 32 keys at a time: see attention_kernel.cuh. */
 #include <string.h>
 
+#include "kernels/backend.h"
 #include "kernels/cuda/attention_kernel.cuh"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/dialect.h"
+#include "kernels/cuda/element.cuh"
+#include "kernels/operands.h"
 
 #define BLOCK_QUERIES 256 /* a later block sees more keys, so blocks also save most of what causality makes useless */
 #define LONG_QUERIES  64  /* from here on cuBLAS: below, its launches cost more than the work */

@@ -5,7 +5,10 @@
 
 #include <math.h>
 
+#include "codec/rn.h"
+#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
 #include "kernels/exp_neg.h"
 

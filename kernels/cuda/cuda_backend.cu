@@ -17,6 +17,14 @@ static void *arena_of(zo2_backend *b)
     return ((zo2_cuda *)b)->arena;
 }
 
+static zo2_status open_device(zo2_backend **out, const zo2_backend_config *config)
+{
+    zo2_status s = zo2_cuda_open(out, config);
+    if (!s)
+        (*out)->ops = &zo2_backend_cuda;
+    return s;
+}
+
 static constexpr zo2_backend_ops make_ops()
 {
     zo2_backend_ops o = {};
@@ -27,7 +35,7 @@ static constexpr zo2_backend_ops make_ops()
     o.usable = usable;
     o.element_bytes = element_bytes;
     o.attention_workspace = zo2_cuda_attention_workspace;
-    o.open = zo2_cuda_open;
+    o.open = open_device;
     o.close = zo2_cuda_close;
     o.arena = arena_of;
     o.peak_bytes = zo2_cuda_peak_bytes;

@@ -15,6 +15,7 @@
 
 #include <cublas_v2.h>
 
+#include "codec/update.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_ranges.h"
 #include "kernels/cuda/dialect.h"
@@ -143,6 +144,7 @@ zo2_status zo2_cuda_find_device(int *device);
 /* ---- the table's other entries, see backend.h (cuda_device.cu, cuda_lanes.cu) ---- */
 
 zo2_status zo2_cuda_probe(zo2_device_info *out);
+/* All of open() but the table, which the caller puts in. */
 zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config);
 void zo2_cuda_close(zo2_backend *b);
 uint64_t zo2_cuda_peak_bytes(zo2_backend *b);

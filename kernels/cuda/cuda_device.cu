@@ -1,4 +1,6 @@
 /* cuda_device.cu: finding a device, opening and closing the backend, its memory. */
+#include "codec/update.h"
+#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 
 #include <stdio.h>
@@ -192,7 +194,6 @@ static zo2_status create(zo2_cuda **out)
     zo2_cuda *c = (zo2_cuda *)calloc(1, sizeof *c); /* its atomics are zero as bytes, too */
     if (!c)
         return zo2_error(ZO2_ERR_NOMEM, "cuda backend: no memory");
-    c->base.ops = &zo2_backend_cuda;
     c->device = device;
     s = open_context(c);
     if (s)

@@ -1,4 +1,5 @@
 /* cuda_errors.cu: what CUDA says, with what the backend was doing. */
+#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 
 #include <stdio.h>

@@ -1,5 +1,8 @@
 /* cuda_lanes.cu: the lanes are non-blocking streams, ordered against each other by events alone; transfers. */
+#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/cuda_ranges.h"
+#include "kernels/operands.h"
 
 #include <stdlib.h>
 

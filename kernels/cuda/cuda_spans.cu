@@ -14,6 +14,7 @@
  * lately. The anchor is taken anew at every outermost enter(), so the two clocks' drift is that of one step. It is
  * dated just before it is recorded: spans seem early by the time of that call (microseconds), and never lie outside the
  * calls that enclose them. */
+#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 
 #include <string.h>

@@ -1,8 +1,12 @@
 /* decode.cu: decode() and decode_rows() of the cuda backend: launches of decode_kernel.cuh. */
 #include <string.h>
 
+#include "codec/update.h"
+#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/decode_kernel.cuh"
+#include "kernels/cuda/dialect.h"
+#include "kernels/operands.h"
 
 /* ---- pending updates ---- */
 

@@ -9,10 +9,18 @@
 #ifndef ZO2_KERNELS_CUDA_DECODE_KERNEL_CUH
 #define ZO2_KERNELS_CUDA_DECODE_KERNEL_CUH
 
+#include "codec/bf16.h"
+#include "codec/fp16.h"
+#include "codec/fp8_e4m3.h"
+#include "codec/fp8_e5m2.h"
 #include "codec/noise_inline.h"
+#include "codec/plane_layout.h"
+#include "codec/rn.h"
+#include "codec/update.h"
 #include "codec/update_inline.h"
 #include "codec/wire_inline.h"
 #include "kernels/backend.h"
+#include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
 
 #define ZO2_DECODE_GROUP 16 /* elements a thread handles at once */

@@ -1,6 +1,9 @@
 /* elementwise.cu: bias with activation, gathers and conversions. x runs over columns, y over rows, z over streams. */
+#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
+#include "kernels/operands.h"
 
 /* The operations', without what the host needs. */
 typedef struct bias_act_args {

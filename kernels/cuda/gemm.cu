@@ -8,7 +8,9 @@
  *
  * Accumulation is fp32; reductions in 16 bits and TF32 are off. For equal shapes, strides and alignment one device
  * and cuBLAS version give the same bits each time: one stream, one handle, a workspace of fixed size. */
+#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/operands.h"
 
 static cudaDataType_t data_type(zo2_dtype type)
 {

@@ -3,9 +3,12 @@
  * kernels/cpu/lse.c. */
 #include <math.h>
 
+#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
 #include "kernels/exp_neg.h"
+#include "kernels/operands.h"
 
 #define LSE_BLOCK 1024
 

@@ -1,7 +1,11 @@
 /* norm.cu: layer normalisation: one warp a row, two passes over it (mean, then variance about it). Lane j sums elements
  * j, j + 32, ... and lanes are folded as on the cpu, so the bits are the cpu backend's. */
+#include "codec/rn.h"
+#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
+#include "kernels/operands.h"
 
 typedef struct layernorm_args { /* the operation's, without what the host needs */
     uint64_t m, n;

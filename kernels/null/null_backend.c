@@ -16,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "kernels/backend.h"
 #include "kernels/null/ledger.h"
 #include "kernels/operands.h"
 

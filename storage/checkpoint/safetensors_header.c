@@ -4,7 +4,9 @@
  *
  * The data must be covered exactly: no overlap, hole or rest. Format: https://huggingface.co/docs/safetensors. */
 #include "engine/base/checked.h"
+#include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
+#include "storage/io/io.h"
 #include "storage/io/io_utf8.h"
 
 #include <inttypes.h>

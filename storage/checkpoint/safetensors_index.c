@@ -1,5 +1,7 @@
 /* safetensors_index.c: model.safetensors.index.json, {"metadata": {..}, "weight_map": {tensor: shard}}. */
+#include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
+#include "storage/io/io.h"
 
 #include <inttypes.h>
 #include <jansson.h>

@@ -50,4 +50,7 @@ zo2_status zo2_st_load_index(const char *path, struct json_t **index, char ***sh
 /* Every entry of the index's weight_map must be a tensor of the shard it names. by_name is set. */
 zo2_status zo2_st_check_index(const zo2_safetensors *s, const char *path, const struct json_t *index);
 
+/* Makes by_name. ZO2_ERR_FORMAT: a name is in two files. */
+zo2_status zo2_st_sort_names(zo2_safetensors *s);
+
 #endif

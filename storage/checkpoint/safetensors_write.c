@@ -2,7 +2,9 @@
  * every header is written first and the data stream behind it, in order. Nothing has its final name before everything
  * is written and synced. */
 #include "engine/base/checked.h"
+#include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
+#include "storage/io/io.h"
 
 #include <inttypes.h>
 #include <jansson.h>

@@ -57,6 +57,13 @@ zo2_status zo2_io_sync_parent(const zo2_io *io, const char *path);
 /* Bytes an unprivileged writer may still write to the file system of path (an existing file or folder). */
 zo2_status zo2_io_free_bytes(const char *path, uint64_t *bytes);
 
+/* ZO2_ERR_NOSPACE if the file system that will hold `path` (which needn't exist, its folder must) can't take that many
+ * bytes more. */
+zo2_status zo2_require_space(const char *path, uint64_t bytes);
+
+/* ZO2_ERR_EXISTS if something is at path, unless force. */
+zo2_status zo2_require_absent(const char *path, int force);
+
 /* Whole small file into *data (malloc, NUL behind it); ZO2_ERR_FORMAT if larger than max. */
 zo2_status zo2_io_slurp(const char *path, uint64_t max, char **data, size_t *bytes);
 

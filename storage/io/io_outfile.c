@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -161,4 +162,35 @@ void zo2_outfile_abort(zo2_outfile *f)
     f->io->unlink(f->io->ud, f->tmp); /* before the lock goes with the close */
     f->io->close(f->io->ud, f->fd);
     forget(f);
+}
+
+zo2_status zo2_require_space(const char *path, uint64_t bytes)
+{
+    uint64_t available;
+    const char *slash = strrchr(path, '/');
+    char *dir = !slash ? strdup(".") : slash == path ? strdup("/") : strndup(path, (size_t)(slash - path));
+    if (!dir)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the folder of %s", path);
+    struct stat st;
+    zo2_outfile_clean(&zo2_io_posix, path);
+    zo2_status s = stat(dir, &st) != 0 && errno == ENOENT
+                       ? zo2_error(ZO2_ERR_NOTFOUND, "there is no folder %s to write %s in; make it first", dir, path)
+                       : zo2_io_free_bytes(dir, &available);
+    if (!s && available < bytes)
+        s = zo2_error(ZO2_ERR_NOSPACE,
+                      "%s needs %" PRIu64 " bytes (%.1f GiB), but only %" PRIu64
+                      " (%.1f GiB) are free in %s; free space there or write to another disk",
+                      path, bytes, (double)bytes / 0x1p30, available, (double)available / 0x1p30, dir);
+    free(dir);
+    return s;
+}
+
+zo2_status zo2_require_absent(const char *path, int force)
+{
+    struct stat st;
+    if (force)
+        return ZO2_OK;
+    if (lstat(path, &st) == 0)
+        return zo2_error(ZO2_ERR_EXISTS, "%s exists already; remove it or choose another name", path);
+    return errno == ENOENT ? ZO2_OK : zo2_io_error("cannot examine", path);
 }

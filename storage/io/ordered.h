@@ -4,18 +4,11 @@
 #ifndef ZO2_STORAGE_IO_ORDERED_H
 #define ZO2_STORAGE_IO_ORDERED_H
 
+#include "engine/base/parallel.h"
 #include "engine/zo2.h"
 
-/* Threads to work on: run() calls fn(arg, i) for every i in [0, n), handing i out in rising order, at most `threads` at
- * once and one of them on the caller's thread, and returns when all are done. Zeroed: the caller's thread alone. */
-typedef struct zo2_workers {
-    void *ud;
-    uint32_t threads;
-    void (*run)(void *ud, uint64_t n, void (*fn)(void *arg, uint64_t i), void *arg);
-} zo2_workers;
-
 typedef struct zo2_ordered {
-    zo2_workers workers;
+    zo2_parallel workers;
     uint64_t n;            /* tasks */
     uint64_t buffer_bytes; /* of the buffer that a task has from its work() to its finish(); 64-byte aligned */
     zo2_status (*work)(void *arg, uint64_t i, void *buffer);

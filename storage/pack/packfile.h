@@ -2,8 +2,8 @@
 #ifndef ZO2_STORAGE_PACK_PACKFILE_H
 #define ZO2_STORAGE_PACK_PACKFILE_H
 
+#include "engine/base/parallel.h"
 #include "storage/io/io.h"
-#include "storage/io/ordered.h"
 
 typedef struct zo2_packtensor {
     const char *name; /* NUL-terminated, valid as long as the packfile */
@@ -49,7 +49,7 @@ uint64_t zo2_packfile_chunk_rows(const zo2_packfile *p, uint32_t tensor);
 zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst);
 
 /* Reads everything, checks every chunk's, tensor's and the model's hash. workers NULL: on the caller's thread alone. */
-zo2_status zo2_packfile_verify(const zo2_packfile *p, const zo2_workers *workers, zo2_progress_fn progress, void *ud);
+zo2_status zo2_packfile_verify(const zo2_packfile *p, const zo2_parallel *workers, zo2_progress_fn progress, void *ud);
 
 /* ---- writer: streams, memory of the tables ---- */
 typedef struct zo2_packwriter zo2_packwriter;

@@ -1,5 +1,8 @@
 /* packfile_commit.c: what follows the chunks of a pack: carried files, tables and, last, the superblock. */
 #include "engine/base/checked.h"
+#include "storage/io/io.h"
+#include "storage/pack/packfile.h"
+#include "storage/pack/packfile_format.h"
 #include "storage/pack/packfile_writer.h"
 
 #include <inttypes.h>

@@ -1,4 +1,7 @@
 /* packfile_read.c: opens a pack and hands out rows. Reads whole chunks, so that their hashes can be checked. */
+#include "storage/io/io.h"
+#include "storage/pack/packfile.h"
+#include "storage/pack/packfile_format.h"
 #include "storage/pack/packfile_internal.h"
 #include "storage/pack/packfile_zstd.h"
 

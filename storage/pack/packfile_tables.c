@@ -2,6 +2,9 @@
  * layout is canonical: each part starts at the first aligned offset behind the one before, so a walk with one cursor
  * excludes overlaps, holes and lengths that lie. Sizes are compared with the file's before anything is allocated. */
 #include "engine/base/checked.h"
+#include "storage/io/io.h"
+#include "storage/pack/packfile.h"
+#include "storage/pack/packfile_format.h"
 #include "storage/pack/packfile_internal.h"
 
 #include <errno.h>

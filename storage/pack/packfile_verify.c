@@ -1,6 +1,10 @@
 /* packfile_verify.c: reads a whole pack, from the first byte to the last, and checks everything that is checked nowhere
  * else: chunk and tensor hashes, that the tables are still those that were opened, and that padding is zero. */
+#include "engine/base/parallel.h"
+#include "storage/io/io.h"
 #include "storage/io/ordered.h"
+#include "storage/pack/packfile.h"
+#include "storage/pack/packfile_format.h"
 #include "storage/pack/packfile_internal.h"
 
 #include <inttypes.h>
@@ -101,7 +105,7 @@ static zo2_status report_chunks(void *arg, uint64_t done)
     return done ? report(w, chunk_end(w->p, done - 1)) : ZO2_OK;
 }
 
-static zo2_status check_chunks(walk *w, const zo2_workers *workers)
+static zo2_status check_chunks(walk *w, const zo2_parallel *workers)
 {
     const zo2_packfile *p = w->p;
     zo2_ordered o = {.n = p->super.chunks, .work = read_chunk, .finish = hash_chunk, .report = report_chunks, .arg = w};
@@ -119,7 +123,7 @@ static zo2_status check_chunks(walk *w, const zo2_workers *workers)
     return s;
 }
 
-zo2_status zo2_packfile_verify(const zo2_packfile *p, const zo2_workers *workers, zo2_progress_fn progress, void *ud)
+zo2_status zo2_packfile_verify(const zo2_packfile *p, const zo2_parallel *workers, zo2_progress_fn progress, void *ud)
 {
     static const char *const label[ZO2_PACK_TABLES] = {"the tensor table", "the chunk table", "the file table",
                                                        "the names table"};

@@ -1,6 +1,9 @@
 /* packfile_write.c: writes a pack as a stream: chunks as they come; packfile_commit.c does the rest. Holds the
  * tables only. */
 #include "engine/base/checked.h"
+#include "storage/io/io.h"
+#include "storage/pack/packfile.h"
+#include "storage/pack/packfile_format.h"
 #include "storage/pack/packfile_writer.h"
 #include "storage/pack/packfile_zstd.h"
 

@@ -2,6 +2,7 @@
 #ifndef ZO2_STORAGE_PACK_PACKFILE_WRITER_H
 #define ZO2_STORAGE_PACK_PACKFILE_WRITER_H
 
+#include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 #include "storage/pack/packfile_format.h"
 

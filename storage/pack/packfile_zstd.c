@@ -114,3 +114,11 @@ zo2_status zo2_pack_zstd_decode(const void *stored, uint64_t bytes, uint32_t siz
         zo2_pack_merge_planes(planes, n, size, dst);
     return ZO2_OK;
 }
+
+zo2_status zo2_zstd_level_check(const char *function, int level)
+{
+    return level < 0 || level > ZO2_PACK_ZSTD_MAX_LEVEL
+               ? zo2_error(ZO2_ERR_ARG, "%s: zstd level %d is not from 1 to %d (0: stored as it is)", function, level,
+                           ZO2_PACK_ZSTD_MAX_LEVEL)
+               : ZO2_OK;
+}

@@ -24,4 +24,7 @@ zo2_status zo2_pack_zstd_encode(const void *src, uint64_t n, uint32_t size, int 
 zo2_status zo2_pack_zstd_decode(const void *stored, uint64_t bytes, uint32_t size, void *planes, void *dst, uint64_t n,
                                 const char **fault);
 
+/* ZO2_ERR_ARG, begun with the public function's name, unless it is 0 or a level that packs are written with. */
+zo2_status zo2_zstd_level_check(const char *function, int level);
+
 #endif

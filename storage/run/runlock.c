@@ -1,5 +1,6 @@
 /* runlock.c: one process per run directory. flock is the kernel's: it goes with its holder, however that ends. The
  * holder's process id is written into the file for the message only. */
+#include "storage/io/io.h"
 #include "storage/run/journal.h"
 
 #include <errno.h>

@@ -1,6 +1,8 @@
 /* snapshot_dir.c: the folder of a run's snapshots: names, layout of a file, listing, removing. */
 #include "engine/base/checked.h"
+#include "storage/io/io.h"
 #include "storage/io/leftovers.h"
+#include "storage/run/snapshot.h"
 #include "storage/run/snapshot_format.h"
 
 #include <dirent.h>

@@ -3,6 +3,7 @@
 #ifndef ZO2_STORAGE_RUN_SNAPSHOT_FORMAT_H
 #define ZO2_STORAGE_RUN_SNAPSHOT_FORMAT_H
 
+#include "storage/io/io.h"
 #include "storage/run/snapshot.h"
 
 #include <assert.h>

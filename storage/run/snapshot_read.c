@@ -1,6 +1,8 @@
 /* snapshot_read.c: opens snapshots and reads their units. A snapshot is a cache: whatever is wrong with one is an error
  * here and a longer replay for the caller. Sizes are checked against the file's own length before anything is
  * allocated. */
+#include "storage/io/io.h"
+#include "storage/run/snapshot.h"
 #include "storage/run/snapshot_format.h"
 
 #include <fcntl.h>

@@ -2,6 +2,8 @@
  *
  * Data comes first and the header with the table last, because a unit's hash is known only when it is complete. Hashes
  * are taken from the caller's memory before the bytes go down, so what comes back is compared with what was meant. */
+#include "storage/io/io.h"
+#include "storage/run/snapshot.h"
 #include "storage/run/snapshot_format.h"
 
 #include <errno.h>

@@ -1,5 +1,6 @@
 /* arrays.c: see arrays.h. */
 #include "tools/bench/arrays.h"
+#include "tools/bench/bench.h"
 
 void bench_arrays_start(bench *b, bench_arrays *a)
 {

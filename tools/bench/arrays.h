@@ -2,6 +2,7 @@
 #ifndef ZO2_TOOLS_BENCH_ARRAYS_H
 #define ZO2_TOOLS_BENCH_ARRAYS_H
 
+#include "tools/bench/bench.h"
 #include "tools/bench/peer.h"
 
 typedef struct bench_arrays {

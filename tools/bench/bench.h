@@ -61,22 +61,24 @@ typedef struct bench {
     unsigned n_missing;
 } bench;
 
-/* ---- compare.c ---- */
+/* ---- row.c ---- */
 
 /* An empty row. The name is formatted. */
 bench_row bench_row_start(const char *section, const char *unit, double scale, bool lower_is_better, const char *fmt,
                           ...) __attribute__((format(printf, 5, 6)));
+
+/* zo2 (side 0) against side i, as a speed: above 1, zo2 is faster. */
+double bench_ratio(const bench_row *row, unsigned i);
+
+bench_stat bench_stat_of(const double *samples, unsigned n);
+
+/* ---- compare.c ---- */
 
 /* Runs the sides in turn, closes them, prints the row and keeps it. False: a side failed or Ctrl-C came. */
 bool bench_compare(bench *b, bench_row *row);
 
 /* Keeps and prints a row whose sides' stat is filled in already, and closes its sides. */
 bool bench_keep(bench *b, bench_row *row);
-
-/* zo2 (side 0) against side i, as a speed: above 1, zo2 is faster. */
-double bench_ratio(const bench_row *row, unsigned i);
-
-bench_stat bench_stat_of(const double *samples, unsigned n);
 
 /* ---- sides.c ---- */
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tools/bench/bench.h"
+#include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/report.h"

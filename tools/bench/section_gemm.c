@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/bench/bench.h"
 #include "tools/bench/products.h"
 
 #define WHOLE "whole matrices, same backend"

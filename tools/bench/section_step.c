@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/bench/bench.h"
 #include "tools/bench/peer.h"
 #include "tools/bench/products.h"
 #include "tools/bench/step_process.h"

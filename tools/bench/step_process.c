@@ -1,5 +1,6 @@
 /* step_process.c: see step_process.h. */
 #include "tools/bench/step_process.h"
+#include "tools/cli/args.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -3,10 +3,12 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
+#include "tools/cli/progress.h"
 #include "tools/cli/report.h"
 #include "tools/tune/commands.h"
 #include "tools/tune/evaluate.h"

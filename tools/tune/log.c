@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/cli/args.h"
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
 #include "tools/cli/report.h"

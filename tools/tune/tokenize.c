@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/cli/args.h"
 #include "tools/cli/jsonout.h"
 #include "tools/cli/report.h"
 #include "tools/text/bytes.h"

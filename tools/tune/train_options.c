@@ -1,4 +1,6 @@
 /* train_options.c: the command line of zo2-tune train. */
+#include "tools/cli/args.h"
+#include "tools/cli/engine_flags.h"
 #include "tools/tune/train.h"
 
 #define AT(member) offsetof(train_flags, member)

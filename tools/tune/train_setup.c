@@ -9,10 +9,17 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include "tools/cli/args.h"
+#include "tools/cli/engine_flags.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/numbers.h"
 #include "tools/cli/plan_print.h"
+#include "tools/cli/progress.h"
 #include "tools/cli/report.h"
+#include "tools/tune/inputs.h"
+#include "tools/tune/metrics.h"
+#include "tools/tune/settings.h"
+#include "tools/tune/trace.h"
 #include "tools/tune/train.h"
 
 /* "--NAME ...: the run has ...": a difference from the run, by name. Returns the exit status. */

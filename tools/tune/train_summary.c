@@ -8,6 +8,8 @@
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
 #include "tools/cli/report.h"
+#include "tools/tune/evaluate.h"
+#include "tools/tune/metrics.h"
 #include "tools/tune/train.h"
 
 enum { LAST_STEPS = 100 };

@@ -1,7 +1,10 @@
 /* opt_config.c: config.json of the OPT family, read and written. Keys and defaults are those of Hugging Face's
  * OPTConfig: a key that is missing or null has its default there too, so published files that leave keys out mean the
  * same here. */
+#include "engine/families/config_json.h"
 #include "engine/families/opt/opt.h"
+#include "engine/model/arch.h"
+#include "kernels/backend.h"
 
 #include <inttypes.h>
 #include <jansson.h>
@@ -9,78 +12,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* The text of a value for a message, cut to a few characters. */
-static const char *describe(const json_t *v, char *buf, size_t n)
-{
-    char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
-    snprintf(buf, n, "%s", text ? text : "?");
-    if (text && strlen(text) >= n)
-        memcpy(buf + n - 4, "...", 4);
-    free(text);
-    return buf;
-}
-
-/* NULL for keys that are missing or null. */
-static const json_t *get(const json_t *config, const char *key)
-{
-    const json_t *v = json_object_get(config, key);
-    return json_is_null(v) ? NULL : v;
-}
-
-static zo2_status get_size(const json_t *config, const char *key, uint32_t fallback, uint32_t max, const char *path,
-                           uint32_t *out)
-{
-    char text[48];
-    const json_t *v = get(config, key);
-    *out = fallback;
-    if (!v)
-        return ZO2_OK;
-    if (!json_is_integer(v) || json_integer_value(v) < 1 || json_integer_value(v) > (json_int_t)max)
-        return zo2_error(ZO2_ERR_FORMAT, "%s: \"%s\" is %s; a whole number from 1 to %" PRIu32 " is needed", path, key,
-                         describe(v, text, sizeof text), max);
-    *out = (uint32_t)json_integer_value(v);
-    return ZO2_OK;
-}
-
-static zo2_status get_bool(const json_t *config, const char *key, int fallback, const char *path, int *out)
-{
-    char text[48];
-    const json_t *v = get(config, key);
-    *out = fallback;
-    if (!v)
-        return ZO2_OK;
-    if (!json_is_boolean(v))
-        return zo2_error(ZO2_ERR_FORMAT, "%s: \"%s\" is %s; true or false is needed", path, key,
-                         describe(v, text, sizeof text));
-    *out = json_is_true(v);
-    return ZO2_OK;
-}
-
-/* A token id: null and negative numbers say that the model has none. Lists (several ends of text) count by their first.
- */
-static zo2_status get_token(const json_t *config, const char *key, int fallback, uint32_t vocab, const char *path,
-                            int *out)
-{
-    char text[48];
-    const json_t *v = json_object_get(config, key);
-    if (json_is_array(v))
-        v = json_array_get(v, 0);
-    *out = -1;
-    if (!v && !json_object_get(config, key))
-        *out = fallback < (int)vocab ? fallback : -1; /* a default must not refuse a tiny vocabulary */
-    else if (json_is_integer(v) && json_integer_value(v) < (json_int_t)vocab)
-        *out = json_integer_value(v) < 0 ? -1 : (int)json_integer_value(v);
-    else if (v && !json_is_null(v))
-        return zo2_error(ZO2_ERR_FORMAT,
-                         "%s: \"%s\" is %s; a token id below vocab_size, %" PRIu32 ", or null is needed", path, key,
-                         describe(v, text, sizeof text), vocab);
-    return ZO2_OK;
-}
-
 static zo2_status get_activation(const json_t *config, const char *path, zo2_activation *out)
 {
     char text[48];
-    const json_t *v = get(config, "activation_function");
+    const json_t *v = zo2_config_get(config, "activation_function");
     const char *name = v ? json_string_value(v) : "relu";
     if (name && strcmp(name, "relu") == 0)
         *out = ZO2_ACT_RELU;
@@ -89,38 +24,21 @@ static zo2_status get_activation(const json_t *config, const char *path, zo2_act
     else
         return zo2_error(ZO2_ERR_UNSUPPORTED,
                          "%s: unsupported \"activation_function\" %s: this version knows \"relu\" and \"gelu\"", path,
-                         describe(v, text, sizeof text));
+                         zo2_config_describe(v, text, sizeof text));
     return ZO2_OK;
-}
-
-/* Only a hint (every tensor says its own type), so names that mean nothing here are no error. */
-static zo2_dtype get_dtype(const json_t *config)
-{
-    const json_t *v = get(config, "dtype");
-    if (!v)
-        v = get(config, "torch_dtype");
-    const char *name = v ? json_string_value(v) : NULL;
-    if (!name)
-        return (zo2_dtype)0;
-    if (strncmp(name, "torch.", 6) == 0)
-        name += 6;
-    return strcmp(name, "float32") == 0    ? ZO2_F32
-           : strcmp(name, "float16") == 0  ? ZO2_F16
-           : strcmp(name, "bfloat16") == 0 ? ZO2_BF16
-                                           : (zo2_dtype)0;
 }
 
 static zo2_status check_model_type(const json_t *config, const char *path)
 {
     char text[48];
-    const json_t *v = get(config, "model_type");
+    const json_t *v = zo2_config_get(config, "model_type");
     if (!v)
         return zo2_error(ZO2_ERR_FORMAT, "%s has no \"model_type\": it isn't the config.json of a Hugging Face model",
                          path);
     const char *name = json_string_value(v);
     if (!name)
         return zo2_error(ZO2_ERR_FORMAT, "%s: \"model_type\" is %s; a string is needed", path,
-                         describe(v, text, sizeof text));
+                         zo2_config_describe(v, text, sizeof text));
     if (strcmp(name, "opt") != 0)
         return zo2_error(ZO2_ERR_UNSUPPORTED, "unsupported architecture '%.40s' in %s: this version knows opt", name,
                          path);
@@ -132,22 +50,22 @@ static zo2_status parse(zo2_arch *a, const json_t *config, const char *path)
     zo2_status s;
     int remove_final_norm;
     if ((s = check_model_type(config, path)) ||
-        (s = get_size(config, "vocab_size", 50272, ZO2_OPT_MAX_VOCAB, path, &a->vocab)) ||
-        (s = get_size(config, "hidden_size", 768, ZO2_OPT_MAX_HIDDEN, path, &a->hidden)) ||
-        (s = get_size(config, "num_hidden_layers", 12, ZO2_OPT_MAX_LAYERS, path, &a->layers)) ||
-        (s = get_size(config, "num_attention_heads", 12, ZO2_OPT_MAX_HIDDEN, path, &a->heads)) ||
-        (s = get_size(config, "ffn_dim", 3072, ZO2_OPT_MAX_FFN, path, &a->ffn)) ||
-        (s = get_size(config, "max_position_embeddings", 2048, ZO2_OPT_MAX_CONTEXT, path, &a->context)) ||
-        (s = get_size(config, "word_embed_proj_dim", a->hidden, ZO2_OPT_MAX_HIDDEN, path, &a->embed_dim)) ||
-        (s = get_bool(config, "do_layer_norm_before", 1, path, &a->pre_norm)) ||
-        (s = get_bool(config, "_remove_final_layer_norm", 0, path, &remove_final_norm)) ||
-        (s = get_bool(config, "enable_bias", 1, path, &a->bias)) ||
-        (s = get_bool(config, "layer_norm_elementwise_affine", 1, path, &a->affine)) ||
-        (s = get_bool(config, "tie_word_embeddings", 1, path, &a->tied)) ||
+        (s = zo2_config_get_size(config, "vocab_size", 50272, ZO2_OPT_MAX_VOCAB, path, &a->vocab)) ||
+        (s = zo2_config_get_size(config, "hidden_size", 768, ZO2_OPT_MAX_HIDDEN, path, &a->hidden)) ||
+        (s = zo2_config_get_size(config, "num_hidden_layers", 12, ZO2_OPT_MAX_LAYERS, path, &a->layers)) ||
+        (s = zo2_config_get_size(config, "num_attention_heads", 12, ZO2_OPT_MAX_HIDDEN, path, &a->heads)) ||
+        (s = zo2_config_get_size(config, "ffn_dim", 3072, ZO2_OPT_MAX_FFN, path, &a->ffn)) ||
+        (s = zo2_config_get_size(config, "max_position_embeddings", 2048, ZO2_OPT_MAX_CONTEXT, path, &a->context)) ||
+        (s = zo2_config_get_size(config, "word_embed_proj_dim", a->hidden, ZO2_OPT_MAX_HIDDEN, path, &a->embed_dim)) ||
+        (s = zo2_config_get_bool(config, "do_layer_norm_before", 1, path, &a->pre_norm)) ||
+        (s = zo2_config_get_bool(config, "_remove_final_layer_norm", 0, path, &remove_final_norm)) ||
+        (s = zo2_config_get_bool(config, "enable_bias", 1, path, &a->bias)) ||
+        (s = zo2_config_get_bool(config, "layer_norm_elementwise_affine", 1, path, &a->affine)) ||
+        (s = zo2_config_get_bool(config, "tie_word_embeddings", 1, path, &a->tied)) ||
         (s = get_activation(config, path, &a->act)) ||
-        (s = get_token(config, "bos_token_id", 2, a->vocab, path, &a->bos)) ||
-        (s = get_token(config, "eos_token_id", 2, a->vocab, path, &a->eos)) ||
-        (s = get_token(config, "pad_token_id", 1, a->vocab, path, &a->pad)))
+        (s = zo2_config_get_token(config, "bos_token_id", 2, a->vocab, path, &a->bos)) ||
+        (s = zo2_config_get_token(config, "eos_token_id", 2, a->vocab, path, &a->eos)) ||
+        (s = zo2_config_get_token(config, "pad_token_id", 1, a->vocab, path, &a->pad)))
         return s;
     if (a->hidden % a->heads != 0)
         return zo2_error(ZO2_ERR_FORMAT,
@@ -156,7 +74,7 @@ static zo2_status parse(zo2_arch *a, const json_t *config, const char *path)
     a->head_dim = a->hidden / a->heads;
     a->final_norm = a->pre_norm && !remove_final_norm;
     a->norm_eps = 1e-5f; /* not in OPT's configuration: torch's default */
-    a->dtype = get_dtype(config);
+    a->dtype = zo2_config_get_dtype(config);
     snprintf(a->name, sizeof a->name, "opt");
     return ZO2_OK;
 }

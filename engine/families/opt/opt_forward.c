@@ -7,83 +7,17 @@
  * embedding.
  *
  * Shapes: S streams, T tokens of the micro-batch, D hidden, E embedding, F ffn. */
+#include "engine/forward/batch.h"
 #include "engine/forward/forward.h"
+#include "engine/forward/layer_ops.h"
+#include "engine/model/arch.h"
+#include "engine/plan/plan_types.h"
+#include "engine/stream/pipeline.h"
+#include "kernels/backend.h"
 
 #include <math.h>
 
 #define POSITION_OFFSET 2u
-
-/* ---- small steps ---- */
-
-static zo2_status done(const zo2_forward_pass *f, uint64_t begin, const char *name, zo2_status s)
-{
-    zo2_forward_span(f, begin, name, ZO2_NO_TENSOR, ZO2_NO_TENSOR, -1, 0);
-    return s;
-}
-
-static zo2_status bias_act(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act y, const float *bias, float scale,
-                           zo2_activation act)
-{
-    if (!bias && scale == 1.0f && act == ZO2_ACT_NONE)
-        return ZO2_OK;
-    zo2_bias_act_op op = {.streams = f->streams,
-                          .m = m,
-                          .n = n,
-                          .y = y.p,
-                          .ldy = y.ld,
-                          .stride_y = y.stride,
-                          .bias = bias,
-                          .stride_bias = f->device->vector_stride,
-                          .scale = scale,
-                          .act = act,
-                          .type = y.type};
-    uint64_t begin = zo2_trace_begin(f->trace);
-    return done(f, begin, "activation", f->be->ops->bias_act(f->be, &op));
-}
-
-static zo2_status layer_norm(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x, const float *gamma,
-                             const float *beta, zo2_act y)
-{
-    zo2_layernorm_op op = {.streams = f->streams,
-                           .m = m,
-                           .n = n,
-                           .x = (const float *)(const void *)x.p,
-                           .stride_x = x.stride,
-                           .gamma = gamma,
-                           .beta = beta,
-                           .stride_vec = f->device->vector_stride,
-                           .eps = f->arch->norm_eps,
-                           .y = y.p,
-                           .stride_y = y.stride,
-                           .type = y.type};
-    uint64_t begin = zo2_trace_begin(f->trace);
-    return done(f, begin, "norm", f->be->ops->layernorm(f->be, &op));
-}
-
-static zo2_status convert(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x, const uint32_t *index, zo2_act y)
-{
-    zo2_gather_op op = {.streams = f->streams,
-                        .m = m,
-                        .n = n,
-                        .x = (const float *)(const void *)x.p,
-                        .stride_x = x.stride,
-                        .index = index,
-                        .y = y.p,
-                        .stride_y = y.stride,
-                        .type = y.type};
-    uint64_t begin = zo2_trace_begin(f->trace);
-    return done(f, begin, index ? "gather" : "convert", f->be->ops->gather(f->be, &op));
-}
-
-/* y = x W^T + b in columns [column, column + rows of W) of y. */
-static zo2_status linear(zo2_forward_pass *f, zo2_role w, zo2_role b, uint32_t layer, uint64_t m, zo2_act x, zo2_act y,
-                         uint64_t column, int accumulate, float scale, zo2_activation act)
-{
-    uint32_t tensor = zo2_arch_find(f->arch, w, layer);
-    y.p += column * zo2_element_bytes(f, y.type);
-    zo2_status s = zo2_matmul(f, tensor, m, x, y, accumulate, f->hold);
-    return s ? s : bias_act(f, m, f->arch->tensors[tensor].rows, y, zo2_vector(f, b, layer), scale, act);
-}
 
 /* ---- embeddings ---- */
 
@@ -109,31 +43,6 @@ static zo2_status embed(zo2_forward_pass *f, const zo2_micro *mb)
 
 /* ---- a layer ---- */
 
-static zo2_status attention(zo2_forward_pass *f, const zo2_micro *mb, zo2_act qkv, zo2_act out)
-{
-    const zo2_arch *a = f->arch;
-    uint64_t column = a->hidden * zo2_element_bytes(f, f->compute);
-    zo2_attention_op op = {.streams = f->streams,
-                           .m = mb->tokens,
-                           .heads = a->heads,
-                           .head_dim = a->head_dim,
-                           .q = qkv.p,
-                           .k = qkv.p + column,
-                           .v = qkv.p + 2 * column,
-                           .ld = qkv.ld,
-                           .stride = qkv.stride,
-                           .out = out.p,
-                           .ld_out = out.ld,
-                           .stride_out = out.stride,
-                           .seqs = f->batch->seq + mb->seq_at,
-                           .n_seqs = mb->seqs,
-                           .workspace = f->arena + f->device->workspace,
-                           .workspace_bytes = f->device->workspace_bytes,
-                           .type = f->compute};
-    uint64_t begin = zo2_trace_begin(f->trace);
-    return done(f, begin, "attention", f->be->ops->attention(f->be, &op));
-}
-
 static zo2_status attention_half(zo2_forward_pass *f, const zo2_micro *mb, uint32_t layer, zo2_act h)
 {
     const zo2_arch *a = f->arch;
@@ -141,20 +50,20 @@ static zo2_status attention_half(zo2_forward_pass *f, const zo2_micro *mb, uint3
     const float *gamma = zo2_vector(f, ZO2_ROLE_ATTN_NORM_W, layer), *beta = zo2_vector(f, ZO2_ROLE_ATTN_NORM_B, layer);
     zo2_act n = zo2_activation_at(f, f->device->norm, T, D, f->compute);
     zo2_act qkv = zo2_activation_at(f, f->device->wide, T, 3 * D, f->compute);
-    zo2_status s = a->pre_norm ? layer_norm(f, T, D, h, gamma, beta, n) : convert(f, T, D, h, NULL, n);
+    zo2_status s = a->pre_norm ? zo2_layer_norm(f, T, D, h, gamma, beta, n) : zo2_convert_rows(f, T, D, h, NULL, n);
     if (!s)
-        s = linear(f, ZO2_ROLE_Q_W, ZO2_ROLE_Q_B, layer, T, n, qkv, 0, 0, 1.0f / sqrtf((float)a->head_dim),
-                   ZO2_ACT_NONE);
+        s = zo2_linear(f, ZO2_ROLE_Q_W, ZO2_ROLE_Q_B, layer, T, n, qkv, 0, 0, 1.0f / sqrtf((float)a->head_dim),
+                       ZO2_ACT_NONE);
     if (!s)
-        s = linear(f, ZO2_ROLE_K_W, ZO2_ROLE_K_B, layer, T, n, qkv, D, 0, 1.0f, ZO2_ACT_NONE);
+        s = zo2_linear(f, ZO2_ROLE_K_W, ZO2_ROLE_K_B, layer, T, n, qkv, D, 0, 1.0f, ZO2_ACT_NONE);
     if (!s)
-        s = linear(f, ZO2_ROLE_V_W, ZO2_ROLE_V_B, layer, T, n, qkv, 2 * D, 0, 1.0f, ZO2_ACT_NONE);
+        s = zo2_linear(f, ZO2_ROLE_V_W, ZO2_ROLE_V_B, layer, T, n, qkv, 2 * D, 0, 1.0f, ZO2_ACT_NONE);
     if (!s)
-        s = attention(f, mb, qkv, n);
+        s = zo2_attention(f, mb, qkv, n);
     if (!s)
-        s = linear(f, ZO2_ROLE_O_W, ZO2_ROLE_O_B, layer, T, n, h, 0, 1, 1.0f, ZO2_ACT_NONE);
+        s = zo2_linear(f, ZO2_ROLE_O_W, ZO2_ROLE_O_B, layer, T, n, h, 0, 1, 1.0f, ZO2_ACT_NONE);
     if (!s && !a->pre_norm)
-        s = layer_norm(f, T, D, h, gamma, beta, h);
+        s = zo2_layer_norm(f, T, D, h, gamma, beta, h);
     return s;
 }
 
@@ -165,13 +74,13 @@ static zo2_status ffn_half(zo2_forward_pass *f, const zo2_micro *mb, uint32_t la
     const float *gamma = zo2_vector(f, ZO2_ROLE_FFN_NORM_W, layer), *beta = zo2_vector(f, ZO2_ROLE_FFN_NORM_B, layer);
     zo2_act n = zo2_activation_at(f, f->device->norm, T, D, f->compute);
     zo2_act wide = zo2_activation_at(f, f->device->wide, T, a->ffn, f->compute);
-    zo2_status s = a->pre_norm ? layer_norm(f, T, D, h, gamma, beta, n) : convert(f, T, D, h, NULL, n);
+    zo2_status s = a->pre_norm ? zo2_layer_norm(f, T, D, h, gamma, beta, n) : zo2_convert_rows(f, T, D, h, NULL, n);
     if (!s)
-        s = linear(f, ZO2_ROLE_FC1_W, ZO2_ROLE_FC1_B, layer, T, n, wide, 0, 0, 1.0f, a->act);
+        s = zo2_linear(f, ZO2_ROLE_FC1_W, ZO2_ROLE_FC1_B, layer, T, n, wide, 0, 0, 1.0f, a->act);
     if (!s)
-        s = linear(f, ZO2_ROLE_FC2_W, ZO2_ROLE_FC2_B, layer, T, wide, h, 0, 1, 1.0f, ZO2_ACT_NONE);
+        s = zo2_linear(f, ZO2_ROLE_FC2_W, ZO2_ROLE_FC2_B, layer, T, wide, h, 0, 1, 1.0f, ZO2_ACT_NONE);
     if (!s && !a->pre_norm)
-        s = layer_norm(f, T, D, h, gamma, beta, h);
+        s = zo2_layer_norm(f, T, D, h, gamma, beta, h);
     return s;
 }
 
@@ -197,11 +106,11 @@ static zo2_status final_rows(zo2_forward_pass *f, const zo2_micro *mb, zo2_act h
     zo2_act h, rows = zo2_activation_at(f, f->device->gathered, mb->losses, a->hidden, ZO2_F32);
     zo2_status s = zo2_residual_take(f, mb, &h);
     if (!s)
-        s = convert(f, mb->losses, a->hidden, h, index, rows);
+        s = zo2_convert_rows(f, mb->losses, a->hidden, h, index, rows);
     hidden.p += mb->loss_at * a->hidden * zo2_element_bytes(f, f->compute);
     if (!s)
-        s = a->final_norm ? layer_norm(f, mb->losses, a->hidden, rows, gamma, beta, hidden)
-                          : convert(f, mb->losses, a->hidden, rows, NULL, hidden);
+        s = a->final_norm ? zo2_layer_norm(f, mb->losses, a->hidden, rows, gamma, beta, hidden)
+                          : zo2_convert_rows(f, mb->losses, a->hidden, rows, NULL, hidden);
     return s ? s : zo2_residual_give(f);
 }
 

@@ -2,6 +2,7 @@
  * seeds its noise: the order of specs[] and of zo2_role may never change. Golden test: tests/unit/engine/test_arch_tensors.c.
  */
 #include "engine/families/opt/opt.h"
+#include "engine/model/arch.h"
 
 #include <inttypes.h>
 #include <stdio.h>

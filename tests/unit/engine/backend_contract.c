@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "engine/stream/pipeline_internal.h"
+#include "engine/stream/lanes.h"
 
 #define NOBODY 0u
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "engine/base/pool.h"
 #include "engine/pack/pack_api.h"
 #include "storage/io/ordered.h"
 #include "tests/unit/files_testing.h"
@@ -78,7 +79,7 @@ static zo2_status run(bench *b, uint32_t threads, uint64_t n)
     b->caller = pthread_self();
     zo2_ordered o = {.n = n, .buffer_bytes = BYTES, .work = work, .finish = finish, .report = report, .arg = b};
     if (threads > 1)
-        o.workers = zo2_pool_workers(pool); /* else the zeroed ones */
+        o.workers = zo2_pool_parallel(pool); /* else the zeroed ones */
     zo2_status s = zo2_ordered_run(&o);
     zo2_pool_destroy(pool);
     return s;

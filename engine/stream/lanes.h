@@ -1,11 +1,15 @@
-/* pipeline_internal.h: what the files of the pipeline share: pipeline.c is life and the compute lane's side,
- * pipeline_lanes.c what the update and the upload lane do. All state is guarded by one mutex; lanes
- * hold it only to look and to publish. */
-#ifndef ZO2_ENGINE_STREAM_PIPELINE_INTERNAL_H
-#define ZO2_ENGINE_STREAM_PIPELINE_INTERNAL_H
+/* lanes.h: what the files of the pipeline share: ring.c has the slots, lane_update.c and lane_upload.c are the lanes that run
+ * ahead, pipeline.c is life and the compute lane's side. All state is guarded by one mutex; lanes hold it only to look and to
+ * publish. */
+#ifndef ZO2_ENGINE_STREAM_LANES_H
+#define ZO2_ENGINE_STREAM_LANES_H
 
+#include "engine/base/clock.h"
 #include "engine/base/job_error.h"
+#include "engine/base/pool.h"
 #include "engine/stream/pipeline.h"
+#include "engine/stream/trace.h"
+#include "kernels/backend.h"
 
 #include <pthread.h>
 
@@ -44,6 +48,8 @@ struct zo2_pipeline {
     zo2_job_error error;
 };
 
+/* ---- ring.c ---- */
+
 /* A chunk that stays on the device. */
 int zo2_pipeline_is_resident(const zo2_pipeline *p, uint32_t position);
 /* Bytes of the ring that a position needs. A wire that goes up by way of the staging takes its place there. */
@@ -54,6 +60,18 @@ uint8_t *zo2_pipeline_address(const zo2_pipeline *p, uint32_t position);
 /* Adds the time since `from` to a lane's seconds and to the trace. from 0: it didn't happen. */
 void zo2_pipeline_spent(zo2_pipeline *p, double *seconds, const char *lane, const char *name, uint32_t position,
                         uint64_t bytes, uint64_t from);
+
+/* Takes the slot of the chunk at `position`, waiting for room if need be; 0 if the pass stops. seconds, lane: whose waiting it
+ * is. */
+int zo2_ring_take(zo2_pipeline *p, uint32_t position, double *seconds, const char *lane);
+/* Before a slot's part of the staging is written again: whatever was uploaded from there has arrived. Its chunk was released, and
+ * what was released has been uploaded before. */
+zo2_status zo2_ring_free_staging(zo2_pipeline *p, uint32_t position, double *seconds, const char *lane);
+/* Exact values are staged in their slot's mirror, so the update lane takes the slot. All other wires lie in the masters:
+ * then the upload lane does, and the update lane runs ahead of the ring as far as it can. */
+int zo2_pipeline_stages(const zo2_pipeline *p);
+/* The lane's own error: kept, and the pass stops. */
+void zo2_pipeline_fail(zo2_pipeline *p, zo2_status s);
 
 /* Waits on the condition, under the mutex; *from: when the lane began to wait, 0 at first. */
 static inline void zo2_pipeline_block(zo2_pipeline *p, uint64_t *from)

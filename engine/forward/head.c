@@ -1,0 +1,69 @@
+/* head.c: the output embedding: tiles of logits into the streaming log-sum-exp of the loss tokens. */
+#include "engine/forward/batch.h"
+#include "engine/forward/forward.h"
+#include "engine/forward/tiles.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
+#include "engine/plan/plan_types.h"
+#include "engine/stream/trace.h"
+#include "kernels/backend.h"
+
+zo2_hold zo2_head_hold(const zo2_forward_pass *f)
+{
+    return f->hold == ZO2_HOLD_CHUNK ? ZO2_HOLD_CHUNK : ZO2_HOLD_TILE;
+}
+
+/* Logits of one tile for the loss tokens of one micro-batch, into the running log-sum-exp. */
+static zo2_status head_tile(zo2_forward_pass *f, uint32_t unit, const zo2_tensor *t, uint32_t stream,
+                            const zo2_micro *mb, zo2_act x)
+{
+    const zo2_unit *u = &f->pass->program->layout->units[unit];
+    const zo2_device_layout *d = f->device;
+    uint64_t L = f->batch->losses;
+    zo2_gemm_op op = zo2_tile_gemm(f, u, t->cols, mb->losses);
+    op.x = x.p + (stream * x.stride + mb->loss_at * x.ld) * zo2_element_bytes(f, x.type);
+    op.ldx = x.ld;
+    op.stride_x = x.stride;
+    op.y = f->arena + d->logits;
+    op.ldy = u->rows;
+    op.stride_y = mb->losses * u->rows;
+    op.y_type = ZO2_F32;
+    zo2_status s = zo2_tile_multiply(f, unit, &op);
+    if (s)
+        return s;
+    const float *logits = op.y;
+    if (f->observer)
+        f->observer(f->observer_ud, stream, op.batch, mb->loss_at, mb->losses, u->row, u->rows, logits, op.ldy,
+                    op.stride_y);
+    zo2_lse_op lse = {.streams = op.batch,
+                      .m = mb->losses,
+                      .n = u->rows,
+                      .logits = logits,
+                      .ld = op.ldy,
+                      .stride = op.stride_y,
+                      .target = (const uint32_t *)(void *)(f->arena + d->target) + mb->loss_at,
+                      .first = u->row,
+                      .state = (zo2_lse *)(void *)(f->arena + d->lse) + stream * L + mb->loss_at,
+                      .stride_state = L};
+    uint64_t begin = zo2_trace_begin(f->trace);
+    s = f->be->ops->lse_tile(f->be, &lse);
+    zo2_forward_span(f, begin, "head", t->id, unit, -1, 0);
+    return s;
+}
+
+zo2_status zo2_head(zo2_forward_pass *f, uint32_t tensor, zo2_act x)
+{
+    const zo2_layout *l = f->pass->program->layout;
+    const zo2_tensor *t = &f->arch->tensors[tensor];
+    uint32_t first = l->tensor_unit[tensor], end = zo2_units_end(l, first);
+    zo2_hold hold = zo2_head_hold(f);
+    zo2_status s = ZO2_OK;
+    for (uint32_t unit = first; unit < end && !s; unit++) {
+        for (uint32_t stream = 0; stream < f->streams && !s; stream += 2) {
+            s = zo2_tile_decode(f, unit, stream / 2, hold);
+            for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++)
+                s = head_tile(f, unit, t, stream, &f->batch->micro[i], x);
+        }
+    }
+    return s;
+}

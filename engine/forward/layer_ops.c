@@ -1,0 +1,101 @@
+/* layer_ops.c: what layers are made of: each is one operation of the backend over all streams. */
+#include "engine/forward/layer_ops.h"
+#include "engine/forward/batch.h"
+#include "engine/model/arch.h"
+#include "engine/stream/trace.h"
+#include "kernels/backend.h"
+
+static zo2_status done(const zo2_forward_pass *f, uint64_t begin, const char *name, zo2_status s)
+{
+    zo2_forward_span(f, begin, name, ZO2_NO_TENSOR, ZO2_NO_TENSOR, -1, 0);
+    return s;
+}
+
+zo2_status zo2_bias_act(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act y, const float *bias, float scale,
+                        zo2_activation act)
+{
+    if (!bias && scale == 1.0f && act == ZO2_ACT_NONE)
+        return ZO2_OK;
+    zo2_bias_act_op op = {.streams = f->streams,
+                          .m = m,
+                          .n = n,
+                          .y = y.p,
+                          .ldy = y.ld,
+                          .stride_y = y.stride,
+                          .bias = bias,
+                          .stride_bias = f->device->vector_stride,
+                          .scale = scale,
+                          .act = act,
+                          .type = y.type};
+    uint64_t begin = zo2_trace_begin(f->trace);
+    return done(f, begin, "activation", f->be->ops->bias_act(f->be, &op));
+}
+
+zo2_status zo2_layer_norm(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x, const float *gamma, const float *beta,
+                          zo2_act y)
+{
+    zo2_layernorm_op op = {.streams = f->streams,
+                           .m = m,
+                           .n = n,
+                           .x = (const float *)(const void *)x.p,
+                           .stride_x = x.stride,
+                           .gamma = gamma,
+                           .beta = beta,
+                           .stride_vec = f->device->vector_stride,
+                           .eps = f->arch->norm_eps,
+                           .y = y.p,
+                           .stride_y = y.stride,
+                           .type = y.type};
+    uint64_t begin = zo2_trace_begin(f->trace);
+    return done(f, begin, "norm", f->be->ops->layernorm(f->be, &op));
+}
+
+zo2_status zo2_convert_rows(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x, const uint32_t *index, zo2_act y)
+{
+    zo2_gather_op op = {.streams = f->streams,
+                        .m = m,
+                        .n = n,
+                        .x = (const float *)(const void *)x.p,
+                        .stride_x = x.stride,
+                        .index = index,
+                        .y = y.p,
+                        .stride_y = y.stride,
+                        .type = y.type};
+    uint64_t begin = zo2_trace_begin(f->trace);
+    return done(f, begin, index ? "gather" : "convert", f->be->ops->gather(f->be, &op));
+}
+
+/* y = x W^T + b in columns [column, column + rows of W) of y. */
+zo2_status zo2_linear(zo2_forward_pass *f, zo2_role w, zo2_role b, uint32_t layer, uint64_t m, zo2_act x, zo2_act y,
+                      uint64_t column, int accumulate, float scale, zo2_activation act)
+{
+    uint32_t tensor = zo2_arch_find(f->arch, w, layer);
+    y.p += column * zo2_element_bytes(f, y.type);
+    zo2_status s = zo2_matmul(f, tensor, m, x, y, accumulate, f->hold);
+    return s ? s : zo2_bias_act(f, m, f->arch->tensors[tensor].rows, y, zo2_vector(f, b, layer), scale, act);
+}
+
+zo2_status zo2_attention(zo2_forward_pass *f, const zo2_micro *mb, zo2_act qkv, zo2_act out)
+{
+    const zo2_arch *a = f->arch;
+    uint64_t column = a->hidden * zo2_element_bytes(f, f->compute);
+    zo2_attention_op op = {.streams = f->streams,
+                           .m = mb->tokens,
+                           .heads = a->heads,
+                           .head_dim = a->head_dim,
+                           .q = qkv.p,
+                           .k = qkv.p + column,
+                           .v = qkv.p + 2 * column,
+                           .ld = qkv.ld,
+                           .stride = qkv.stride,
+                           .out = out.p,
+                           .ld_out = out.ld,
+                           .stride_out = out.stride,
+                           .seqs = f->batch->seq + mb->seq_at,
+                           .n_seqs = mb->seqs,
+                           .workspace = f->arena + f->device->workspace,
+                           .workspace_bytes = f->device->workspace_bytes,
+                           .type = f->compute};
+    uint64_t begin = zo2_trace_begin(f->trace);
+    return done(f, begin, "attention", f->be->ops->attention(f->be, &op));
+}

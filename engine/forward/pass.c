@@ -1,0 +1,170 @@
+/* pass.c: the two passes of a core: a step's perturbed streams, and the unperturbed one of an evaluation. */
+#include "codec/update.h"
+#include "engine/base/clock.h"
+#include "engine/base/fpenv.h"
+#include "engine/forward/core.h"
+#include "engine/forward/forward.h"
+#include "engine/plan/plan_types.h"
+#include "engine/stream/pipeline.h"
+#include "engine/stream/trace.h"
+#include "kernels/backend.h"
+
+#include <math.h>
+#include <string.h>
+
+/* A span of the compute lane that belongs to no chunk. */
+static void span(zo2_core *c, const char *name, uint64_t bytes, uint64_t begin)
+{
+    zo2_trace_what what = {
+        .lane = "compute", .name = name, .step = c->history.steps, .chunk = -1, .tile = -1, .bytes = bytes};
+    if (c->tracer.fn)
+        zo2_trace_span(&c->tracer, &what, begin, zo2_clock_ns());
+}
+
+static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
+{
+    const zo2_device_layout *d = &c->plan.device;
+    uint64_t bytes = c->packed.losses * 4, begin = zo2_clock_ns();
+    uint8_t *index = c->staging + c->plan.host.index, *target = c->staging + c->plan.host.target;
+    memcpy(index, c->packed.index, bytes);
+    memcpy(target, c->packed.target, bytes);
+    zo2_status s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->index, index, bytes);
+    if (!s)
+        s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->target, target, bytes);
+    if (!s)
+        s = c->ops->lse_init(c->be, (zo2_lse *)(void *)(arena + d->lse), streams * c->packed.losses);
+    span(c, "targets", 2 * bytes, begin);
+    return s;
+}
+
+static zo2_status download_logprobs(zo2_core *c, uint8_t *arena, uint32_t streams)
+{
+    const zo2_device_layout *d = &c->plan.device;
+    uint64_t n = streams * c->packed.losses, begin = zo2_clock_ns();
+    zo2_status s =
+        c->ops->lse_finish(c->be, (zo2_lse *)(void *)(arena + d->lse), n, (float *)(void *)(arena + d->logprob));
+    if (!s)
+        s = c->ops->download(c->be, ZO2_LANE_COMPUTE, c->logprob, arena + d->logprob, n * 4);
+    zo2_status drained = c->ops->drain(c->be);
+    span(c, "losses", n * 4, begin);
+    return s ? s : drained;
+}
+
+/* One pass over micro-batches [from, to): the lanes run ahead, this thread computes. */
+static zo2_status run_pass(zo2_core *c, zo2_forward_pass *f, const zo2_pass *pass, uint32_t from, uint32_t to)
+{
+    f->arch = c->arch;
+    f->device = &c->plan.device;
+    f->be = c->be;
+    f->arena = c->ops->arena(c->be);
+    f->pipe = c->pipe;
+    f->pool = c->pool;
+    f->pass = pass;
+    f->batch = &c->packed;
+    f->micro_from = from;
+    f->micro_to = to;
+    f->compute = c->shape.compute;
+    f->dist = c->dist;
+    f->host = &c->plan.host;
+    f->gather = c->staging + c->plan.host.gather;
+    f->gathered = c->gathered;
+    f->residual = c->staging + c->plan.host.residual;
+    f->computed = c->computed;
+    f->staged = c->staged;
+    f->progress = c->progress;
+    f->progress_ud = c->progress_ud;
+    f->observer = c->observer;
+    f->observer_ud = c->observer_ud;
+    f->trace = c->tracer.fn ? &c->tracer : NULL;
+    zo2_status s = zo2_pipeline_begin(c->pipe, pass);
+    if (!s)
+        s = zo2_opt_forward(f);
+    s = zo2_pipeline_finish(c->pipe, s);
+    uint64_t begin = zo2_clock_ns();
+    zo2_status drained = c->ops->drain(c->be); /* after an error too: nothing may still use the arena */
+    span(c, "wait", 0, begin);
+    return s ? s : drained;
+}
+
+/* What a pass changes in the process, given back at its end; and when it began. */
+typedef struct pass_scope {
+    fenv_t fenv;
+    uint64_t begin_ns;
+} pass_scope;
+
+static void enter(zo2_core *c, pass_scope *scope)
+{
+    scope->begin_ns = zo2_clock_ns();
+    zo2_fpenv_pin(&scope->fenv);
+    if (c->ops->enter)
+        c->ops->enter(c->be);
+}
+
+static void leave(zo2_core *c, const pass_scope *scope)
+{
+    if (c->ops->leave)
+        c->ops->leave(c->be);
+    zo2_fpenv_restore(&scope->fenv);
+    zo2_pipeline_seconds seconds = zo2_pipeline_take_seconds(c->pipe);
+    double total = 1e-9 * (double)(zo2_clock_ns() - scope->begin_ns);
+    c->update = seconds.update;
+    c->upload = seconds.upload;
+    c->compute.waiting = seconds.compute_waiting;
+    if (c->ops->observe) { /* the host only issued work; what it waited for may have run beside the device's */
+        c->compute.waiting = fmax(0, total - 1e-9 * (double)c->device_ns[ZO2_LANE_COMPUTE]);
+        c->upload.busy = fmin(total, 1e-9 * (double)c->device_ns[ZO2_LANE_UPLOAD]);
+        c->upload.waiting = fmin(c->upload.waiting, total - c->upload.busy);
+    }
+    c->compute.busy = total - c->compute.waiting;
+    memset(c->device_ns, 0, sizeof c->device_ns);
+    atomic_store(&c->abort, 0);
+}
+
+zo2_status zo2_core_train_pass(zo2_core *c)
+{
+    pass_scope scope;
+    uint8_t *arena = c->ops->arena(c->be);
+    zo2_pass pass = {.program = &c->train,
+                     .source = c->has_masters ? ZO2_SOURCE_TRAIN : ZO2_SOURCE_NONE,
+                     .masters = c->has_masters ? &c->masters : NULL,
+                     .history = &c->history,
+                     .step = c->history.steps,
+                     .pending = c->pending,
+                     .resident = &c->resident};
+    zo2_forward_pass f = {.queries = c->shape.queries,
+                          .streams = c->shape.streams,
+                          .hold = c->plan.hold,
+                          .key = zo2_noise_key(c->seed, c->history.steps),
+                          .eps = c->eps};
+    enter(c, &scope);
+    zo2_status s = upload_losses(c, arena, f.streams);
+    if (!s)
+        s = run_pass(c, &f, &pass, 0, c->packed.micros);
+    if (!s)
+        s = download_logprobs(c, arena, f.streams);
+    leave(c, &scope);
+    return s;
+}
+
+zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source)
+{
+    pass_scope scope;
+    uint8_t *arena = c->ops->arena(c->be);
+    zo2_pass pass = {.program = source == ZO2_SOURCE_EXACT ? &c->exact_program : &c->wire,
+                     .source = source,
+                     .masters = &c->masters,
+                     .history = &c->history,
+                     .step = c->history.steps,
+                     .resident = source == ZO2_SOURCE_EXACT ? NULL : &c->resident};
+    enter(c, &scope);
+    zo2_status s = upload_losses(c, arena, 1);
+    /* Evaluation need not share uploads between micro-batches: each is a pass of its own, and no wire is held. */
+    for (uint32_t i = 0; i < c->packed.micros && !s; i++) {
+        zo2_forward_pass f = {.streams = 1, .hold = ZO2_HOLD_CHUNK};
+        s = run_pass(c, &f, &pass, i, i + 1);
+    }
+    if (!s)
+        s = download_logprobs(c, arena, 1);
+    leave(c, &scope);
+    return s;
+}

@@ -1,0 +1,35 @@
+/* vectors.c: a block's vectors, decoded for all streams. */
+#include "engine/forward/forward.h"
+#include "engine/forward/tiles.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
+#include "engine/stream/pipeline.h"
+
+zo2_status zo2_load_vectors(zo2_forward_pass *f, uint32_t block)
+{
+    const zo2_layout *l = f->pass->program->layout;
+    uint32_t unit = l->vector_unit[block];
+    if (unit == ZO2_NO_TENSOR)
+        return ZO2_OK;
+    uint32_t chunk = l->units[unit].first_chunk, position = f->pass->program->position[unit];
+    const void *wire;
+    zo2_status s = zo2_tile_fetch(f, position, &wire);
+    uint64_t stride = f->device->vector_stride;
+    float *base = (float *)(void *)(f->arena + f->device->vectors);
+    for (uint32_t i = 0; i < l->chunks[chunk].n_spans; i++) {
+        const zo2_span *span = &l->spans[l->chunks[chunk].first_span + i];
+        float *at = base + l->vector_at[span->tensor];
+        for (uint32_t stream = 0; stream < f->streams && !s; stream += 2)
+            s = zo2_decode_span(f, chunk, span, wire, stream / 2, at + stream * stride, at + (stream + 1) * stride,
+                                ZO2_F32);
+    }
+    return s ? s : zo2_pipeline_release(f->pipe, position + 1);
+}
+
+const float *zo2_vector(const zo2_forward_pass *f, zo2_role role, uint32_t layer)
+{
+    uint32_t tensor = zo2_arch_find(f->arch, role, layer);
+    if (tensor == ZO2_NO_TENSOR)
+        return NULL;
+    return (const float *)(void *)(f->arena + f->device->vectors) + f->pass->program->layout->vector_at[tensor];
+}

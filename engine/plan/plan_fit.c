@@ -1,0 +1,157 @@
+/* plan_fit.c: how much of everything there is: from a comfortable ring to the smallest plan, and the largest batch within a
+ * budget. */
+#include "engine/base/checked.h"
+#include "engine/masters/masters.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
+#include "engine/plan/plan_internal.h"
+#include "engine/plan/plan_types.h"
+#include "engine/plan/resident.h"
+#include "kernels/backend.h"
+
+#include <string.h>
+
+#define CHUNK_AIM   (4ull << 20)   /* wire of a chunk when memory is no concern */
+#define CHUNK_MIN   (256ull << 10) /* and when it is */
+#define RING_CHUNKS 3ull           /* one decoding, one arriving, one waiting */
+#define HOST_FIXED  (96ull << 20)  /* code, BLAS buffers, stacks, tables */
+
+/* ---- budgets ---- */
+
+static int can_stage(const zo2_shape *s)
+{
+    return s->batch_tokens > 2 * s->tokens; /* with two micro-batches both buffers hold what they would have to move */
+}
+
+static zo2_hold hold_of(const zo2_shape *s)
+{
+    return s->micro_batched ? ZO2_HOLD_BLOCK : s->streams > 2 ? ZO2_HOLD_TILE : ZO2_HOLD_CHUNK;
+}
+
+/* Device bytes of the smallest plan. */
+static uint64_t least_bytes(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, int staged)
+{
+    zo2_full_plan p = {.hold = hold_of(s)};
+    zo2_plan_cut cut = {.chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_MIN, .ring_chunks = 1, .staged = staged};
+    zo2_plan_lay_out(&p, a, be, s, &cut);
+    return p.pub.device_peak_bytes;
+}
+
+/* More rows have more loss tokens, in proportion; fewer rows may have them all. */
+zo2_shape zo2_shape_resized(const zo2_shape *s, uint64_t rows, uint64_t micro)
+{
+    zo2_shape r = *s;
+    double grown = (double)rows * (double)s->max_keys / (double)s->batch_tokens;
+    r.tokens = micro * s->max_keys;
+    r.batch_tokens = rows * s->max_keys;
+    r.loss_tokens = grown > 1 ? (uint64_t)(grown * (double)s->loss_tokens) : s->loss_tokens;
+    r.loss_tokens = zo2_min_u64(r.loss_tokens, r.batch_tokens);
+    r.loss_micro = zo2_min_u64(r.loss_tokens, r.tokens);
+    r.micro_batched = micro < rows || s->micro_batched;
+    return r;
+}
+
+static int fits(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t rows, uint64_t micro)
+{
+    zo2_shape r = zo2_shape_resized(s, rows, micro);
+    return least_bytes(a, be, &r, can_stage(&r)) <= s->device_bytes;
+}
+
+uint64_t zo2_plan_largest_micro(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t rows)
+{
+    if (fits(a, be, s, rows, rows))
+        return rows;
+    uint64_t low = 0, high = rows; /* low fits, or is 0; high doesn't */
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        if (fits(a, be, s, rows, middle))
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* Largest batch that fits with micro-batches of one row; 0: none. */
+uint64_t zo2_plan_largest_batch(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t rows)
+{
+    uint64_t low = 0, high = rows + 1;
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        if (fits(a, be, s, middle, 1))
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* ---- the plan ---- */
+
+/* From comfortable to smallest: whole chunks in a ring of three, then one, then smaller chunks; at last residual
+ * streams wait in host memory, the one thing that costs traffic. */
+static void choose(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
+                   zo2_plan_cut *cut, uint64_t budget)
+{
+    uint64_t smallest = s->chunk_bytes ? s->chunk_bytes : CHUNK_MIN;
+    *cut = (zo2_plan_cut){.chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_AIM, .ring_chunks = RING_CHUNKS};
+    for (;;) {
+        zo2_plan_lay_out(out, a, be, s, cut);
+        if (out->pub.device_peak_bytes <= budget)
+            return;
+        if (cut->ring_chunks > 1) {
+            cut->ring_chunks--;
+        } else if (cut->chunk_bytes > smallest) {
+            cut->chunk_bytes = zo2_max_u64(cut->chunk_bytes / 2, smallest);
+        } else if (!cut->staged && can_stage(s)) {
+            cut->staged = 1;
+            cut->ring_chunks = RING_CHUNKS;
+            cut->chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_AIM;
+        } else {
+            return;
+        }
+    }
+}
+
+/* What the budget leaves keeps wires on the device, if the ring is as comfortable as it gets. */
+static zo2_status keep_resident(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
+                                zo2_plan_cut *cut, uint64_t budget)
+{
+    if (cut->ring_chunks < RING_CHUNKS || (!s->chunk_bytes && cut->chunk_bytes < CHUNK_AIM) ||
+        out->pub.device_peak_bytes >= budget)
+        return ZO2_OK;
+    zo2_layout layout;
+    zo2_status status = zo2_layout_create(&layout, a, s->wire, s->compute, cut->chunk_bytes);
+    if (!status) {
+        out->resident_spare = budget - out->pub.device_peak_bytes;
+        cut->resident_bytes = zo2_resident_choose(&layout, out->resident_spare, NULL);
+        zo2_plan_lay_out(out, a, be, s, cut);
+    }
+    zo2_layout_free(&layout);
+    return status;
+}
+
+zo2_status zo2_plan_fit(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, int *fits)
+{
+    memset(out, 0, sizeof *out);
+    out->pub.struct_size = sizeof out->pub;
+    out->hold = hold_of(s);
+    out->pub.device_min_bytes = least_bytes(a, be, s, can_stage(s));
+    uint64_t budget = s->device_bytes ? s->device_bytes : least_bytes(a, be, s, 0);
+    zo2_plan_cut cut;
+    choose(out, a, be, s, &cut, budget);
+    zo2_status status = keep_resident(out, a, be, s, &cut, budget);
+    out->pub.chunk_bytes = cut.chunk_bytes;
+    *fits = out->pub.device_peak_bytes <= budget;
+    return status;
+}
+
+uint64_t zo2_plan_host_rest(const zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s)
+{
+    uint64_t cols = 0;
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        if (zo2_is_streamed(a, &a->tensors[i]))
+            cols = zo2_max_u64(cols, a->tensors[i].cols);
+    uint64_t gemm = be->gemm_host_bytes ? be->gemm_host_bytes(s->compute, cols, s->threads) : 0;
+    return p->pub.staging_bytes + HOST_FIXED + gemm + zo2_masters_slots(s->threads) * zo2_masters_scratch_bytes(a);
+}

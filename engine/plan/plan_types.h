@@ -1,0 +1,120 @@
+/* plan_types.h: what a plan depends on (shape, rates) and what it is made of: byte offsets on the device and in host memory. */
+#ifndef ZO2_ENGINE_PLAN_PLAN_TYPES_H
+#define ZO2_ENGINE_PLAN_PLAN_TYPES_H
+
+#include "engine/model/arch.h"
+
+/* What the plan depends on, all defaults resolved. */
+typedef struct zo2_shape {
+    uint32_t streams;      /* 2 Q, or 1 when the engine only evaluates */
+    uint64_t tokens;       /* most tokens of a micro-batch that are computed: a row's last one predicts nothing */
+    uint64_t batch_tokens; /* of a batch */
+    uint64_t loss_tokens;  /* most loss tokens of a batch */
+    uint64_t loss_micro;   /* of a micro-batch */
+    uint64_t max_keys;     /* of the longest row */
+    uint64_t seq;          /* tokens of the longest row as given */
+    int micro_batched;     /* a batch may hold several micro-batches */
+    zo2_wire wire;
+    zo2_dtype compute;
+    uint32_t threads;
+    uint64_t chunk_bytes;   /* as asked; 0 = the planner chooses */
+    uint64_t device_bytes;  /* 0: the smallest */
+    uint64_t host_bytes;    /* 0: no limit */
+    uint64_t context_bytes; /* the device's, beside the arena: asked, or assumed */
+    uint32_t pending;
+    uint32_t queries;
+    zo2_dist dist;
+} zo2_shape;
+
+/* How long the wire of a chunk stays on the device. */
+typedef enum zo2_hold {
+    ZO2_HOLD_CHUNK, /* until it is decoded: one query, one micro-batch */
+    ZO2_HOLD_TILE,  /* until the last query has decoded its tile */
+    ZO2_HOLD_BLOCK, /* until the last micro-batch is through the block */
+} zo2_hold;
+
+/* Byte offsets in the device arena. Three phases (embedding, layers, head) share the region from `phase` on. */
+typedef struct zo2_device_layout {
+    int staged;               /* residual streams of waiting micro-batches are in host memory */
+    uint64_t residual;        /* fp32 [micro-batch][streams][tokens][hidden]; staged: two micro-batches' */
+    uint64_t residual_stride; /* bytes between those two */
+    uint64_t vectors;         /* fp32 [streams][vectors of a block] */
+    uint64_t vector_stride;   /* floats */
+    uint64_t lse;             /* zo2_lse [streams][loss tokens] */
+    uint64_t logprob;         /* fp32 [streams][loss tokens] */
+    uint64_t index;           /* u32 [loss tokens]: token of the micro-batch that predicts */
+    uint64_t target;          /* u32 [loss tokens] */
+    uint64_t panels;          /* [1 or 2][panel_stride] */
+    uint64_t panel_stride;    /* bytes */
+    uint64_t ring, ring_bytes;
+    uint64_t resident, resident_bytes; /* wires that stay (resident.h) */
+    uint64_t phase;
+    /* embedding phase */
+    uint64_t refs;      /* zo2_row_ref [tokens] */
+    uint64_t rows;      /* wire of the gathered embedding rows */
+    uint64_t positions; /* wire of the gathered positions */
+    uint64_t embedded;  /* [streams][tokens][embed_dim], with project_in only */
+    /* layers */
+    uint64_t norm; /* [streams][tokens][hidden] */
+    uint64_t wide; /* [streams][tokens][max(3 hidden, ffn)] */
+    uint64_t workspace, workspace_bytes;
+    /* head */
+    uint64_t gathered;  /* fp32 [streams][loss tokens of a micro-batch][hidden] */
+    uint64_t hidden;    /* [streams][loss tokens][hidden] */
+    uint64_t projected; /* [streams][loss tokens][embed_dim], with project_out only */
+    uint64_t logits;    /* fp32 [1 or 2][loss_micro][TN of the head] */
+    uint64_t bytes;     /* of the arena */
+} zo2_device_layout;
+
+/* Byte offsets in the engine's own host buffers: one mapping, registered with the backend as a whole. */
+typedef struct zo2_host_layout {
+    uint32_t gather_sets; /* 2 if a batch may hold several micro-batches */
+    uint64_t gather;      /* sets of: refs and wire of a micro-batch's embedding rows, refs and wire of its positions */
+    uint64_t gather_set_bytes;         /* of one set */
+    uint64_t gather_positions;         /* where in a set the second half begins */
+    uint64_t index, target;            /* u32 [loss tokens], as on the device */
+    uint64_t logprob;                  /* fp32 [streams][loss tokens] */
+    uint64_t residual, residual_bytes; /* staged: fp32 [micro-batch][streams][tokens][hidden] */
+    uint64_t ring;                     /* a mirror of the device's: exact values, and wires that can't be registered */
+    uint64_t bytes;
+} zo2_host_layout;
+
+typedef struct zo2_full_plan {
+    zo2_plan pub;
+    zo2_device_layout device;
+    zo2_host_layout host;
+    uint64_t chunk_bytes;    /* chosen */
+    uint64_t resident_spare; /* bytes that zo2_resident_choose() was given */
+    zo2_hold hold;
+} zo2_full_plan;
+
+/* Measured or assumed speeds of this machine, per second. */
+typedef struct zo2_rates {
+    double update_weights; /* one query: noise, update and encode, all threads */
+    double noise_weights;  /* noise alone, of weights in the cache, all threads; 0: not measured */
+    double upload_bytes;
+    double flops;          /* GEMM */
+    double decode_weights; /* one query, both panels, nothing pending */
+    double fold_weights;   /* one pending update of one query, beside the decode; 0: not told apart */
+    int shared;            /* lanes share the host's cores: their times add up */
+    double seconds;        /* that measuring took */
+} zo2_rates;
+
+/* How a plan is cut; everything else follows from shape and architecture. */
+typedef struct zo2_plan_cut {
+    uint64_t chunk_bytes;
+    uint64_t ring_chunks;    /* of the largest chunk, beyond what is held */
+    int staged;              /* residual streams wait in host memory */
+    uint64_t resident_bytes; /* of wires that stay on the device */
+} zo2_plan_cut;
+
+/* Predicted seconds of a step. */
+typedef struct zo2_times {
+    double update, upload, compute;     /* of the lanes */
+    double update_noise, compute_noise; /* of them, spent on making z */
+    double step;                        /* the longest lane, or their sum where they share the host's cores */
+} zo2_times;
+zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r,
+                         uint32_t pending);
+
+#endif

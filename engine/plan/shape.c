@@ -1,0 +1,51 @@
+/* shape.c: from a caller's options to the shape that a plan depends on. */
+#include "engine/base/pool.h"
+#include "engine/model/arch.h"
+#include "engine/plan/plan.h"
+#include "engine/plan/plan_types.h"
+#include "kernels/backend.h"
+
+#include <string.h>
+
+zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_engine_opts *o)
+{
+    memset(out, 0, sizeof *out);
+    uint64_t seq = o->max_seq ? o->max_seq : a->context, rows = o->max_rows ? o->max_rows : 16;
+    if (seq > a->context)
+        return zo2_error(ZO2_ERR_ARG, "sequences of %llu tokens are longer than the model's context of %u",
+                         (unsigned long long)seq, a->context);
+    if (rows > 1u << 24)
+        return zo2_error(ZO2_ERR_ARG, "a batch of %llu rows is absurd: at most 16,777,216", (unsigned long long)rows);
+    uint64_t micro = o->max_rows_micro && o->max_rows_micro < rows ? o->max_rows_micro : rows;
+    out->queries = o->queries ? o->queries : 1;
+    out->dist = o->dist ? o->dist : ZO2_GAUSSIAN;
+    out->pending = o->pending > 0 ? (uint32_t)o->pending : 0;
+    out->streams = o->read_only ? 1 : 2 * out->queries;
+    uint64_t used = seq > 1 ? seq - 1 : 1;
+    out->tokens = micro * used;
+    out->batch_tokens = rows * used;
+    out->micro_batched = micro < rows || (o->micro_batch && o->micro_batch != UINT32_MAX);
+    uint64_t most = rows * used;
+    out->loss_tokens = o->max_loss_tokens && o->max_loss_tokens < most ? o->max_loss_tokens : most;
+    most = micro * used;
+    out->loss_micro = out->loss_tokens < most ? out->loss_tokens : most;
+    out->max_keys = used;
+    out->seq = seq;
+    out->wire = o->wire ? o->wire : ZO2_WIRE_BF16;
+    out->compute = o->compute                    ? o->compute
+                   : be->kind == ZO2_BACKEND_CPU ? ZO2_F32
+                   : a->dtype == ZO2_BF16        ? ZO2_BF16
+                                                 : ZO2_F16;
+    out->threads = o->threads ? o->threads : zo2_usable_cpus();
+    out->chunk_bytes = o->chunk_bytes;
+    out->device_bytes = o->device_bytes;
+    out->host_bytes = o->host_bytes;
+    out->context_bytes = be->context_bytes;
+    zo2_device_info device;
+    if (be->probe && !be->probe(&device)) { /* else open() says what is wrong; a plan can do without */
+        out->context_bytes = device.context_bytes;
+        if (!out->device_bytes)
+            out->device_bytes = device.free_bytes / 10 * 9;
+    }
+    return ZO2_OK;
+}

@@ -1,0 +1,80 @@
+/* run_dir.c: the run directory of an engine: made or found, locked, its journal opened or begun. */
+#include "engine/masters/history.h"
+#include "engine/run/session.h"
+#include "engine/run/settings.h"
+#include "storage/io/io.h"
+#include "storage/run/journal.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RESERVED_STEPS 131072u
+
+zo2_status zo2_run_dir_claim(zo2_engine *e, const char *run_dir)
+{
+    e->run_dir = strdup(run_dir);
+    if (!e->run_dir)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for the name of the run directory");
+    if (e->opts.read_only)
+        return ZO2_OK;
+    if (!mkdir(run_dir, 0777))
+        e->made_run_dir = 1;
+    else if (errno != EEXIST)
+        return zo2_io_error("cannot create the run directory", run_dir);
+    return zo2_run_lock(run_dir, &e->lock_fd);
+}
+
+zo2_status zo2_run_dir_open_journal(zo2_engine *e, zo2_journal **journal)
+{
+    char *path = zo2_path_join(e->run_dir, "journal.zo2j");
+    if (!path)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for the name of the journal");
+    zo2_status s = ZO2_OK;
+    if (!access(path, F_OK))
+        s = zo2_journal_open(journal, &zo2_io_posix, path, !e->opts.read_only);
+    else if (errno != ENOENT)
+        s = zo2_io_error("cannot look at the journal", path);
+    else if (e->opts.read_only)
+        s = zo2_error(ZO2_ERR_NOTFOUND, "%s is not a run directory: it has no journal.zo2j", e->run_dir);
+    free(path);
+    if (!s && *journal && !e->opts.read_only && !e->opts.resume)
+        s = zo2_error(ZO2_ERR_EXISTS,
+                      "%s already holds a run of %" PRIu64
+                      " steps: continue it with --resume, or choose another directory",
+                      e->run_dir, zo2_journal_steps(*journal));
+    if (!s && *journal && zo2_journal_torn_bytes(*journal)) {
+        char text[160];
+        snprintf(text, sizeof text,
+                 "the journal ended with %" PRIu64 " torn bytes, the rest of an interrupted write: cut off",
+                 zo2_journal_torn_bytes(*journal));
+        zo2_engine_say(e, ZO2_LOG_INFO, text);
+    }
+    return s;
+}
+
+zo2_status zo2_run_dir_create_journal(zo2_engine *e)
+{
+    char *path = zo2_path_join(e->run_dir, "journal.zo2j");
+    if (!path)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for the name of the journal");
+    zo2_status s = zo2_journal_create(&e->journal, &zo2_io_posix, path, &e->settings);
+    free(path);
+    return s;
+}
+
+/* Room for the steps that the run is to have, so that taking one allocates nothing. Untouched memory costs nothing
+ * either, but a number of steps that means "until I stop it" must not reserve all there is: beyond RESERVED_STEPS, or
+ * where memory is short now, the lists grow by doubling when it comes to that. */
+void zo2_run_dir_reserve(zo2_engine *e)
+{
+    uint64_t steps = e->opts.total_steps ? e->opts.total_steps : ZO2_DEFAULT_STEPS;
+    if (steps > RESERVED_STEPS)
+        steps = RESERVED_STEPS;
+    if (!zo2_journal_reserve(e->journal, steps))
+        (void)zo2_history_reserve(&e->core.history, steps); /* a step that finds no room fails and says so */
+}
