@@ -38,7 +38,7 @@ void zo2_update_apply(float *w, uint64_t n, uint64_t first, uint32_t tensor_id, 
                       const zo2_update *u, uint32_t count);
 
 /* plus[i] = w[i] + eps z[i], minus[i] = w[i] - eps z[i], each one fmaf (fmaf(eps, z, w), fmaf(-eps, z, w)). plus may be
- * w itself. */
+ * w itself; minus may be NULL. */
 void zo2_perturb(const float *w, uint64_t n, uint64_t first, uint32_t tensor_id, zo2_dist dist, uint64_t key,
                  uint32_t query, float eps, float *plus, float *minus);
 

@@ -24,13 +24,9 @@ ZO2_HD float zo2_update_end(float w, float v)
     return zo2_sub(w, v);
 }
 
-ZO2_HD float zo2_perturb_plus(float w, float z, float eps)
+ZO2_HD float zo2_perturb_one(float w, float z, float eps)
 {
     return zo2_fma(eps, z, w);
-}
-ZO2_HD float zo2_perturb_minus(float w, float z, float eps)
-{
-    return zo2_fma(-eps, z, w);
 }
 
 #endif

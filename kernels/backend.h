@@ -2,8 +2,7 @@
  * device memory, events between them, and the operations a transformer's forward passes need. `cpu` is the reference;
  * `cuda` implements the same table; `null` does no arithmetic and checks schedules and memory.
  *
- * Shapes. S streams are forward passes that run side by side: 2Q perturbed ones (stream 2q is W + eps z_q, 2q + 1 is W
- * - eps z_q), or one unperturbed one. m counts the tokens of a micro-batch (real ones only: there is no padding
+ * Shapes. S streams are forward passes that run side by side, each at perturbed weights of its own or at W itself. m counts the tokens of a micro-batch (real ones only: there is no padding
  * anywhere below), n and k are matrix rows and columns, ld a row stride and `stride` the distance between streams, both
  * in elements. A "panel" is n decoded rows of a matrix. Types. "compute type" is fp32, fp16 or bf16. The cpu backend
  * stores all of them as fp32 values that are already rounded to the type (element size 4, see
@@ -35,9 +34,12 @@ typedef enum zo2_lane {
 
 typedef struct zo2_event zo2_event;
 
+/* Most panels that one decoding makes. */
+#define ZO2_MAX_PANELS 2
+
 /* Wire rows to panels: decode, fold what is pending, perturb, in one pass over the wire.
- * w = decode(src) as fp32; w = updates fold[0..folds) applied; plus = w + eps z, minus = w - eps z; both rounded to
- * type. */
+ * w = decode(src) as fp32; w = updates fold[0..folds) applied; panel p = w + eps[p] z (one fmaf), or w itself where eps[p] is
+ * 0; rounded to type. */
 typedef struct zo2_decode_op {
     zo2_wire wire;
     const void *src; /* device: wire of a chunk of rows x cols, 16-byte aligned */
@@ -50,8 +52,9 @@ typedef struct zo2_decode_op {
     uint32_t folds;
     uint64_t key; /* of this step's noise */
     uint32_t query;
-    float eps;
-    void *plus, *minus; /* device [rows][ld] of type; minus NULL: only the unperturbed w, into plus */
+    uint32_t panels; /* 1 to ZO2_MAX_PANELS */
+    float eps[ZO2_MAX_PANELS];
+    void *panel[ZO2_MAX_PANELS]; /* device [rows][ld] of type */
     uint64_t ld;
     zo2_dtype type;
 } zo2_decode_op;
@@ -77,8 +80,9 @@ typedef struct zo2_decode_rows_op {
     uint32_t folds;
     uint64_t key;
     uint32_t query;
-    float eps;
-    void *plus, *minus; /* device [rows][ld] of type */
+    uint32_t panels;
+    float eps[ZO2_MAX_PANELS];
+    void *panel[ZO2_MAX_PANELS]; /* device [rows][ld] of type */
     uint64_t ld;
     zo2_dtype type;
     int accumulate; /* add to what is there (type fp32 only) */
@@ -86,7 +90,7 @@ typedef struct zo2_decode_rows_op {
 
 /* y[b] = (accumulate ? y[b] : 0) + x[b] panel[b]^T for b < batch. */
 typedef struct zo2_gemm_op {
-    uint32_t batch; /* streams of this call: 2 (one query) or 1 */
+    uint32_t batch; /* streams of this call */
     uint64_t m, n, k;
     const void *x; /* [batch][m][k] of type */
     uint64_t ldx, stride_x;

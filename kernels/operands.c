@@ -58,9 +58,10 @@ static zo2_operand *last(zo2_operands *l)
 
 /* What the two decodes share: wire, panels, noise. */
 static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src, uint64_t rows, uint64_t cols,
-                                const zo2_update *fold, uint32_t folds, zo2_dist dist, zo2_dtype type, const void *plus,
-                                const void *minus, uint64_t ld, int access, uint32_t elem)
+                                const zo2_update *fold, uint32_t folds, zo2_dist dist, zo2_dtype type, uint32_t panels,
+                                void *const *panel, uint64_t ld, int access, uint32_t elem)
 {
+    static const char *const names[ZO2_MAX_PANELS] = {"panel 0", "panel 1"};
     const zo2_codec *codec = zo2_codec_get(wire);
     if (!codec)
         return REFUSE("%s: unknown wire %d", l->op, (int)wire);
@@ -68,6 +69,8 @@ static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src,
         return REFUSE("%s: chunk of %llu x %llu", l->op, (unsigned long long)rows, (unsigned long long)cols);
     if (!type_ok(type) || (dist != ZO2_GAUSSIAN && dist != ZO2_RADEMACHER))
         return REFUSE("%s: unknown type %d or distribution %d", l->op, (int)type, (int)dist);
+    if (panels < 1 || panels > ZO2_MAX_PANELS)
+        return REFUSE("%s: %u panels", l->op, panels);
     if (folds && !fold)
         return REFUSE("%s: %u folds at NULL", l->op, folds);
     for (uint32_t i = 0; i < folds; i++)
@@ -77,9 +80,8 @@ static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src,
     last(l)->align = 16;
     last(l)->uploaded = 1;
     /* A chunk may begin in the middle of a tile whose rows are no multiple of 16 bytes. */
-    ADD(l, "plus", plus, access, 1, 0, rows, ld, cols, elem);
-    if (minus)
-        ADD(l, "minus", minus, access, 1, 0, rows, ld, cols, elem);
+    for (uint32_t p = 0; p < panels; p++)
+        ADD(l, names[p], panel[p], access, 1, 0, rows, ld, cols, elem);
     return ZO2_OK;
 }
 
@@ -90,8 +92,8 @@ zo2_status zo2_operands_decode(zo2_operands *l, const zo2_decode_op *op, uint32_
         l->empty = 1;
         return ZO2_OK;
     }
-    return decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->plus,
-                         op->minus, op->ld, ZO2_OPERAND_WRITE, elem);
+    return decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->panels,
+                         op->panel, op->ld, ZO2_OPERAND_WRITE, elem);
 }
 
 zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *op, uint32_t elem)
@@ -104,8 +106,8 @@ zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *o
     if (op->accumulate && op->type != ZO2_F32)
         return REFUSE("decode_rows: accumulates in fp32 only");
     zo2_status s =
-        decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->plus,
-                      op->minus, op->ld, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, elem);
+        decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->panels,
+                      op->panel, op->ld, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, elem);
     if (s)
         return s;
     ADD(l, "refs", op->refs, ZO2_OPERAND_READ, 1, 0, 1, 0, op->rows, sizeof *op->refs);

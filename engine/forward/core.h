@@ -8,6 +8,7 @@
 #include "engine/forward/forward.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
+#include "engine/method/probe.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "engine/plan/plan_types.h"
@@ -70,9 +71,9 @@ void zo2_core_destroy(zo2_core *c); /* zeroed is fine */
  * had, wires go up by way of the staging from now on; returns 0 then (zo2_last_error() has the reason), else 1. */
 int zo2_core_register_masters(zo2_core *c);
 
-/* The pass of step t over the packed batch: log-probabilities into c->logprob, [2Q][losses]. The history has t steps.
- */
-zo2_status zo2_core_train_pass(zo2_core *c);
+/* The pass of step t over the packed batch: log-probabilities into c->logprob, [streams of the plan][losses]. The history has
+ * t steps. */
+zo2_status zo2_core_train_pass(zo2_core *c, const zo2_probe_plan *probes);
 /* The unperturbed one, [1][losses]; source: ZO2_SOURCE_WIRE or ZO2_SOURCE_EXACT. */
 zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source);
 /* Checks and packs a batch against the plan: c->packed. */

@@ -6,6 +6,7 @@
 
 #include "engine/base/pool.h"
 #include "engine/forward/batch.h"
+#include "engine/method/probe.h"
 #include "engine/model/arch.h"
 #include "engine/plan/plan_types.h"
 #include "engine/stream/pipeline.h"
@@ -28,8 +29,8 @@ typedef struct zo2_forward_pass {
     const zo2_pass *pass;
     const zo2_packed *batch;
     uint32_t micro_from, micro_to; /* micro-batches of this pass */
-    uint32_t queries;              /* 0: unperturbed, one stream */
-    uint32_t streams;
+    const zo2_probe_plan *probes;  /* where each stream evaluates */
+    uint32_t streams;              /* probes->streams */
     zo2_hold hold;
     zo2_dtype compute;
     zo2_dist dist;

@@ -6,8 +6,10 @@
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
 #include "engine/forward/forward.h"
+#include "engine/forward/tiles.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
+#include "engine/method/probe.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "engine/plan/plan_types.h"
@@ -132,20 +134,23 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
                              .decays = t->decays,
                              .dist = f->dist,
                              .key = f->key,
-                             .eps = f->eps,
                              .ld = y.ld,
                              .type = y.type,
                              .accumulate = accumulate};
     if (p->source == ZO2_SOURCE_TRAIN || p->source == ZO2_SOURCE_WIRE)
         op.fold = zo2_history_range(p->history, job.base, p->step, &op.folds);
     uint64_t stream_bytes = y.stride * zo2_element_bytes(f, y.type);
-    for (uint32_t stream = 0; stream < f->streams && !s; stream += 2) {
-        op.query = stream / 2;
-        op.plus = y.p + stream * stream_bytes;
-        op.minus = f->queries ? y.p + (stream + 1) * stream_bytes : NULL;
+    for (uint32_t first = 0; first < f->probes->streams && !s;) {
+        zo2_probe_group g = zo2_probe_group_at(f->probes, first);
+        op.query = g.query;
+        op.panels = g.n;
+        zo2_group_eps(f, &g, tensor, op.eps);
+        for (uint32_t i = 0; i < g.n; i++)
+            op.panel[i] = y.p + (first + i) * stream_bytes;
         begin = zo2_trace_begin(f->trace);
         s = ops->decode_rows(f->be, &op);
         zo2_forward_span(f, begin, "decode", tensor, ZO2_NO_TENSOR, -1, wire_bytes);
+        first += g.n;
     }
     return s;
 }

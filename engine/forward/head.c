@@ -2,6 +2,7 @@
 #include "engine/forward/batch.h"
 #include "engine/forward/forward.h"
 #include "engine/forward/tiles.h"
+#include "engine/method/probe.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "engine/plan/plan_types.h"
@@ -14,14 +15,14 @@ zo2_hold zo2_head_hold(const zo2_forward_pass *f)
 }
 
 /* Logits of one tile for the loss tokens of one micro-batch, into the running log-sum-exp. */
-static zo2_status head_tile(zo2_forward_pass *f, uint32_t unit, const zo2_tensor *t, uint32_t stream,
+static zo2_status head_tile(zo2_forward_pass *f, uint32_t unit, const zo2_tensor *t, const zo2_probe_group *g,
                             const zo2_micro *mb, zo2_act x)
 {
     const zo2_unit *u = &f->pass->program->layout->units[unit];
     const zo2_device_layout *d = f->device;
     uint64_t L = f->batch->losses;
-    zo2_gemm_op op = zo2_tile_gemm(f, u, t->cols, mb->losses);
-    op.x = x.p + (stream * x.stride + mb->loss_at * x.ld) * zo2_element_bytes(f, x.type);
+    zo2_gemm_op op = zo2_tile_gemm(f, g, u, t->cols, mb->losses);
+    op.x = x.p + (g->first * x.stride + mb->loss_at * x.ld) * zo2_element_bytes(f, x.type);
     op.ldx = x.ld;
     op.stride_x = x.stride;
     op.y = f->arena + d->logits;
@@ -33,7 +34,7 @@ static zo2_status head_tile(zo2_forward_pass *f, uint32_t unit, const zo2_tensor
         return s;
     const float *logits = op.y;
     if (f->observer)
-        f->observer(f->observer_ud, stream, op.batch, mb->loss_at, mb->losses, u->row, u->rows, logits, op.ldy,
+        f->observer(f->observer_ud, g->first, op.batch, mb->loss_at, mb->losses, u->row, u->rows, logits, op.ldy,
                     op.stride_y);
     zo2_lse_op lse = {.streams = op.batch,
                       .m = mb->losses,
@@ -43,7 +44,7 @@ static zo2_status head_tile(zo2_forward_pass *f, uint32_t unit, const zo2_tensor
                       .stride = op.stride_y,
                       .target = (const uint32_t *)(void *)(f->arena + d->target) + mb->loss_at,
                       .first = u->row,
-                      .state = (zo2_lse *)(void *)(f->arena + d->lse) + stream * L + mb->loss_at,
+                      .state = (zo2_lse *)(void *)(f->arena + d->lse) + g->first * L + mb->loss_at,
                       .stride_state = L};
     uint64_t begin = zo2_trace_begin(f->trace);
     s = f->be->ops->lse_tile(f->be, &lse);
@@ -59,10 +60,12 @@ zo2_status zo2_head(zo2_forward_pass *f, uint32_t tensor, zo2_act x)
     zo2_hold hold = zo2_head_hold(f);
     zo2_status s = ZO2_OK;
     for (uint32_t unit = first; unit < end && !s; unit++) {
-        for (uint32_t stream = 0; stream < f->streams && !s; stream += 2) {
-            s = zo2_tile_decode(f, unit, stream / 2, hold);
+        for (uint32_t at = 0; at < f->probes->streams && !s;) {
+            zo2_probe_group g = zo2_probe_group_at(f->probes, at);
+            s = zo2_tile_decode(f, unit, &g, hold);
             for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++)
-                s = head_tile(f, unit, t, stream, &f->batch->micro[i], x);
+                s = head_tile(f, unit, t, &g, &f->batch->micro[i], x);
+            at += g.n;
         }
     }
     return s;

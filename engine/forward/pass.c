@@ -4,6 +4,7 @@
 #include "engine/base/fpenv.h"
 #include "engine/forward/core.h"
 #include "engine/forward/forward.h"
+#include "engine/method/probe.h"
 #include "engine/plan/plan_types.h"
 #include "engine/stream/pipeline.h"
 #include "engine/stream/trace.h"
@@ -120,7 +121,16 @@ static void leave(zo2_core *c, const pass_scope *scope)
     atomic_store(&c->abort, 0);
 }
 
-zo2_status zo2_core_train_pass(zo2_core *c)
+/* Memory was planned for so many streams, decoded so often and so many at once. */
+static zo2_status fits(const zo2_core *c, const zo2_probe_plan *p)
+{
+    const zo2_shape *s = &c->shape;
+    if (p->streams < 1 || p->streams > s->streams || zo2_probe_panels(p) > s->panels || zo2_probe_groups(p) > s->groups)
+        return zo2_error(ZO2_ERR_INTERNAL, "a step of %u streams where %u were planned for", p->streams, s->streams);
+    return ZO2_OK;
+}
+
+zo2_status zo2_core_train_pass(zo2_core *c, const zo2_probe_plan *probes)
 {
     pass_scope scope;
     uint8_t *arena = c->ops->arena(c->be);
@@ -131,13 +141,15 @@ zo2_status zo2_core_train_pass(zo2_core *c)
                      .step = c->history.steps,
                      .pending = c->pending,
                      .resident = &c->resident};
-    zo2_forward_pass f = {.queries = c->shape.queries,
-                          .streams = c->shape.streams,
+    zo2_forward_pass f = {.probes = probes,
+                          .streams = probes->streams,
                           .hold = c->plan.hold,
                           .key = zo2_noise_key(c->seed, c->history.steps),
                           .eps = c->eps};
     enter(c, &scope);
-    zo2_status s = upload_losses(c, arena, f.streams);
+    zo2_status s = fits(c, probes);
+    if (!s)
+        s = upload_losses(c, arena, f.streams);
     if (!s)
         s = run_pass(c, &f, &pass, 0, c->packed.micros);
     if (!s)
@@ -156,11 +168,13 @@ zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source)
                      .history = &c->history,
                      .step = c->history.steps,
                      .resident = source == ZO2_SOURCE_EXACT ? NULL : &c->resident};
+    zo2_probe_plan at_w;
+    zo2_probe_unperturbed(&at_w);
     enter(c, &scope);
     zo2_status s = upload_losses(c, arena, 1);
     /* Evaluation need not share uploads between micro-batches: each is a pass of its own, and no wire is held. */
     for (uint32_t i = 0; i < c->packed.micros && !s; i++) {
-        zo2_forward_pass f = {.streams = 1, .hold = ZO2_HOLD_CHUNK};
+        zo2_forward_pass f = {.probes = &at_w, .streams = 1, .hold = ZO2_HOLD_CHUNK};
         s = run_pass(c, &f, &pass, i, i + 1);
     }
     if (!s)

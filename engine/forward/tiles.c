@@ -2,6 +2,7 @@
 #include "engine/forward/tiles.h"
 #include "codec/update.h"
 #include "engine/masters/history.h"
+#include "engine/method/probe.h"
 #include "engine/model/arch.h"
 #include "engine/stream/pipeline.h"
 #include "engine/stream/program.h"
@@ -34,9 +35,15 @@ static const zo2_update *fold_of(const zo2_forward_pass *f, uint32_t chunk, uint
     return zo2_history_range(p->history, p->masters->step[chunk], p->step, count);
 }
 
-/* Decodes the rows of one span for query q: into plus and, in a perturbed pass, minus. */
-zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, const void *wire, uint32_t q,
-                           void *plus, void *minus, zo2_dtype type)
+void zo2_group_eps(const zo2_forward_pass *f, const zo2_probe_group *g, uint32_t tensor, float eps[ZO2_MAX_PANELS])
+{
+    int moves = !f->probes->moves || f->probes->moves[tensor];
+    for (uint32_t i = 0; i < g->n; i++)
+        eps[i] = moves ? (float)g->sign[i] * f->eps : 0;
+}
+
+zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, const void *wire,
+                           const zo2_probe_group *g, uint8_t *to, uint64_t stride, zo2_dtype type)
 {
     const zo2_tensor *t = &f->arch->tensors[s->tensor];
     zo2_decode_op op = {.wire = s->codec->id,
@@ -48,12 +55,13 @@ zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *
                         .decays = t->decays,
                         .dist = f->dist,
                         .key = f->key,
-                        .query = q,
-                        .eps = f->eps,
-                        .plus = plus,
-                        .minus = f->queries ? minus : NULL,
+                        .query = g->query,
+                        .panels = g->n,
                         .ld = s->cols,
                         .type = type};
+    for (uint32_t i = 0; i < g->n; i++)
+        op.panel[i] = to + i * stride;
+    zo2_group_eps(f, g, s->tensor, op.eps);
     op.fold = fold_of(f, chunk, &op.folds);
     uint64_t begin = zo2_trace_begin(f->trace);
     zo2_status status = f->be->ops->decode(f->be, &op);
@@ -64,14 +72,12 @@ zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *
 
 /* ---- panel tiles ---- */
 
-/* Decodes a tile for query q into the two panels and lets go of its wire where nobody needs it again. */
-zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, uint32_t q, zo2_hold hold)
+zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, const zo2_probe_group *g, zo2_hold hold)
 {
     const zo2_layout *l = f->pass->program->layout;
     const zo2_unit *u = &l->units[unit];
     uint32_t position = f->pass->program->position[unit];
-    uint8_t *plus = f->arena + f->device->panels;
-    int last = q + 1 >= f->queries;
+    int last = g->first + g->n == f->probes->streams;
     zo2_status s = ZO2_OK;
     for (uint32_t c = 0; c < u->n_chunks && !s; c++) {
         const void *wire;
@@ -79,8 +85,8 @@ zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, uint32_t q, zo2_h
         uint64_t offset = (span->row - u->row) * span->cols * zo2_element_bytes(f, f->compute);
         s = zo2_tile_fetch(f, position + c, &wire);
         if (!s)
-            s = zo2_decode_span(f, u->first_chunk + c, span, wire, q, plus + offset,
-                                plus + f->device->panel_stride + offset, f->compute);
+            s = zo2_decode_span(f, u->first_chunk + c, span, wire, g, f->arena + f->device->panels + offset,
+                                f->device->panel_stride, f->compute);
         if (!s && hold == ZO2_HOLD_CHUNK)
             s = zo2_pipeline_release(f->pipe, position + c + 1);
     }
@@ -89,15 +95,10 @@ zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, uint32_t q, zo2_h
     return s;
 }
 
-/* Number of streams that one product serves. */
-uint32_t zo2_tile_pair(const zo2_forward_pass *f)
+zo2_gemm_op zo2_tile_gemm(const zo2_forward_pass *f, const zo2_probe_group *g, const zo2_unit *u, uint64_t cols,
+                          uint64_t m)
 {
-    return f->queries ? 2 : 1;
-}
-
-zo2_gemm_op zo2_tile_gemm(const zo2_forward_pass *f, const zo2_unit *u, uint64_t cols, uint64_t m)
-{
-    return (zo2_gemm_op){.batch = zo2_tile_pair(f),
+    return (zo2_gemm_op){.batch = g->n,
                          .m = m,
                          .n = u->rows,
                          .k = cols,
@@ -135,19 +136,21 @@ zo2_status zo2_matmul(zo2_forward_pass *f, uint32_t tensor, uint64_t m, zo2_act 
     zo2_status s = ZO2_OK;
     for (uint32_t unit = first; unit < end && !s; unit++) {
         const zo2_unit *u = &l->units[unit];
-        for (uint32_t stream = 0; stream < f->streams && !s; stream += 2) {
-            s = zo2_tile_decode(f, unit, stream / 2, hold);
-            zo2_gemm_op op = zo2_tile_gemm(f, u, t->cols, m);
-            op.x = x.p + stream * x.stride * x_size;
+        for (uint32_t at = 0; at < f->probes->streams && !s;) {
+            zo2_probe_group g = zo2_probe_group_at(f->probes, at);
+            s = zo2_tile_decode(f, unit, &g, hold);
+            zo2_gemm_op op = zo2_tile_gemm(f, &g, u, t->cols, m);
+            op.x = x.p + at * x.stride * x_size;
             op.ldx = x.ld;
             op.stride_x = x.stride;
-            op.y = y.p + (stream * y.stride + u->row) * y_size;
+            op.y = y.p + (at * y.stride + u->row) * y_size;
             op.ldy = y.ld;
             op.stride_y = y.stride;
             op.y_type = y.type;
             op.accumulate = accumulate;
             if (!s)
                 s = zo2_tile_multiply(f, unit, &op);
+            at += g.n;
         }
     }
     return s;

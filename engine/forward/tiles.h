@@ -3,6 +3,7 @@
 #define ZO2_ENGINE_FORWARD_TILES_H
 
 #include "engine/forward/forward.h"
+#include "engine/method/probe.h"
 #include "engine/model/layout.h"
 #include "engine/plan/plan_types.h"
 #include "kernels/backend.h"
@@ -10,17 +11,19 @@
 /* Waits for the chunk at a position of the program; reports progress, and may be cancelled there. */
 zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t position, const void **wire);
 
-/* Decodes the rows of one span for query q: into plus and, in a perturbed pass, minus. */
-zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, const void *wire, uint32_t q,
-                           void *plus, void *minus, zo2_dtype type);
+/* How far a tensor's values in a group's panels are from W: sign times eps, 0 for all where the tensor doesn't move. */
+void zo2_group_eps(const zo2_forward_pass *f, const zo2_probe_group *g, uint32_t tensor, float eps[ZO2_MAX_PANELS]);
 
-/* Decodes a tile for query q into the two panels and lets go of its wire where nobody needs it again. */
-zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, uint32_t q, zo2_hold hold);
+/* Decodes the rows of one span for the streams of a group: the first one's to `to`, the next `stride` bytes behind it. */
+zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, const void *wire,
+                           const zo2_probe_group *g, uint8_t *to, uint64_t stride, zo2_dtype type);
 
-/* Number of streams that one product serves. */
-uint32_t zo2_tile_pair(const zo2_forward_pass *f);
-/* The product of m rows with a tile's panels; operands x and y are still to be set. */
-zo2_gemm_op zo2_tile_gemm(const zo2_forward_pass *f, const zo2_unit *u, uint64_t cols, uint64_t m);
+/* Decodes a tile into the panels of a group and lets go of its wire where nobody needs it again. */
+zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, const zo2_probe_group *g, zo2_hold hold);
+
+/* The product of m rows of each stream of a group with a tile's panels; operands x and y are still to be set. */
+zo2_gemm_op zo2_tile_gemm(const zo2_forward_pass *f, const zo2_probe_group *g, const zo2_unit *u, uint64_t cols,
+                          uint64_t m);
 zo2_status zo2_tile_multiply(const zo2_forward_pass *f, uint32_t unit, const zo2_gemm_op *op);
 
 /* Units of a matrix: [first, end). */

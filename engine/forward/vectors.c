@@ -1,6 +1,7 @@
 /* vectors.c: a block's vectors, decoded for all streams. */
 #include "engine/forward/forward.h"
 #include "engine/forward/tiles.h"
+#include "engine/method/probe.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "engine/stream/pipeline.h"
@@ -14,14 +15,16 @@ zo2_status zo2_load_vectors(zo2_forward_pass *f, uint32_t block)
     uint32_t chunk = l->units[unit].first_chunk, position = f->pass->program->position[unit];
     const void *wire;
     zo2_status s = zo2_tile_fetch(f, position, &wire);
-    uint64_t stride = f->device->vector_stride;
-    float *base = (float *)(void *)(f->arena + f->device->vectors);
+    uint64_t stride = 4 * f->device->vector_stride;
+    uint8_t *at = f->arena + f->device->vectors;
     for (uint32_t i = 0; i < l->chunks[chunk].n_spans; i++) {
         const zo2_span *span = &l->spans[l->chunks[chunk].first_span + i];
-        float *at = base + l->vector_at[span->tensor];
-        for (uint32_t stream = 0; stream < f->streams && !s; stream += 2)
-            s = zo2_decode_span(f, chunk, span, wire, stream / 2, at + stream * stride, at + (stream + 1) * stride,
-                                ZO2_F32);
+        for (uint32_t first = 0; first < f->probes->streams && !s;) {
+            zo2_probe_group g = zo2_probe_group_at(f->probes, first);
+            s = zo2_decode_span(f, chunk, span, wire, &g, at + 4ull * l->vector_at[span->tensor] + first * stride,
+                                stride, ZO2_F32);
+            first += g.n;
+        }
     }
     return s ? s : zo2_pipeline_release(f->pipe, position + 1);
 }

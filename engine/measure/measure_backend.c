@@ -29,9 +29,9 @@ static zo2_status decode_rows(zo2_measure *m, const uint8_t *wire, uint64_t row,
                         .fold = m->fold,
                         .folds = m->spec.kind == ZO2_MEASURE_PANELS ? m->spec.pending : 0,
                         .key = 1,
-                        .eps = 1e-3f,
-                        .plus = plus,
-                        .minus = minus,
+                        .panels = 2,
+                        .eps = {1e-3f, -1e-3f},
+                        .panel = {plus, minus},
                         .ld = m->spec.cols,
                         .type = m->spec.compute};
     return m->be->ops->decode(m->be, &op);

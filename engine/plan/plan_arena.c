@@ -104,7 +104,7 @@ static uint64_t lay_out_fixed(zo2_full_plan *p, const zo2_arch *a, const zo2_bac
                               const extents *e, const zo2_plan_cut *cut, uint64_t ring)
 {
     zo2_device_layout *d = &p->device;
-    const uint64_t S = s->streams, pair = S > 1 ? 2 : 1, L = s->loss_tokens, D = a->hidden;
+    const uint64_t S = s->streams, L = s->loss_tokens, D = a->hidden;
     uint64_t at = zo2_round_up(be->reserved_bytes, ALIGN), from = at;
     d->staged = cut->staged;
     d->residual_stride = zo2_round_up(S * s->tokens * D * 4, ALIGN);
@@ -122,7 +122,7 @@ static uint64_t lay_out_fixed(zo2_full_plan *p, const zo2_arch *a, const zo2_bac
     p->pub.loss_bytes = at - from;
     from = at;
     d->panel_stride = zo2_round_up(e->panel, ALIGN);
-    d->panels = take(&at, pair * d->panel_stride);
+    d->panels = take(&at, s->panels * d->panel_stride);
     p->pub.panel_bytes = at - from;
     d->ring = take(&at, ring);
     d->ring_bytes = ring;
@@ -137,8 +137,7 @@ static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backen
                            const extents *e)
 {
     zo2_device_layout *d = &p->device;
-    const uint64_t S = s->streams, pair = S > 1 ? 2 : 1, T = s->tokens, L = s->loss_tokens, D = a->hidden,
-                   E = a->embed_dim;
+    const uint64_t S = s->streams, T = s->tokens, L = s->loss_tokens, D = a->hidden, E = a->embed_dim;
     const uint64_t size = be->element_bytes(s->compute);
     const zo2_tensor *tokens = &a->tensors[zo2_arch_find(a, ZO2_ROLE_EMBED_TOKENS, 0)];
     const zo2_tensor *positions = &a->tensors[zo2_arch_find(a, ZO2_ROLE_EMBED_POSITIONS, 0)];
@@ -168,7 +167,7 @@ static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backen
     d->projected = head;
     if (E != D)
         take(&head, S * L * E * size);
-    d->logits = take(&head, pair * s->loss_micro * e->head_rows * 4);
+    d->logits = take(&head, s->panels * s->loss_micro * e->head_rows * 4);
 
     /* the phases share their region; what another phase needs beyond the layers counts as workspace */
     d->bytes = zo2_max_u64(embed, zo2_max_u64(layer, head));

@@ -25,7 +25,7 @@ static int can_stage(const zo2_shape *s)
 
 static zo2_hold hold_of(const zo2_shape *s)
 {
-    return s->micro_batched ? ZO2_HOLD_BLOCK : s->streams > 2 ? ZO2_HOLD_TILE : ZO2_HOLD_CHUNK;
+    return s->micro_batched ? ZO2_HOLD_BLOCK : s->groups > 1 ? ZO2_HOLD_TILE : ZO2_HOLD_CHUNK;
 }
 
 /* Device bytes of the smallest plan. */

@@ -62,7 +62,7 @@ zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_sh
     /* A decode folds K / 2 updates on average, each with the noise of all queries of its step, beside its own query's. */
     double fold = 1 / (r->fold_weights > 0 ? r->fold_weights : r->decode_weights), folds = pending / 2.0 * s->queries;
     double decode = 1 / r->decode_weights + folds * fold;
-    double decoded = w.streamed * s->queries;
+    double decoded = w.streamed * s->groups;
     t.compute_noise = decoded * fmin(decode, (folds + 1) * fold);
     t.compute = w.flops / r->flops + decoded * decode;
     t.step = fmax(t.update, fmax(t.upload, t.compute));

@@ -6,7 +6,9 @@
 
 /* What the plan depends on, all defaults resolved. */
 typedef struct zo2_shape {
-    uint32_t streams;      /* 2 Q, or 1 when the engine only evaluates */
+    uint32_t streams;      /* of a step, or 1 when the engine only evaluates */
+    uint32_t groups;       /* of them: decodings of every wire */
+    uint32_t panels;       /* of a decoding */
     uint64_t tokens;       /* most tokens of a micro-batch that are computed: a row's last one predicts nothing */
     uint64_t batch_tokens; /* of a batch */
     uint64_t loss_tokens;  /* most loss tokens of a batch */

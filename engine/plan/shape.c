@@ -1,5 +1,7 @@
 /* shape.c: from a caller's options to the shape that a plan depends on. */
 #include "engine/base/pool.h"
+#include "engine/method/method.h"
+#include "engine/method/probe.h"
 #include "engine/model/arch.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/plan_types.h"
@@ -20,7 +22,14 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->queries = o->queries ? o->queries : 1;
     out->dist = o->dist ? o->dist : ZO2_GAUSSIAN;
     out->pending = o->pending > 0 ? (uint32_t)o->pending : 0;
-    out->streams = o->read_only ? 1 : 2 * out->queries;
+    zo2_probe_plan probes;
+    if (o->read_only)
+        zo2_probe_unperturbed(&probes);
+    else
+        zo2_method_get()->probes(out->queries, 0, &probes);
+    out->streams = probes.streams;
+    out->groups = zo2_probe_groups(&probes);
+    out->panels = zo2_probe_panels(&probes);
     uint64_t used = seq > 1 ? seq - 1 : 1;
     out->tokens = micro * used;
     out->batch_tokens = rows * used;

@@ -1,10 +1,12 @@
-/* step.c: one SPSA step, and evaluation. */
+/* step.c: one step of the run's method, and evaluation. */
 #include "engine/base/clock.h"
 #include "engine/base/fpenv.h"
 #include "engine/base/opts.h"
 #include "engine/forward/batch.h"
 #include "engine/forward/core.h"
 #include "engine/masters/history.h"
+#include "engine/method/method.h"
+#include "engine/method/probe.h"
 #include "engine/run/session.h"
 #include "engine/stream/pipeline.h"
 #include "storage/run/journal.h"
@@ -23,7 +25,7 @@ static zo2_status usable(const zo2_engine *e)
     return ZO2_OK;
 }
 
-/* Losses of all streams, query-major, + before -. */
+/* Losses of all streams, in the order of the probe plan. */
 static zo2_status stream_losses(zo2_engine *e, uint32_t streams, zo2_loss *losses)
 {
     zo2_core *c = &e->core;
@@ -40,26 +42,18 @@ static zo2_status stream_losses(zo2_engine *e, uint32_t streams, zo2_loss *losse
 }
 
 /* The step's record: everything that its update depends on, as bits (DESIGN D1, D4). */
-static void fill_record(const zo2_engine *e, const zo2_loss *losses, uint64_t data_position, zo2_journal_record *r)
+static void fill_record(const zo2_engine *e, const zo2_probe_plan *probes, const zo2_loss *losses,
+                        uint64_t data_position, zo2_journal_record *r)
 {
     const zo2_run_settings *set = &e->settings;
-    double lr = zo2_lr_at(&e->opts, r->step);
+    double lr = zo2_lr_at(&e->opts, r->step), values[ZO2_MAX_STREAMS];
     r->tokens = e->core.packed.real_tokens;
     r->data_position = data_position;
     r->queries = set->queries;
     r->d = (float)(lr * set->weight_decay);
-    for (uint32_t q = 0; q < set->queries; q++) {
-        zo2_journal_query *j = &r->query[q];
-        j->loss_plus = losses[2 * q].loss;
-        j->loss_minus = losses[2 * q + 1].loss;
-        j->g_raw = (float)((j->loss_plus - j->loss_minus) / (2.0 * set->eps));
-        j->g_clipped = j->g_raw;
-        if (set->clip > 0 && fabsf(j->g_raw) > (float)set->clip)
-            j->g_clipped = copysignf((float)set->clip, j->g_raw);
-        j->c = (float)(lr * (double)j->g_clipped / set->queries);
-        if (!isfinite(j->loss_plus) || !isfinite(j->loss_minus) || !isfinite(j->g_raw))
-            r->skipped = 1;
-    }
+    for (uint32_t i = 0; i < probes->streams; i++)
+        values[i] = losses[i].loss;
+    zo2_method_get()->coefficients(set, lr, probes, values, r);
 }
 
 static const char *busiest(const zo2_step_result *r)
@@ -107,22 +101,26 @@ static void snapshot_when_due(zo2_engine *e)
 static zo2_status take_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *result)
 {
     double from = zo2_now();
-    zo2_loss losses[2 * ZO2_MAX_QUERIES];
+    zo2_loss losses[ZO2_MAX_STREAMS];
+    zo2_probe_plan probes;
     zo2_journal_record record = {.step = e->core.history.steps};
+    zo2_method_get()->probes(e->settings.queries, record.step, &probes);
     zo2_status s = usable(e);
+    if (!s && probes.moves)
+        s = zo2_error(ZO2_ERR_UNSUPPORTED, "a step that moves some of the tensors only has no record in this version");
     if (!s)
         s = zo2_core_pack(&e->core, batch);
     if (!s) {
-        s = zo2_core_train_pass(&e->core);
+        s = zo2_core_train_pass(&e->core, &probes);
         /* An update that failed half-way leaves a chunk undefined in memory; pack and journal still have the truth. */
         if (s && s != ZO2_ERR_CANCELLED)
             e->failed = s;
     }
     if (!s)
-        s = stream_losses(e, 2 * e->settings.queries, losses);
+        s = stream_losses(e, probes.streams, losses);
     if (s)
         return s;
-    fill_record(e, losses, batch->data_position, &record);
+    fill_record(e, &probes, losses, batch->data_position, &record);
     s = zo2_journal_append(e->journal, &record);
     if (!s)
         s = zo2_history_push(&e->core.history, &record);

@@ -28,7 +28,7 @@ static void close_cpu(zo2_backend *b)
     zo2_host_unmap(c->arena, c->arena_bytes);
     zo2_gemm_bf16_close(c->bf16);
     zo2_slots_free(&c->slots);
-    free(c->row_pairs);
+    free(c->row_panels);
     free(c);
 }
 

@@ -19,9 +19,9 @@ typedef struct zo2_cpu {
     uint64_t arena_bytes;
     _Atomic uint64_t peak; /* end of the highest byte that was an operand; both lanes' threads raise it */
     zo2_slots slots;       /* [threads]: of the tasks of one operation of the compute lane */
-    float *row_pairs;      /* [threads][2][row_floats], by slot: rows on their way to be added (decode.c) */
-    uint64_t row_floats;   /* of the longest row so far */
-    zo2_gemm_bf16 *bf16;   /* NULL: BLAS multiplies bf16 values too */
+    float *row_panels;   /* [threads][ZO2_MAX_PANELS][row_floats], by slot: rows on their way to be added (decode.c) */
+    uint64_t row_floats; /* of the longest row so far */
+    zo2_gemm_bf16 *bf16; /* NULL: BLAS multiplies bf16 values too */
 } zo2_cpu;
 
 /* After zo2_operands_<op>() (its status is s): checks the operands against the arena and raises the peak. */

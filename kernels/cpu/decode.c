@@ -1,5 +1,6 @@
 /* decode.c: wire rows to perturbed panels on the cpu, row by row through the codec's own loops. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "codec/codec.h"
 #include "codec/update.h"
@@ -19,20 +20,29 @@ typedef struct row_noise {
     zo2_dist dist;
     uint64_t key;
     uint32_t query;
-    float eps;
+    uint32_t panels;
+    const float *eps;
     zo2_dtype type;
 } row_noise;
 
-/* plus holds the decoded row; minus may be NULL. */
-static void fold_and_perturb(const row_noise *n, const zo2_update *fold, uint32_t folds, float *plus, float *minus)
+/* The panels' rows; row[0] holds the decoded one. */
+static void fold_and_perturb(const row_noise *n, const zo2_update *fold, uint32_t folds, float *const *row)
 {
+    float *w = row[0];
     if (folds)
-        zo2_update_apply(plus, n->cols, n->first, n->tensor_id, n->dist, n->decays, fold, folds);
-    if (minus) {
-        zo2_perturb(plus, n->cols, n->first, n->tensor_id, n->dist, n->key, n->query, n->eps, plus, minus);
-        zo2_round_to(n->type, minus, n->cols);
+        zo2_update_apply(w, n->cols, n->first, n->tensor_id, n->dist, n->decays, fold, folds);
+    if (n->panels == 2 && n->eps[0] != 0 && n->eps[1] == -n->eps[0]) { /* the usual pair: its noise is made once */
+        zo2_perturb(w, n->cols, n->first, n->tensor_id, n->dist, n->key, n->query, n->eps[0], w, row[1]);
+    } else {
+        for (uint32_t p = n->panels; p-- > 0;) { /* the first one last: it holds w */
+            if (n->eps[p] != 0)
+                zo2_perturb(w, n->cols, n->first, n->tensor_id, n->dist, n->key, n->query, n->eps[p], row[p], NULL);
+            else if (row[p] != w)
+                memcpy(row[p], w, n->cols * sizeof *w);
+        }
     }
-    zo2_round_to(n->type, plus, n->cols);
+    for (uint32_t p = 0; p < n->panels; p++)
+        zo2_round_to(n->type, row[p], n->cols);
 }
 
 typedef struct decode_job {
@@ -54,11 +64,14 @@ static void decode_task(void *arg, uint64_t i)
                        .dist = op->dist,
                        .key = op->key,
                        .query = op->query,
+                       .panels = op->panels,
                        .eps = op->eps,
                        .type = op->type};
-        float *plus = (float *)op->plus + r * op->ld;
-        job->codec->decode(op->src, op->rows, op->cols, r, 1, plus);
-        fold_and_perturb(&n, op->fold, op->folds, plus, op->minus ? (float *)op->minus + r * op->ld : NULL);
+        float *row[ZO2_MAX_PANELS] = {NULL};
+        for (uint32_t p = 0; p < op->panels; p++)
+            row[p] = (float *)op->panel[p] + r * op->ld;
+        job->codec->decode(op->src, op->rows, op->cols, r, 1, row[0]);
+        fold_and_perturb(&n, op->fold, op->folds, row);
     }
 }
 
@@ -89,7 +102,8 @@ static void decode_rows_task(void *arg, uint64_t i)
     zo2_cpu *c = job->cpu;
     uint64_t r = i * job->rows_per_task, end = r + job->rows_per_task < op->rows ? r + job->rows_per_task : op->rows;
     uint32_t slot = op->accumulate ? zo2_slots_take(&c->slots) : 0;
-    float *sum = op->accumulate ? c->row_pairs + slot * 2 * c->row_floats : NULL; /* what is to be added */
+    float *sum =
+        op->accumulate ? c->row_panels + slot * ZO2_MAX_PANELS * c->row_floats : NULL; /* what is to be added */
     for (; r < end; r++) {
         const zo2_row_ref *ref = &op->refs[r];
         row_noise n = {.cols = op->cols,
@@ -99,34 +113,35 @@ static void decode_rows_task(void *arg, uint64_t i)
                        .dist = op->dist,
                        .key = op->key,
                        .query = op->query,
+                       .panels = op->panels,
                        .eps = op->eps,
                        .type = op->type};
         uint32_t done = ref->folds_done < op->folds ? ref->folds_done : op->folds;
-        float *plus = (float *)op->plus + r * op->ld, *minus = op->minus ? (float *)op->minus + r * op->ld : NULL;
-        float *w = sum ? sum : plus, *w_minus = sum && minus ? sum + op->cols : minus;
-        job->codec->decode(op->src, op->rows, op->cols, r, 1, w);
-        fold_and_perturb(&n, op->folds > done ? op->fold + done : NULL, op->folds - done, w, w_minus);
-        if (sum) {
+        float *row[ZO2_MAX_PANELS] = {NULL};
+        for (uint32_t p = 0; p < op->panels; p++)
+            row[p] = sum ? sum + p * op->cols : (float *)op->panel[p] + r * op->ld;
+        job->codec->decode(op->src, op->rows, op->cols, r, 1, row[0]);
+        fold_and_perturb(&n, op->folds > done ? op->fold + done : NULL, op->folds - done, row);
+        for (uint32_t p = 0; sum && p < op->panels; p++) {
+            float *to = (float *)op->panel[p] + r * op->ld;
             for (uint64_t j = 0; j < op->cols; j++)
-                plus[j] += w[j];
-            for (uint64_t j = 0; minus && j < op->cols; j++)
-                minus[j] += w_minus[j];
+                to[j] += row[p][j];
         }
     }
     if (sum)
         zo2_slots_give(&c->slots, slot);
 }
 
-/* Two rows for each task that runs at once. A model's rows that are added have one length, so this allocates in the
+/* A row of each panel for each task that runs at once. A model's rows that are added have one length, so this allocates in the
  * first step only. */
 static zo2_status reserve_rows(zo2_cpu *c, uint64_t cols)
 {
     if (cols <= c->row_floats)
         return ZO2_OK;
-    free(c->row_pairs);
+    free(c->row_panels);
     c->row_floats = 0;
-    c->row_pairs = calloc(c->slots.n, 2 * cols * sizeof *c->row_pairs);
-    if (!c->row_pairs)
+    c->row_panels = calloc(c->slots.n, ZO2_MAX_PANELS * cols * sizeof *c->row_panels);
+    if (!c->row_panels)
         return zo2_error(ZO2_ERR_NOMEM, "decode_rows: no memory for rows of %llu columns", (unsigned long long)cols);
     c->row_floats = cols;
     return ZO2_OK;

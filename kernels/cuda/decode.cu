@@ -90,12 +90,16 @@ template <class Op> static zo2_decode_args args_of(const Op *op)
     a.folds = op->folds;
     a.decays = op->decays;
     a.key = op->key;
-    a.eps = op->eps;
-    a.plus = (unsigned char *)op->plus;
-    a.minus = (unsigned char *)op->minus;
+    a.panels = op->panels;
+    uintptr_t places = 0;
+    for (uint32_t p = 0; p < op->panels; p++) {
+        a.eps[p] = op->eps[p];
+        a.panel[p] = (unsigned char *)op->panel[p];
+        places |= (uintptr_t)op->panel[p];
+    }
     a.ld = op->rows == 1 ? op->cols : op->ld;
     a.type = op->type;
-    a.wide = ((uintptr_t)a.plus | (uintptr_t)a.minus | a.ld * zo2_cuda_element_bytes(a.type)) % 16 == 0;
+    a.wide = (places | a.ld * zo2_cuda_element_bytes(a.type)) % 16 == 0;
     return a;
 }
 

@@ -35,10 +35,11 @@ typedef struct zo2_decode_args { /* no padding: what is uninitialised would reac
     int wide;               /* rows of the panels begin at multiples of 16 bytes */
     const zo2_update *fold; /* device */
     uint64_t key;
-    float eps;
-    zo2_dtype type;
-    unsigned char *plus, *minus;
+    float eps[ZO2_MAX_PANELS];
+    unsigned char *panel[ZO2_MAX_PANELS];
     uint64_t ld;
+    uint32_t panels;
+    zo2_dtype type;
 } zo2_decode_args;
 
 /* ---- wires ---- */
@@ -196,19 +197,26 @@ __device__ static inline void zo2_decode_group(const zo2_decode_args &a, uint64_
         for (int i = 0; i < ZO2_DECODE_GROUP; i++)
             w[i] = zo2_update_end(w[i], v[i]);
     }
-    if (!a.minus) {
-        zo2_store_panel(a, a.plus, row, c, w);
-        return;
+    if (a.eps[0] != 0.0f || (a.panels > 1 && a.eps[1] != 0.0f)) {
+        zo2_noise16<D>(a.key, a.query, a.tensor_id, index, z);
+    } else {
+#pragma unroll
+        for (int i = 0; i < ZO2_DECODE_GROUP; i++)
+            z[i] = 0.0f;
     }
-    zo2_noise16<D>(a.key, a.query, a.tensor_id, index, z);
 #pragma unroll
-    for (int i = 0; i < ZO2_DECODE_GROUP; i++)
-        v[i] = zo2_perturb_plus(w[i], z[i], a.eps);
-    zo2_store_panel(a, a.plus, row, c, v);
+    for (uint32_t p = 0; p < ZO2_MAX_PANELS; p++) {
+        if (p >= a.panels)
+            return;
+        if (a.eps[p] == 0.0f) {
+            zo2_store_panel(a, a.panel[p], row, c, w);
+            continue;
+        }
 #pragma unroll
-    for (int i = 0; i < ZO2_DECODE_GROUP; i++)
-        v[i] = zo2_perturb_minus(w[i], z[i], a.eps);
-    zo2_store_panel(a, a.minus, row, c, v);
+        for (int i = 0; i < ZO2_DECODE_GROUP; i++)
+            v[i] = zo2_perturb_one(w[i], z[i], a.eps[p]);
+        zo2_store_panel(a, a.panel[p], row, c, v);
+    }
 }
 
 /* Grid-stride in both directions: x runs over the groups of a row, y over rows. */

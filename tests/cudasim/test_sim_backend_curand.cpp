@@ -109,9 +109,11 @@ static void decode(void **state)
     op.src = arena;
     op.rows = ROWS;
     op.cols = COLS;
-    op.eps = 1.0f;
-    op.plus = arena + wire_bytes;
-    op.minus = arena + wire_bytes + panel_bytes;
+    op.panels = 2;
+    op.eps[0] = 1.0f;
+    op.eps[1] = -1.0f;
+    op.panel[0] = arena + wire_bytes;
+    op.panel[1] = arena + wire_bytes + panel_bytes;
     op.ld = LD;
     op.type = ZO2_F32;
     for (zo2_dist dist : {ZO2_GAUSSIAN, ZO2_RADEMACHER})

@@ -71,17 +71,19 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     d.dist = ZO2_GAUSSIAN;
     d.fold = folds;
     d.folds = 2;
-    d.eps = 0.01f;
-    d.plus = arena + slot(3);
-    d.minus = arena + slot(5);
+    d.panels = 2;
+    d.eps[0] = 0.01f;
+    d.eps[1] = -0.01f;
+    d.panel[0] = arena + slot(3);
+    d.panel[1] = arena + slot(5);
     d.ld = WIDE;
     d.type = ZO2_F16;
     must(ops->decode(b, &d));
     d.rows = ROWS;
     d.cols = d.ld = COLS;
     d.dist = ZO2_RADEMACHER;
-    d.plus = arena + slot(7);
-    d.minus = arena + slot(8);
+    d.panel[0] = arena + slot(7);
+    d.panel[1] = arena + slot(8);
     must(ops->decode(b, &d));
 
     zo2_layernorm_op n = {};

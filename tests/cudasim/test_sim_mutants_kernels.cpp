@@ -227,10 +227,12 @@ static int decode(uint64_t rows, size_t off)
     a.cols = cols;
     a.wide = 1;
     a.key = 7;
-    a.eps = 1;
+    a.panels = 2;
+    a.eps[0] = 1;
+    a.eps[1] = -1;
     a.type = ZO2_F32;
-    a.plus = plus;
-    a.minus = minus;
+    a.panel[0] = plus;
+    a.panel[1] = minus;
     a.ld = cols;
     ZO2_LAUNCH((zo2_decode_kernel<ZO2_WIRE_BF16, ZO2_RADEMACHER>), dim3(1, 4), dim3(2, 8), 0, s, a);
     OK(cudaGetLastError());

@@ -174,6 +174,11 @@ static void perturb_matches_reference(void **state)
                 assert_poison(minus, GUARD * sizeof *minus);
                 assert_poison(plus + GUARD + n, sizeof plus - (GUARD + n) * sizeof *plus);
                 assert_poison(minus + GUARD + n, sizeof minus - (GUARD + n) * sizeof *minus);
+                memcpy(plus + GUARD, w, n * sizeof *w); /* one way only, the other sign */
+                zo2_perturb(in_place ? plus + GUARD : w, n, first, 4, dist, 99, 2, -eps, plus + GUARD, NULL);
+                assert_same_floats(plus + GUARD, want_minus, n, "one way");
+                assert_poison(plus, GUARD * sizeof *plus);
+                assert_poison(plus + GUARD + n, sizeof plus - (GUARD + n) * sizeof *plus);
             }
         }
     }

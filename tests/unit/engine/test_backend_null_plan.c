@@ -1,10 +1,18 @@
 /* test_backend_null_plan.c: the whole schedule of a step (lanes, ring, arena, events) without arithmetic, for every OPT
  * size up to 175B at 2,048 tokens: what the backend saw in use is what the plan said, and no buffer is used before its
  * time. */
+#include "engine/method/method.h"
 #include "engine/plan/plan.h"
 #include "tests/unit/engine/engine_testing.h"
 
 #define CHUNK (4u << 20) /* the planner's own; the smallest budget means smaller ones, slow for the largest models */
+
+static zo2_status train_pass(zo2_core *core)
+{
+    zo2_probe_plan probes;
+    zo2_method_get()->probes(core->shape.queries, 0, &probes);
+    return zo2_core_train_pass(core, &probes);
+}
 
 static const char *const sizes[] = {"opt-125m", "opt-350m", "opt-1.3b", "opt-2.7b", "opt-6.7b",
                                     "opt-13b",  "opt-30b",  "opt-66b",  "opt-175b"};
@@ -48,7 +56,7 @@ static uint64_t run(const char *name, const variant *v, uint64_t device_bytes, u
         loss[i] = i % v->seq != 0;
     zo2_batch b = {.struct_size = sizeof b, .rows = v->rows, .seq = v->seq, .tokens = tokens, .loss = loss};
     MUST(zo2_core_pack(&core, &b));
-    MUST(zo2_core_train_pass(&core));
+    MUST(train_pass(&core));
     uint64_t peak = core.ops->peak_bytes(core.be);
     *plan = core.plan.pub;
     zo2_core_destroy(&core);
@@ -166,7 +174,7 @@ static void wires_stay(void **state)
             sent once = {0};
             zo2_journal_record r = {.step = i, .queries = 1};
             zo2_core_trace(&core, count, &once);
-            MUST(zo2_core_train_pass(&core));
+            MUST(train_pass(&core));
             MUST(zo2_history_push(&core.history, &r));
             if (!budget)
                 streamed = once.bytes;
@@ -277,7 +285,7 @@ static void device_clock(void **state)
     for (int i = 0; i < 2; i++) {
         sent before = u;
         next_block = 0;
-        MUST(zo2_core_train_pass(&core));
+        MUST(train_pass(&core));
         assert_int_equal(next_block, 12 + 2);
         assert_true(u.kept - before.kept >= 12 * 6 && u.chunks > before.chunks);
         assert_float_equal(core.compute.busy, 5e-9 * (double)(u.kept - before.kept), 1e-12);

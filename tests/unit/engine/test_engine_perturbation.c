@@ -1,6 +1,8 @@
 /* What the two forward passes of a step really see: the journaled losses equal the loss of a plain evaluation at weights
  * W + eps z and W - eps z that are put together here, tensor by tensor, from the exact weights and zo2_noise_fill().
  * Leaving z out of any one tensor is noticed, so no tensor is perturbed in the update alone. */
+#include "engine/method/method.h"
+#include "engine/method/probe.h"
 #include "tests/unit/engine/engine_testing.h"
 
 #include <math.h>
@@ -117,6 +119,51 @@ static void check(const char *model, zo2_dist dist, uint32_t queries, const char
     zo2_engine_close(e);
 }
 
+/* A probe plan that leaves a tensor where it is: the streams are at W + eps z in all others. */
+static void a_tensor_that_stays(void **state)
+{
+    (void)state;
+    zo2_engine *e, *still;
+    zo2_engine_opts o;
+    zo2_pack *pack;
+    test_batch batch;
+    char path[512], run_dir[300];
+    snprintf(path, sizeof path, "%s", pack_of("opt-fixtures/prenorm-f32"));
+    zo2_engine_opts_init(&o);
+    o.seed = 11;
+    o.eps = EPS;
+    o.wire = ZO2_WIRE_FP32;
+    o.max_rows = ROWS;
+    o.max_seq = SEQ;
+    MUST(zo2_engine_open(&e, path, scratch_path(run_dir, sizeof run_dir, "stays"), &o));
+    o.read_only = 1;
+    MUST(zo2_engine_open(&still, path, NULL, &o));
+    MUST(zo2_pack_open(&pack, path));
+    random_batch(&batch, 5, 90, ROWS, SEQ, 0);
+    weights w = read_weights(e, pack);
+    uint8_t *moves = malloc(w.n);
+    o.dist = ZO2_GAUSSIAN;
+    for (uint32_t i = 0; i < w.n; i++) {
+        zo2_probe_plan plan;
+        zo2_loss loss;
+        zo2_method_get()->probes(1, 0, &plan);
+        memset(moves, 1, w.n);
+        moves[i] = 0;
+        plan.moves = moves;
+        MUST(zo2_core_pack(&e->core, &batch.b));
+        MUST(zo2_core_train_pass(&e->core, &plan));
+        zo2_loss_compute(&loss, &e->core.packed, e->core.logprob);
+        double want = loss_at(still, &w, &batch.b, &o, 0, 0, (float)EPS, i);
+        if (fabs(loss.loss - want) > SAME * want)
+            fail_msg("%s: loss %.9g, expected %.9g", w.info[i].name, loss.loss, want);
+    }
+    free(moves);
+    free_weights(&w);
+    zo2_pack_close(pack);
+    zo2_engine_close(still);
+    zo2_engine_close(e);
+}
+
 static void gaussian(void **state)
 {
     (void)state;
@@ -153,6 +200,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(gaussian),
         cmocka_unit_test(rademacher_two_queries),
+        cmocka_unit_test(a_tensor_that_stays),
         cmocka_unit_test(projections_untied),
         cmocka_unit_test(post_norm),
     };

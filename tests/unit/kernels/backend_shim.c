@@ -125,8 +125,8 @@ static zo2_status decode(zo2_backend *b, const zo2_decode_op *op)
     zo2_decode_op o = *op;
     begin(s);
     o.src = map(s, op->src, ZO2_F32);
-    o.plus = map(s, op->plus, op->type);
-    o.minus = map(s, op->minus, op->type);
+    for (uint32_t p = 0; p < op->panels; p++)
+        o.panel[p] = map(s, op->panel[p], op->type);
     RUN(s, decode(s->real, &o));
 }
 
@@ -137,8 +137,8 @@ static zo2_status decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
     begin(s);
     o.src = map(s, op->src, ZO2_F32);
     o.refs = map(s, op->refs, ZO2_F32);
-    o.plus = map(s, op->plus, op->type);
-    o.minus = map(s, op->minus, op->type);
+    for (uint32_t p = 0; p < op->panels; p++)
+        o.panel[p] = map(s, op->panel[p], op->type);
     RUN(s, decode_rows(s->real, &o));
 }
 

@@ -193,14 +193,16 @@ static void test_refusals(void **state)
                             .rows = 4,
                             .cols = 8,
                             .dist = ZO2_GAUSSIAN,
-                            .plus = b,
-                            .minus = c,
+                            .panels = 2,
+                            .panel = {b, c},
                             .ld = 8,
                             .type = ZO2_F32};
     TEST_OK(t.ops->decode(t.b, &decode));
-    decode.minus = b + 28;
-    TEST_REFUSED(t.ops->decode(t.b, &decode), ZO2_ERR_DEVICE, "decode: plus overlaps minus");
-    decode.minus = NULL;
+    decode.panel[1] = b + 28;
+    TEST_REFUSED(t.ops->decode(t.b, &decode), ZO2_ERR_DEVICE, "decode: panel 0 overlaps panel 1");
+    decode.panels = 3;
+    TEST_REFUSED(t.ops->decode(t.b, &decode), ZO2_ERR_DEVICE, "decode: 3 panels");
+    decode.panels = 1;
     decode.src = a + 1;
     TEST_REFUSED(t.ops->decode(t.b, &decode), ZO2_ERR_DEVICE, "decode: src is not aligned to 16");
     decode.src = end - 28;

@@ -47,14 +47,31 @@ static void make_wire(zo2_wire wire, uint64_t rows, uint64_t cols, unsigned char
     free(rest);
 }
 
+/* What panels a decoding is asked for. */
+typedef struct panel_set {
+    uint32_t n;
+    float eps[ZO2_MAX_PANELS];
+} panel_set;
+
+static const panel_set pair = {2, {1e-2f, -1e-2f}}, unperturbed = {1, {0}};
+static const panel_set panel_sets[] = {
+    {2, {1e-2f, -1e-2f}}, {1, {0}}, {1, {-1e-2f}}, {2, {0, 1e-2f}}, {2, {1e-2f, 0}}, {2, {1e-2f, 3e-2f}}, {2, {0, 0}},
+};
+#define PANEL_SETS (sizeof panel_sets / sizeof *panel_sets)
+
+static float perturbed_by(float eps, float z, float w)
+{
+    return eps == 0 ? w : fmaf(eps, z, w);
+}
+
 static void check_decode(uint64_t rows, uint64_t cols, zo2_wire wire, zo2_dtype type, zo2_dist dist, uint32_t n_folds,
-                         int perturbed, uint32_t threads)
+                         const panel_set *set, uint32_t threads)
 {
     test_device t;
     test_open(&t, TEST_BACKEND, 1 << 20, threads);
     uint64_t ld = cols + 5, first_row = 7;
     void *src = test_take(&t, zo2_codec_get(wire)->wire_bytes(rows, cols));
-    float *plus = test_floats(&t, rows * ld), *minus = test_floats(&t, rows * ld),
+    float *panel[ZO2_MAX_PANELS] = {test_floats(&t, rows * ld), test_floats(&t, rows * ld)},
           *seen = malloc(rows * cols * sizeof *seen);
     make_wire(wire, rows, cols, src, seen);
     zo2_decode_op op = {.wire = wire,
@@ -69,28 +86,26 @@ static void check_decode(uint64_t rows, uint64_t cols, zo2_wire wire, zo2_dtype 
                         .folds = n_folds,
                         .key = 99,
                         .query = 1,
-                        .eps = 1e-2f,
-                        .plus = plus,
-                        .minus = perturbed ? minus : NULL,
+                        .panels = set->n,
+                        .eps = {set->eps[0], set->eps[1]},
+                        .panel = {panel[0], set->n > 1 ? panel[1] : NULL},
                         .ld = ld,
                         .type = type};
     TEST_OK(t.ops->decode(t.b, &op));
-    for (uint64_t r = 0; r < rows; r++) {
-        for (uint64_t j = 0; j < cols; j++) {
-            uint64_t i = (first_row + r) * cols + j;
-            float w = folded(seen[r * cols + j], i, 3, 1, dist, 0, n_folds), z = noise(99, 1, 3, i, dist);
-            float want = rounded(type, perturbed ? fmaf(1e-2f, z, w) : w);
-            assert_memory_equal(&plus[r * ld + j], &want, sizeof want);
-            if (perturbed) {
-                want = rounded(type, fmaf(-1e-2f, z, w));
-                assert_memory_equal(&minus[r * ld + j], &want, sizeof want);
-            } else {
-                assert_true(test_is_poison(&minus[r * ld + j]));
+    for (uint32_t p = 0; p < ZO2_MAX_PANELS; p++)
+        for (uint64_t r = 0; r < rows; r++) {
+            for (uint64_t j = 0; j < cols; j++) {
+                uint64_t i = (first_row + r) * cols + j;
+                float w = folded(seen[r * cols + j], i, 3, 1, dist, 0, n_folds), z = noise(99, 1, 3, i, dist);
+                float want = rounded(type, perturbed_by(set->eps[p], z, w));
+                if (p < set->n)
+                    assert_memory_equal(&panel[p][r * ld + j], &want, sizeof want);
+                else
+                    assert_true(test_is_poison(&panel[p][r * ld + j]));
             }
+            for (uint64_t j = cols; j < ld; j++)
+                assert_true(test_is_poison(&panel[p][r * ld + j]));
         }
-        for (uint64_t j = cols; j < ld; j++)
-            assert_true(test_is_poison(&plus[r * ld + j]) && test_is_poison(&minus[r * ld + j]));
-    }
     free(seen);
     test_close(&t);
 }
@@ -104,31 +119,32 @@ static void test_decode(void **state)
         for (unsigned w = 0; w < 5; w++) {
             zo2_dtype type = test_types[(s + w) % 3];
             uint32_t threads = test_thread_counts[(s + w) % TEST_THREAD_COUNTS];
-            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_GAUSSIAN, (s + w) % 4, 1, threads);
-            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_RADEMACHER, s % 3, 1, threads);
-            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_GAUSSIAN, w % 4, 0, threads);
+            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_GAUSSIAN, (s + w) % 4, &pair, threads);
+            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_RADEMACHER, s % 3, &pair, threads);
+            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_GAUSSIAN, w % 4, &unperturbed, threads);
+            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_RADEMACHER, w % 2,
+                         &panel_sets[(3 * s + w) % PANEL_SETS], threads);
         }
 }
 
-static void check_rows(zo2_dtype type, int accumulate, int perturbed, uint32_t threads)
+static void check_rows(zo2_dtype type, int accumulate, const panel_set *set, uint32_t threads)
 {
     enum { ROWS = 300, COLS = 65, LD = 65 };
     test_device t;
     test_open(&t, TEST_BACKEND, 1 << 20, threads);
     void *src = test_take(&t, zo2_codec_get(ZO2_WIRE_BF16)->wire_bytes(ROWS, COLS));
     zo2_row_ref *refs = test_take(&t, ROWS * sizeof *refs);
-    float *plus = test_floats(&t, ROWS * LD), *minus = test_floats(&t, ROWS * LD),
+    float *panel[ZO2_MAX_PANELS] = {test_floats(&t, ROWS * LD), test_floats(&t, ROWS * LD)}, *before[ZO2_MAX_PANELS],
           *seen = malloc(ROWS * COLS * sizeof *seen);
     make_wire(ZO2_WIRE_BF16, ROWS, COLS, src, seen);
     for (uint32_t r = 0; r < ROWS; r++)
         refs[r] = (zo2_row_ref){.row = r * 7919ull % 1000, .folds_done = r % (MAX_FOLDS + 2)};
-    if (accumulate) {
-        test_fill(plus, ROWS * LD, 1, 1.0f, ZO2_F32);
-        test_fill(minus, ROWS * LD, 2, 1.0f, ZO2_F32);
+    for (uint32_t p = 0; p < ZO2_MAX_PANELS; p++) {
+        if (accumulate)
+            test_fill(panel[p], ROWS * LD, 1 + p, 1.0f, ZO2_F32);
+        before[p] = malloc(ROWS * LD * sizeof *before[p]);
+        memcpy(before[p], panel[p], ROWS * LD * sizeof *before[p]);
     }
-    float *plus0 = malloc(ROWS * LD * sizeof *plus0), *minus0 = malloc(ROWS * LD * sizeof *minus0);
-    memcpy(plus0, plus, ROWS * LD * sizeof *plus0);
-    memcpy(minus0, minus, ROWS * LD * sizeof *minus0);
     zo2_decode_rows_op op = {.wire = ZO2_WIRE_BF16,
                              .src = src,
                              .refs = refs,
@@ -141,33 +157,30 @@ static void check_rows(zo2_dtype type, int accumulate, int perturbed, uint32_t t
                              .folds = MAX_FOLDS,
                              .key = 5,
                              .query = 2,
-                             .eps = 1e-3f,
-                             .plus = plus,
-                             .minus = perturbed ? minus : NULL,
+                             .panels = set->n,
+                             .eps = {set->eps[0], set->eps[1]},
+                             .panel = {panel[0], set->n > 1 ? panel[1] : NULL},
                              .ld = LD,
                              .type = type,
                              .accumulate = accumulate};
     TEST_OK(t.ops->decode_rows(t.b, &op));
-    for (uint64_t r = 0; r < ROWS; r++)
-        for (uint64_t j = 0; j < COLS; j++) {
-            uint64_t i = refs[r].row * COLS + j, at = r * LD + j;
-            float w = folded(seen[r * COLS + j], i, 4, 0, ZO2_GAUSSIAN, refs[r].folds_done, MAX_FOLDS);
-            float z = noise(5, 2, 4, i, ZO2_GAUSSIAN), want = rounded(type, perturbed ? fmaf(1e-3f, z, w) : w);
-            if (accumulate)
-                want = plus0[at] + want;
-            assert_memory_equal(&plus[at], &want, sizeof want);
-            want = rounded(type, fmaf(-1e-3f, z, w));
-            if (accumulate)
-                want = minus0[at] + want;
-            assert_memory_equal(&minus[at], perturbed ? &want : &minus0[at], sizeof want);
-        }
+    for (uint32_t p = 0; p < ZO2_MAX_PANELS; p++)
+        for (uint64_t r = 0; r < ROWS; r++)
+            for (uint64_t j = 0; j < COLS; j++) {
+                uint64_t i = refs[r].row * COLS + j, at = r * LD + j;
+                float w = folded(seen[r * COLS + j], i, 4, 0, ZO2_GAUSSIAN, refs[r].folds_done, MAX_FOLDS);
+                float z = noise(5, 2, 4, i, ZO2_GAUSSIAN), want = rounded(type, perturbed_by(set->eps[p], z, w));
+                if (accumulate)
+                    want = before[p][at] + want;
+                assert_memory_equal(&panel[p][at], p < set->n ? &want : &before[p][at], sizeof want);
+            }
     if (type == ZO2_F16) {
         op.accumulate = 1;
         TEST_REFUSED(t.ops->decode_rows(t.b, &op), ZO2_ERR_DEVICE, "decode_rows");
     }
     free(seen);
-    free(plus0);
-    free(minus0);
+    for (uint32_t p = 0; p < ZO2_MAX_PANELS; p++)
+        free(before[p]);
     test_close(&t);
 }
 
@@ -175,9 +188,10 @@ static void test_decode_rows(void **state)
 {
     (void)state;
     for (unsigned i = 0; i < TEST_THREAD_COUNTS; i++) {
-        check_rows(test_types[i % 3], 0, 1, test_thread_counts[i]);
-        check_rows(ZO2_F32, 1, 1, test_thread_counts[i]);
-        check_rows(ZO2_F32, (int)i % 2, 0, test_thread_counts[i]);
+        check_rows(test_types[i % 3], 0, &pair, test_thread_counts[i]);
+        check_rows(ZO2_F32, 1, &pair, test_thread_counts[i]);
+        check_rows(ZO2_F32, (int)i % 2, &unperturbed, test_thread_counts[i]);
+        check_rows(ZO2_F32, (int)i % 2, &panel_sets[(i + 2) % PANEL_SETS], test_thread_counts[i]);
     }
 }
 

@@ -30,8 +30,8 @@ static void open_scene(scene *s)
                                 .rows = ROWS,
                                 .cols = COLS,
                                 .dist = ZO2_RADEMACHER,
-                                .plus = s->plus,
-                                .minus = s->minus,
+                                .panels = 2,
+                                .panel = {s->plus, s->minus},
                                 .ld = COLS,
                                 .type = ZO2_F16};
 }
