@@ -51,7 +51,7 @@ static zo2_status mean_rank(void *ud, const float *logprobs, uint64_t n, double 
             for (int t = 0; t < ANSWER_TOKENS; t++)
                 score[a] += (double)*logprobs++;
         for (int a = 0; a < ANSWERS; a++)
-            ranks += score[a] >= score[right[q]];
+            ranks += score[a] >= score[right[q]]; /* itself included: 1 is the best */
     }
     *loss = ranks / QUESTIONS;
     return ZO2_OK;
@@ -94,9 +94,14 @@ static zo2_status report(zo2_engine *engine, const zo2_batch *batch, const char 
 
 int main(int argc, char **argv)
 {
-    static rows r; /* zeros: not a real token, no loss */
+    rows r = {0}; /* no real tokens, no loss */
     zo2_engine *engine;
     zo2_engine_opts opts;
+    if (argc < 3 || argc > 4) {
+        fprintf(stderr, "usage: custom_loss MODEL.zo2 NEW_RUN_DIR [STEPS]\n");
+        return 2;
+    }
+    const int steps = argc == 4 ? atoi(argv[3]) : 40;
     zo2_engine_opts_init(&opts);
     opts.lr = 3e-4;
     opts.eps = 1e-2;
@@ -104,12 +109,7 @@ int main(int argc, char **argv)
     opts.max_rows = ROWS;
     opts.max_seq = SEQ;
     opts.loss = mean_rank;
-    if (argc < 3 || argc > 4) {
-        fprintf(stderr, "usage: custom_loss MODEL.zo2 NEW_RUN_DIR [STEPS]\n");
-        return 2;
-    }
     fill(&r);
-    const int steps = argc == 4 ? atoi(argv[3]) : 40;
     const zo2_batch batch = {
         .struct_size = sizeof batch,
         .rows = ROWS,
