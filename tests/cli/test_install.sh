@@ -49,6 +49,11 @@ if command -v pkg-config >/dev/null 2>&1; then
         "${CC:-cc}" -std=c11 $flags $(pkg-config --cflags zo2) "$work/user.c" -o "$work/c-static" \
             -Wl,-Bstatic -L "$lib" -lzo2 -Wl,-Bdynamic $(pkg-config --static --libs zo2 | sed 's/-lzo2 //')
         check "C, pkg-config, static" "$work/c-static"
+        for example in "$work"/usr/share/doc/zo2/examples/*.c; do # all that an installed one needs is installed
+            program=$work/$(basename "$example" .c)
+            "${CC:-cc}" -std=c11 $flags "$example" -o "$program" $(pkg-config --cflags --libs zo2) -lm
+            LD_LIBRARY_PATH=$lib "$program" 2>&1 | grep -q '^usage\|: usage' || fail "$example doesn't say how to use it"
+        done
         if [ $have_cxx = 1 ]; then
             c++ -std=c++11 $flags "$work/user.cpp" -o "$work/cpp-shared" $(pkg-config --cflags --libs zo2)
             LD_LIBRARY_PATH=$lib check "C++, pkg-config, shared" "$work/cpp-shared"

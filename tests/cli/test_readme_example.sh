@@ -1,11 +1,13 @@
 #!/bin/sh
-# The C program of the README: taken from there, compiled against the library, run, and run again on the same run directory.
+# The C program of the README is tools/examples/finetune.c, word for word; compiled as by an outside user it runs, and
+# again on the same run directory.
 set -eu
-[ -z "${ZO2_SANITIZE-}" ] || exit 77
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$SRC/README.md" >"$work/finetune.c"
+diff -u "$SRC/tools/examples/finetune.c" "$work/finetune.c" || { echo "README.md and tools/examples/finetune.c differ"; exit 1; }
 [ "$(wc -l <"$work/finetune.c")" -le 50 ] || { echo "the example has grown beyond 50 lines"; exit 1; }
+[ -z "${ZO2_SANITIZE-}" ] || exit 77
 mkdir "$work/include"
 cp "$SRC/engine/zo2.h" "$work/include/"
 "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -I "$work/include" "$work/finetune.c" -o "$work/finetune" "$LIBZO2" \

@@ -1,0 +1,97 @@
+#!/bin/sh
+# The programs in tools/examples do what they say. reference_step, which checks the engine, notices when either is wrong.
+. "${SRC:?}/tests/cli/cli_testing.sh"
+examples=$BIN/examples
+tiny
+
+expect 1 '^finetune: usage' "$examples/finetune"
+expect 2 '^usage' "$examples/custom_loss" tiny.zo2
+expect 2 '^usage' "$examples/evaluate"
+expect 2 '^usage' "$examples/reference_step" tiny.zo2
+for program in finetune custom_loss evaluate reference_step; do
+    expect 1 "^$program: .*missing.zo2" "$examples/$program" missing.zo2 missing.run
+    [ ! -e missing.run ] || fail "$program made a run of no model"
+done
+
+# --- reference_step ---------------------------------------------------------------------------------------------------
+
+expect 0 'weights after the step *3505536 of 3505536' "$examples/reference_step" tiny.zo2 reference.run
+cat out.txt
+[ "$(grep -c 'allowed$' out.txt)" = 5 ] || fail "reference_step made other comparisons than five of scalars"
+expect 1 'reference_step: .*reference.run' "$examples/reference_step" tiny.zo2 reference.run # the run exists
+
+# Of other kinds of models it says so.
+for kind in no-bias-bf16 no-affine-f32 no-final-norm-f32 bare-postnorm-f16 postnorm-proj-f16 untied-f32-sharded \
+    wide-proj-bf16; do
+    zo2-pack convert "$DATA/opt-fixtures/$kind" "$kind.zo2" >/dev/null || fail "converting $kind"
+    expect 1 'knows OPT with biases, norms before each part' "$examples/reference_step" "$kind.zo2" other.run
+done
+zo2-pack convert "$DATA/opt-fixtures/prenorm-f32" small.zo2 >/dev/null || fail "converting prenorm-f32"
+expect 1 "knows models with the batch's tokens" "$examples/reference_step" small.zo2 other.run
+cp -r "$HF" gelu && chmod -R u+w gelu
+sed 's/"relu"/"gelu"/' "$HF/config.json" >gelu/config.json
+zo2-pack convert gelu gelu.zo2 >/dev/null || fail "converting a model with gelu"
+expect 1 'knows OPT with the activation relu' "$examples/reference_step" gelu.zo2 other.run
+zo2-pack synth gelu/config.json alias.zo2 --alias >/dev/null || fail "a pack with one layer for all"
+expect 1 'layers have weights of their own' "$examples/reference_step" alias.zo2 other.run
+[ ! -e other.run ] || fail "reference_step made a run of a model that it refuses"
+
+# compile NAME: NAME.c to a program, as a user does who has the header and the library alone
+compile() {
+    "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror -O2 -ffp-contract=off \
+        ${ZO2_SANITIZE:+"-fsanitize=$ZO2_SANITIZE"} -I "$BUILD/include" "$1.c" -o "$1" "$LIBZO2" -lm \
+        -Wl,-rpath,"$(dirname "$LIBZO2")" || fail "compiling $1.c"
+}
+
+# mutant PATTERN SCRIPT: reference_step.c, changed by a sed script, fails and prints the pattern.
+mutants=0
+mutant() {
+    mutants=$((mutants + 1))
+    sed "$2" "$SRC/tools/examples/reference_step.c" >mutant.c
+    ! cmp -s mutant.c "$SRC/tools/examples/reference_step.c" || fail "reference_step.c has nothing for $2"
+    compile mutant
+    expect 1 "$1" ./mutant tiny.zo2 "mutant$mutants.run"
+    rm -rf "mutant$mutants.run"
+}
+
+cp "$SRC/tools/examples/reference_step.c" same.c
+compile same
+expect 0 'weights after the step *3505536 of 3505536' ./same tiny.zo2 same.run
+mutant '^L+ .*TOO MUCH$' 's/(t + 2) \* D/(t + 1) * D/'                       # positions
+mutant '^L- .*TOO MUCH$' 's/1e-5)/1e-6)/'                                    # the norms' epsilon
+mutant '^L+ .*TOO MUCH$' 's/s <= t; s++/s < T; s++/'                         # tokens look ahead
+mutant "^c from the engine's losses .*TOO MUCH$" 's/(2\.0 \* eps)/eps/'      # the projected gradient
+mutant '^weights .*TOO FEW$' 's/\[at\] - u;/[at] + u;/'                      # the update's sign
+mutant '^weights .*TOO FEW$' 's/(t->info.decays ? d : 0.0f)/d/'              # norms and biases decay
+mutant '^weights .*TOO FEW$' 's/fmaf(c, z\[i\], u);/c * z[i] + u;/'          # one rounding more
+
+# --- finetune, custom_loss --------------------------------------------------------------------------------------------
+
+expect 0 '^step 9: ' "$examples/finetune" tiny.zo2 tuned.run
+expect 0 '^step 19: ' "$examples/finetune" tiny.zo2 tuned.run
+
+if [ $slow = 1 ]; then steps=2; else steps=40; fi
+expect 0 '^before: mean rank [0-9.]*, [0-9]* of 16 right$' "$examples/custom_loss" tiny.zo2 rank.run $steps
+cat out.txt
+cp out.txt first.txt
+if [ $slow = 0 ]; then
+    awk '/^before/ { before = $4 + 0; right = $5 } /^after/ { exit !($4 + 0 < before - 0.5 && $5 > right) }' out.txt ||
+        fail "the mean rank did not fall by half a place"
+fi
+expect 0 '' "$examples/custom_loss" tiny.zo2 again.run $steps
+cmp -s out.txt first.txt || fail "custom_loss prints something else each time"
+
+# --- evaluate ---------------------------------------------------------------------------------------------------------
+
+expect 0 '^weights after 0 steps$' "$examples/evaluate" tiny.zo2
+cp out.txt pack.txt
+[ "$(grep -c '^model\.' out.txt)" = 100 ] || fail "evaluate listed other than 100 tensors"
+grep -q '^model.decoder.embed_positions.weight: 258 x 192 fp16, -0.0146255 -0.014473 ' out.txt || fail "other weights"
+awk '/^through/ { wire = $5 } /^at the/ { exit !(wire != $5 && wire - $5 < 0.01 && $5 - wire < 0.01) }' out.txt ||
+    fail "the bf16 wire's loss should be near the masters', and not the same"
+(cd tuned.run && find . -type f -exec cksum {} +) >before.txt
+expect 0 '^weights after 20 steps$' "$examples/evaluate" tiny.zo2 tuned.run
+(cd tuned.run && find . -type f -exec cksum {} +) >after.txt
+cmp -s before.txt after.txt || fail "evaluate changed the run"
+[ "$(grep '^model' out.txt | cmp -s - pack.txt && echo same)" != same ] || fail "20 steps have changed no weight"
+finish
