@@ -641,7 +641,7 @@ typedef enum zo2_measure_kind {
     /* The link between host memory, pinned where the limit allows, and a backend's device. An item is a byte. */
     ZO2_MEASURE_UPLOAD = 10,   /* the wire of rows x cols weights from their masters to the device, in chunks of
                                   chunk_bytes through a ring of three slots: what a step's upload lane does */
-    ZO2_MEASURE_BOUNCED = 13,  /* the same by way of a small pinned buffer, as where masters can't be pinned */
+    ZO2_MEASURE_BOUNCED = 13,  /* the same through a small pinned buffer, as where masters can't be pinned */
     ZO2_MEASURE_WHOLE = 14,    /* as many bytes in one transfer: the link's own speed */
     ZO2_MEASURE_DOWNLOAD = 15, /* residual streams back, fp32: two of `tokens` x cols values in one transfer */
     ZO2_MEASURE_LATENCY = 16,  /* 4 KiB to the device, and waiting until they are there. An item is a transfer */

@@ -1,4 +1,4 @@
-/* struct_size.h: structs of the public interface that begin with struct_size: a caller's may be shorter or longer than this
+/* opts.h: structs of the public interface that begin with struct_size: a caller's may be shorter or longer than this
  * library's, by fields at the end (zo2.h, "Structs"). */
 #ifndef ZO2_ENGINE_BASE_OPTS_H
 #define ZO2_ENGINE_BASE_OPTS_H

@@ -186,7 +186,7 @@ static zo2_status prepare_panels(zo2_measure *m)
 }
 
 /* Operands of a product come out of the decoder, so that they have the backend's own types: rows [row, row + rows) of
- * the matrix by way of m->memory and the arena's wire. */
+ * the matrix through m->memory and the arena's wire. */
 static zo2_status make_operand(zo2_measure *m, uint64_t row, uint64_t rows, uint64_t plus_at, uint64_t stride)
 {
     uint64_t bytes = m->codec->wire_bytes(rows, m->spec.cols);

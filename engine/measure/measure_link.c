@@ -27,7 +27,7 @@ static int slot_was_used(const zo2_measure *m)
     return m->sent >= ZO2_MEASURE_SLOTS;
 }
 
-/* One chunk to its slot, as pipeline_lanes.c does it: the slot must be free, the compute lane waits for the wire. There
+/* One chunk to its slot, as the upload lane does it: the slot must be free, the compute lane waits for the wire. There
  * is nobody to decode it: the slot is free again at once. */
 static zo2_status send(zo2_measure *m, uint64_t chunk, const uint8_t *from)
 {

@@ -1,4 +1,4 @@
-/* probe.c: see probe.h. The rates are zo2_measure_*() results. What a pass works on grows until it takes a while: a pass
+/* rates.c: see rates.h. The rates are zo2_measure_*() results. What a pass works on grows until it takes a while: a pass
  * over a million weights is enough for one core, and nothing to a GPU. */
 #include "engine/measure/rates.h"
 #include "engine/base/checked.h"
@@ -122,8 +122,8 @@ static zo2_status time_opening(probe *p)
     return s;
 }
 
-zo2_status zo2_probe_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
-                           double seconds)
+zo2_status zo2_measure_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
+                             double seconds)
 {
     double folded = 0, from = zo2_now();
     const struct {

@@ -1,4 +1,4 @@
-/* probe.h: how fast this machine is at the parts of a step, for predicted step times. */
+/* rates.h: how fast this machine is at the parts of a step, for predicted step times. */
 #ifndef ZO2_ENGINE_MEASURE_RATES_H
 #define ZO2_ENGINE_MEASURE_RATES_H
 
@@ -9,7 +9,7 @@
 /* Rates of a backend and of the host's threads at a run's own wire, distribution, compute type, width and micro-batch.
  * `seconds`: most time that it may take, apart from opening the device; each rate takes at least one pass over a million
  * weights, so that tiny values still give rates. Errors: those of zo2_measure_open() and zo2_measure_run(). */
-zo2_status zo2_probe_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
-                           double seconds);
+zo2_status zo2_measure_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
+                             double seconds);
 
 #endif

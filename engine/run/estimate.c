@@ -41,7 +41,7 @@ zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_op
     double seconds = isnan(opts.probe_seconds) ? PROBE_SECONDS : opts.probe_seconds;
     int timed = !s && seconds > 0 && can_measure(ops);
     if (timed)
-        s = zo2_probe_rates(&rates, &arch, ops, &shape, seconds);
+        s = zo2_measure_rates(&rates, &arch, ops, &shape, seconds);
     if (!s) {
         s = zo2_plan_make(&plan, &arch, ops, &shape, NULL, timed ? &rates : NULL);
         plan.pub.pack_bytes = pack_bytes;

@@ -28,7 +28,7 @@ expect 0 '^| bf16, rademacher ' tiny_bench panels --backend cpu
 expect 0 '^| fp8-e4m3, gaussian, 8 folded ' tiny_bench panels --backend cpu --wire fp8-e4m3 --dist gaussian
 [ "$(grep -c 'limit: a copy there' out.txt)" -eq 2 ] || fail "panels: other rows than one wire's and one noise's"
 expect 0 '^| upload beside products, ' tiny_bench link --backend cpu --wire fp8-e4m3
-for what in 'upload, chunks of 4096 KiB' 'upload, chunks of 256 KiB' 'upload by way of a buffer' 'download' '4 KiB up'; do
+for what in 'upload, chunks of 4096 KiB' 'upload, chunks of 256 KiB' 'upload through a buffer' 'download' '4 KiB up'; do
     grep -q "^| $what" out.txt || fail "no row '$what'"
 done
 grep -q 'fp8-e4m3 wires to the device of the cpu backend' out.txt || fail "the title doesn't say what is measured"

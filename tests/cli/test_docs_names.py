@@ -11,6 +11,7 @@ TOPS = ("engine", "codec", "storage", "kernels", "tests", "tools")
 SKIP = ("tests/results/", "tests/data/", "tests/fuzz/corpus/")  # figures of a revision; data with texts of their own
 PATH = re.compile(r"(?<![\w/.<-])((?:%s)/(?:[\w./*-]|\{[\w.,*]+\}|\[\w+\](?!\())+)" % "|".join(TOPS))
 LINK = re.compile(r"\]\(([^)#:\s]+)(?:#[\w-]*)?\)")
+FILE = re.compile(r"`([\w./-]+\.(?:c|h|cu|cuh|inc|py|sh|md))`")
 NAME = re.compile(r"`((?:zo2|ZO2)_\w+)(?:\(\)|\(X\)|\[\])?`")
 
 
@@ -46,6 +47,10 @@ def faults_of(text, page, known, words):
             for path in expand(found.rstrip(".,")):
                 if not exists(path, known):
                     yield f"{where}: there is no {path}"
+        for path in FILE.findall(line):
+            placeholder = re.search(r"[A-Z]{2}", path) and not path.endswith(".md")
+            if not placeholder and not any(k == path or k.endswith("/" + path) for k in known):
+                yield f"{where}: there is no {path}"
         for link in LINK.findall(line):
             if not os.path.exists(os.path.join(ROOT, folder, link)):
                 yield f"{where}: the link to {link} leads nowhere"
@@ -67,8 +72,8 @@ def main():
     for page in pages:
         with open(os.path.join(ROOT, page), encoding="utf-8") as f:
             faults += faults_of(f.read(), page, known, words)
-    planted = "see engine/run/nowhere.c, [a page](nowhere.md) and `zo2_no_such_function()`"
-    if len(list(faults_of(planted, "README.md", known, words))) != 3:
+    planted = "see engine/run/nowhere.c, `nothing.h`, [a page](nowhere.md) and `zo2_no_such_function()`"
+    if len(list(faults_of(planted, "README.md", known, words))) != 4:
         faults.append("names that don't exist, planted here, were not found")
     if len(pages) < 5:
         faults.append(f"only {len(pages)} pages found")

@@ -45,7 +45,7 @@ expect 1 'host-mem' plan opt-125m --host-mem 1M
 expect 0 '"resident_bytes": 0,' plan opt-125m --batch 1 --seq 64 --json
 once=$(value wire_bytes_per_step)
 expect 0 '"resident_bytes": [1-9]' plan opt-125m --batch 1 --seq 64 --device-mem 4G --pending 3 --json
-[ "$(value wire_bytes_per_step)" -lt $((once * 26 / 100)) ] || fail "wires that stay go up anyway"
+[ "$(value wire_bytes_per_step)" -lt $((once * 26 / 100)) ] || fail "wires that stay are uploaded anyway"
 expect 0 '^ *resident .*wires that stay' plan opt-125m --batch 1 --seq 64 --device-mem 4G
 # too small for the batch at once: the message has the micro-batch that fits, whose streams wait in host memory
 expect 1 'micro-batch [1-9]' zo2-plan opt-125m --batch 64 --seq 512 --device-mem 600M --probe 0.05s

@@ -14,8 +14,8 @@ static const char two_layers[] = "opt-fixtures/prenorm-f32/config.json";
 typedef enum setting {
     USUAL,
     STAGED,  /* residual streams wait in host memory; the areas for gathered rows are used again */
-    BOUNCED, /* wires go up by way of the staging, whose slots are used again */
-    EXACT,   /* an evaluation at the masters' values, which go up by way of the staging, too */
+    BOUNCED, /* wires are uploaded through the staging, whose slots are used again */
+    EXACT,   /* an evaluation at the masters' values, which are uploaded through the staging, too */
     ALIASED, /* layers share memory: one is updated when the one before it has gone up */
     SETTINGS
 } setting;

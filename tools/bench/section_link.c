@@ -41,7 +41,7 @@ static bool add_memcpy(bench *b, bench_row *row, const link *l, uint64_t bytes, 
 static bool upload(bench *b, const link *l, zo2_measure_kind kind, uint64_t chunk_bytes)
 {
     bench_row row = bench_row_start("link", "GB/s", 1e-9, false, "upload%s, chunks of %u KiB%s",
-                                    kind == ZO2_MEASURE_BOUNCED ? " by way of a buffer" : "",
+                                    kind == ZO2_MEASURE_BOUNCED ? " through a buffer" : "",
                                     (unsigned)(chunk_bytes >> 10), l->pinned);
     zo2_measure_spec spec = l->spec;
     spec.chunk_bytes = chunk_bytes;

@@ -304,7 +304,7 @@ static void panels_fold_what_is_pending(void **state)
     free(minus);
 }
 
-/* Chunks of five rows: all wires go up, by turns through the slots, so that the last three are there at the end. */
+/* Chunks of five rows: all wires are uploaded, by turns through the slots, so that the last three are there at the end. */
 static void check_ring(zo2_measure_kind kind)
 {
     zo2_measure_spec spec = small(kind);
