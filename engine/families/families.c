@@ -1,11 +1,14 @@
-/* families.c: architectures by name or from a file. */
-#include "engine/families/opt/opt.h"
+/* families.c: the table of families, and architectures by name or from a file. */
+#include "engine/families/families.h"
+#include "engine/families/config_json.h"
+#include "engine/families/opt/opt_family.h"
 #include "engine/model/arch.h"
-#include "kernels/backend.h"
+#include "engine/model/family.h"
 #include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 
 #include <errno.h>
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,70 +16,112 @@
 
 #define MAX_CONFIG_BYTES ((uint64_t)16 << 20)
 
-/* The published models: ffn 4 x hidden, vocabulary 50,272, context 2,048, relu, tied, fp16. */
-static const struct published {
-    const char *name;
-    uint32_t layers, hidden, heads, embed_dim;
-    int pre_norm;
-} published[] = {
-    {"opt-125m", 12, 768, 12, 768, 1},   {"opt-350m", 24, 1024, 16, 512, 0},  {"opt-1.3b", 24, 2048, 32, 2048, 1},
-    {"opt-2.7b", 32, 2560, 32, 2560, 1}, {"opt-6.7b", 32, 4096, 32, 4096, 1}, {"opt-13b", 40, 5120, 40, 5120, 1},
-    {"opt-30b", 48, 7168, 56, 7168, 1},  {"opt-66b", 64, 9216, 72, 9216, 1},  {"opt-175b", 96, 12288, 96, 12288, 1},
+/* One row a family. */
+static const zo2_family *const families[] = {
+    &zo2_family_opt,
 };
 
-#define PUBLISHED (sizeof published / sizeof *published)
+#define FAMILIES (sizeof families / sizeof *families)
+
+/* ---- by name ---- */
 
 /* "opt-125m, opt-350m, ..." */
 static const char *list_names(char *buf, size_t n)
 {
     size_t at = 0;
-    for (size_t i = 0; i < PUBLISHED && at < n; i++)
-        at += (size_t)snprintf(buf + at, n - at, "%s%s", i ? ", " : "", published[i].name);
+    for (size_t f = 0; f < FAMILIES; f++) {
+        const char *name;
+        for (uint32_t i = 0; (name = families[f]->published_name(i)) && at < n; i++)
+            at += (size_t)snprintf(buf + at, n - at, "%s%s", at ? ", " : "", name);
+    }
     return buf;
 }
 
-static const struct published *find_published(const char *name)
+/* The family of a published model, and which of its models it is. */
+static const zo2_family *find_published(const char *name, uint32_t *model)
 {
-    for (size_t i = 0; i < PUBLISHED; i++)
-        if (strcmp(published[i].name, name) == 0)
-            return &published[i];
+    const char *is;
+    for (size_t f = 0; f < FAMILIES; f++)
+        for (*model = 0; (is = families[f]->published_name(*model)); ++*model)
+            if (strcmp(is, name) == 0)
+                return families[f];
     return NULL;
+}
+
+/* Sizes and switches are set: the tensors, and the tables over them. */
+static zo2_status complete(zo2_arch *a, const zo2_family *family, const char *what)
+{
+    a->family = family;
+    snprintf(a->name, sizeof a->name, "%s", family->model_type);
+    zo2_status s = family->build_tensors(a, what);
+    if (!s)
+        s = zo2_arch_index(a);
+    if (s)
+        memset(a, 0, sizeof *a);
+    return s;
 }
 
 zo2_status zo2_arch_from_name(zo2_arch *out, const char *name)
 {
-    char names[256];
-    const struct published *p = find_published(name);
+    char names[1024];
+    uint32_t model;
+    const zo2_family *family = find_published(name, &model);
     memset(out, 0, sizeof *out);
-    if (!p)
+    if (!family)
         return zo2_error(ZO2_ERR_NOTFOUND, "unknown architecture '%s': the names are %s", name,
                          list_names(names, sizeof names));
-    *out = (zo2_arch){
-        .name = "opt",
-        .layers = p->layers,
-        .hidden = p->hidden,
-        .heads = p->heads,
-        .head_dim = p->hidden / p->heads,
-        .ffn = 4 * p->hidden,
-        .vocab = 50272,
-        .embed_dim = p->embed_dim,
-        .context = 2048,
-        .pre_norm = p->pre_norm,
-        .final_norm = p->pre_norm,
-        .bias = 1,
-        .affine = 1,
-        .tied = 1,
-        .act = ZO2_ACT_RELU,
-        .norm_eps = 1e-5f,
-        .bos = 2,
-        .eos = 2,
-        .pad = 1,
-        .dtype = ZO2_F16,
-    };
-    zo2_status s = zo2_opt_tensors_build(out, name);
-    if (s)
-        memset(out, 0, sizeof *out);
+    family->published(out, model);
+    return complete(out, family, name);
+}
+
+/* ---- configurations ---- */
+
+static zo2_status find_family(const json_t *config, const char *path, const zo2_family **out)
+{
+    char text[48], known[256] = "";
+    const json_t *v = zo2_config_get(config, "model_type");
+    if (!v)
+        return zo2_error(ZO2_ERR_FORMAT, "%s has no \"model_type\": it isn't the config.json of a Hugging Face model",
+                         path);
+    const char *name = json_string_value(v);
+    if (!name)
+        return zo2_error(ZO2_ERR_FORMAT, "%s: \"model_type\" is %s; a string is needed", path,
+                         zo2_config_describe(v, text, sizeof text));
+    size_t at = 0;
+    for (size_t f = 0; f < FAMILIES && at < sizeof known; f++) {
+        *out = families[f];
+        if (strcmp(families[f]->model_type, name) == 0)
+            return ZO2_OK;
+        at += (size_t)snprintf(known + at, sizeof known - at, "%s%s", f ? ", " : "", families[f]->model_type);
+    }
+    return zo2_error(ZO2_ERR_UNSUPPORTED, "unsupported architecture '%.40s' in %s: this version knows %s", name, path,
+                     known);
+}
+
+zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, const char *path)
+{
+    zo2_status s;
+    json_error_t e;
+    const zo2_family *family;
+    memset(out, 0, sizeof *out);
+    json_t *config = json_loadb(json, bytes, JSON_REJECT_DUPLICATES, &e);
+    if (!config)
+        return zo2_error(ZO2_ERR_FORMAT, "%s is not valid JSON: line %d, column %d: %s", path, e.line, e.column,
+                         e.text);
+    if (!json_is_object(config))
+        s = zo2_error(ZO2_ERR_FORMAT, "%s is not a configuration: a JSON object is needed", path);
+    else if (!(s = find_family(config, path, &family)))
+        s = family->read_config(out, config, path);
+    json_decref(config);
+    if (!s)
+        return complete(out, family, path);
+    memset(out, 0, sizeof *out);
     return s;
+}
+
+char *zo2_arch_config_json(const zo2_arch *a, zo2_dtype dtype)
+{
+    return a->family->write_config(a, dtype);
 }
 
 /* ---- files ---- */
@@ -131,11 +176,12 @@ static int looks_like_json(const char *path)
 zo2_status zo2_arch_load(zo2_arch *out, const char *arch_or_path, uint64_t *pack_bytes)
 {
     struct stat st;
-    char names[256];
+    char names[1024];
+    uint32_t model;
     memset(out, 0, sizeof *out);
     if (pack_bytes)
         *pack_bytes = 0;
-    if (find_published(arch_or_path))
+    if (find_published(arch_or_path, &model))
         return zo2_arch_from_name(out, arch_or_path);
     if (stat(arch_or_path, &st) != 0) {
         if (errno != ENOENT && errno != ENOTDIR)

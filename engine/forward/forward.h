@@ -1,5 +1,5 @@
-/* forward.h: one streaming pass over the model. The model's own file (models/opt_forward.c) says what is computed; the
- * functions here say how: wires arrive through the pipeline, are decoded tile by tile and multiplied, and are let go as
+/* forward.h: one streaming pass over the model. The model's family says what is computed; the functions here
+ * say how: wires arrive through the pipeline, are decoded tile by tile and multiplied, and are let go as
  * early as the plan allows. */
 #ifndef ZO2_ENGINE_FORWARD_FORWARD_H
 #define ZO2_ENGINE_FORWARD_FORWARD_H
@@ -40,7 +40,7 @@ typedef struct zo2_forward_pass {
     uint8_t *gather; /* host: zo2_host_layout.gather */
     const zo2_host_layout *host;
     zo2_event *const *gathered; /* [2 gather_sets] */
-    uint32_t gathers;           /* calls of zo2_gather_rows() so far */
+    uint32_t gathers[2];        /* calls of zo2_gather_rows() so far: for embeddings, for positions */
     /* residual streams of several micro-batches (residual.c) */
     uint8_t *residual;                          /* host: zo2_host_layout.residual */
     zo2_event *const *computed, *const *staged; /* [2] */
@@ -93,11 +93,11 @@ zo2_status zo2_head(zo2_forward_pass *f, uint32_t tensor, zo2_act x);
 zo2_status zo2_block_done(zo2_forward_pass *f, uint32_t block);
 
 /* Gathered rows of a table, decoded into y (and added, if accumulate) in all streams. rows[i] of the micro-batch's n
- * tokens. For each micro-batch first the embedding's rows, then the positions'. */
+ * tokens. For each micro-batch the embedding's rows once, and the positions' at most once. */
 zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t *rows, uint32_t row_offset, uint64_t n,
                            zo2_act y, int accumulate);
 
 /* The whole model: ends with the loss tokens' log-probabilities at device->logprob, [streams][losses of the batch]. */
-zo2_status zo2_opt_forward(zo2_forward_pass *f);
+zo2_status zo2_forward_blocks(zo2_forward_pass *f);
 
 #endif

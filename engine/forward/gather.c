@@ -99,10 +99,11 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
 
     /* Each of the two tables has an area in every set, so with one or two micro-batches there is nothing to wait for,
      * and with more only for the upload of two micro-batches ago. */
-    uint32_t set = f->gathers / 2 % f->host->gather_sets, area = 2 * set + (is_positions ? 1 : 0);
+    uint32_t *gathers = &f->gathers[is_positions], set = *gathers % f->host->gather_sets;
+    uint32_t area = 2 * set + (is_positions ? 1 : 0);
     uint8_t *staging = f->gather + set * f->host->gather_set_bytes + (is_positions ? f->host->gather_positions : 0);
     uint64_t begin = zo2_trace_begin(f->trace);
-    if (f->gathers++ >= 2 * f->host->gather_sets)
+    if ((*gathers)++ >= f->host->gather_sets)
         s = ops->sync(f->be, f->gathered[area]);
     job.refs = (zo2_row_ref *)(void *)staging;
     job.wire = staging + refs_bytes;

@@ -79,7 +79,7 @@ static zo2_status run_pass(zo2_core *c, zo2_forward_pass *f, const zo2_pass *pas
     f->trace = c->tracer.fn ? &c->tracer : NULL;
     zo2_status s = zo2_pipeline_begin(c->pipe, pass);
     if (!s)
-        s = zo2_opt_forward(f);
+        s = zo2_forward_blocks(f);
     s = zo2_pipeline_finish(c->pipe, s);
     uint64_t begin = zo2_clock_ns();
     zo2_status drained = c->ops->drain(c->be); /* after an error too: nothing may still use the arena */

@@ -1,80 +1,95 @@
-/* arch.c: look-ups in the tensor list. Relies on the list's layout: block 0, then the same roles for every layer, then the
- * head's. */
+/* arch.c: look-ups in a model's tensor list. Blocks are runs of the list: embeddings, each layer, the head. */
 #include "engine/model/arch.h"
+#include "engine/model/family.h"
 
 #include <stdlib.h>
 #include <string.h>
+
+typedef struct named {
+    const char *bare;
+    uint32_t tensor;
+} named;
+
+static int by_bare_name(const void *a, const void *b)
+{
+    return strcmp(((const named *)a)->bare, ((const named *)b)->bare);
+}
+
+static void index_blocks(zo2_arch *a)
+{
+    uint32_t i = 0;
+    for (uint32_t block = 0; block <= a->n_blocks; block++) {
+        while (i < a->n_tensors && a->tensors[i].block < block)
+            i++;
+        a->block_at[block] = i;
+    }
+}
+
+zo2_status zo2_arch_index(zo2_arch *a)
+{
+    named *names = malloc((size_t)a->n_tensors * sizeof *names);
+    a->block_at = malloc(((size_t)a->n_blocks + 1) * sizeof *a->block_at);
+    a->by_name = malloc((size_t)a->n_tensors * sizeof *a->by_name);
+    if (!names || !a->block_at || !a->by_name) {
+        zo2_status s = zo2_error(ZO2_ERR_NOMEM, "out of memory for the tables of %u tensors", a->n_tensors);
+        free(names);
+        zo2_arch_free(a);
+        return s;
+    }
+    index_blocks(a);
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        names[i] = (named){a->family->bare_name(a->tensors[i].name), i};
+    qsort(names, a->n_tensors, sizeof *names, by_bare_name);
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        a->by_name[i] = names[i].tensor;
+    free(names);
+    return ZO2_OK;
+}
 
 void zo2_arch_free(zo2_arch *a)
 {
     if (!a)
         return;
     free(a->tensors);
+    free(a->block_at);
+    free(a->by_name);
     memset(a, 0, sizeof *a);
 }
 
-/* Tensors of the embeddings and of each layer: at most three plus sixteen steps. */
-static void count_blocks(const zo2_arch *a, uint32_t *embeddings, uint32_t *per_layer)
+static uint32_t find_in(const zo2_arch *a, uint32_t block, zo2_role role)
 {
-    uint32_t i = 0;
-    while (i < a->n_tensors && a->tensors[i].block == 0)
-        i++;
-    *embeddings = i;
-    while (i < a->n_tensors && a->layers > 0 && a->tensors[i].block == 1)
-        i++;
-    *per_layer = i - *embeddings;
-}
-
-uint32_t zo2_arch_find(const zo2_arch *a, zo2_role role, uint32_t layer)
-{
-    uint32_t embeddings, per_layer, from, to;
-    if (layer >= a->layers)
-        return ZO2_NO_TENSOR;
-    count_blocks(a, &embeddings, &per_layer);
-    if (role < ZO2_ROLE_ATTN_NORM_W) {
-        from = 0;
-        to = embeddings;
-    } else if (role < ZO2_ROLE_FINAL_NORM_W) {
-        from = embeddings + layer * per_layer;
-        to = from + per_layer;
-    } else {
-        from = embeddings + a->layers * per_layer;
-        to = a->n_tensors;
-    }
-    for (uint32_t i = from; i < to; i++)
+    for (uint32_t i = a->block_at[block]; i < a->block_at[block + 1]; i++)
         if (a->tensors[i].role == role)
             return i;
     return ZO2_NO_TENSOR;
 }
 
-/* The name behind the prefix that Hugging Face files come with: "model.decoder.", "decoder." or none. */
-static const char *bare(const char *name)
+uint32_t zo2_arch_find(const zo2_arch *a, zo2_role role, uint32_t layer)
 {
-    static const char *const prefixes[] = {"model.decoder.", "decoder."};
-    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++)
-        if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-            return name + strlen(prefixes[i]);
-    return name;
+    if (layer >= a->layers)
+        return ZO2_NO_TENSOR;
+    uint32_t found = find_in(a, layer + 1, role);
+    if (found == ZO2_NO_TENSOR && layer == 0) /* roles of the outer blocks occur there only */
+        found = find_in(a, 0, role);
+    if (found == ZO2_NO_TENSOR && layer == 0)
+        found = find_in(a, a->n_blocks - 1, role);
+    return found;
 }
 
 const zo2_tensor *zo2_arch_by_name(const zo2_arch *a, const char *name)
 {
-    static const char layers[] = "layers.";
-    const char *wanted = bare(name);
-    uint32_t embeddings, per_layer, from = 0, to = a->n_tensors;
-    if (wanted != name && strcmp(wanted, "lm_head.weight") == 0)
-        return NULL; /* the head is outside the decoder */
-    if (strncmp(wanted, layers, sizeof layers - 1) ==
-        0) { /* only that layer's names: files name thousands of tensors */
-        unsigned long layer = strtoul(wanted + sizeof layers - 1, NULL, 10);
-        if (layer >= a->layers)
-            return NULL;
-        count_blocks(a, &embeddings, &per_layer);
-        from = embeddings + (uint32_t)layer * per_layer;
-        to = from + per_layer;
+    const char *wanted = a->family->bare_name(name);
+    uint32_t low = 0, high = wanted ? a->n_tensors : 0;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        const zo2_tensor *t = &a->tensors[a->by_name[middle]];
+        int order = strcmp(wanted, a->family->bare_name(t->name));
+        if (!order)
+            return t;
+        if (order < 0)
+            high = middle;
+        else
+            low = middle + 1;
     }
-    for (uint32_t i = from; i < to; i++)
-        if (strcmp(bare(a->tensors[i].name), wanted) == 0) /* the whole name: "layers.01." is not layer 1 */
-            return &a->tensors[i];
     return NULL;
 }

@@ -1,12 +1,13 @@
 /* arch.h: what a model is made of: its configuration and its tensors in canonical order. Everything that is not
- * arithmetic (packs, plans, masters, export) works on this list; the forward passes are in models/opt_forward.c. */
+ * arithmetic (packs, plans, masters, export) works on this list; what is particular to a family is in its table. */
 #ifndef ZO2_ENGINE_MODEL_ARCH_H
 #define ZO2_ENGINE_MODEL_ARCH_H
 
+#include "engine/model/family.h"
 #include "engine/zo2.h"
 #include "kernels/backend.h"
 
-/* What a tensor does. Layer roles occur once per layer. The order here is the canonical order within a block. */
+/* What a tensor does. Layer roles occur once per layer. A family has some of them, in an order of its own. */
 typedef enum zo2_role {
     /* block 0: embeddings */
     ZO2_ROLE_EMBED_TOKENS,    /* [vocab][embed_dim]; also the head when tied */
@@ -49,13 +50,16 @@ typedef struct zo2_tensor {
     uint64_t rows, cols; /* rank 1: rows = 1 */
     int decays; /* 1 for matrices and embeddings, 0 for biases and norms; positions: 1 (they are an embedding) */
     int exempt; /* fp32 wire whatever the run's codec: biases, norms, positions */
+    int ones;   /* a vector that starts as ones, not zeros, in a model that nobody trained: the weights of norms */
 } zo2_tensor;
 
 typedef struct zo2_arch {
-    char name[32]; /* "opt" */
+    const zo2_family *family;
+    char name[32]; /* family->model_type: "opt" */
     uint32_t layers, hidden, heads, head_dim, ffn, vocab;
     uint32_t embed_dim; /* word_embed_proj_dim */
     uint32_t context;   /* max_position_embeddings */
+    uint32_t qkv;       /* columns of queries, keys and values side by side */
     int pre_norm;       /* do_layer_norm_before */
     int final_norm;     /* decoder-level norm: pre_norm and not _remove_final_layer_norm */
     int bias, affine, tied;
@@ -64,23 +68,16 @@ typedef struct zo2_arch {
     int bos, eos, pad;  /* token ids, -1 if absent */
     zo2_dtype dtype;    /* torch_dtype / dtype of the config; 0 if absent */
     uint64_t parameters;
-    uint32_t n_blocks; /* layers + 2 */
+    uint32_t n_blocks; /* layers + 2: embeddings, layers, head */
     uint32_t n_tensors;
     zo2_tensor *tensors; /* owned */
+    uint32_t *block_at;  /* [n_blocks + 1]: first tensor of each block; owned */
+    uint32_t *by_name;   /* [n_tensors]: tensors by their bare names (family.h), sorted; owned */
 } zo2_arch;
 
-/* Parses the text of a config.json (path: for messages). Refuses by name what isn't supported: other architectures,
- * activation functions, heads that don't divide hidden, absurd sizes. Then builds the tensor list. */
-zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, const char *path);
-/* "opt-125m" ... "opt-175b"; ZO2_ERR_NOTFOUND otherwise, listing the names. */
-zo2_status zo2_arch_from_name(zo2_arch *out, const char *name);
-/* A name, the path of a config.json or of a pack (told by its magic), or a directory with a config.json. pack_bytes:
- * size of the pack, 0 if it isn't one; may be NULL. */
-zo2_status zo2_arch_load(zo2_arch *out, const char *arch_or_path, uint64_t *pack_bytes);
+/* Makes the look-up tables once family, tensors and blocks are set. ZO2_ERR_NOMEM: everything is freed, *a zeroed. */
+zo2_status zo2_arch_index(zo2_arch *a);
 void zo2_arch_free(zo2_arch *a); /* zeroed is fine */
-
-/* config.json text as a Hugging Face directory would have it (for synth); malloc'ed. */
-char *zo2_arch_config_json(const zo2_arch *a, zo2_dtype dtype);
 
 /* tensor_id of a role in a layer (layer 0 for the outer blocks), ZO2_NO_TENSOR if this model has none. */
 uint32_t zo2_arch_find(const zo2_arch *a, zo2_role role, uint32_t layer);

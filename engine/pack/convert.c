@@ -3,6 +3,7 @@
  * The source's own bits are kept. */
 #include "codec/codec.h"
 #include "engine/base/opts.h"
+#include "engine/families/families.h"
 #include "engine/model/arch.h"
 #include "engine/pack/pack_api.h"
 #include "engine/pack/pack_weights.h"

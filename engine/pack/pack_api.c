@@ -2,6 +2,7 @@
 #include "engine/pack/pack_api.h"
 #include "engine/base/parallel.h"
 #include "engine/base/pool.h"
+#include "engine/families/families.h"
 
 #include "codec/codec.h"
 

@@ -4,6 +4,7 @@
 #include "codec/update.h"
 #include "engine/base/fpenv.h"
 #include "engine/base/opts.h"
+#include "engine/families/families.h"
 #include "engine/model/arch.h"
 #include "engine/pack/pack_api.h"
 #include "engine/pack/pack_weights.h"
@@ -45,11 +46,6 @@ static int is_aliased(const job *j, const zo2_tensor *t)
     return j->o.alias && t->layer > 0;
 }
 
-static int is_norm_weight(zo2_role role)
-{
-    return role == ZO2_ROLE_ATTN_NORM_W || role == ZO2_ROLE_FFN_NORM_W || role == ZO2_ROLE_FINAL_NORM_W;
-}
-
 /* Source bits of elements [first, first + n): matrices random, norms one, biases zero. */
 static zo2_status make_bits(void *arg, uint32_t tensor, uint64_t first, uint64_t n, void *bits)
 {
@@ -63,7 +59,7 @@ static zo2_status make_bits(void *arg, uint32_t tensor, uint64_t first, uint64_t
         if (t->rank == 2)
             zo2_noise_values(values, key, 0, t->id, first + at, piece, ZO2_GAUSSIAN);
         for (uint64_t i = 0; i < piece; i++)
-            values[i] = t->rank == 2 ? values[i] * STANDARD_DEVIATION : is_norm_weight(t->role) ? 1.0f : 0.0f;
+            values[i] = t->rank == 2 ? values[i] * STANDARD_DEVIATION : t->ones ? 1.0f : 0.0f;
         zo2_source_encode(j->o.dtype, values, piece, (unsigned char *)bits + at * size);
     }
     return ZO2_OK;

@@ -140,14 +140,16 @@ static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backen
     const uint64_t S = s->streams, T = s->tokens, L = s->loss_tokens, D = a->hidden, E = a->embed_dim;
     const uint64_t size = be->element_bytes(s->compute);
     const zo2_tensor *tokens = &a->tensors[zo2_arch_find(a, ZO2_ROLE_EMBED_TOKENS, 0)];
-    const zo2_tensor *positions = &a->tensors[zo2_arch_find(a, ZO2_ROLE_EMBED_POSITIONS, 0)];
+    const uint32_t positions = zo2_arch_find(a, ZO2_ROLE_EMBED_POSITIONS, 0);
 
     uint64_t embed = d->phase;
     uint64_t row_wire = zo2_tensor_codec(tokens, s->wire)->wire_bytes(T, E);
     d->refs = take(&embed, T * sizeof(zo2_row_ref));
     /* exact evaluation gathers fp32 rows whatever the wire */
     d->rows = take(&embed, zo2_max_u64(row_wire, zo2_codec_get(ZO2_WIRE_FP32)->wire_bytes(T, E)));
-    d->positions = take(&embed, zo2_tensor_codec(positions, s->wire)->wire_bytes(T, D));
+    d->positions = embed;
+    if (positions != ZO2_NO_TENSOR)
+        take(&embed, zo2_tensor_codec(&a->tensors[positions], s->wire)->wire_bytes(T, D));
     d->embedded = embed;
     if (E != D)
         take(&embed, S * T * E * size);
@@ -155,7 +157,7 @@ static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backen
     uint64_t layer = d->phase;
     d->norm = take(&layer, S * T * D * size);
     p->pub.norm_bytes = layer - d->phase;
-    d->wide = take(&layer, S * T * zo2_max_u64(3 * D, a->ffn) * size);
+    d->wide = take(&layer, S * T * zo2_max_u64(a->qkv, a->ffn) * size);
     p->pub.layer_bytes = layer - d->wide;
     d->workspace_bytes = be->attention_workspace(a->heads, a->head_dim, s->max_keys, s->threads);
     d->workspace = take(&layer, d->workspace_bytes);

@@ -1,5 +1,6 @@
 /* estimate.c: zo2_plan_estimate(): the engine's own plan for an architecture, with predicted times. */
 #include "engine/base/opts.h"
+#include "engine/families/families.h"
 #include "engine/measure/rates.h"
 #include "engine/model/arch.h"
 #include "engine/plan/plan.h"

@@ -2,6 +2,7 @@
 """Who may use whom. Reads the sources of the library and of the tools as text and fails on
 
 - an include that goes up: every folder has a rank (engine/README.md shows them), a file includes its own folder and lower ones;
+- a call that goes up: of a function or a table that a file of a higher folder defines;
 - a circle between files: a file depends on the headers it includes and on the files that define the functions it calls;
 - a name that a file uses without including the header that declares it (its own header's includes count), and in engine/ and
   storage/ an include of which nothing is used.
@@ -185,11 +186,27 @@ def check_uses(sources):
                 yield f'{path}: includes "{header}" and uses nothing of it'
 
 
-def check_circles(sources):
-    definer = {}
+def definers(sources):
+    """Name of a function or a table -> the file that defines it."""
+    found = {}
     for path, source in sources.items():
         for name in source.defined if path != PUBLIC else ():
-            definer.setdefault(name, path)
+            found.setdefault(name, path)
+    return found
+
+
+def check_calls(sources):
+    definer = definers(sources)
+    for path in sorted(sources):
+        here = room_of(path)
+        for name in sorted(sources[path].names - sources[path].declared) if here else ():
+            there = room_of(definer[name]) if name in definer else here
+            if there[0] > here[0]:
+                yield f"{path}: calls {name}, which {there[1]} defines, above {here[1]}"
+
+
+def check_circles(sources):
+    definer = definers(sources)
     edges = defaultdict(set)
     for path, source in sources.items():
         edges[path] = {to for to in source.project if to in sources} | {
@@ -241,7 +258,12 @@ def faults_of(root):
     sources = read_tree(root)
     if len(sources) < 200:
         return [f"only {len(sources)} source files found below {root}"]
-    return list(check_arrows(root, sources)) + list(check_uses(sources)) + list(check_circles(sources))
+    return [
+        *check_arrows(root, sources),
+        *check_uses(sources),
+        *check_calls(sources),
+        *check_circles(sources),
+    ]
 
 
 def plant(root, path, old, new):
@@ -266,6 +288,8 @@ def check_planted(scratch):
         ("a circle between two files of one room", "circle between files: engine/stream/ring.c, engine/stream/trace.c",
          "engine/stream/trace.c", "static void emit(",
          "int zo2_pipeline_stages(const void *p);\nint zo2_planted(void)\n{\n    return zo2_pipeline_stages(0);\n}\n\nstatic void emit("),
+        ("a call that goes up", "calls zo2_arch_load, which engine/families defines", "engine/plan/plan.c",
+         "static zo2_status too_small(", "int zo2_arch_load(void);\nint zo2_planted(void)\n{\n    return zo2_arch_load();\n}\n\nstatic zo2_status too_small("),
         ("a missing include", "without including", "engine/masters/history.h", '#include "storage/run/journal.h"\n', ""),
     ]
     for what, said, path, old, new in planted:

@@ -4,6 +4,7 @@
  *
  * Properties: an accepted configuration has sane sizes and a consistent tensor list; written as config.json again it is
  * the same architecture. */
+#include "engine/families/families.h"
 #include "engine/families/opt/opt.h"
 #include "tests/fuzz/fuzzing.h"
 

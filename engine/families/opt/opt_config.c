@@ -28,29 +28,11 @@ static zo2_status get_activation(const json_t *config, const char *path, zo2_act
     return ZO2_OK;
 }
 
-static zo2_status check_model_type(const json_t *config, const char *path)
-{
-    char text[48];
-    const json_t *v = zo2_config_get(config, "model_type");
-    if (!v)
-        return zo2_error(ZO2_ERR_FORMAT, "%s has no \"model_type\": it isn't the config.json of a Hugging Face model",
-                         path);
-    const char *name = json_string_value(v);
-    if (!name)
-        return zo2_error(ZO2_ERR_FORMAT, "%s: \"model_type\" is %s; a string is needed", path,
-                         zo2_config_describe(v, text, sizeof text));
-    if (strcmp(name, "opt") != 0)
-        return zo2_error(ZO2_ERR_UNSUPPORTED, "unsupported architecture '%.40s' in %s: this version knows opt", name,
-                         path);
-    return ZO2_OK;
-}
-
-static zo2_status parse(zo2_arch *a, const json_t *config, const char *path)
+zo2_status zo2_opt_read_config(zo2_arch *a, const json_t *config, const char *path)
 {
     zo2_status s;
     int remove_final_norm;
-    if ((s = check_model_type(config, path)) ||
-        (s = zo2_config_get_size(config, "vocab_size", 50272, ZO2_OPT_MAX_VOCAB, path, &a->vocab)) ||
+    if ((s = zo2_config_get_size(config, "vocab_size", 50272, ZO2_OPT_MAX_VOCAB, path, &a->vocab)) ||
         (s = zo2_config_get_size(config, "hidden_size", 768, ZO2_OPT_MAX_HIDDEN, path, &a->hidden)) ||
         (s = zo2_config_get_size(config, "num_hidden_layers", 12, ZO2_OPT_MAX_LAYERS, path, &a->layers)) ||
         (s = zo2_config_get_size(config, "num_attention_heads", 12, ZO2_OPT_MAX_HIDDEN, path, &a->heads)) ||
@@ -72,32 +54,11 @@ static zo2_status parse(zo2_arch *a, const json_t *config, const char *path)
                          "%s: \"num_attention_heads\" is %" PRIu32 ", which doesn't divide \"hidden_size\", %" PRIu32,
                          path, a->heads, a->hidden);
     a->head_dim = a->hidden / a->heads;
+    a->qkv = 3 * a->hidden;
     a->final_norm = a->pre_norm && !remove_final_norm;
     a->norm_eps = 1e-5f; /* not in OPT's configuration: torch's default */
     a->dtype = zo2_config_get_dtype(config);
-    snprintf(a->name, sizeof a->name, "opt");
     return ZO2_OK;
-}
-
-zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, const char *path)
-{
-    zo2_status s;
-    json_error_t e;
-    memset(out, 0, sizeof *out);
-    json_t *config = json_loadb(json, bytes, JSON_REJECT_DUPLICATES, &e);
-    if (!config)
-        return zo2_error(ZO2_ERR_FORMAT, "%s is not valid JSON: line %d, column %d: %s", path, e.line, e.column,
-                         e.text);
-    if (!json_is_object(config))
-        s = zo2_error(ZO2_ERR_FORMAT, "%s is not a configuration: a JSON object is needed", path);
-    else
-        s = parse(out, config, path);
-    json_decref(config);
-    if (!s)
-        s = zo2_opt_tensors_build(out, path);
-    if (s)
-        memset(out, 0, sizeof *out);
-    return s;
 }
 
 static json_t *token_or_null(int id)
@@ -105,7 +66,7 @@ static json_t *token_or_null(int id)
     return id < 0 ? json_null() : json_integer(id);
 }
 
-char *zo2_arch_config_json(const zo2_arch *a, zo2_dtype dtype)
+char *zo2_opt_write_config(const zo2_arch *a, zo2_dtype dtype)
 {
     static const char *const torch_names[] = {"float32", "float32", "float16", "bfloat16"};
     const char *torch_dtype = torch_names[dtype >= ZO2_F32 && dtype <= ZO2_BF16 ? dtype : ZO2_F32];
@@ -135,4 +96,49 @@ char *zo2_arch_config_json(const zo2_arch *a, zo2_dtype dtype)
     char *text = bad ? NULL : json_dumps(c, JSON_INDENT(2));
     json_decref(c);
     return text;
+}
+
+/* ---- published models ---- */
+
+/* The published models: ffn 4 x hidden, vocabulary 50,272, context 2,048, relu, tied, fp16. */
+static const struct published {
+    const char *name;
+    uint32_t layers, hidden, heads, embed_dim;
+    int pre_norm;
+} published[] = {
+    {"opt-125m", 12, 768, 12, 768, 1},   {"opt-350m", 24, 1024, 16, 512, 0},  {"opt-1.3b", 24, 2048, 32, 2048, 1},
+    {"opt-2.7b", 32, 2560, 32, 2560, 1}, {"opt-6.7b", 32, 4096, 32, 4096, 1}, {"opt-13b", 40, 5120, 40, 5120, 1},
+    {"opt-30b", 48, 7168, 56, 7168, 1},  {"opt-66b", 64, 9216, 72, 9216, 1},  {"opt-175b", 96, 12288, 96, 12288, 1},
+};
+
+const char *zo2_opt_published_name(uint32_t i)
+{
+    return i < sizeof published / sizeof *published ? published[i].name : NULL;
+}
+
+void zo2_opt_published(zo2_arch *a, uint32_t i)
+{
+    const struct published *p = &published[i];
+    *a = (zo2_arch){
+        .layers = p->layers,
+        .hidden = p->hidden,
+        .heads = p->heads,
+        .head_dim = p->hidden / p->heads,
+        .qkv = 3 * p->hidden,
+        .ffn = 4 * p->hidden,
+        .vocab = 50272,
+        .embed_dim = p->embed_dim,
+        .context = 2048,
+        .pre_norm = p->pre_norm,
+        .final_norm = p->pre_norm,
+        .bias = 1,
+        .affine = 1,
+        .tied = 1,
+        .act = ZO2_ACT_RELU,
+        .norm_eps = 1e-5f,
+        .bos = 2,
+        .eos = 2,
+        .pad = 1,
+        .dtype = ZO2_F16,
+    };
 }

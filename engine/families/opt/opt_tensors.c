@@ -1,5 +1,5 @@
 /* opt_tensors.c: the tensors of an OPT model in canonical order. A tensor's place in this list is its tensor_id, which
- * seeds its noise: the order of specs[] and of zo2_role may never change. Golden test: tests/unit/engine/test_arch_tensors.c.
+ * seeds its noise: the order of specs[] may never change. Golden test: tests/unit/engine/test_arch_tensors.c.
  */
 #include "engine/families/opt/opt.h"
 #include "engine/model/arch.h"
@@ -55,7 +55,6 @@ static const spec specs[] = {
 // clang-format on
 
 #define SPECS (sizeof specs / sizeof *specs)
-_Static_assert(SPECS == ZO2_ROLE_COUNT, "one line for every role");
 
 static int has(const zo2_arch *a, const spec *s)
 {
@@ -101,6 +100,7 @@ static void append(zo2_arch *a, const spec *s, uint32_t layer)
     t->rows = size_of(a, s->rows);
     t->cols = size_of(a, s->cols);
     t->decays = t->rank == 2;
+    t->ones = s->role == ZO2_ROLE_ATTN_NORM_W || s->role == ZO2_ROLE_FFN_NORM_W || s->role == ZO2_ROLE_FINAL_NORM_W;
     t->exempt = t->rank == 1 || s->role == ZO2_ROLE_EMBED_POSITIONS;
     a->parameters += t->rows * t->cols;
 }
@@ -112,7 +112,7 @@ static void append_place(zo2_arch *a, place p, uint32_t layer)
             append(a, &specs[i], layer);
 }
 
-zo2_status zo2_opt_tensors_build(zo2_arch *a, const char *what)
+zo2_status zo2_opt_build_tensors(zo2_arch *a, const char *what)
 {
     uint32_t outer = 0, layer = 0;
     for (size_t i = 0; i < SPECS; i++) {
@@ -141,4 +141,16 @@ zo2_status zo2_opt_tensors_build(zo2_arch *a, const char *what)
         append_place(a, PLACE_LAYER, l);
     append_place(a, PLACE_HEAD, 0);
     return ZO2_OK;
+}
+
+/* Files come with the prefix "model.decoder.", "decoder." or none. */
+const char *zo2_opt_bare_name(const char *name)
+{
+    static const char *const prefixes[] = {"model.decoder.", "decoder."};
+    for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
+        size_t n = strlen(prefixes[i]);
+        if (strncmp(name, prefixes[i], n) == 0) /* the head is outside the decoder */
+            return strcmp(name + n, "lm_head.weight") == 0 ? NULL : name + n;
+    }
+    return name;
 }

@@ -5,6 +5,7 @@
 #define ZO2_TESTS_UNIT_ENGINE_EXPORT_RUN_TESTING_H
 
 #include "codec/codec.h"
+#include "engine/families/families.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "storage/run/journal.h"

@@ -1,4 +1,5 @@
 /* test_arch.c: configurations: names, defaults, what is refused and how, and the way back to a config.json. */
+#include "engine/families/families.h"
 #include "engine/model/arch.h"
 #include "tests/unit/engine/hf_dir.h"
 
@@ -215,13 +216,14 @@ static void config_round_trip(void **state)
         assert_int_equal(b.dtype, ZO2_BF16);
         assert_int_equal(a.n_tensors, b.n_tensors);
         assert_memory_equal(a.tensors, b.tensors, a.n_tensors * sizeof *a.tensors);
-        zo2_tensor *tensors = a.tensors; /* everything else too, but for the type and the list's address */
-        b.dtype = a.dtype;
-        zo2_tensor *others = b.tensors;
-        a.tensors = b.tensors = NULL;
-        assert_memory_equal(&a, &b, sizeof a);
-        a.tensors = tensors;
-        b.tensors = others;
+        assert_memory_equal(a.block_at, b.block_at, (a.n_blocks + 1) * sizeof *a.block_at);
+        assert_memory_equal(a.by_name, b.by_name, a.n_tensors * sizeof *a.by_name);
+        zo2_arch same = b; /* everything else too, but for the type and the lists' addresses */
+        same.dtype = a.dtype;
+        same.tensors = a.tensors;
+        same.block_at = a.block_at;
+        same.by_name = a.by_name;
+        assert_memory_equal(&a, &same, sizeof a);
         zo2_arch_free(&a);
         zo2_arch_free(&b);
         free(text);

@@ -1,5 +1,6 @@
 /* test_arch_tensors.c: the canonical order. A tensor's place is its tensor_id and seeds its noise: if a golden list
  * here has to change, every existing run breaks. */
+#include "engine/families/families.h"
 #include "engine/model/arch.h"
 #include "tests/unit/engine/hf_dir.h"
 

@@ -1,6 +1,7 @@
 /* test_backend_null_plan.c: the whole schedule of a step (lanes, ring, arena, events) without arithmetic, for every OPT
  * size up to 175B at 2,048 tokens: what the backend saw in use is what the plan said, and no buffer is used before its
  * time. */
+#include "engine/families/families.h"
 #include "engine/method/method.h"
 #include "engine/plan/plan.h"
 #include "tests/unit/engine/engine_testing.h"

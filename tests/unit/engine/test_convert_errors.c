@@ -1,5 +1,6 @@
 /* test_convert_errors.c: every input that a conversion refuses, with the words it says, and that nothing is left
  * behind. */
+#include "engine/families/families.h"
 #include "engine/pack/pack_api.h"
 #include "tests/pack_tensor.h"
 #include "tests/unit/engine/hf_dir.h"

@@ -1,6 +1,7 @@
 /* test_export.c: packs to Hugging Face directories without a run: bits, types, shards, configuration, and what happens
  * to what is there. */
 #include "codec/codec.h"
+#include "engine/families/families.h"
 #include "engine/model/arch.h"
 #include "tests/unit/engine/hf_dir.h"
 

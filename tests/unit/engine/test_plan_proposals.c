@@ -1,5 +1,6 @@
 /* test_plan_proposals.c: predicted times and what the planner proposes, from invented rates: each bottleneck and both
  * sides of every threshold. No machine is measured but in the last test. */
+#include "engine/families/families.h"
 #include "engine/measure/rates.h"
 #include "engine/plan/plan.h"
 

@@ -1,5 +1,6 @@
 /* test_synth.c: synthetic packs: values from the noise generator, aliasing, determinism, refusals. */
 #include "codec/codec.h"
+#include "engine/families/families.h"
 #include "engine/pack/pack_api.h"
 #include "tests/unit/engine/hf_dir.h"
 

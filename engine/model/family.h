@@ -1,0 +1,42 @@
+/* family.h: what an architecture family is to everyone else: a constant table. Its configuration and its tensors' names are
+ * read with it, and the forward pass calls through it; only engine/families knows which families there are. */
+#ifndef ZO2_ENGINE_MODEL_FAMILY_H
+#define ZO2_ENGINE_MODEL_FAMILY_H
+
+#include "engine/zo2.h"
+
+struct json_t;
+struct zo2_act;
+struct zo2_arch;
+struct zo2_forward_pass;
+struct zo2_micro;
+
+typedef struct zo2_family {
+    const char *model_type; /* in a config.json, and in packs */
+
+    /* ---- configuration ---- */
+
+    /* Name of published model i ("opt-125m"), NULL past the last; and its sizes and switches into *a, which is zeroed. */
+    const char *(*published_name)(uint32_t i);
+    void (*published)(struct zo2_arch *a, uint32_t i);
+    /* Sizes and switches from a config.json whose model_type this is, into *a, which is zeroed. path: for messages. Refuses by
+     * name what isn't supported. */
+    zo2_status (*read_config)(struct zo2_arch *a, const struct json_t *config, const char *path);
+    /* The text of a config.json as Hugging Face would write it; malloc'ed, NULL when out of memory. */
+    char *(*write_config)(const struct zo2_arch *a, zo2_dtype dtype);
+    /* a->tensors, n_tensors, n_blocks and parameters from the sizes and switches. what: for messages. On failure nothing is
+     * allocated. */
+    zo2_status (*build_tensors)(struct zo2_arch *a, const char *what);
+    /* The part of a stored tensor's name, or of a canonical one, that tells it from the model's others: without the prefixes
+     * that checkpoints come with. NULL: no tensor of this family can have the name. */
+    const char *(*bare_name)(const char *name);
+
+    /* ---- forward, on one micro-batch; h: its residual stream, [streams][tokens][hidden] fp32 ---- */
+
+    zo2_status (*embed)(struct zo2_forward_pass *f, const struct zo2_micro *mb, struct zo2_act h); /* writes h */
+    zo2_status (*layer)(struct zo2_forward_pass *f, const struct zo2_micro *mb, uint32_t layer, struct zo2_act h);
+    /* What follows the last layer, on m rows that carry loss: x and y [streams][m][hidden], y in the compute type. */
+    zo2_status (*finish)(struct zo2_forward_pass *f, uint64_t m, struct zo2_act x, struct zo2_act y);
+} zo2_family;
+
+#endif
