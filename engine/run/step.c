@@ -7,6 +7,7 @@
 #include "engine/masters/history.h"
 #include "engine/run/session.h"
 #include "engine/stream/pipeline.h"
+#include "engine/stream/trace.h"
 #include "storage/run/journal.h"
 
 #include <math.h>
@@ -65,7 +66,9 @@ static void fill_record(const zo2_engine *e, const zo2_loss *losses, uint64_t da
 static const char *busiest(const zo2_step_result *r)
 {
     double update = r->update.busy, upload = r->upload.busy, compute = r->compute.busy;
-    return compute >= update && compute >= upload ? "compute" : update >= upload ? "update" : "upload";
+    return zo2_track_name(compute >= update && compute >= upload ? ZO2_TRACK_COMPUTE
+                          : update >= upload                     ? ZO2_TRACK_UPDATE
+                                                                 : ZO2_TRACK_UPLOAD);
 }
 
 static void fill_result(const zo2_engine *e, const zo2_journal_record *r, double seconds, zo2_step_result *out)
@@ -176,7 +179,7 @@ static zo2_status score(zo2_engine *e, const zo2_batch *batch, zo2_weights weigh
     if (!s)
         s = zo2_core_pack(c, batch);
     if (!s)
-        s = zo2_core_eval_pass(c, weights == ZO2_WEIGHTS_MASTER ? ZO2_SOURCE_EXACT : ZO2_SOURCE_WIRE);
+        s = zo2_core_eval_pass(c, weights == ZO2_WEIGHTS_MASTER ? ZO2_PASS_EXACT : ZO2_PASS_WIRE);
     if (!s)
         s = stream_losses(e, 1, &loss);
     if (s)
