@@ -54,9 +54,9 @@ static void destroy_events(zo2_core *c, zo2_event **events, uint32_t n)
 /* Where work is queued, only the device knows when it was done. */
 static void device_span(void *ud, zo2_lane lane, const char *name, uint64_t begin_ns, uint64_t end_ns)
 {
-    static const char *const tracks[ZO2_LANE_COUNT] = {"device upload", "device compute", "device stage"};
     zo2_core *c = ud;
-    zo2_trace_what what = {.lane = tracks[lane], .name = name, .step = c->history.steps, .chunk = -1, .tile = -1};
+    zo2_trace_what what = {
+        .lane = zo2_track_of_device(lane), .name = name, .step = c->history.steps, .chunk = -1, .tile = -1};
     c->device_ns[lane] += end_ns - begin_ns;
     if (c->tracer.fn)
         zo2_trace_span(&c->tracer, &what, begin_ns, end_ns);
@@ -144,7 +144,7 @@ void zo2_core_destroy(zo2_core *c)
     zo2_pipeline_destroy(c->pipe);
     if (c->be) {
         if (c->ops->host_unregister && c->masters_registered)
-            c->ops->host_unregister(c->be, c->masters.memory);
+            c->ops->host_unregister(c->be, c->masters.ram.memory);
         if (c->ops->host_unregister && c->staging_registered)
             c->ops->host_unregister(c->be, c->staging);
         destroy_events(c, c->gathered, 4);
@@ -171,7 +171,7 @@ int zo2_core_register_masters(zo2_core *c)
 {
     if (!c->ops->host_register)
         return 1;
-    c->masters_registered = !c->ops->host_register(c->be, c->masters.memory, c->masters.bytes);
+    c->masters_registered = !c->ops->host_register(c->be, c->masters.ram.memory, c->masters.ram.bytes);
     zo2_pipeline_set_bounce(c->pipe, !c->masters_registered);
     return c->masters_registered;
 }

@@ -67,15 +67,15 @@ typedef struct zo2_core_config {
 zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config);
 void zo2_core_destroy(zo2_core *c); /* zeroed is fine */
 
-/* Registers the masters' memory with the backend, once they are filled: pinning touches every page. Where that can't be
- * had, wires go up by way of the staging from now on; returns 0 then (zo2_last_error() has the reason), else 1. */
+/* Registers the memory of the masters' RAM with the backend, once they are filled: pinning touches every page. Where that
+ * can't be had, wires are uploaded through the staging from now on; returns 0 then (zo2_last_error() has the reason), else 1. */
 int zo2_core_register_masters(zo2_core *c);
 
 /* The pass of step t over the packed batch: log-probabilities into c->logprob, [streams of the plan][losses]. The history has
  * t steps. */
 zo2_status zo2_core_train_pass(zo2_core *c, const zo2_probe_plan *probes);
-/* The unperturbed one, [1][losses]; source: ZO2_SOURCE_WIRE or ZO2_SOURCE_EXACT. */
-zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source);
+/* The unperturbed one, [1][losses]; weights: ZO2_PASS_WIRE or ZO2_PASS_EXACT. */
+zo2_status zo2_core_eval_pass(zo2_core *c, zo2_pass_weights weights);
 /* Checks and packs a batch against the plan: c->packed. */
 zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b);
 /* Reports what the lanes do from the next pass on; fn NULL: no more. */

@@ -12,7 +12,7 @@ void zo2_forward_span(const zo2_forward_pass *f, uint64_t begin, const char *nam
         return;
     const zo2_layout *l = f->pass->program->layout;
     int tiled = unit != ZO2_NO_TENSOR && l->units[unit].tensor != ZO2_NO_TENSOR;
-    zo2_trace_what what = {.lane = "compute",
+    zo2_trace_what what = {.lane = zo2_track_name(ZO2_TRACK_COMPUTE),
                            .name = name,
                            .step = f->pass->step,
                            .chunk = chunk,

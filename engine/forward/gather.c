@@ -1,4 +1,4 @@
-/* gather.c: embedding rows through the wire. Only the rows that a micro-batch uses go up, as the wire that their chunk
+/* gather.c: embedding rows through the wire. Only the rows that a micro-batch uses are uploaded, as the wire that their chunk
  * has or will have in this step, so that the tied head sees the same weights. Rows are read before the lanes may touch
  * the tables (pipeline.h, gate). */
 #include "codec/codec.h"
@@ -34,16 +34,16 @@ typedef struct gather_job {
     zo2_job_error error;
 } gather_job;
 
-/* Step that a row's wire has when it goes up in this pass. */
+/* The step of a row's wire when it is uploaded in this pass. */
 static uint64_t wire_step(const zo2_forward_pass *f, uint32_t tensor, uint64_t row)
 {
     const zo2_pass *p = f->pass;
-    uint64_t stands = zo2_masters_row_step(p->masters, tensor, row);
-    if (p->source != ZO2_SOURCE_TRAIN)
-        return stands;
+    uint64_t has = zo2_masters_row_step(p->masters, tensor, row);
+    if (p->weights != ZO2_PASS_TRAIN)
+        return has;
     const zo2_layout *l = p->masters->layout;
     uint64_t due = zo2_unit_due_step(&l->units[zo2_layout_unit(l, tensor, row)], p->step, p->pending);
-    return due > stands ? due : stands;
+    return due > has ? due : has;
 }
 
 static zo2_status gather_one(gather_job *job, uint64_t i)
@@ -51,14 +51,13 @@ static zo2_status gather_one(gather_job *job, uint64_t i)
     const zo2_pass *p = job->f->pass;
     uint64_t row = (uint64_t)job->rows[i] + job->row_offset;
     job->refs[i] = (zo2_row_ref){.row = row};
-    if (p->source == ZO2_SOURCE_NONE)
+    if (p->weights == ZO2_PASS_NONE)
         return ZO2_OK;
-    if (p->source == ZO2_SOURCE_EXACT) {
+    if (p->weights == ZO2_PASS_EXACT) {
         uint64_t cols = job->f->arch->tensors[job->tensor].cols;
         float *w = (float *)(void *)(job->wire + i * job->codec->wire_bytes(
                                                          1, cols)); /* fp32 wire rows are the values themselves */
-        zo2_masters_read(p->masters, p->history, job->tensor, row, 1, p->step, w);
-        return ZO2_OK;
+        return zo2_masters_read(p->masters, p->history, job->tensor, row, 1, p->step, w);
     }
     uint64_t step = wire_step(job->f, job->tensor, row);
     uint32_t done;
@@ -108,7 +107,7 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
     job.refs = (zo2_row_ref *)(void *)staging;
     job.wire = staging + refs_bytes;
     job.base = p->step;
-    if (p->source == ZO2_SOURCE_TRAIN || p->source == ZO2_SOURCE_WIRE)
+    if (p->weights == ZO2_PASS_TRAIN || p->weights == ZO2_PASS_WIRE)
         for (uint64_t i = 0; i < n; i++) {
             uint64_t step = wire_step(f, tensor, (uint64_t)rows[i] + row_offset);
             job.base = step < job.base ? step : job.base;
@@ -138,7 +137,7 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
                              .ld = y.ld,
                              .type = y.type,
                              .accumulate = accumulate};
-    if (p->source == ZO2_SOURCE_TRAIN || p->source == ZO2_SOURCE_WIRE)
+    if (p->weights == ZO2_PASS_TRAIN || p->weights == ZO2_PASS_WIRE)
         op.fold = zo2_history_range(p->history, job.base, p->step, &op.folds);
     uint64_t stream_bytes = y.stride * zo2_element_bytes(f, y.type);
     for (uint32_t first = 0; first < f->probes->streams && !s;) {

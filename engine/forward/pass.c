@@ -16,8 +16,12 @@
 /* A span of the compute lane that belongs to no chunk. */
 static void span(zo2_core *c, const char *name, uint64_t bytes, uint64_t begin)
 {
-    zo2_trace_what what = {
-        .lane = "compute", .name = name, .step = c->history.steps, .chunk = -1, .tile = -1, .bytes = bytes};
+    zo2_trace_what what = {.lane = zo2_track_name(ZO2_TRACK_COMPUTE),
+                           .name = name,
+                           .step = c->history.steps,
+                           .chunk = -1,
+                           .tile = -1,
+                           .bytes = bytes};
     if (c->tracer.fn)
         zo2_trace_span(&c->tracer, &what, begin, zo2_clock_ns());
 }
@@ -108,9 +112,9 @@ static void leave(zo2_core *c, const pass_scope *scope)
     zo2_fpenv_restore(&scope->fenv);
     zo2_pipeline_seconds seconds = zo2_pipeline_take_seconds(c->pipe);
     double total = 1e-9 * (double)(zo2_clock_ns() - scope->begin_ns);
-    c->update = seconds.update;
-    c->upload = seconds.upload;
-    c->compute.waiting = seconds.compute_waiting;
+    c->update = seconds.of[ZO2_TRACK_UPDATE];
+    c->upload = seconds.of[ZO2_TRACK_UPLOAD];
+    c->compute.waiting = seconds.of[ZO2_TRACK_COMPUTE].waiting;
     if (c->ops->observe) { /* the host only issued work; what it waited for may have run beside the device's */
         c->compute.waiting = fmax(0, total - 1e-9 * (double)c->device_ns[ZO2_LANE_COMPUTE]);
         c->upload.busy = fmin(total, 1e-9 * (double)c->device_ns[ZO2_LANE_UPLOAD]);
@@ -135,7 +139,7 @@ zo2_status zo2_core_train_pass(zo2_core *c, const zo2_probe_plan *probes)
     pass_scope scope;
     uint8_t *arena = c->ops->arena(c->be);
     zo2_pass pass = {.program = &c->train,
-                     .source = c->has_masters ? ZO2_SOURCE_TRAIN : ZO2_SOURCE_NONE,
+                     .weights = c->has_masters ? ZO2_PASS_TRAIN : ZO2_PASS_NONE,
                      .masters = c->has_masters ? &c->masters : NULL,
                      .history = &c->history,
                      .step = c->history.steps,
@@ -158,16 +162,16 @@ zo2_status zo2_core_train_pass(zo2_core *c, const zo2_probe_plan *probes)
     return s;
 }
 
-zo2_status zo2_core_eval_pass(zo2_core *c, zo2_source source)
+zo2_status zo2_core_eval_pass(zo2_core *c, zo2_pass_weights weights)
 {
     pass_scope scope;
     uint8_t *arena = c->ops->arena(c->be);
-    zo2_pass pass = {.program = source == ZO2_SOURCE_EXACT ? &c->exact_program : &c->wire,
-                     .source = source,
+    zo2_pass pass = {.program = weights == ZO2_PASS_EXACT ? &c->exact_program : &c->wire,
+                     .weights = weights,
                      .masters = &c->masters,
                      .history = &c->history,
                      .step = c->history.steps,
-                     .resident = source == ZO2_SOURCE_EXACT ? NULL : &c->resident};
+                     .resident = weights == ZO2_PASS_EXACT ? NULL : &c->resident};
     zo2_probe_plan at_w;
     zo2_probe_unperturbed(&at_w);
     enter(c, &scope);

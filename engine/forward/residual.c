@@ -66,8 +66,12 @@ zo2_status zo2_residual_take(zo2_forward_pass *f, const zo2_micro *m, zo2_act *h
 
 static void stage_span(const zo2_forward_pass *f, const char *name, uint64_t bytes, uint64_t begin)
 {
-    zo2_trace_what what = {
-        .lane = "stage", .name = name, .step = f->pass->step, .chunk = -1, .tile = -1, .bytes = bytes};
+    zo2_trace_what what = {.lane = zo2_track_name(ZO2_TRACK_STAGE),
+                           .name = name,
+                           .step = f->pass->step,
+                           .chunk = -1,
+                           .tile = -1,
+                           .bytes = bytes};
     if (f->trace)
         zo2_trace_span(f->trace, &what, begin, zo2_clock_ns());
 }

@@ -30,7 +30,7 @@ static const zo2_update *fold_of(const zo2_forward_pass *f, uint32_t chunk, uint
 {
     const zo2_pass *p = f->pass;
     *count = 0;
-    if (p->source != ZO2_SOURCE_TRAIN && p->source != ZO2_SOURCE_WIRE)
+    if (p->weights != ZO2_PASS_TRAIN && p->weights != ZO2_PASS_WIRE)
         return NULL;
     return zo2_history_range(p->history, p->masters->step[chunk], p->step, count);
 }

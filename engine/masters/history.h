@@ -31,7 +31,7 @@ zo2_status zo2_history_load(zo2_history *h, const zo2_journal *j, uint64_t steps
  * number. */
 const zo2_update *zo2_history_range(const zo2_history *h, uint64_t from, uint64_t to, uint32_t *count);
 
-/* w[n], elements [first, first + n) of a tensor that stands at step `from`, brought to step `to`. In place. Thread-safe
+/* w[n], elements [first, first + n) of a tensor that is at step `from`, brought to step `to`. In place. Thread-safe
  * for readers. */
 void zo2_history_apply(const zo2_history *h, uint32_t tensor_id, int decays, uint64_t first, uint64_t n, uint64_t from,
                        uint64_t to, float *w);

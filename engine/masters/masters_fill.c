@@ -50,7 +50,7 @@ static zo2_status load_rows(load_job *job, uint32_t tensor, uint64_t row, uint64
                           (unsigned long long)job->to, span->codec->name);
     }
     if (!s)
-        zo2_masters_store(job->m, tensor, row, rows, w);
+        s = zo2_masters_store(job->m, tensor, row, rows, w);
     free(bits);
     free(w);
     return s;

@@ -1,7 +1,9 @@
 /* masters_save.c: writing snapshots of the masters. */
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
+#include "engine/masters/home.h"
 #include "engine/masters/masters.h"
+#include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "storage/io/io.h"
 #include "storage/run/snapshot.h"
@@ -19,22 +21,29 @@ static uint64_t settle(zo2_masters *m, const zo2_history *h, zo2_pool *pool, con
     return step;
 }
 
+/* The values of one span of a chunk whose planes are held. */
+static zo2_status write_span(zo2_snapwriter *w, const zo2_arch *a, const zo2_span *s, const zo2_planes *p)
+{
+    float *values = malloc(s->rows * s->cols * sizeof *values);
+    if (!values)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory to write tensor %s to a snapshot", a->tensors[s->tensor].name);
+    s->codec->join(zo2_planes_wire(p, s), zo2_planes_rest(p, s), s->rows, s->cols, 0, s->rows, values);
+    zo2_status status = zo2_snapwriter_values(w, values, s->rows * s->cols);
+    free(values);
+    return status;
+}
+
 static zo2_status write_unit(zo2_masters *m, zo2_snapwriter *w, const zo2_unit *u)
 {
     const zo2_layout *l = m->layout;
     zo2_status status = ZO2_OK;
-    for (uint32_t c = 0; c < u->n_chunks && !status; c++) {
-        const zo2_chunk *chunk = &l->chunks[u->first_chunk + c];
-        for (uint32_t i = 0; i < chunk->n_spans && !status; i++) {
-            const zo2_span *s = &l->spans[chunk->first_span + i];
-            float *values = malloc(s->rows * s->cols * sizeof *values);
-            if (!values)
-                return zo2_error(ZO2_ERR_NOMEM, "no memory to write tensor %s to a snapshot",
-                                 l->arch->tensors[s->tensor].name);
-            zo2_masters_fetch(m, s->tensor, s->row, s->rows, values);
-            status = zo2_snapwriter_values(w, values, s->rows * s->cols);
-            free(values);
-        }
+    for (uint32_t c = u->first_chunk; c < u->first_chunk + u->n_chunks && !status; c++) {
+        const zo2_chunk *chunk = &l->chunks[c];
+        zo2_planes p;
+        status = zo2_masters_acquire(m, c, ZO2_PLANE_WIRE | ZO2_PLANE_REST, ZO2_ACCESS_READ, &p);
+        for (uint32_t i = 0; i < chunk->n_spans && !status; i++)
+            status = write_span(w, l->arch, &l->spans[chunk->first_span + i], &p);
+        zo2_masters_release(&p);
     }
     return status;
 }

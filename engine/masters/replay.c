@@ -36,9 +36,9 @@ void zo2_replay_announce(const zo2_history *h, uint64_t from, uint64_t to, int f
     if (!log || !updates)
         return;
     double seconds = seconds_each(h, from, to) * (double)parameters * updates / threads;
-    const char *unit = seconds < 120 ? "s" : seconds < 7200 ? "min" : "h";
-    double per_unit = seconds < 120 ? 1 : seconds < 7200 ? 60 : 3600;
+    const char *word = seconds < 120 ? "s" : seconds < 7200 ? "min" : "h";
+    double each = seconds < 120 ? 1 : seconds < 7200 ? 60 : 3600;
     snprintf(text, sizeof text, "replaying steps %" PRIu64 " to %" PRIu64 " (from %s): about %.0f %s", from, to,
-             from_snapshot ? "a snapshot" : "the pack", ceil(seconds / per_unit), unit);
+             from_snapshot ? "a snapshot" : "the pack", ceil(seconds / each), word);
     log(log_ud, ZO2_LOG_INFO, text);
 }

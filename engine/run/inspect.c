@@ -44,18 +44,20 @@ static zo2_status read_elements(zo2_engine *e, const zo2_tensor *t, uint64_t fir
         return zo2_error(ZO2_ERR_NOMEM, "no memory to read tensor %s", t->name);
     fenv_t fenv;
     zo2_fpenv_pin(&fenv); /* updates are folded in on this thread */
-    while (first < end) {
+    zo2_status s = ZO2_OK;
+    while (first < end && !s) {
         uint64_t row = first / t->cols, count = step < t->rows - row ? step : t->rows - row;
         uint64_t skip = first - row * t->cols, have = count * t->cols - skip;
         have = have < end - first ? have : end - first;
-        zo2_masters_read(&c->masters, &c->history, t->id, row, count, c->history.steps, rows);
-        memcpy(out, rows + skip, have * sizeof *out);
+        s = zo2_masters_read(&c->masters, &c->history, t->id, row, count, c->history.steps, rows);
+        if (!s)
+            memcpy(out, rows + skip, have * sizeof *out);
         out += have;
         first += have;
     }
     zo2_fpenv_restore(&fenv);
     free(rows);
-    return ZO2_OK;
+    return s;
 }
 
 zo2_status zo2_tensor_read(zo2_engine *e, const char *name, uint64_t first, uint64_t n, float *out)

@@ -9,6 +9,7 @@
 #include "engine/method/probe.h"
 #include "engine/run/session.h"
 #include "engine/stream/pipeline.h"
+#include "engine/stream/trace.h"
 #include "storage/run/journal.h"
 
 #include <math.h>
@@ -59,7 +60,9 @@ static void fill_record(const zo2_engine *e, const zo2_probe_plan *probes, const
 static const char *busiest(const zo2_step_result *r)
 {
     double update = r->update.busy, upload = r->upload.busy, compute = r->compute.busy;
-    return compute >= update && compute >= upload ? "compute" : update >= upload ? "update" : "upload";
+    return zo2_track_name(compute >= update && compute >= upload ? ZO2_TRACK_COMPUTE
+                          : update >= upload                     ? ZO2_TRACK_UPDATE
+                                                                 : ZO2_TRACK_UPLOAD);
 }
 
 static void fill_result(const zo2_engine *e, const zo2_journal_record *r, double seconds, zo2_step_result *out)
@@ -174,7 +177,7 @@ static zo2_status score(zo2_engine *e, const zo2_batch *batch, zo2_weights weigh
     if (!s)
         s = zo2_core_pack(c, batch);
     if (!s)
-        s = zo2_core_eval_pass(c, weights == ZO2_WEIGHTS_MASTER ? ZO2_SOURCE_EXACT : ZO2_SOURCE_WIRE);
+        s = zo2_core_eval_pass(c, weights == ZO2_WEIGHTS_MASTER ? ZO2_PASS_EXACT : ZO2_PASS_WIRE);
     if (!s)
         s = stream_losses(e, 1, &loss);
     if (s)

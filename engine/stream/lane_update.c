@@ -1,5 +1,6 @@
 /* lane_update.c: what the update lane does with each chunk: its updates, or exact values into the staging. */
 #include "engine/base/clock.h"
+#include "engine/base/job_error.h"
 #include "engine/base/pool.h"
 #include "engine/base/slots.h"
 #include "engine/masters/masters.h"
@@ -8,24 +9,6 @@
 #include "engine/stream/pipeline.h"
 #include "engine/stream/program.h"
 
-/* Everything before `position` is through the update lane. The mutex is held. */
-static void set_filled(zo2_pipeline *p, uint32_t position)
-{
-    if (p->filled < position) {
-        p->filled = position;
-        pthread_cond_broadcast(&p->changed);
-    }
-}
-
-static void publish_filled(zo2_pipeline *p, uint32_t position)
-{
-    if (p->filled >= position) /* written by this lane alone */
-        return;
-    pthread_mutex_lock(&p->mutex);
-    set_filled(p, position);
-    pthread_mutex_unlock(&p->mutex);
-}
-
 /* Waits until a gated chunk may be updated; 0 if the pass stops. */
 static int pass_gate(zo2_pipeline *p, uint32_t position)
 {
@@ -33,12 +16,12 @@ static int pass_gate(zo2_pipeline *p, uint32_t position)
     uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
     while (f->gated && !p->gate && !zo2_pipeline_stopped(p)) {
-        set_filled(p, position);
-        zo2_pipeline_block(p, &from);
+        zo2_lane_set_through(p, ZO2_TRACK_UPDATE, position);
+        zo2_lane_block(p, &from);
     }
     int ok = !zo2_pipeline_stopped(p);
     pthread_mutex_unlock(&p->mutex);
-    zo2_pipeline_spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
+    zo2_lane_waited(p, ZO2_TRACK_UPDATE, position, from);
     return ok;
 }
 
@@ -47,6 +30,7 @@ typedef struct stage_job {
     const zo2_span *span;
     uint8_t *wire;
     uint64_t piece_rows;
+    zo2_job_error error;
 } stage_job;
 
 static void stage_piece(void *arg, uint64_t i)
@@ -57,23 +41,29 @@ static void stage_piece(void *arg, uint64_t i)
     zo2_masters *m = job->p->pass.masters;
     uint32_t slot = zo2_slots_take(&m->slots);
     float *w = zo2_masters_scratch(m, slot);
-    zo2_masters_read(m, job->p->pass.history, s->tensor, s->row + row, rows, job->p->pass.step, w);
-    s->codec->split(w, s->rows, s->cols, row, rows, job->wire, NULL);
+    zo2_status status = zo2_masters_read(m, job->p->pass.history, s->tensor, s->row + row, rows, job->p->pass.step, w);
+    if (!status)
+        s->codec->split(w, s->rows, s->cols, row, rows, job->wire, NULL);
+    else
+        zo2_job_error_set(&job->error, status);
     zo2_slots_give(&m->slots, slot);
 }
 
 /* Exact fp32 values of a chunk of the fp32 layout into the staging memory of its slot. */
-static void stage_exact(zo2_pipeline *p, uint32_t position)
+static zo2_status stage_exact(zo2_pipeline *p, uint32_t position)
 {
     const zo2_program *prog = p->pass.program;
     const zo2_chunk *c = &prog->layout->chunks[prog->fetch[position].chunk];
-    for (uint32_t i = 0; i < c->n_spans; i++) {
+    zo2_status s = ZO2_OK;
+    for (uint32_t i = 0; i < c->n_spans && !s; i++) {
         const zo2_span *span = &prog->layout->spans[c->first_span + i];
-        stage_job job = {.p = p, .span = span};
+        stage_job job = {.p = p, .span = span, .error = ZO2_JOB_ERROR_INIT};
         job.wire = p->staging + prog->slot[position] + span->wire_at;
-        job.piece_rows = span->cols < 16384 ? 16384 / span->cols : 1;
+        job.piece_rows = span->cols < ZO2_MASTERS_PIECE ? ZO2_MASTERS_PIECE / span->cols : 1;
         zo2_pool_run(p->pool, (span->rows + job.piece_rows - 1) / job.piece_rows, stage_piece, &job);
+        s = zo2_job_error_raise(&job.error);
     }
+    return s;
 }
 
 /* Aliased layers share memory: before it is updated, the upload of the layer before has read it. *go: 0 if the pass
@@ -86,12 +76,13 @@ static zo2_status settle_shared(zo2_pipeline *p, uint32_t position, int *go)
         return ZO2_OK;
     uint64_t from = zo2_clock_ns();
     pthread_mutex_lock(&p->mutex);
-    while (p->uploaded <= before && !zo2_pipeline_stopped(p))
+    const uint32_t *uploaded = &p->lane[ZO2_TRACK_UPLOAD].through;
+    while (*uploaded <= before && !zo2_pipeline_stopped(p))
         pthread_cond_wait(&p->changed, &p->mutex);
-    *go = p->uploaded > before;
+    *go = *uploaded > before;
     pthread_mutex_unlock(&p->mutex);
     zo2_status s = *go ? p->be->ops->sync(p->be, p->uploaded_event[before % ZO2_PIPELINE_EVENTS]) : ZO2_OK;
-    zo2_pipeline_spent(p, &p->seconds.update.waiting, "update", "wait", position, 0, from);
+    zo2_lane_waited(p, ZO2_TRACK_UPDATE, position, from);
     return s;
 }
 
@@ -100,7 +91,7 @@ static int is_behind(const zo2_pass *pass, uint32_t chunk, uint64_t *due)
 {
     const zo2_layout *l = pass->program->layout;
     *due = zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending);
-    return pass->source == ZO2_SOURCE_TRAIN && pass->masters->step[chunk] < *due;
+    return pass->weights == ZO2_PASS_TRAIN && pass->masters->step[chunk] < *due;
 }
 
 static zo2_status fill(zo2_pipeline *p, uint32_t position)
@@ -108,44 +99,45 @@ static zo2_status fill(zo2_pipeline *p, uint32_t position)
     const zo2_pass *pass = &p->pass;
     const zo2_layout *l = pass->program->layout;
     uint32_t chunk = pass->program->fetch[position].chunk;
-    const char *name = pass->source == ZO2_SOURCE_EXACT ? "stage" : "update";
+    const char *name = pass->weights == ZO2_PASS_EXACT ? "stage" : "update";
     zo2_status s = ZO2_OK;
     uint64_t bytes = 0, due;
     int behind = is_behind(pass, chunk, &due);
     if (behind && pass->masters->shared[chunk])
         s = settle_shared(p, position, &behind);
-    if (!s && pass->source == ZO2_SOURCE_EXACT)
-        s = zo2_ring_free_staging(p, position, &p->seconds.update.waiting, "update");
+    if (!s && pass->weights == ZO2_PASS_EXACT)
+        s = zo2_ring_free_staging(p, ZO2_TRACK_UPDATE, position);
     uint64_t from = zo2_clock_ns();
-    if (!s && pass->source == ZO2_SOURCE_EXACT) {
+    if (!s && pass->weights == ZO2_PASS_EXACT) {
         bytes = l->chunks[chunk].wire_bytes;
-        stage_exact(p, position);
+        s = stage_exact(p, position);
     } else if (!s && behind) {
         bytes = l->chunks[chunk].wire_bytes + l->chunks[chunk].rest_bytes;
         s = zo2_masters_update(pass->masters, pass->history, p->pool, chunk, due);
     }
-    zo2_pipeline_spent(p, &p->seconds.update.busy, "update", name, position, bytes, from);
+    zo2_lane_worked(p, ZO2_TRACK_UPDATE, name, position, bytes, from);
     return s;
 }
 
 /* Chunks that need nothing are passed on together, which saves a wake-up each, but before anything that takes time. */
-void zo2_pipeline_update_pass(zo2_pipeline *p)
+void zo2_lane_update(zo2_pipeline *p)
 {
     const zo2_program *prog = p->pass.program;
     uint64_t due;
     for (uint32_t i = 0; i < prog->n; i++) {
         int work = zo2_pipeline_stages(p) || is_behind(&p->pass, prog->fetch[i].chunk, &due);
         if (work)
-            publish_filled(p, i);
-        if (!pass_gate(p, i) || (zo2_pipeline_stages(p) && !zo2_ring_take(p, i, &p->seconds.update.waiting, "update")))
+            zo2_lane_publish(p, ZO2_TRACK_UPDATE, i);
+        if (!zo2_lane_await(p, ZO2_TRACK_UPDATE, i) || !pass_gate(p, i) ||
+            (zo2_pipeline_stages(p) && !zo2_ring_take(p, ZO2_TRACK_UPDATE, i)))
             return;
         zo2_status s = fill(p, i);
         if (s) {
-            zo2_pipeline_fail(p, s);
+            zo2_lane_fail(p, s);
             return;
         }
         if (work)
-            publish_filled(p, i + 1);
+            zo2_lane_publish(p, ZO2_TRACK_UPDATE, i + 1);
     }
-    publish_filled(p, prog->n);
+    zo2_lane_publish(p, ZO2_TRACK_UPDATE, prog->n);
 }

@@ -1,5 +1,6 @@
 /* lane_upload.c: what the upload lane does with each chunk: a slot, and a copy of the wire into it, unless the device has it. */
 #include "engine/base/clock.h"
+#include "engine/masters/home.h"
 #include "engine/masters/masters.h"
 #include "engine/model/layout.h"
 #include "engine/plan/resident.h"
@@ -10,7 +11,7 @@
 
 #include <string.h>
 
-/* Number of the wire that a chunk has now: its step and one. 0: nobody can tell, because chunks share their memory. */
+/* Number of the wire that a chunk has now: its step and one. 0: nobody can tell, because chunks share their planes. */
 static uint64_t version(const zo2_pass *pass, uint32_t chunk)
 {
     const zo2_layout *l = pass->program->layout;
@@ -19,30 +20,75 @@ static uint64_t version(const zo2_pass *pass, uint32_t chunk)
     return zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending) + 1;
 }
 
-/* The host memory that a chunk goes up from. */
-static const void *source_of(const zo2_pipeline *p, uint32_t position)
+/* Wires that copies may still be reading, oldest first. A copy is over when the event of its position has passed; until then
+ * its plane must stay, unless the plane lies still anyway. */
+typedef struct held {
+    zo2_planes planes[ZO2_MASTERS_UPLOADS];
+    uint32_t position[ZO2_MASTERS_UPLOADS];
+    uint32_t first, n;
+} held;
+
+/* The oldest, when its copy is over. Others follow it in the queue, so the link doesn't wait meanwhile. */
+static zo2_status give_back_oldest(zo2_pipeline *p, held *h)
+{
+    uint32_t position = h->position[h->first];
+    uint64_t from = zo2_clock_ns();
+    zo2_status s = p->be->ops->sync(p->be, p->uploaded_event[position % ZO2_PIPELINE_EVENTS]);
+    zo2_lane_waited(p, ZO2_TRACK_UPLOAD, position, from);
+    zo2_masters_release(&h->planes[h->first]); /* after a device's fault too: it copies nothing any more */
+    h->first = (h->first + 1) % ZO2_MASTERS_UPLOADS;
+    h->n--;
+    return s;
+}
+
+/* Takes over the planes of an upload that was enqueued. */
+static void hold(held *h, uint32_t position, zo2_planes *planes)
+{
+    if (!zo2_planes_move(planes)) {
+        zo2_masters_release(planes);
+        return;
+    }
+    uint32_t at = (h->first + h->n++) % ZO2_MASTERS_UPLOADS;
+    h->planes[at] = *planes;
+    h->position[at] = position;
+}
+
+/* *wire: the host memory that a chunk is uploaded from; *planes: what has to be held for that. */
+static zo2_status wire_of(const zo2_pipeline *p, uint32_t position, zo2_planes *planes, const void **wire)
 {
     const zo2_program *prog = p->pass.program;
     uint32_t chunk = prog->fetch[position].chunk;
-    uint8_t *staging = p->staging + prog->slot[position];
-    if (p->pass.source != ZO2_SOURCE_TRAIN && p->pass.source != ZO2_SOURCE_WIRE)
-        return staging; /* where it was staged, or nothing to send */
-    const void *wire = zo2_masters_wire(p->pass.masters, chunk);
-    return p->bounce ? memcpy(staging, wire, prog->layout->chunks[chunk].wire_bytes) : wire;
+    *wire = p->staging + prog->slot[position];
+    if (p->pass.weights != ZO2_PASS_TRAIN && p->pass.weights != ZO2_PASS_WIRE)
+        return ZO2_OK; /* where it was staged, or nothing to send */
+    zo2_status s = zo2_masters_acquire(p->pass.masters, chunk, ZO2_PLANE_WIRE, ZO2_ACCESS_READ, planes);
+    if (s)
+        return s;
+    if (p->bounce) {
+        memcpy(p->staging + prog->slot[position], planes->wire, prog->layout->chunks[chunk].wire_bytes);
+        zo2_masters_release(planes);
+    } else {
+        *wire = planes->wire;
+    }
+    return ZO2_OK;
 }
 
-/* *sent: bytes that went up. */
-static zo2_status upload(zo2_pipeline *p, uint32_t position, uint64_t *sent)
+/* *sent: bytes that were uploaded. */
+static zo2_status upload(zo2_pipeline *p, held *h, uint32_t position, uint64_t *sent)
 {
     const zo2_program *prog = p->pass.program;
     const zo2_fetch *f = &prog->fetch[position];
     const zo2_backend_ops *ops = p->be->ops;
     zo2_resident *resident = zo2_pipeline_is_resident(p, position) ? p->pass.resident : NULL;
     uint64_t now = resident ? version(&p->pass, f->chunk) : 0;
+    zo2_planes planes = {0};
     zo2_status s = ZO2_OK;
     *sent = 0;
     if (f->upload && !(resident && now && resident->holds[f->chunk] == now)) {
-        const void *wire = source_of(p, position);
+        const void *wire;
+        s = wire_of(p, position, &planes, &wire);
+        if (s)
+            return s;
         *sent = prog->layout->chunks[f->chunk].wire_bytes;
         if (resident)
             resident->holds[f->chunk] = 0;
@@ -53,37 +99,46 @@ static zo2_status upload(zo2_pipeline *p, uint32_t position, uint64_t *sent)
         if (!s && resident)
             resident->holds[f->chunk] = now;
     }
-    return s ? s : ops->record(p->be, ZO2_LANE_UPLOAD, p->uploaded_event[position % ZO2_PIPELINE_EVENTS]);
+    if (!s)
+        s = ops->record(p->be, ZO2_LANE_UPLOAD, p->uploaded_event[position % ZO2_PIPELINE_EVENTS]);
+    hold(h, position, &planes);
+    return s;
 }
 
-void zo2_pipeline_upload_pass(zo2_pipeline *p)
+/* One chunk; 0 if the pass stops. */
+static int send_chunk(zo2_pipeline *p, held *h, uint32_t position)
 {
-    for (uint32_t i = 0; i < p->pass.program->n; i++) {
-        uint64_t from = 0;
-        pthread_mutex_lock(&p->mutex);
-        while (p->filled <= i && !zo2_pipeline_stopped(p))
-            zo2_pipeline_block(p, &from);
-        int ok = !zo2_pipeline_stopped(p);
-        pthread_mutex_unlock(&p->mutex);
-        zo2_pipeline_spent(p, &p->seconds.upload.waiting, "upload", "wait", i, 0, from);
-        if (!ok || (!zo2_pipeline_stages(p) && !zo2_ring_take(p, i, &p->seconds.upload.waiting, "upload")))
-            return;
-        uint64_t bytes = 0;
-        zo2_status s = ZO2_OK;
-        if (p->bounce && p->pass.program->fetch[i].upload)
-            s = zo2_ring_free_staging(p, i, &p->seconds.upload.waiting, "upload");
-        from = zo2_clock_ns();
-        if (!s)
-            s = upload(p, i, &bytes);
-        if (p->pass.program->fetch[i].upload)
-            zo2_pipeline_spent(p, &p->seconds.upload.busy, "upload", bytes ? "upload" : "resident", i, bytes, from);
-        if (s) {
-            zo2_pipeline_fail(p, s);
-            return;
-        }
-        pthread_mutex_lock(&p->mutex);
-        p->uploaded = i + 1;
-        pthread_cond_broadcast(&p->changed);
-        pthread_mutex_unlock(&p->mutex);
+    uint64_t bytes = 0;
+    zo2_status s = ZO2_OK;
+    int uploads = p->pass.program->fetch[position].upload;
+    if (!zo2_lane_await(p, ZO2_TRACK_UPLOAD, position) ||
+        (!zo2_pipeline_stages(p) && !zo2_ring_take(p, ZO2_TRACK_UPLOAD, position)))
+        return 0;
+    if (p->bounce && uploads)
+        s = zo2_ring_free_staging(p, ZO2_TRACK_UPLOAD, position);
+    if (!s && h->n == ZO2_MASTERS_UPLOADS)
+        s = give_back_oldest(p, h);
+    uint64_t from = zo2_clock_ns();
+    if (!s)
+        s = upload(p, h, position, &bytes);
+    if (uploads)
+        zo2_lane_worked(p, ZO2_TRACK_UPLOAD, bytes ? "upload" : "resident", position, bytes, from);
+    if (s)
+        zo2_lane_fail(p, s);
+    else
+        zo2_lane_publish(p, ZO2_TRACK_UPLOAD, position + 1);
+    return !s;
+}
+
+void zo2_lane_upload(zo2_pipeline *p)
+{
+    held h = {.n = 0};
+    for (uint32_t i = 0; i < p->pass.program->n; i++)
+        if (!send_chunk(p, &h, i))
+            break;
+    while (h.n) {
+        zo2_status s = give_back_oldest(p, &h);
+        if (s)
+            zo2_lane_fail(p, s);
     }
 }

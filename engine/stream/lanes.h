@@ -1,10 +1,9 @@
-/* lanes.h: what the files of the pipeline share: ring.c has the slots, lane_update.c and lane_upload.c are the lanes that run
- * ahead, pipeline.c is life and the compute lane's side. All state is guarded by one mutex; lanes hold it only to look and to
- * publish. */
+/* lanes.h: what the files of the pipeline share: ring.c has the slots, lanes.c what every lane does, lane_<name>.c what each
+ * does with a chunk; pipeline.c is life, the threads, and the compute lane's side. All state is guarded by one mutex; lanes
+ * hold it only to look and to publish. */
 #ifndef ZO2_ENGINE_STREAM_LANES_H
 #define ZO2_ENGINE_STREAM_LANES_H
 
-#include "engine/base/clock.h"
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
 #include "engine/stream/pipeline.h"
@@ -22,6 +21,15 @@ typedef struct zo2_ring {
     uint32_t oldest;      /* first position whose slot is not released */
 } zo2_ring;
 
+/* A lane that runs ahead. */
+typedef struct zo2_lane_ahead {
+    zo2_pipeline *pipeline;
+    zo2_track track;
+    pthread_t thread;
+    int started;
+    uint32_t through; /* positions that are through it; written by its thread alone */
+} zo2_lane_ahead;
+
 struct zo2_pipeline {
     zo2_backend *be;
     zo2_pool *pool;
@@ -31,8 +39,7 @@ struct zo2_pipeline {
     pthread_mutex_t mutex;
     pthread_cond_t changed; /* something that a running lane or the caller may wait for */
     pthread_cond_t begun;   /* a pass began, or the lanes end: a lane that is through must not wake for less */
-    pthread_t update_thread, upload_thread;
-    int update_started, upload_started;
+    zo2_lane_ahead lane[ZO2_LANES_AHEAD]; /* by track */
     zo2_event *uploaded_event[ZO2_PIPELINE_EVENTS], *released_event[ZO2_PIPELINE_EVENTS];
     zo2_tracer *trace;
     zo2_pipeline_seconds seconds; /* each field is its lane's alone while a pass runs */
@@ -40,9 +47,8 @@ struct zo2_pipeline {
     zo2_pass pass;
     uint64_t passes; /* begun so far: wakes the lanes */
     zo2_ring ring;
-    uint32_t filled, uploaded; /* positions through each lane */
-    uint32_t released;         /* positions the compute lane is done with */
-    uint64_t releases;         /* calls of release() */
+    uint32_t released; /* positions the compute lane is done with */
+    uint64_t releases; /* calls of release() */
     int gate, stop, ending;
     int lanes_busy;
     zo2_job_error error;
@@ -52,43 +58,46 @@ struct zo2_pipeline {
 
 /* A chunk that stays on the device. */
 int zo2_pipeline_is_resident(const zo2_pipeline *p, uint32_t position);
-/* Bytes of the ring that a position needs. A wire that goes up by way of the staging takes its place there. */
+/* Bytes of the ring that a position needs. A wire that is uploaded through the staging takes its place there. */
 uint64_t zo2_pipeline_slot_bytes(const zo2_pipeline *p, uint32_t position);
 /* Where a chunk's wire is on the device. */
 uint8_t *zo2_pipeline_address(const zo2_pipeline *p, uint32_t position);
 
-/* Adds the time since `from` to a lane's seconds and to the trace. from 0: it didn't happen. */
-void zo2_pipeline_spent(zo2_pipeline *p, double *seconds, const char *lane, const char *name, uint32_t position,
-                        uint64_t bytes, uint64_t from);
-
-/* Takes the slot of the chunk at `position`, waiting for room if need be; 0 if the pass stops. seconds, lane: whose waiting it
- * is. */
-int zo2_ring_take(zo2_pipeline *p, uint32_t position, double *seconds, const char *lane);
+/* Takes the slot of the chunk at `position` for a lane, waiting for room if need be; 0 if the pass stops. */
+int zo2_ring_take(zo2_pipeline *p, zo2_track lane, uint32_t position);
 /* Before a slot's part of the staging is written again: whatever was uploaded from there has arrived. Its chunk was released, and
  * what was released has been uploaded before. */
-zo2_status zo2_ring_free_staging(zo2_pipeline *p, uint32_t position, double *seconds, const char *lane);
+zo2_status zo2_ring_free_staging(zo2_pipeline *p, zo2_track lane, uint32_t position);
 /* Exact values are staged in their slot's mirror, so the update lane takes the slot. All other wires lie in the masters:
  * then the upload lane does, and the update lane runs ahead of the ring as far as it can. */
 int zo2_pipeline_stages(const zo2_pipeline *p);
-/* The lane's own error: kept, and the pass stops. */
-void zo2_pipeline_fail(zo2_pipeline *p, zo2_status s);
 
-/* Waits on the condition, under the mutex; *from: when the lane began to wait, 0 at first. */
-static inline void zo2_pipeline_block(zo2_pipeline *p, uint64_t *from)
-{
-    if (!*from)
-        *from = zo2_clock_ns();
-    pthread_cond_wait(&p->changed, &p->mutex);
-}
+/* ---- lanes.c ---- */
 
 /* Under the mutex. */
-static inline int zo2_pipeline_stopped(const zo2_pipeline *p)
-{
-    return p->stop || atomic_load(p->abort);
-}
+int zo2_pipeline_stopped(const zo2_pipeline *p);
+/* Waits on the condition, under the mutex; *from: when the lane began to wait, 0 at first. */
+void zo2_lane_block(zo2_pipeline *p, uint64_t *from);
+/* Everything before `position` is through the lane. Its own thread; the mutex is held, or isn't. */
+void zo2_lane_set_through(zo2_pipeline *p, zo2_track lane, uint32_t position);
+void zo2_lane_publish(zo2_pipeline *p, zo2_track lane, uint32_t position);
+/* Waits until the lane before has dealt with `position`; before it blocks it publishes what is before. 0 if the pass stops. */
+int zo2_lane_await(zo2_pipeline *p, zo2_track lane, uint32_t position);
+/* The lane's own error: kept, and the pass stops. */
+void zo2_lane_fail(zo2_pipeline *p, zo2_status s);
 
-/* A pass of a lane, on its thread. */
-void zo2_pipeline_update_pass(zo2_pipeline *p);
-void zo2_pipeline_upload_pass(zo2_pipeline *p);
+/* The time since `from` goes to a track's seconds and to the trace: spent on waiting, or on work that `name` says. from 0: it
+ * didn't happen. position ZO2_NO_POSITION: about no chunk. */
+#define ZO2_NO_POSITION UINT32_MAX
+void zo2_lane_waited(zo2_pipeline *p, zo2_track lane, uint32_t position, uint64_t from);
+void zo2_lane_worked(zo2_pipeline *p, zo2_track lane, const char *name, uint32_t position, uint64_t bytes,
+                     uint64_t from);
+
+/* ---- lane_<name>.c ---- */
+
+/* A pass of a lane, on its thread: every position in order; returns early if the pass stops. */
+#define X(id, name) void zo2_lane_##name(zo2_pipeline *p);
+ZO2_AHEAD_MAP(X)
+#undef X
 
 #endif

@@ -1,6 +1,5 @@
 /* pipeline.c: life of the lanes, and the compute lane's side; see pipeline.h. */
 #include "engine/stream/pipeline.h"
-#include "engine/base/clock.h"
 #include "engine/base/fpenv.h"
 #include "engine/base/job_error.h"
 #include "engine/base/thread.h"
@@ -12,8 +11,16 @@
 
 /* ---- threads ---- */
 
-static void lane(zo2_pipeline *p, void (*run)(zo2_pipeline *))
+static void (*const pass_of_lane[ZO2_LANES_AHEAD])(zo2_pipeline *p) = {
+#define X(id, name) [ZO2_TRACK_##id] = zo2_lane_##name,
+    ZO2_AHEAD_MAP(X)
+#undef X
+};
+
+static void *run_lane(void *arg)
 {
+    const zo2_lane_ahead *lane = arg;
+    zo2_pipeline *p = lane->pipeline;
     uint64_t seen = 0;
     fenv_t unused;
     zo2_fpenv_pin(&unused);
@@ -25,24 +32,25 @@ static void lane(zo2_pipeline *p, void (*run)(zo2_pipeline *))
             break;
         seen = p->passes;
         pthread_mutex_unlock(&p->mutex);
-        run(p);
+        pass_of_lane[lane->track](p);
         pthread_mutex_lock(&p->mutex);
         p->lanes_busy--;
         pthread_cond_broadcast(&p->changed);
     }
     pthread_mutex_unlock(&p->mutex);
-}
-
-static void *update_lane(void *arg)
-{
-    lane(arg, zo2_pipeline_update_pass);
     return NULL;
 }
 
-static void *upload_lane(void *arg)
+static zo2_status start_lanes(zo2_pipeline *p)
 {
-    lane(arg, zo2_pipeline_upload_pass);
-    return NULL;
+    for (int i = 0; i < ZO2_LANES_AHEAD; i++) {
+        zo2_lane_ahead *lane = &p->lane[i];
+        *lane = (zo2_lane_ahead){.pipeline = p, .track = (zo2_track)i};
+        lane->started = !zo2_thread_start(&lane->thread, run_lane, lane);
+        if (!lane->started)
+            return zo2_error(ZO2_ERR_NOMEM, "cannot start the %s lane's thread", zo2_track_name(lane->track));
+    }
+    return ZO2_OK;
 }
 
 /* ---- the compute lane's side ---- */
@@ -53,10 +61,12 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
     p->pass = *pass;
     p->ring.head = p->ring.used = 0;
     p->ring.oldest = 0;
-    p->filled = p->uploaded = p->released = 0;
+    for (int i = 0; i < ZO2_LANES_AHEAD; i++)
+        p->lane[i].through = 0;
+    p->released = 0;
     p->releases = 0;
     p->gate = p->stop = 0;
-    p->lanes_busy = 2;
+    p->lanes_busy = ZO2_LANES_AHEAD;
     p->passes++;
     pthread_cond_broadcast(&p->begun);
     pthread_mutex_unlock(&p->mutex);
@@ -65,14 +75,15 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
 
 zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wire)
 {
+    const uint32_t *ready = &p->lane[ZO2_LANES_AHEAD - 1].through;
     uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
-    while (p->uploaded <= position && !zo2_pipeline_stopped(p))
-        zo2_pipeline_block(p, &from);
-    int ok = p->uploaded > position && !zo2_pipeline_stopped(p);
+    while (*ready <= position && !zo2_pipeline_stopped(p))
+        zo2_lane_block(p, &from);
+    int ok = *ready > position && !zo2_pipeline_stopped(p);
     *wire = zo2_pipeline_address(p, position);
     pthread_mutex_unlock(&p->mutex);
-    zo2_pipeline_spent(p, &p->seconds.compute_waiting, "compute", "wait", position, 0, from);
+    zo2_lane_waited(p, ZO2_TRACK_COMPUTE, position, from);
     if (!ok) {
         zo2_status s = zo2_job_error_get(&p->error);
         return s ? s : zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled");
@@ -130,14 +141,9 @@ zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status)
         p->stop = 1;
     pthread_cond_broadcast(&p->changed);
     while (p->lanes_busy)
-        zo2_pipeline_block(p, &from);
-    if (from) { /* for tables that nothing waits for, most likely */
-        uint64_t to = zo2_clock_ns();
-        zo2_trace_what what = {.lane = "compute", .name = "wait", .step = p->pass.step, .chunk = -1, .tile = -1};
-        p->seconds.compute_waiting += 1e-9 * (double)(to - from);
-        zo2_trace_span(p->trace, &what, from, to);
-    }
-    int cancelled = !status && !p->stop && p->filled < p->pass.program->n;
+        zo2_lane_block(p, &from);
+    zo2_lane_waited(p, ZO2_TRACK_COMPUTE, ZO2_NO_POSITION, from); /* for tables that nothing waits for, most likely */
+    int cancelled = !status && !p->stop && p->lane[ZO2_TRACK_UPDATE].through < p->pass.program->n;
     pthread_mutex_unlock(&p->mutex);
     zo2_status first = zo2_job_error_raise(&p->error);
     if (first)
@@ -172,12 +178,8 @@ zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
         if (!s)
             s = be->ops->event_create(be, &p->released_event[i]);
     }
-    if (!s) {
-        p->update_started = !zo2_thread_start(&p->update_thread, update_lane, p);
-        p->upload_started = !zo2_thread_start(&p->upload_thread, upload_lane, p);
-        if (!p->update_started || !p->upload_started)
-            s = zo2_error(ZO2_ERR_NOMEM, "cannot start the lanes' threads");
-    }
+    if (!s)
+        s = start_lanes(p);
     if (s) {
         zo2_pipeline_destroy(p);
         return s;
@@ -194,10 +196,9 @@ void zo2_pipeline_destroy(zo2_pipeline *p)
     p->ending = 1;
     pthread_cond_broadcast(&p->begun);
     pthread_mutex_unlock(&p->mutex);
-    if (p->update_started)
-        pthread_join(p->update_thread, NULL);
-    if (p->upload_started)
-        pthread_join(p->upload_thread, NULL);
+    for (int i = 0; i < ZO2_LANES_AHEAD; i++)
+        if (p->lane[i].started)
+            pthread_join(p->lane[i].thread, NULL);
     for (uint32_t i = 0; i < ZO2_PIPELINE_EVENTS; i++) {
         p->be->ops->event_destroy(p->be, p->uploaded_event[i]);
         p->be->ops->event_destroy(p->be, p->released_event[i]);

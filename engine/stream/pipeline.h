@@ -2,12 +2,12 @@
  * threads run ahead of the caller, who is the compute lane:
  *
  *     update lane   bring the chunk to its step (evaluation at the masters: slot in the ring, stage exact values)
- *     upload lane   slot in the ring -> copy its wire into it
+ *     upload lane   slot in the ring; copy the wire into it, whose plane is held until the copy has passed
  *     compute lane  wait for it, decode it, release the slot       (the caller's thread)
  *
  * Slots are taken by one lane, in program order, and released in program order; a lane that waits for a slot holds
  * nothing that the compute lane needs to release one: there is nothing to deadlock on. Updates need no slot, so a small
- * ring doesn't hold them up. Lanes of later tiers (reading from NVMe) come before the update lane. */
+ * ring doesn't hold them up. The lanes that run ahead are listed in trace.h (ZO2_AHEAD_MAP). */
 #ifndef ZO2_ENGINE_STREAM_PIPELINE_H
 #define ZO2_ENGINE_STREAM_PIPELINE_H
 
@@ -21,17 +21,18 @@
 
 #include <stdatomic.h>
 
-typedef enum zo2_source {
-    ZO2_SOURCE_TRAIN, /* chunks are brought to their due step, then their wire goes up */
-    ZO2_SOURCE_WIRE,  /* wires go up as they stand */
-    ZO2_SOURCE_EXACT, /* fp32 values at step t, staged; the program's layout is the fp32 one */
-    ZO2_SOURCE_NONE,  /* no masters: sizes only (null backend) */
-} zo2_source;
+/* Which values of the weights a pass computes with. */
+typedef enum zo2_pass_weights {
+    ZO2_PASS_TRAIN, /* chunks are brought to their due step, then their wire is uploaded */
+    ZO2_PASS_WIRE,  /* wires are uploaded as they are */
+    ZO2_PASS_EXACT, /* fp32 values at step t, staged; the program's layout is the fp32 one */
+    ZO2_PASS_NONE,  /* no masters: sizes only (null backend) */
+} zo2_pass_weights;
 
 typedef struct zo2_pass {
     zo2_program *program;
-    zo2_source source;
-    zo2_masters *masters;       /* NULL with ZO2_SOURCE_NONE */
+    zo2_pass_weights weights;
+    zo2_masters *masters;       /* NULL with ZO2_PASS_NONE */
     const zo2_history *history; /* the same */
     uint64_t step;              /* t */
     uint32_t pending;           /* K */
@@ -47,7 +48,7 @@ typedef struct zo2_pipeline_config {
     uint64_t ring_bytes;
     void *resident;          /* device: of zo2_resident.bytes */
     void *staging;           /* host: as long as the ring, registered */
-    int bounce;              /* 1: the masters' wires are not registered and go up by way of the staging */
+    int bounce;              /* 1: the masters' wires are not registered and are uploaded through the staging */
     const atomic_int *abort; /* non-zero cancels the pass */
 } zo2_pipeline_config;
 
@@ -64,10 +65,9 @@ zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wi
 /* Compute lane: everything before `position` has been used by operations enqueued so far. */
 zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position);
 void zo2_pipeline_open_gate(zo2_pipeline *p);
-/* Seconds of the lanes since the last call; between passes. The compute lane's are those in which it waited. */
+/* Seconds of the lanes since the last call, by track; between passes. Of the compute lane only those in which it waited. */
 typedef struct zo2_pipeline_seconds {
-    zo2_lane_seconds update, upload;
-    double compute_waiting;
+    zo2_lane_seconds of[ZO2_TRACK_COMPUTE + 1];
 } zo2_pipeline_seconds;
 zo2_pipeline_seconds zo2_pipeline_take_seconds(zo2_pipeline *p);
 /* Waits for the lanes: to complete the program, or, after an error (status is what the caller got so far), to stop.

@@ -52,15 +52,14 @@ zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int tr
 }
 
 typedef struct use {
-    uint64_t at;
-    uint32_t position;
+    uint32_t owner, position;
 } use;
 
-static int by_memory(const void *a, const void *b)
+static int by_owner(const void *a, const void *b)
 {
     const use *x = a, *y = b;
-    if (x->at != y->at)
-        return x->at < y->at ? -1 : 1;
+    if (x->owner != y->owner)
+        return x->owner < y->owner ? -1 : 1;
     return x->position < y->position ? -1 : x->position > y->position;
 }
 
@@ -81,10 +80,10 @@ zo2_status zo2_program_share(zo2_program *p, const zo2_masters *m)
     n = 0;
     for (uint32_t i = 0; i < p->n; i++)
         if (m->shared[p->fetch[i].chunk])
-            uses[n++] = (use){m->at[p->fetch[i].chunk], i};
-    qsort(uses, n, sizeof *uses, by_memory);
+            uses[n++] = (use){m->owner[p->fetch[i].chunk], i};
+    qsort(uses, n, sizeof *uses, by_owner);
     for (uint32_t i = 1; i < n; i++)
-        if (uses[i].at == uses[i - 1].at)
+        if (uses[i].owner == uses[i - 1].owner)
             p->previous[uses[i].position] = uses[i - 1].position;
     free(uses);
     return ZO2_OK;

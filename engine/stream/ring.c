@@ -1,8 +1,5 @@
-/* ring.c: the device's ring of slots, first in, first out, and what both lanes do with it. */
+/* ring.c: the device's ring of slots, first in, first out, and what lanes do with it. */
 #include "engine/base/clock.h"
-#include "engine/base/job_error.h"
-#include "engine/model/arch.h"
-#include "engine/model/layout.h"
 #include "engine/plan/resident.h"
 #include "engine/stream/lanes.h"
 #include "engine/stream/pipeline.h"
@@ -29,35 +26,6 @@ uint8_t *zo2_pipeline_address(const zo2_pipeline *p, uint32_t position)
     if (zo2_pipeline_is_resident(p, position))
         return p->resident_base + p->pass.resident->at[prog->fetch[position].chunk];
     return p->ring_base + prog->slot[position];
-}
-
-static zo2_trace_what about(const zo2_pipeline *p, const char *lane, const char *name, uint32_t position,
-                            uint64_t bytes)
-{
-    const zo2_layout *l = p->pass.program->layout;
-    uint32_t chunk = p->pass.program->fetch[position].chunk;
-    const zo2_unit *u = &l->units[l->chunks[chunk].unit];
-    int group = u->tensor == ZO2_NO_TENSOR;
-    return (zo2_trace_what){.lane = lane,
-                            .name = name,
-                            .step = p->pass.step,
-                            .chunk = chunk,
-                            .tile = group ? -1 : (int64_t)u->tile,
-                            .tensor = group ? NULL : l->arch->tensors[u->tensor].name,
-                            .bytes = bytes};
-}
-
-void zo2_pipeline_spent(zo2_pipeline *p, double *seconds, const char *lane, const char *name, uint32_t position,
-                        uint64_t bytes, uint64_t from)
-{
-    if (!from)
-        return;
-    uint64_t to = zo2_clock_ns();
-    *seconds += 1e-9 * (double)(to - from);
-    if (p->trace) {
-        zo2_trace_what what = about(p, lane, name, position, bytes);
-        zo2_trace_span(p->trace, &what, from, to);
-    }
 }
 
 /* Places `need` bytes behind the newest slot, or at the front; 0 if they don't fit yet. */
@@ -92,43 +60,34 @@ static int ring_place(zo2_pipeline *p, uint32_t position, uint64_t need)
     return 1;
 }
 
-int zo2_ring_take(zo2_pipeline *p, uint32_t position, double *seconds, const char *lane)
+int zo2_ring_take(zo2_pipeline *p, zo2_track lane, uint32_t position)
 {
     uint64_t from = 0, used, need = zo2_pipeline_slot_bytes(p, position);
     pthread_mutex_lock(&p->mutex);
     p->pass.program->slot[position] = p->pass.program->after[position] = 0;
     while (need && !zo2_pipeline_stopped(p) && !ring_place(p, position, need))
-        zo2_pipeline_block(p, &from);
+        zo2_lane_block(p, &from);
     int ok = !zo2_pipeline_stopped(p);
     used = p->ring.used;
     pthread_mutex_unlock(&p->mutex);
-    zo2_pipeline_spent(p, seconds, lane, "wait", position, 0, from);
+    zo2_lane_waited(p, lane, position, from);
     if (need)
         zo2_trace_count(p->trace, "ring", p->pass.step, used);
     return ok;
 }
 
-zo2_status zo2_ring_free_staging(zo2_pipeline *p, uint32_t position, double *seconds, const char *lane)
+zo2_status zo2_ring_free_staging(zo2_pipeline *p, zo2_track lane, uint32_t position)
 {
     uint64_t after = p->pass.program->after[position];
     if (!after)
         return ZO2_OK;
     uint64_t from = zo2_clock_ns();
     zo2_status s = p->be->ops->sync(p->be, p->released_event[(after - 1) % ZO2_PIPELINE_EVENTS]);
-    zo2_pipeline_spent(p, seconds, lane, "wait", position, 0, from);
+    zo2_lane_waited(p, lane, position, from);
     return s;
 }
 
 int zo2_pipeline_stages(const zo2_pipeline *p)
 {
-    return p->pass.source == ZO2_SOURCE_EXACT;
-}
-
-void zo2_pipeline_fail(zo2_pipeline *p, zo2_status s)
-{
-    zo2_job_error_set(&p->error, s);
-    pthread_mutex_lock(&p->mutex);
-    p->stop = 1;
-    pthread_cond_broadcast(&p->changed);
-    pthread_mutex_unlock(&p->mutex);
+    return p->pass.weights == ZO2_PASS_EXACT;
 }

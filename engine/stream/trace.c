@@ -1,5 +1,30 @@
 /* trace.c: see trace.h. */
 #include "engine/stream/trace.h"
+#include "engine/base/clock.h"
+#include "kernels/backend.h"
+
+const char *zo2_track_name(zo2_track t)
+{
+    static const char *const names[] = {
+#define X(id, name) [ZO2_TRACK_##id] = #name,
+        ZO2_TRACK_MAP(X)
+#undef X
+    };
+    return names[t];
+}
+
+const char *zo2_track_of_device(zo2_lane queue)
+{
+    static const char *const names[] = {
+#define X(id, name) [ZO2_TRACK_##id] = "device " #name,
+        ZO2_TRACK_MAP(X)
+#undef X
+    };
+    static const zo2_track tracks[ZO2_LANE_COUNT] = {[ZO2_LANE_UPLOAD] = ZO2_TRACK_UPLOAD,
+                                                     [ZO2_LANE_COMPUTE] = ZO2_TRACK_COMPUTE,
+                                                     [ZO2_LANE_STAGE] = ZO2_TRACK_STAGE};
+    return names[tracks[queue]];
+}
 
 static void emit(zo2_tracer *t, const zo2_trace_event *e)
 {

@@ -5,8 +5,35 @@
 
 #include "engine/base/clock.h"
 #include "engine/zo2.h"
+#include "kernels/backend.h"
 
 #include <pthread.h>
+
+/* The lanes that run ahead of the compute lane, in the order in which a chunk passes them. A row here and a file
+ * lane_<name>.c with zo2_lane_<name>() are all that another one takes: thread, waiting for the lane before it, seconds and
+ * name come from this list. */
+#define ZO2_AHEAD_MAP(X) \
+    X(UPDATE, update)    \
+    X(UPLOAD, upload)
+
+/* All tracks of a trace, by who reports there. */
+#define ZO2_TRACK_MAP(X) \
+    ZO2_AHEAD_MAP(X)     \
+    X(COMPUTE, compute)  \
+    X(STAGE, stage)
+
+typedef enum zo2_track {
+#define X(id, name) ZO2_TRACK_##id,
+    ZO2_TRACK_MAP(X)
+#undef X
+} zo2_track;
+
+/* Number of lanes that run ahead: the first tracks are theirs. */
+#define ZO2_LANES_AHEAD ZO2_TRACK_COMPUTE
+
+/* "update", ...; and of what ran on a queue of the device itself, "device upload", .... Static. */
+const char *zo2_track_name(zo2_track t);
+const char *zo2_track_of_device(zo2_lane queue);
 
 /* Serialises the callback: lanes report from their own threads. */
 typedef struct zo2_tracer {
@@ -17,7 +44,7 @@ typedef struct zo2_tracer {
 
 /* What a span is about. */
 typedef struct zo2_trace_what {
-    const char *lane, *name; /* static */
+    const char *lane, *name; /* static; lane: the track's name */
     uint64_t step;
     int64_t chunk, tile; /* -1: none */
     const char *tensor;  /* NULL: none */

@@ -1,7 +1,7 @@
 /* test_sim_mutants_engine.c: mutants of the scheduler. A lane's waits for events of other lanes are forgotten for a whole
  * run, in which a small device budget makes slots be used again, or all of the host's waits for events, in runs that
  * need them. That has to be caught by ThreadSanitizer, or because the outcome is different in some order of the queues. */
-#include "tests/unit/engine/engine_testing.h"
+#include "tests/unit/engine/moving_home.h"
 
 #include <sys/mman.h>
 
@@ -16,7 +16,8 @@ typedef enum setting {
     STAGED,  /* residual streams wait in host memory; the areas for gathered rows are used again */
     BOUNCED, /* wires are uploaded through the staging, whose slots are used again */
     EXACT,   /* an evaluation at the masters' values, which are uploaded through the staging, too */
-    ALIASED, /* layers share memory: one is updated when the one before it has gone up */
+    ALIASED, /* layers share memory: one is updated when the one before it has been uploaded */
+    MOVING,  /* wires are only there while they are held */
     SETTINGS
 } setting;
 
@@ -89,7 +90,10 @@ static int train(void *argument)
     uint64_t hash = 0;
     test_batch b;
     snprintf(name, sizeof name, "run-%d", (int)getpid());
+    moving_home home;
     zo2_engine *e = open_small(t, scratch_path(run, sizeof run, name));
+    if (t->setting == MOVING)
+        moving_home_enter(&home, e);
     for (uint32_t i = 0; i < STEPS; i++) {
         zo2_step_result r = {.struct_size = sizeof r};
         random_batch(&b, i + 1, 100, 8, 8, 0);
@@ -107,7 +111,11 @@ static int train(void *argument)
         memcpy(&bits, &scores.loss, sizeof bits);
         hash ^= bits;
     }
+    if (t->setting == MOVING)
+        moving_home_leave(&home, e);
     zo2_engine_close(e);
+    if (t->setting == MOVING)
+        moving_home_free(&home);
     if (!t->shared->want[t->setting])
         t->shared->want[t->setting] = hash;
     return hash != t->shared->want[t->setting];
@@ -122,13 +130,15 @@ static void forgotten_waits_are_caught(void **state)
         {"the compute lane's waits", USUAL, .drop_waits = 1 + ZO2_LANE_COMPUTE},
         {.setting = STAGED},
         {"the stage lane's waits", STAGED, .drop_waits = 1 + ZO2_LANE_STAGE},
-        {"waits for gathered rows to have gone up", STAGED, .drop_event_syncs = 1},
+        {"waits for gathered rows to have been uploaded", STAGED, .drop_event_syncs = 1},
         {.setting = BOUNCED},
-        {"waits for staged wires to have gone up", BOUNCED, .drop_event_syncs = 1},
+        {"waits for staged wires to have been uploaded", BOUNCED, .drop_event_syncs = 1},
         {.setting = EXACT},
-        {"waits for staged values to have gone up", EXACT, .drop_event_syncs = 1},
+        {"waits for staged values to have been uploaded", EXACT, .drop_event_syncs = 1},
         {.setting = ALIASED},
-        {"waits for a shared layer to have gone up", ALIASED, .drop_event_syncs = 1},
+        {"waits for a shared layer to have been uploaded", ALIASED, .drop_event_syncs = 1},
+        {.setting = MOVING},
+        {"waits for wires to have been uploaded before they are let go", MOVING, .drop_event_syncs = 1},
     };
     struct shared *shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(shared, MAP_FAILED);

@@ -121,7 +121,7 @@ zo2_status __wrap_zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
         return s;
     if (c)
         for (int lane = 0; lane < ZO2_LANE_COUNT; lane++)
-            give(c, lane, lane == ZO2_LANE_UPLOAD ? (uintptr_t)p->upload_thread : me());
+            give(c, lane, lane == ZO2_LANE_UPLOAD ? (uintptr_t)p->lane[ZO2_TRACK_UPLOAD].thread : me());
     return __real_zo2_pipeline_begin(p, pass);
 }
 

@@ -124,7 +124,7 @@ static void queries_and_micro_batches(void **state)
     }
 }
 
-/* A wire that stays goes up when it is new. Steps are pushed into the history without a journal or masters. */
+/* A wire that stays is uploaded when it is new. Steps are pushed into the history without a journal or masters. */
 typedef struct sent {
     uint64_t bytes, chunks, kept;
 } sent;

@@ -211,7 +211,7 @@ static void bf16_products(void **state)
     model = one_tile;
 }
 
-/* The same with matrices in several tiles, which stand at different steps when updates are pending. */
+/* The same with matrices in several tiles, which are at different steps when updates are pending. */
 static void tiles_pending(void **state)
 {
     (void)state;

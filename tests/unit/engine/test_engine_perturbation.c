@@ -57,7 +57,7 @@ static double loss_at(zo2_engine *still, const weights *w, const zo2_batch *batc
         for (uint64_t j = 0; j < size; j++)
             x[j] = i == without ? w->w[i][j] : fmaf(a, z[j], w->w[i][j]);
         for (uint64_t row = 0; row < t->rows; row++) /* rows of one call lie in one unit */
-            zo2_masters_store(&still->core.masters, i, row, 1, x + row * t->cols);
+            MUST(zo2_masters_store(&still->core.masters, i, row, 1, x + row * t->cols));
         free(z);
         free(x);
     }

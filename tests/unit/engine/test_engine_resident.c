@@ -1,6 +1,6 @@
 /* test_engine_resident.c: what the device budget decides never changes a bit: wires that stay on the device or come
- * anew, residual streams that stay or wait in host memory, wires that go up directly or by way of the staging. And it
- * decides what it should: a wire that stays goes up only when it was encoded anew. */
+ * anew, residual streams that stay or wait in host memory, wires that are uploaded directly or through the staging. And it
+ * decides what it should: a wire that stays is uploaded only when it was encoded anew. */
 #include "tests/unit/engine/engine_testing.h"
 
 #define STEPS 4
@@ -190,7 +190,7 @@ static void sends_what_is_new(void **state)
     assert_int_equal(u.kept, 0);
     evaluate(e, ZO2_WEIGHTS_WIRE);
     evaluate(e, ZO2_WEIGHTS_WIRE);
-    assert_int_equal(u.wires, all); /* as they stand: nothing goes up */
+    assert_int_equal(u.wires, all); /* as they are: nothing is uploaded */
     evaluate(e, ZO2_WEIGHTS_MASTER);
     assert_true(u.wires > all); /* exact values are never kept */
     u = (uploads){0};

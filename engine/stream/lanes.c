@@ -1,0 +1,102 @@
+/* lanes.c: what every lane does: waiting for the one before it, publishing, reporting. */
+#include "engine/stream/lanes.h"
+#include "engine/base/clock.h"
+#include "engine/base/job_error.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
+#include "engine/stream/trace.h"
+
+int zo2_pipeline_stopped(const zo2_pipeline *p)
+{
+    return p->stop || atomic_load(p->abort);
+}
+
+void zo2_lane_block(zo2_pipeline *p, uint64_t *from)
+{
+    if (!*from)
+        *from = zo2_clock_ns();
+    pthread_cond_wait(&p->changed, &p->mutex);
+}
+
+void zo2_lane_set_through(zo2_pipeline *p, zo2_track lane, uint32_t position)
+{
+    if (p->lane[lane].through >= position)
+        return;
+    p->lane[lane].through = position;
+    pthread_cond_broadcast(&p->changed);
+}
+
+void zo2_lane_publish(zo2_pipeline *p, zo2_track lane, uint32_t position)
+{
+    if (p->lane[lane].through >= position)
+        return;
+    pthread_mutex_lock(&p->mutex);
+    zo2_lane_set_through(p, lane, position);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+int zo2_lane_await(zo2_pipeline *p, zo2_track lane, uint32_t position)
+{
+    uint64_t from = 0;
+    if (lane == 0) /* nobody is before it */
+        return 1;
+    pthread_mutex_lock(&p->mutex);
+    while (p->lane[lane - 1].through <= position && !zo2_pipeline_stopped(p)) {
+        zo2_lane_set_through(p, lane, position);
+        zo2_lane_block(p, &from);
+    }
+    int ok = !zo2_pipeline_stopped(p);
+    pthread_mutex_unlock(&p->mutex);
+    zo2_lane_waited(p, lane, position, from);
+    return ok;
+}
+
+void zo2_lane_fail(zo2_pipeline *p, zo2_status s)
+{
+    zo2_job_error_set(&p->error, s);
+    pthread_mutex_lock(&p->mutex);
+    p->stop = 1;
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->mutex);
+}
+
+/* ---- reports ---- */
+
+static void add_chunk(const zo2_pipeline *p, uint32_t position, zo2_trace_what *what)
+{
+    const zo2_layout *l = p->pass.program->layout;
+    uint32_t chunk = p->pass.program->fetch[position].chunk;
+    const zo2_unit *u = &l->units[l->chunks[chunk].unit];
+    what->chunk = chunk;
+    if (u->tensor == ZO2_NO_TENSOR)
+        return;
+    what->tile = u->tile;
+    what->tensor = l->arch->tensors[u->tensor].name;
+}
+
+static void spent(zo2_pipeline *p, zo2_track lane, double *seconds, const char *name, uint32_t position, uint64_t bytes,
+                  uint64_t from)
+{
+    if (!from)
+        return;
+    uint64_t to = zo2_clock_ns();
+    *seconds += 1e-9 * (double)(to - from);
+    if (!p->trace)
+        return;
+    zo2_trace_what what = {
+        .lane = zo2_track_name(lane), .name = name, .step = p->pass.step, .chunk = -1, .tile = -1, .bytes = bytes};
+    if (position != ZO2_NO_POSITION)
+        add_chunk(p, position, &what);
+    zo2_trace_span(p->trace, &what, from, to);
+}
+
+void zo2_lane_waited(zo2_pipeline *p, zo2_track lane, uint32_t position, uint64_t from)
+{
+    spent(p, lane, &p->seconds.of[lane].waiting, "wait", position, 0, from);
+}
+
+void zo2_lane_worked(zo2_pipeline *p, zo2_track lane, const char *name, uint32_t position, uint64_t bytes,
+                     uint64_t from)
+{
+    spent(p, lane, &p->seconds.of[lane].busy, name, position, bytes, from);
+}
