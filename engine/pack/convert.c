@@ -9,6 +9,7 @@
 #include "storage/checkpoint/safetensors.h"
 #include "storage/io/io.h"
 #include "storage/pack/packfile.h"
+#include "storage/pack/packfile_format.h"
 #include "storage/pack/packfile_zstd.h"
 
 #include <dirent.h>
@@ -20,10 +21,6 @@
 
 #define BUFFER_BYTES      ((uint64_t)4 << 20) /* a multiple of every element size */
 #define MAX_CARRIED_BYTES ((uint64_t)128 << 20)
-/* What a pack has beside the weights, for the disk check: chunks are padded to 4 KiB, the tables take about 200 bytes a
- * tensor. */
-#define PACK_OVERHEAD_BYTES   ((uint64_t)1 << 20)
-#define TENSOR_OVERHEAD_BYTES ((uint64_t)8 << 10)
 
 typedef struct job {
     const char *dir, *out;
@@ -168,17 +165,6 @@ static zo2_status map_names(job *j)
     return ZO2_OK;
 }
 
-/* "[50272, 768]" */
-static const char *shape_text(char *buf, size_t n, uint32_t rank, const uint64_t *shape)
-{
-    size_t at = (size_t)snprintf(buf, n, "[");
-    for (uint32_t i = 0; i < rank && at < n; i++)
-        at += (size_t)snprintf(buf + at, n - at, "%s%" PRIu64, i ? ", " : "", shape[i]);
-    if (at < n)
-        snprintf(buf + at, n - at, "]");
-    return buf;
-}
-
 static zo2_status check_tensor(const job *j, const zo2_st_tensor *t, const zo2_tensor *want)
 {
     char a[128], b[128];
@@ -187,7 +173,8 @@ static zo2_status check_tensor(const job *j, const zo2_st_tensor *t, const zo2_t
     const char *file = zo2_safetensors_file(j->source, t);
     if (t->rank != want->rank || memcmp(t->shape, expected, want->rank * sizeof *shape) != 0)
         return zo2_error(ZO2_ERR_FORMAT, "%s in %s has shape %s, config.json asks for %s", t->name, file,
-                         shape_text(a, sizeof a, t->rank, t->shape), shape_text(b, sizeof b, want->rank, expected));
+                         zo2_shape_text(a, sizeof a, t->rank, t->shape),
+                         zo2_shape_text(b, sizeof b, want->rank, expected));
     if (!t->dtype)
         return zo2_error(ZO2_ERR_UNSUPPORTED, "%s in %s has type %s; this version reads F32, F16 and BF16", t->name,
                          file, t->dtype_name);
@@ -237,15 +224,13 @@ static zo2_status check_head(const job *j)
 static zo2_status check_all(job *j)
 {
     zo2_status s;
-    uint64_t space = PACK_OVERHEAD_BYTES;
     for (uint32_t i = 0; i < j->arch.n_tensors; i++) {
         if ((s = check_tensor(j, j->map[i], &j->arch.tensors[i])))
             return s;
         j->total += j->map[i]->bytes;
-        space += TENSOR_OVERHEAD_BYTES;
     }
     if ((s = zo2_require_absent(j->out, j->o.force)) ||
-        (s = zo2_require_space(j->out, j->total + j->total / 512 + space)))
+        (s = zo2_require_space(j->out, zo2_pack_bytes_at_most(j->arch.n_tensors, j->total))))
         return s;
     return j->head ? check_head(j) : ZO2_OK;
 }
