@@ -154,6 +154,20 @@ static void same_pack(void **state)
     }
 }
 
+/* q and k side by side: rows are whole in ours, not in the stored tensor. */
+static void side_by_side(void **state)
+{
+    (void)state;
+    bench b = begin("prenorm-f32");
+    PUT(b.m, "qk", 32, 64, LAYER1 "self_attn.q_proj.weight", .rows = 32, .cols = 32);
+    PUT(b.m, "qk", 32, 64, LAYER1 "self_attn.k_proj.weight", .rows = 32, .cols = 32, .from_col = 32);
+    hf_drop(b.m, LAYER1 "self_attn.q_proj.weight");
+    hf_drop(b.m, LAYER1 "self_attn.k_proj.weight");
+    assert_ok(convert(&b));
+    assert_plain_pack(&b, "prenorm-f32");
+    end(&b);
+}
+
 /* A fused tensor that is sharded by columns: neither side of a piece is a stretch of whole rows. */
 static void both_at_once(void **state)
 {
@@ -301,11 +315,8 @@ static void parts_that_make_no_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(same_pack),
-        cmocka_unit_test(both_at_once),
-        cmocka_unit_test(any_range),
-        cmocka_unit_test(tied_head),
-        cmocka_unit_test(parts_that_make_no_model),
+        cmocka_unit_test(same_pack), cmocka_unit_test(side_by_side), cmocka_unit_test(both_at_once),
+        cmocka_unit_test(any_range), cmocka_unit_test(tied_head),    cmocka_unit_test(parts_that_make_no_model),
     };
     return cmocka_run_group_tests_name("convert_pieces", tests, NULL, NULL);
 }
