@@ -27,14 +27,10 @@ const char *const zo2_carried_files[] = {
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
-/* "[2048, 768]" or "[768]" */
 static const char *shape_text(char *buf, size_t n, uint32_t rank, uint64_t rows, uint64_t cols)
 {
-    if (rank == 1)
-        snprintf(buf, n, "[%" PRIu64 "]", cols);
-    else
-        snprintf(buf, n, "[%" PRIu64 ", %" PRIu64 "]", rows, cols);
-    return buf;
+    const uint64_t shape[2] = {rows, cols};
+    return zo2_shape_text(buf, n, rank, rank == 1 ? shape + 1 : shape);
 }
 
 static zo2_status check_tensor(const char *path, const zo2_packtensor *have, const zo2_tensor *want)
@@ -222,6 +218,16 @@ zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud
 }
 
 /* ---- shared helpers ---------------------------------------------------------------------------------------------- */
+
+const char *zo2_shape_text(char *buf, size_t n, uint32_t rank, const uint64_t *shape)
+{
+    size_t at = (size_t)snprintf(buf, n, "[");
+    for (uint32_t i = 0; i < rank && at < n; i++)
+        at += (size_t)snprintf(buf + at, n - at, "%s%" PRIu64, i ? ", " : "", shape[i]);
+    if (at < n)
+        snprintf(buf + at, n - at, "]");
+    return buf;
+}
 
 uint64_t zo2_pack_tensor_bytes(const zo2_packtensor *t)
 {

@@ -16,6 +16,9 @@ struct zo2_pack {
 /* Files that a pack carries and an export writes beside the weights, ended by NULL; the first is config.json. */
 extern const char *const zo2_carried_files[];
 
+/* "[2048, 768]", "[768]" or "[]", in buf of n bytes. */
+const char *zo2_shape_text(char *buf, size_t n, uint32_t rank, const uint64_t *shape);
+
 /* Bytes of a tensor's source bits. */
 uint64_t zo2_pack_tensor_bytes(const zo2_packtensor *t);
 

@@ -10,15 +10,14 @@
 #include "engine/pack/pack_weights.h"
 #include "storage/io/io.h"
 #include "storage/pack/packfile.h"
+#include "storage/pack/packfile_format.h"
 #include "storage/pack/packfile_zstd.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define PIECE                 4096u /* elements made at a time: on a thread's stack */
-#define STANDARD_DEVIATION    0.02f /* OPT's init_std */
-#define PACK_OVERHEAD_BYTES   ((uint64_t)1 << 20)
-#define TENSOR_OVERHEAD_BYTES ((uint64_t)8 << 10)
+#define PIECE              4096u /* elements made at a time: on a thread's stack */
+#define STANDARD_DEVIATION 0.02f /* OPT's init_std */
 
 typedef struct job {
     const char *out;
@@ -114,16 +113,16 @@ static zo2_status write_pack(job *j)
 /* Before anything is written: a model of hundreds of GB must not fail after an hour. */
 static zo2_status check_space(job *j)
 {
-    uint64_t space = PACK_OVERHEAD_BYTES;
+    uint64_t stored = 0; /* tensors */
     for (uint32_t i = 0; i < j->arch.n_tensors; i++) {
         const zo2_tensor *t = &j->arch.tensors[i];
         if (is_aliased(j, t))
             continue;
         j->total += t->rows * t->cols * zo2_dtype_bytes(j->o.dtype);
-        space += TENSOR_OVERHEAD_BYTES;
+        stored++;
     }
     zo2_status s = zo2_require_absent(j->out, j->o.force);
-    return s ? s : zo2_require_space(j->out, j->total + j->total / 512 + space);
+    return s ? s : zo2_require_space(j->out, zo2_pack_bytes_at_most(stored, j->total));
 }
 
 zo2_status zo2_pack_synth(const char *arch, const char *out, const zo2_synth_opts *o)

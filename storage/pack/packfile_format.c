@@ -128,3 +128,11 @@ uint64_t zo2_pack_chunk_rows(uint32_t dtype, uint64_t rows, uint64_t cols)
         n = 1;
     return n < rows ? n : rows;
 }
+
+uint64_t zo2_pack_bytes_at_most(uint64_t tensors, uint64_t source_bytes)
+{
+    const uint64_t files = (uint64_t)1 << 20;
+    const uint64_t per_tensor = 2 * ZO2_PACK_ALIGN; /* about 200 bytes in the tables, and its last chunk's padding */
+    /* every other chunk has more than 2 MiB and less than ZO2_PACK_ALIGN of padding: 1 in 512 */
+    return source_bytes + source_bytes / 512 + tensors * per_tensor + files;
+}

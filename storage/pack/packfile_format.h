@@ -136,4 +136,8 @@ int zo2_pack_sorted_duplicate(const char **names, size_t n, const char **duplica
 /* Rows of a chunk as this version writes them. The shape is an allowed one. */
 uint64_t zo2_pack_chunk_rows(uint32_t dtype, uint64_t rows, uint64_t cols);
 
+/* Most bytes of a pack of that many stored tensors, source_bytes together, and up to 1 MiB of carried files: for the check
+ * of the disk before it is written. */
+uint64_t zo2_pack_bytes_at_most(uint64_t tensors, uint64_t source_bytes);
+
 #endif

@@ -1,0 +1,247 @@
+/* export_values.c: see export_values.h. The pool reads, decodes, replays and encodes a group. It is a few chunks of the
+ * pack, replayed from step 0; or, where a snapshot is at hand, one of its units, replayed from there. */
+#include "engine/export/export_values.h"
+#include "codec/codec.h"
+#include "engine/base/checked.h"
+#include "engine/base/job_error.h"
+#include "engine/base/pool.h"
+#include "engine/masters/history.h"
+#include "engine/masters/snapshot_find.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
+#include "engine/pack/pack_api.h"
+#include "engine/run/run_api.h"
+#include "storage/io/io.h"
+#include "storage/pack/packfile.h"
+#include "storage/run/journal.h"
+#include "storage/run/snapshot.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define GROUP              ((uint64_t)8 << 20) /* elements between two writes; more when a chunk of the pack is larger */
+#define PIECE              ((uint64_t)1 << 16) /* elements of a task */
+#define LAYOUT_CHUNK_BYTES ((uint64_t)4 << 20) /* any: units don't depend on it */
+/* Value updates between two progress reports, per thread: about two seconds of the slowest noise. */
+#define STAGE_UPDATES ((uint64_t)1 << 31)
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+static zo2_status find_snapshot(zo2_export_values *v)
+{
+    const zo2_run_settings *set = zo2_journal_settings(v->run->journal);
+    if (!v->steps)
+        return ZO2_OK;
+    char *dir = v->o->snapshot_dir ? strdup(v->o->snapshot_dir) : zo2_path_join(v->o->run_dir, "snapshots");
+    zo2_status s = dir ? zo2_layout_create(&v->layout, &v->pack->arch, set->wire, set->compute, LAYOUT_CHUNK_BYTES)
+                       : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", v->o->run_dir);
+    if (!s)
+        v->snapshot = zo2_snapshot_find(dir, v->run->journal, &v->layout, v->steps, v->o->log, v->o->log_ud);
+    free(dir);
+    return s;
+}
+
+static zo2_status open_run(zo2_export_values *v)
+{
+    const char *dir = v->o->run_dir;
+    if (!dir)
+        return v->o->at_step > 0
+                   ? zo2_error(ZO2_ERR_ARG, "an export at step %" PRId64 " needs a run directory", v->o->at_step)
+                   : ZO2_OK;
+    const zo2_packheader *h = zo2_packfile_header(v->pack->file);
+    zo2_status s = zo2_run_open(&v->run, dir);
+    if (!s)
+        s = zo2_run_check_model(v->run, h->model_hash, v->pack_path);
+    if (s)
+        return s;
+    if (h->aliased)
+        return zo2_error(ZO2_ERR_UNSUPPORTED,
+                         "%s stores one layer for all, so the weights of a run on it mean nothing and aren't exported",
+                         v->pack_path);
+    uint64_t steps = zo2_run_steps(v->run);
+    if (v->o->at_step >= 0 && (uint64_t)v->o->at_step > steps)
+        return zo2_error(ZO2_ERR_ARG, "the run in %s has %" PRIu64 " steps; there is no step %" PRId64 " to export at",
+                         dir, steps, v->o->at_step);
+    v->steps = v->o->at_step < 0 ? steps : (uint64_t)v->o->at_step;
+    zo2_history_init(&v->history, zo2_journal_settings(v->run->journal));
+    s = zo2_history_load(&v->history, v->run->journal, v->steps);
+    return s ? s : find_snapshot(v);
+}
+
+/* Rows of a group: whole chunks of the pack, so that each is read and hashed once; or a unit of the snapshot, for the
+ * same reason. All units of a matrix but the last have as many rows. */
+uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t)
+{
+    if (v->snapshot)
+        return t->rank == 1 ? 1 : v->layout.units[v->layout.tensor_unit[t->id]].rows;
+    uint64_t chunk = zo2_packfile_chunk_rows(v->pack->file, t->id);
+    uint64_t chunks = GROUP / (chunk * t->cols);
+    uint64_t rows = chunk * (chunks ? chunks : 1);
+    return rows < t->rows ? rows : t->rows;
+}
+
+static zo2_status make_buffers(zo2_export_values *v)
+{
+    const zo2_arch *a = &v->pack->arch;
+    uint64_t largest = 1;
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        largest = zo2_max_u64(largest, zo2_export_values_rows(v, &a->tensors[i]) * a->tensors[i].cols);
+    for (uint32_t i = 0; v->snapshot && i < v->layout.n_units; i++) /* vectors come with all of their block */
+        largest = zo2_max_u64(largest, v->layout.units[i].elements);
+    v->source = malloc(largest * sizeof(float));
+    v->result = malloc(largest * sizeof(float));
+    v->values = malloc(largest * sizeof *v->values);
+    v->bad = malloc((largest / PIECE + 1) * sizeof *v->bad);
+    if (!v->source || !v->result || !v->values || !v->bad)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the buffers of an export (%" PRIu64 " bytes)", 12 * largest);
+    return zo2_pool_create(&v->pool, v->o->threads);
+}
+
+zo2_status zo2_export_values_open(zo2_export_values *v)
+{
+    zo2_status s;
+    if ((s = zo2_pack_open(&v->pack, v->pack_path)) || (s = open_run(v)))
+        return s;
+    return make_buffers(v);
+}
+
+void zo2_export_values_close(zo2_export_values *v)
+{
+    zo2_pool_destroy(v->pool);
+    zo2_history_free(&v->history);
+    zo2_snapfile_close(v->snapshot);
+    zo2_layout_free(&v->layout);
+    zo2_run_close(v->run);
+    zo2_pack_close(v->pack);
+    free(v->source);
+    free(v->result);
+    free(v->values);
+    free(v->bad);
+}
+
+/* ---- where values come from -------------------------------------------------------------------------------------- */
+
+/* Values of the group in work from the snapshot, which are those of step *from then. 0: they have to come from the pack. */
+static int take_from_snapshot(zo2_export_values *v, uint64_t row, uint64_t *from)
+{
+    if (!v->snapshot)
+        return 0;
+    uint32_t unit = zo2_layout_unit(&v->layout, v->t->id, row);
+    const zo2_unit *u = &v->layout.units[unit];
+    if (!zo2_snapshot_unit(v->snapshot, unit, v->steps, v->values, from, v->o->log, v->o->log_ud))
+        return 0;
+    if (u->tensor == ZO2_NO_TENSOR) { /* one of the block's vectors, all of which were read */
+        const zo2_chunk *c = &v->layout.chunks[u->first_chunk];
+        const zo2_span *span = &v->layout.spans[c->first_span];
+        while (span->tensor != v->t->id)
+            span++;
+        memmove(v->values, v->values + span->element_at, (size_t)v->n * sizeof *v->values);
+    }
+    return 1;
+}
+
+/* Rows of one chunk of the pack that lie in the group. */
+static void read_piece(void *arg, uint64_t i)
+{
+    zo2_export_values *v = arg;
+    uint64_t chunk = zo2_packfile_chunk_rows(v->pack->file, v->t->id);
+    uint64_t begin = v->first / v->t->cols, end = begin + v->n / v->t->cols;
+    uint64_t from = (begin / chunk + i) * chunk, to = from + chunk;
+    from = from > begin ? from : begin;
+    to = to < end ? to : end;
+    unsigned char *at = v->source + (from - begin) * v->t->cols * zo2_dtype_bytes(v->from);
+    zo2_status s = zo2_packfile_read_rows(v->pack->file, v->t->id, from, to - from, at);
+    if (s)
+        zo2_job_error_set(&v->error, s);
+}
+
+static zo2_status read_source(zo2_export_values *v, uint64_t row, uint64_t rows)
+{
+    uint64_t chunk = zo2_packfile_chunk_rows(v->pack->file, v->t->id);
+    zo2_pool_run(v->pool, (row + rows - 1) / chunk - row / chunk + 1, read_piece, v);
+    return zo2_job_error_raise(&v->error);
+}
+
+/* ---- to result bits ---------------------------------------------------------------------------------------------- */
+
+/* One piece of one pass: the first pass decodes, every pass replays its steps, the last one encodes and looks for what
+ * got lost. */
+static void do_piece(void *arg, uint64_t i)
+{
+    const zo2_export_values *v = arg;
+    uint64_t at = i * PIECE, n = v->n - at < PIECE ? v->n - at : PIECE;
+    float *values = v->values + at;
+    unsigned char *result = v->result + at * zo2_dtype_bytes(v->to);
+    if (v->decode)
+        zo2_source_decode(v->from, v->source + at * zo2_dtype_bytes(v->from), n, values);
+    zo2_history_apply(&v->history, v->t->id, v->t->decays, v->first + at, n, v->step_from, v->step_to, values);
+    if (v->step_to < v->steps)
+        return;
+    zo2_source_encode(v->to, values, n, result);
+    uint64_t bad = zo2_first_nonfinite(v->to, result, n);
+    v->bad[i] = bad < n ? at + bad : UINT64_MAX;
+}
+
+static zo2_status refuse_value(const zo2_export_values *v, uint64_t i)
+{
+    uint64_t element = v->first + i;
+    if (!isfinite(v->values[i]))
+        return zo2_error(ZO2_ERR_NONFINITE,
+                         "element %" PRIu64 " of %s is infinite or not a number after %" PRIu64
+                         " steps; export an earlier step",
+                         element, v->t->name, v->steps);
+    return zo2_error(ZO2_ERR_NONFINITE, "element %" PRIu64 " of %s is %g, too large for %s; export as %s", element,
+                     v->t->name, (double)v->values[i], zo2_dtype_name(v->to),
+                     v->to == ZO2_F16 ? "bf16 or fp32" : "fp32");
+}
+
+/* Source bits (decode), or values that are those of step `from`, of a group to result bits. */
+static zo2_status convert_group(zo2_export_values *v, uint64_t from)
+{
+    uint64_t pieces = (v->n + PIECE - 1) / PIECE;
+    uint32_t queries = v->run ? zo2_journal_settings(v->run->journal)->queries : 1;
+    uint64_t stage = STAGE_UPDATES * zo2_pool_threads(v->pool) / (v->n * (queries ? queries : 1));
+    uint64_t bytes = v->n * zo2_dtype_bytes(v->to);
+    if (stage == 0)
+        stage = 1;
+    v->step_from = from;
+    do {
+        v->step_to = v->steps - v->step_from < stage ? v->steps : v->step_from + stage;
+        zo2_pool_run(v->pool, pieces, do_piece, v);
+        v->decode = 0;
+        v->step_from = v->step_to;
+        if (v->step_from < v->steps) {
+            zo2_status s = v->report(v->arg, (uint64_t)((double)bytes * (double)v->step_from / (double)v->steps));
+            if (s)
+                return s;
+        }
+    } while (v->step_from < v->steps);
+    for (uint64_t i = 0; i < pieces; i++)
+        if (v->bad[i] != UINT64_MAX)
+            return refuse_value(v, v->bad[i]);
+    return ZO2_OK;
+}
+
+zo2_status zo2_export_values_group(zo2_export_values *v, const zo2_tensor *t, zo2_dtype to, uint64_t row, uint64_t rows,
+                                   const void **bits)
+{
+    uint64_t from = 0;
+    zo2_status s = ZO2_OK;
+    v->t = t;
+    v->from = zo2_packfile_tensor(v->pack->file, t->id)->dtype;
+    v->to = to;
+    v->first = row * t->cols;
+    v->n = rows * t->cols;
+    v->decode = !take_from_snapshot(v, row, &from);
+    if (v->decode) {
+        s = read_source(v, row, rows);
+        from = 0;
+    }
+    int verbatim = v->steps == 0 && v->from == v->to; /* the source's own bits */
+    if (!s && !verbatim)
+        s = convert_group(v, from);
+    *bits = verbatim ? v->source : v->result;
+    return s;
+}

@@ -1,0 +1,52 @@
+/* export_values.h: where the values of an export come from: a pack, the steps of a run on top of it, and a snapshot of the
+ * run where one serves. They come in groups of rows. Private to engine/export. */
+#ifndef ZO2_ENGINE_EXPORT_EXPORT_VALUES_H
+#define ZO2_ENGINE_EXPORT_EXPORT_VALUES_H
+
+#include "engine/base/job_error.h"
+#include "engine/base/pool.h"
+#include "engine/masters/history.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
+#include "storage/run/snapshot.h"
+
+typedef struct zo2_export_values {
+    /* the caller's, set before opening */
+    const char *pack_path;
+    const zo2_export_opts *o;
+    zo2_status (*report)(void *arg, uint64_t bytes); /* now and then in a group: of its result as good as done */
+    void *arg;
+
+    zo2_pack *pack;
+    zo2_run *run; /* NULL: the pack as it is */
+    zo2_history history;
+    uint64_t steps;         /* to replay */
+    zo2_layout layout;      /* of the run; the snapshot's units */
+    zo2_snapfile *snapshot; /* NULL: none that serves */
+    zo2_pool *pool;
+
+    /* the group in work: elements [first, first + n) of t */
+    const zo2_tensor *t;
+    zo2_dtype from, to;
+    uint64_t first, n;
+    int decode;                  /* this pass takes the source bits; else values are there already */
+    uint64_t step_from, step_to; /* steps of this pass over it */
+    zo2_job_error error;         /* of reading it: ZO2_JOB_ERROR_INIT */
+    unsigned char *source, *result;
+    float *values;
+    uint64_t *bad; /* [pieces] first element of a piece that the result can't hold, UINT64_MAX if none */
+} zo2_export_values;
+
+/* Opens pack and run, looks for a snapshot, makes the buffers. On failure it is to be closed too. */
+zo2_status zo2_export_values_open(zo2_export_values *v);
+void zo2_export_values_close(zo2_export_values *v); /* zeroed is fine */
+
+/* Rows of a tensor's groups, all but the last. */
+uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t);
+
+/* Bits in type `to` of a group, which begins at a multiple of those rows; valid until the next call. ZO2_ERR_NONFINITE
+ * names the first value that isn't finite or that the type can't hold. */
+zo2_status zo2_export_values_group(zo2_export_values *v, const zo2_tensor *t, zo2_dtype to, uint64_t row, uint64_t rows,
+                                   const void **bits);
+
+#endif

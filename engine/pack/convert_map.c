@@ -1,0 +1,126 @@
+/* convert_map.c: which stored tensor is which of ours. Names are known to place_by_name() and is_ignored() alone: all else
+ * works on the places that they say. */
+#include "engine/model/arch.h"
+#include "engine/model/place.h"
+#include "engine/pack/convert_job.h"
+#include "engine/pack/pieces.h"
+#include "storage/checkpoint/checkpoint.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NAMED_EXTRA 8 /* tensors that the warning names */
+
+/* One stored tensor is one of ours, whole, under its canonical name or without the prefix. */
+static int place_by_name(const zo2_arch *a, const zo2_stored *t, uint32_t i, zo2_place *out)
+{
+    const zo2_tensor *is = i == 0 ? zo2_arch_by_name(a, t->name) : NULL;
+    uint32_t id = is ? is->id : ZO2_TIED_HEAD;
+    if (!is && i == 0 && a->tied && strcmp(t->name, "lm_head.weight") == 0)
+        is = &a->tensors[zo2_arch_find(a, ZO2_ROLE_EMBED_TOKENS, 0)];
+    if (is)
+        *out = (zo2_place){.tensor = id, .rows = is->rows, .cols = is->cols};
+    return is != NULL;
+}
+
+/* ---- what has no place ------------------------------------------------------------------------------------------- */
+
+typedef struct extras {
+    uint64_t n;
+    char names[512]; /* of the first few */
+    size_t at;
+} extras;
+
+static int is_ignored(const char *name)
+{
+    static const char counter[] = "decoder.version"; /* of old checkpoints */
+    size_t n = strlen(name), m = sizeof counter - 1;
+    return strcmp(name, "version") == 0 || (n >= m && strcmp(name + n - m, counter) == 0);
+}
+
+static void add_extra(extras *e, const char *name)
+{
+    if (is_ignored(name))
+        return;
+    if (e->n++ < NAMED_EXTRA && e->at < sizeof e->names)
+        e->at += (size_t)snprintf(e->names + e->at, sizeof e->names - e->at, "%s%s", e->n == 1 ? "" : ", ", name);
+}
+
+/* One warning for all tensors that the model has no place for, naming the first few. */
+static void warn_extra(const zo2_convert_job *j, extras *e)
+{
+    char text[700];
+    if (e->n > NAMED_EXTRA && e->at < sizeof e->names)
+        snprintf(e->names + e->at, sizeof e->names - e->at, " and %" PRIu64 " more", e->n - NAMED_EXTRA);
+    if (!e->n || !j->o.log)
+        return;
+    snprintf(text, sizeof text, "%s: ignored %" PRIu64 " tensor%s that config.json has no place for: %s", j->dir, e->n,
+             e->n == 1 ? "" : "s", e->names);
+    j->o.log(j->o.log_ud, ZO2_LOG_WARNING, text);
+}
+
+/* ---- the mapping ------------------------------------------------------------------------------------------------- */
+
+static zo2_status place_all(zo2_convert_job *j, zo2_place_fn place, extras *e)
+{
+    zo2_status s = ZO2_OK;
+    for (uint64_t i = 0; i < zo2_checkpoint_count(j->source) && !s; i++) {
+        zo2_stored t = zo2_checkpoint_tensor(j->source, i);
+        zo2_place at;
+        uint32_t n = 0;
+        while (!s && place(&j->arch, &t, n, &at)) {
+            s = zo2_pieces_add(&j->pieces, i, &at);
+            n++;
+        }
+        if (n == 0)
+            add_extra(e, t.name);
+    }
+    return s;
+}
+
+/* Tied and stored as the head only: the same tensor. */
+static void take_head(zo2_convert_job *j)
+{
+    uint32_t id = zo2_arch_find(&j->arch, ZO2_ROLE_EMBED_TOKENS, 0);
+    zo2_piece_list *head = zo2_pieces_of(&j->pieces, ZO2_TIED_HEAD), *embedding = zo2_pieces_of(&j->pieces, id);
+    if (!head->n || embedding->n)
+        return;
+    *embedding = *head;
+    *head = (zo2_piece_list){0};
+}
+
+static zo2_status check_complete(const zo2_convert_job *j, uint32_t tensor)
+{
+    const zo2_piece_list *list = zo2_pieces_of(&j->pieces, tensor);
+    const zo2_tensor *t = zo2_pieces_tensor(&j->pieces, tensor);
+    if (!list->n)
+        return zo2_error(ZO2_ERR_NOTFOUND, "%s has no tensor %s, which its config.json asks for%s", j->dir, t->name,
+                         t->role == ZO2_ROLE_LM_HEAD ? " (\"tie_word_embeddings\" is false)" : "");
+    if (list->elements != t->rows * t->cols) /* pieces don't overlap: as many elements are all of them */
+        return zo2_error(ZO2_ERR_NOTFOUND,
+                         "%s has %" PRIu64 " of the %" PRIu64 " elements of %s (%s and %" PRIu32
+                         " more pieces); get the rest of it",
+                         j->dir, list->elements, t->rows * t->cols, t->name,
+                         zo2_checkpoint_tensor(j->source, list->piece[0].stored).name, list->n - 1);
+    return ZO2_OK;
+}
+
+zo2_status zo2_convert_map(zo2_convert_job *j, zo2_place_fn place)
+{
+    extras e = {0};
+    zo2_status s = zo2_pieces_create(&j->pieces, j->dir, &j->arch, j->source);
+    if (!s)
+        s = place_all(j, place ? place : place_by_name, &e);
+    if (s)
+        return s;
+    take_head(j);
+    for (uint32_t i = 0; i < j->arch.n_tensors && !s; i++)
+        s = check_complete(j, i);
+    if (!s && zo2_pieces_of(&j->pieces, ZO2_TIED_HEAD)->n)
+        s = check_complete(j, ZO2_TIED_HEAD);
+    if (!s)
+        warn_extra(j, &e);
+    return s;
+}

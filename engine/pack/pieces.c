@@ -1,0 +1,163 @@
+/* pieces.c: see pieces.h. */
+#include "engine/pack/pieces.h"
+#include "codec/codec.h"
+#include "engine/base/checked.h"
+#include "engine/model/arch.h"
+#include "engine/model/place.h"
+#include "engine/pack/pack_api.h"
+#include "storage/checkpoint/checkpoint.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+
+zo2_status zo2_pieces_create(zo2_pieces *p, const char *dir, const zo2_arch *arch, const zo2_checkpoint *source)
+{
+    *p = (zo2_pieces){.dir = dir, .arch = arch, .source = source};
+    p->of = calloc((size_t)arch->n_tensors + 1, sizeof *p->of);
+    p->extents = calloc((size_t)zo2_checkpoint_count(source) + 1, sizeof *p->extents);
+    return p->of && p->extents ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensors of %s", dir);
+}
+
+void zo2_pieces_free(zo2_pieces *p)
+{
+    for (uint32_t i = 0; p->of && i <= p->arch->n_tensors; i++)
+        free(p->of[i].piece);
+    free(p->of);
+    free(p->extents);
+    *p = (zo2_pieces){0};
+}
+
+zo2_piece_list *zo2_pieces_of(const zo2_pieces *p, uint32_t tensor)
+{
+    return &p->of[tensor == ZO2_TIED_HEAD ? p->arch->n_tensors : tensor];
+}
+
+const zo2_tensor *zo2_pieces_tensor(const zo2_pieces *p, uint32_t tensor)
+{
+    return &p->arch->tensors[tensor == ZO2_TIED_HEAD ? zo2_arch_find(p->arch, ZO2_ROLE_EMBED_TOKENS, 0) : tensor];
+}
+
+/* ---- adding ------------------------------------------------------------------------------------------------------ */
+
+static int is_inside(uint64_t first, uint64_t n, uint64_t size)
+{
+    return n > 0 && first < size && n <= size - first;
+}
+
+static int overlap(const zo2_place *a, const zo2_place *b)
+{
+    return a->row < b->row + b->rows && b->row < a->row + a->rows && a->col < b->col + b->cols &&
+           b->col < a->col + a->cols;
+}
+
+static zo2_status append(zo2_pieces *p, zo2_piece_list *list, uint64_t stored, const zo2_place *at)
+{
+    if (list->n == list->cap) {
+        uint32_t cap = list->cap ? 2 * list->cap : 1;
+        zo2_piece *grown = realloc(list->piece, cap * sizeof *grown);
+        if (!grown)
+            return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensors of %s", p->dir);
+        list->piece = grown;
+        list->cap = cap;
+    }
+    list->piece[list->n++] = (zo2_piece){.stored = stored, .at = *at};
+    list->elements += at->rows * at->cols;
+    return ZO2_OK;
+}
+
+zo2_status zo2_pieces_add(zo2_pieces *p, uint64_t stored, const zo2_place *at)
+{
+    zo2_piece_list *list = zo2_pieces_of(p, at->tensor);
+    const zo2_tensor *t = zo2_pieces_tensor(p, at->tensor);
+    zo2_piece_extent *extent = &p->extents[stored];
+    uint64_t end_row, end_col;
+    if (!is_inside(at->row, at->rows, t->rows) || !is_inside(at->col, at->cols, t->cols) ||
+        !zo2_add_u64(at->from_row, at->rows, &end_row) || !zo2_add_u64(at->from_col, at->cols, &end_col)) {
+        char text[64];
+        const uint64_t shape[2] = {t->rows, t->cols};
+        return zo2_error(ZO2_ERR_FORMAT,
+                         "%s: %s has no place in %s %s: [%" PRIu64 ", %" PRIu64 "] at row %" PRIu64 ", column %" PRIu64,
+                         p->dir, zo2_checkpoint_tensor(p->source, stored).name, t->name,
+                         zo2_shape_text(text, sizeof text, 2, shape), at->rows, at->cols, at->row, at->col);
+    }
+    for (uint32_t i = 0; i < list->n; i++)
+        if (overlap(&list->piece[i].at, at))
+            return zo2_error(ZO2_ERR_FORMAT, "%s stores %s twice: as %s and as %s", p->dir, t->name,
+                             zo2_checkpoint_tensor(p->source, list->piece[i].stored).name,
+                             zo2_checkpoint_tensor(p->source, stored).name);
+    extent->rank = extent->rank > t->rank ? extent->rank : t->rank;
+    extent->rows = zo2_max_u64(extent->rows, end_row);
+    extent->cols = zo2_max_u64(extent->cols, end_col);
+    return append(p, list, stored, at);
+}
+
+/* ---- reading ----------------------------------------------------------------------------------------------------- */
+
+zo2_dtype zo2_pieces_dtype(const zo2_pieces *p, uint32_t tensor)
+{
+    return zo2_checkpoint_tensor(p->source, zo2_pieces_of(p, tensor)->piece[0].stored).dtype;
+}
+
+/* A run of elements: [begin, end) of ours, and where in the stored tensor the first one is. */
+typedef struct run {
+    uint64_t begin, end, from;
+} run;
+
+/* The part of [first, first + n) that row number `row` of a piece has; cols: of ours and of the stored tensor. */
+static run run_of_row(const zo2_place *at, uint64_t row, uint64_t our_cols, uint64_t stored_cols, uint64_t first,
+                      uint64_t n)
+{
+    uint64_t start = (at->row + row) * our_cols + at->col;
+    run r = {.begin = zo2_max_u64(start, first), .end = zo2_min_u64(start + at->cols, first + n)};
+    r.from = (at->from_row + row) * stored_cols + at->from_col + (r.begin - start);
+    return r;
+}
+
+static zo2_status read_piece(const zo2_pieces *p, const zo2_piece *piece, uint64_t our_cols, uint64_t first, uint64_t n,
+                             unsigned char *bits)
+{
+    const zo2_place *at = &piece->at;
+    uint64_t stored_cols = p->extents[piece->stored].cols, begin_row = first / our_cols,
+             end_row = (first + n - 1) / our_cols + 1;
+    uint64_t size = zo2_dtype_bytes(zo2_checkpoint_tensor(p->source, piece->stored).dtype);
+    if (end_row <= at->row || begin_row >= at->row + at->rows)
+        return ZO2_OK;
+    uint64_t row = begin_row > at->row ? begin_row - at->row : 0, rows = zo2_min_u64(end_row - at->row, at->rows);
+    int whole_rows = at->cols == our_cols && at->cols == stored_cols; /* one stretch of bytes on both sides */
+    while (row < rows) {
+        run r = run_of_row(at, row, our_cols, stored_cols, first, n);
+        if (whole_rows)
+            r.end = zo2_min_u64((at->row + rows) * our_cols, first + n);
+        row = whole_rows ? rows : row + 1;
+        if (r.begin >= r.end)
+            continue;
+        zo2_status s = zo2_checkpoint_read(p->source, piece->stored, r.from * size, (r.end - r.begin) * size,
+                                           bits + (r.begin - first) * size);
+        if (s)
+            return s;
+    }
+    return ZO2_OK;
+}
+
+zo2_status zo2_pieces_read(const zo2_pieces *p, uint32_t tensor, uint64_t first, uint64_t n, void *bits)
+{
+    const zo2_piece_list *list = zo2_pieces_of(p, tensor);
+    uint64_t cols = zo2_pieces_tensor(p, tensor)->cols;
+    zo2_status s = ZO2_OK;
+    for (uint32_t i = 0; n > 0 && i < list->n && !s; i++)
+        s = read_piece(p, &list->piece[i], cols, first, n, bits);
+    return s;
+}
+
+uint64_t zo2_pieces_locate(const zo2_pieces *p, uint32_t tensor, uint64_t element, uint64_t *at)
+{
+    const zo2_piece_list *list = zo2_pieces_of(p, tensor);
+    uint64_t cols = zo2_pieces_tensor(p, tensor)->cols, row = element / cols, col = element % cols;
+    uint32_t i = 0;
+    while (row - list->piece[i].at.row >= list->piece[i].at.rows ||
+           col - list->piece[i].at.col >= list->piece[i].at.cols) /* the pieces cover the tensor */
+        i++;
+    const zo2_place *in = &list->piece[i].at;
+    *at = (in->from_row + row - in->row) * p->extents[list->piece[i].stored].cols + in->from_col + col - in->col;
+    return list->piece[i].stored;
+}

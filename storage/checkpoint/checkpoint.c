@@ -1,0 +1,100 @@
+/* checkpoint.c: the table of formats: which reader fits, and what is said where none does. */
+#include "storage/checkpoint/checkpoint.h"
+#include "storage/checkpoint/checkpoint_place.h"
+#include "storage/checkpoint/checkpoint_reader.h"
+
+#include <stdlib.h>
+
+struct zo2_checkpoint {
+    const zo2_checkpoint_reader *reader;
+    void *model;
+};
+
+static const zo2_checkpoint_reader *const readers[] = {
+#define X(name) &zo2_reader_##name,
+    ZO2_CHECKPOINT_READERS(X)
+#undef X
+};
+
+/* What to do about a place that no reader fits, according to what is there instead. */
+static zo2_status refuse(const zo2_checkpoint_place *p)
+{
+    static const char *const torch[] = {".bin", ".pt", ".pth", NULL};
+    if (!p->is_folder)
+        return zo2_error(
+            ZO2_ERR_ARG,
+            "%s is not a directory: give the Hugging Face directory that holds config.json and the weights", p->path);
+    const char *seen = zo2_checkpoint_place_ending(p, torch);
+    if (seen)
+        return zo2_error(
+            ZO2_ERR_UNSUPPORTED,
+            "%s has its weights as PyTorch files (%s); this version reads safetensors. Convert them with Hugging Face transformers: "
+            "AutoModelForCausalLM.from_pretrained(DIR, torch_dtype=\"auto\").save_pretrained(NEW_DIR, safe_serialization=True), "
+            "and copy the tokenizer's files",
+            p->path, seen);
+    return zo2_error(ZO2_ERR_NOTFOUND, "%s has no weights: no *.safetensors in it", p->path);
+}
+
+zo2_status zo2_checkpoint_recognise(const zo2_checkpoint_reader **out, const char *path)
+{
+    zo2_checkpoint_place place;
+    *out = NULL;
+    zo2_status s = zo2_checkpoint_place_look(&place, path);
+    if (s)
+        return s;
+    for (size_t i = 0; i < sizeof readers / sizeof *readers && !*out; i++)
+        if (readers[i]->recognise(&place))
+            *out = readers[i];
+    if (!*out)
+        s = refuse(&place);
+    zo2_checkpoint_place_free(&place);
+    return s;
+}
+
+zo2_status zo2_checkpoint_open(zo2_checkpoint **out, const zo2_checkpoint_reader *reader, const char *path)
+{
+    *out = NULL;
+    zo2_checkpoint *c = calloc(1, sizeof *c);
+    if (!c)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", path);
+    c->reader = reader;
+    zo2_status s = reader->open(&c->model, path);
+    if (s)
+        free(c);
+    else
+        *out = c;
+    return s;
+}
+
+void zo2_checkpoint_close(zo2_checkpoint *c)
+{
+    if (!c)
+        return;
+    c->reader->close(c->model);
+    free(c);
+}
+
+const char *zo2_checkpoint_format(const zo2_checkpoint *c)
+{
+    return c->reader->name;
+}
+
+uint64_t zo2_checkpoint_count(const zo2_checkpoint *c)
+{
+    return c->reader->count(c->model);
+}
+
+zo2_stored zo2_checkpoint_tensor(const zo2_checkpoint *c, uint64_t i)
+{
+    return c->reader->tensor(c->model, i);
+}
+
+uint64_t zo2_checkpoint_find(const zo2_checkpoint *c, const char *name)
+{
+    return c->reader->find(c->model, name);
+}
+
+zo2_status zo2_checkpoint_read(const zo2_checkpoint *c, uint64_t i, uint64_t first, uint64_t n, void *dst)
+{
+    return c->reader->read(c->model, i, first, n, dst);
+}

@@ -1,0 +1,43 @@
+/* checkpoint.h: models as others store them, whatever the format: named tensors whose bytes can be read. A format is one
+ * file with a table of functions (checkpoint_reader.h); who converts sees nothing but this. */
+#ifndef ZO2_STORAGE_CHECKPOINT_CHECKPOINT_H
+#define ZO2_STORAGE_CHECKPOINT_CHECKPOINT_H
+
+#include "engine/zo2.h"
+
+#define ZO2_STORED_MAX_RANK 4
+
+/* A tensor as it is stored. Texts are valid as long as the checkpoint is open. */
+typedef struct zo2_stored {
+    const char *name;
+    const char *dtype_name; /* as the format calls it: "F32", "I64", ... */
+    const char *file;       /* path, for messages */
+    zo2_dtype dtype;        /* 0 for types that aren't weights */
+    uint32_t rank;
+    uint64_t shape[ZO2_STORED_MAX_RANK];
+    uint64_t bytes; /* of its data: row-major, little-endian, without gaps */
+} zo2_stored;
+
+typedef struct zo2_checkpoint_reader zo2_checkpoint_reader;
+typedef struct zo2_checkpoint zo2_checkpoint;
+
+/* The reader that fits what is at path, without reading weights: a format that nothing reads is told before anything else
+ * is. The message says what to do, by what is there instead. ZO2_ERR_ARG: not a folder and nobody's file;
+ * ZO2_ERR_UNSUPPORTED: weights of a format without a reader; ZO2_ERR_NOTFOUND: no weights. */
+zo2_status zo2_checkpoint_recognise(const zo2_checkpoint_reader **out, const char *path);
+
+/* Opens path with a reader; everything that can be known of the format without reading data is checked. On failure *out
+ * is NULL. Immutable after that: all functions below are thread-safe. */
+zo2_status zo2_checkpoint_open(zo2_checkpoint **out, const zo2_checkpoint_reader *reader, const char *path);
+void zo2_checkpoint_close(zo2_checkpoint *c);               /* NULL is fine */
+const char *zo2_checkpoint_format(const zo2_checkpoint *c); /* "safetensors" */
+
+/* Tensors are numbered in an order in which reading is sequential. */
+uint64_t zo2_checkpoint_count(const zo2_checkpoint *c);
+zo2_stored zo2_checkpoint_tensor(const zo2_checkpoint *c, uint64_t i);   /* i < count */
+uint64_t zo2_checkpoint_find(const zo2_checkpoint *c, const char *name); /* its number; count if absent */
+
+/* Bytes [first, first + n) of a tensor's data. */
+zo2_status zo2_checkpoint_read(const zo2_checkpoint *c, uint64_t i, uint64_t first, uint64_t n, void *dst);
+
+#endif
