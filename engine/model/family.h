@@ -10,6 +10,8 @@ struct zo2_act;
 struct zo2_arch;
 struct zo2_forward_pass;
 struct zo2_micro;
+struct zo2_place;
+struct zo2_stored;
 
 typedef struct zo2_family {
     const char *model_type; /* in a config.json, and in packs */
@@ -30,6 +32,11 @@ typedef struct zo2_family {
     /* The part of a stored tensor's name, or of a canonical one, that tells it from the model's others: without the prefixes
      * that checkpoints come with. NULL: no tensor of this family can have the name. */
     const char *(*bare_name)(const char *name);
+    /* Which parts of ours a stored tensor holds: zo2_place_fn (place.h). NULL: each is one of ours, whole, under its bare
+     * name or with a prefix. */
+    int (*place)(const struct zo2_arch *a, const struct zo2_stored *t, uint32_t i, struct zo2_place *out);
+    /* 1 for stored tensors that have no place and that nobody misses (counters of old checkpoints). */
+    int (*ignores)(const char *name);
 
     /* ---- forward, on one micro-batch; h: its residual stream, [streams][tokens][hidden] fp32 ---- */
 

@@ -1,5 +1,5 @@
-/* convert_map.c: which stored tensor is which of ours. Names are known to place_by_name() and is_ignored() alone: all else
- * works on the places that they say. */
+/* convert_map.c: which stored tensor is which of ours. Names are the family's business and place_by_name()'s, where a family
+ * has nothing of its own to say; all else works on the places that they give. */
 #include "engine/model/arch.h"
 #include "engine/model/place.h"
 #include "engine/pack/convert_job.h"
@@ -33,17 +33,8 @@ typedef struct extras {
     size_t at;
 } extras;
 
-static int is_ignored(const char *name)
-{
-    static const char counter[] = "decoder.version"; /* of old checkpoints */
-    size_t n = strlen(name), m = sizeof counter - 1;
-    return strcmp(name, "version") == 0 || (n >= m && strcmp(name + n - m, counter) == 0);
-}
-
 static void add_extra(extras *e, const char *name)
 {
-    if (is_ignored(name))
-        return;
     if (e->n++ < NAMED_EXTRA && e->at < sizeof e->names)
         e->at += (size_t)snprintf(e->names + e->at, sizeof e->names - e->at, "%s%s", e->n == 1 ? "" : ", ", name);
 }
@@ -74,7 +65,7 @@ static zo2_status place_all(zo2_convert_job *j, zo2_place_fn place, extras *e)
             s = zo2_pieces_add(&j->pieces, i, &at);
             n++;
         }
-        if (n == 0)
+        if (n == 0 && !j->arch.family->ignores(t.name))
             add_extra(e, t.name);
     }
     return s;
@@ -111,8 +102,10 @@ zo2_status zo2_convert_map(zo2_convert_job *j, zo2_place_fn place)
 {
     extras e = {0};
     zo2_status s = zo2_pieces_create(&j->pieces, j->dir, &j->arch, j->source);
+    if (!place)
+        place = j->arch.family->place ? j->arch.family->place : place_by_name;
     if (!s)
-        s = place_all(j, place ? place : place_by_name, &e);
+        s = place_all(j, place, &e);
     if (s)
         return s;
     take_head(j);

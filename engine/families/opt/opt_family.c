@@ -10,6 +10,7 @@ const zo2_family zo2_family_opt = {
     .write_config = zo2_opt_write_config,
     .build_tensors = zo2_opt_build_tensors,
     .bare_name = zo2_opt_bare_name,
+    .ignores = zo2_opt_ignores,
     .embed = zo2_opt_embed,
     .layer = zo2_opt_layer,
     .finish = zo2_opt_finish,

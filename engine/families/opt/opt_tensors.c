@@ -143,6 +143,13 @@ zo2_status zo2_opt_build_tensors(zo2_arch *a, const char *what)
     return ZO2_OK;
 }
 
+int zo2_opt_ignores(const char *name)
+{
+    static const char counter[] = "decoder.version"; /* of old checkpoints */
+    size_t n = strlen(name), m = sizeof counter - 1;
+    return strcmp(name, "version") == 0 || (n >= m && strcmp(name + n - m, counter) == 0);
+}
+
 /* Files come with the prefix "model.decoder.", "decoder." or none. */
 const char *zo2_opt_bare_name(const char *name)
 {

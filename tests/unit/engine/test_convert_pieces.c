@@ -1,5 +1,6 @@
 /* test_convert_pieces.c: checkpoints that store tensors in shards or several in one: the pack is that of the plain
  * model, whatever it was cut into; and what is said where the parts don't make a model. */
+#include "engine/families/families.h"
 #include "engine/pack/convert_job.h"
 #include "engine/pack/pieces.h"
 #include "storage/checkpoint/checkpoint.h"
