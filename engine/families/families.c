@@ -102,7 +102,7 @@ zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, c
 {
     zo2_status s;
     json_error_t e;
-    const zo2_family *family;
+    const zo2_family *family = NULL;
     memset(out, 0, sizeof *out);
     json_t *config = json_loadb(json, bytes, JSON_REJECT_DUPLICATES, &e);
     if (!config)
