@@ -11,7 +11,6 @@
 #include "engine/model/layout.h"
 #include "engine/pack/pack_api.h"
 #include "engine/run/run_api.h"
-#include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 #include "storage/run/journal.h"
 #include "storage/run/snapshot.h"
@@ -34,7 +33,7 @@ static zo2_status find_snapshot(zo2_export_values *v)
     const zo2_run_settings *set = zo2_journal_settings(v->run->journal);
     if (!v->steps)
         return ZO2_OK;
-    char *dir = v->o->snapshot_dir ? strdup(v->o->snapshot_dir) : zo2_path_join(v->o->run_dir, "snapshots");
+    char *dir = zo2_snapshot_folder(v->o->run_dir, v->o->snapshot_dir);
     zo2_status s = dir ? zo2_layout_create(&v->layout, &v->pack->arch, set->wire, set->compute, LAYOUT_CHUNK_BYTES)
                        : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", v->o->run_dir);
     if (!s)

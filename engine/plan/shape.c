@@ -9,6 +9,11 @@
 
 #include <string.h>
 
+zo2_dtype zo2_default_compute(const zo2_arch *a, const zo2_backend_ops *be)
+{
+    return be->kind == ZO2_BACKEND_CPU ? ZO2_F32 : a->dtype == ZO2_BF16 ? ZO2_BF16 : ZO2_F16;
+}
+
 zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_engine_opts *o)
 {
     memset(out, 0, sizeof *out);
@@ -41,10 +46,7 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->max_keys = used;
     out->seq = seq;
     out->wire = o->wire ? o->wire : ZO2_WIRE_BF16;
-    out->compute = o->compute                    ? o->compute
-                   : be->kind == ZO2_BACKEND_CPU ? ZO2_F32
-                   : a->dtype == ZO2_BF16        ? ZO2_BF16
-                                                 : ZO2_F16;
+    out->compute = o->compute ? o->compute : zo2_default_compute(a, be);
     out->threads = o->threads ? o->threads : zo2_usable_cpus();
     out->chunk_bytes = o->chunk_bytes;
     out->device_bytes = o->device_bytes;

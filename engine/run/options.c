@@ -1,7 +1,6 @@
 /* options.c: options as they are in force, and the host budget of an engine that is given none. */
 #include "engine/run/session.h"
-#include "kernels/backend.h"
-#include "storage/run/journal.h"
+#include "engine/run/settings.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -21,28 +20,10 @@ uint64_t zo2_host_budget_bytes(void)
     return kib * 1024 / 10 * 9;
 }
 
-/* Options as they are in force: what zo2_engine_get_opts() shows. */
-void zo2_engine_resolve_opts(zo2_engine *e, const zo2_backend_ops *ops)
+void zo2_engine_resolve_opts(zo2_engine *e)
 {
     zo2_engine_opts *o = &e->opts;
-    const zo2_run_settings *s = &e->settings;
-    o->seed = s->seed;
-    o->seed_set = 1;
-    o->lr = s->lr;
-    o->eps = s->eps;
-    o->weight_decay = s->weight_decay;
-    o->clip = s->clip;
-    o->warmup = s->warmup;
-    if (s->schedule != ZO2_CONSTANT)
-        o->total_steps = s->total_steps;
-    o->schedule = s->schedule;
-    o->dist = s->dist;
-    o->queries = s->queries;
-    o->pending = (int32_t)s->pending;
-    o->micro_batch = s->micro_batch;
-    o->wire = s->wire;
-    o->compute = s->compute;
-    o->backend = ops->kind;
+    zo2_settings_to_opts(&e->settings, o);
     if (isnan(o->snapshot_seconds))
         o->snapshot_seconds = DEFAULT_SNAPSHOT_SECONDS;
     if (!o->host_bytes)

@@ -1,6 +1,7 @@
 /* run_api.c: reading run directories: RUN_DIR/journal.zo2j and RUN_DIR/snapshots. Never writes, takes no lock, works
  * beside a session that trains. */
 #include "engine/run/run_api.h"
+#include "engine/run/settings.h"
 #include "storage/io/io.h"
 
 #include "engine/base/opts.h"
@@ -17,30 +18,9 @@
 
 /* ---- opening ----------------------------------------------------------------------------------------------------- */
 
-void zo2_run_settings_to_opts(const zo2_run_settings *s, zo2_engine_opts *out)
-{
-    zo2_engine_opts_init(out);
-    out->seed = s->seed;
-    out->seed_set = 1;
-    out->lr = s->lr;
-    out->schedule = s->schedule;
-    out->warmup = s->warmup;
-    out->total_steps = s->total_steps;
-    out->eps = s->eps;
-    out->weight_decay = s->weight_decay;
-    out->clip = s->clip;
-    out->dist = s->dist;
-    out->queries = s->queries;
-    out->pending = (int32_t)s->pending;
-    out->micro_batch = s->micro_batch;
-    out->wire = s->wire;
-    out->compute = s->compute;
-    out->backend = s->backend;
-}
-
 static zo2_status open_journal(zo2_run *r)
 {
-    char *path = zo2_path_join(r->dir, "journal.zo2j");
+    char *path = zo2_journal_path(r->dir);
     if (!path)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the journal of %s", r->dir);
     zo2_status s = zo2_journal_open(&r->journal, &zo2_io_posix, path, 0);
@@ -75,7 +55,8 @@ zo2_status zo2_run_open(zo2_run **out, const char *run_dir)
         zo2_run_close(r);
         return s;
     }
-    zo2_run_settings_to_opts(zo2_journal_settings(r->journal), &r->opts);
+    zo2_engine_opts_init(&r->opts);
+    zo2_settings_to_opts(zo2_journal_settings(r->journal), &r->opts);
     *out = r;
     return ZO2_OK;
 }
@@ -229,7 +210,7 @@ zo2_status zo2_run_verify(const char *run_dir, const char *pack, const char *sna
     zo2_status s = zo2_run_open(&r, run_dir); /* reads and checks every record */
     if (!s && pack)
         s = verify_pack(r, pack);
-    char *dir = s ? NULL : snapshot_dir ? strdup(snapshot_dir) : zo2_path_join(run_dir, "snapshots");
+    char *dir = s ? NULL : zo2_snapshot_folder(run_dir, snapshot_dir);
     if (!s)
         s = dir ? verify_snapshots(r, dir, &n)
                 : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", run_dir);

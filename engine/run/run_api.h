@@ -11,9 +11,6 @@ struct zo2_run {
     zo2_engine_opts opts; /* the run's settings */
 };
 
-/* The settings as options; fields that a run doesn't fix are as zo2_engine_opts_init() leaves them. */
-void zo2_run_settings_to_opts(const zo2_run_settings *s, zo2_engine_opts *out);
-
 /* ZO2_ERR_MISMATCH unless the run was made from the pack with this model hash (path: for the message). */
 zo2_status zo2_run_check_model(const zo2_run *r, uint64_t model_hash, const char *pack_path);
 

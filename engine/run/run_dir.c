@@ -1,9 +1,9 @@
 /* run_dir.c: the run directory of an engine: made or found, locked, its journal opened or begun. */
 #include "engine/masters/history.h"
 #include "engine/run/session.h"
-#include "engine/run/settings.h"
 #include "storage/io/io.h"
 #include "storage/run/journal.h"
+#include "storage/run/settings_list.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -31,7 +31,7 @@ zo2_status zo2_run_dir_claim(zo2_engine *e, const char *run_dir)
 
 zo2_status zo2_run_dir_open_journal(zo2_engine *e, zo2_journal **journal)
 {
-    char *path = zo2_path_join(e->run_dir, "journal.zo2j");
+    char *path = zo2_journal_path(e->run_dir);
     if (!path)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the name of the journal");
     zo2_status s = ZO2_OK;
@@ -59,7 +59,7 @@ zo2_status zo2_run_dir_open_journal(zo2_engine *e, zo2_journal **journal)
 
 zo2_status zo2_run_dir_create_journal(zo2_engine *e)
 {
-    char *path = zo2_path_join(e->run_dir, "journal.zo2j");
+    char *path = zo2_journal_path(e->run_dir);
     if (!path)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the name of the journal");
     zo2_status s = zo2_journal_create(&e->journal, &zo2_io_posix, path, &e->settings);

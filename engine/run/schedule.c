@@ -1,11 +1,11 @@
 /* schedule.c: learning-rate schedules and their names. The rate only enters through the coefficients that a step
  * journals as bits, so libm's cos() may differ between machines without harm to a replay. */
-#include "engine/run/settings.h"
+
+#include "engine/zo2.h"
+#include "storage/run/settings_list.h"
 
 #include <math.h>
 #include <string.h>
-
-#define DEFAULT_LR 1e-6
 
 static const struct {
     zo2_schedule value;
@@ -32,7 +32,7 @@ zo2_schedule zo2_schedule_parse(const char *name)
 
 double zo2_lr_at(const zo2_engine_opts *o, uint64_t step)
 {
-    double lr = isnan(o->lr) ? DEFAULT_LR : o->lr;
+    double lr = isnan(o->lr) ? ZO2_DEFAULT_LR : o->lr;
     uint64_t warmup = o->warmup == UINT64_MAX ? 0 : o->warmup;
     uint64_t total = o->total_steps ? o->total_steps : ZO2_DEFAULT_STEPS;
     if (step < warmup)

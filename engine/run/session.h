@@ -5,7 +5,6 @@
 
 #include "engine/forward/core.h"
 #include "engine/pack/pack_api.h"
-#include "kernels/backend.h"
 #include "storage/run/journal.h"
 
 #include <stdatomic.h>
@@ -64,6 +63,6 @@ void zo2_run_dir_reserve(zo2_engine *e);
 /* ---- options.c ---- */
 
 /* Options as they are in force, what zo2_engine_get_opts() shows: e->settings and defaults filled in. */
-void zo2_engine_resolve_opts(zo2_engine *e, const zo2_backend_ops *ops);
+void zo2_engine_resolve_opts(zo2_engine *e);
 
 #endif

@@ -7,11 +7,12 @@
 #include "kernels/backend.h"
 #include "storage/run/journal.h"
 
-#define ZO2_DEFAULT_STEPS 20000u /* of a schedule whose end the caller doesn't say */
-
 /* run NULL: a new run, unset fields get defaults. Otherwise unset fields are the run's and others must be equal:
  * ZO2_ERR_MISMATCH names the setting and both values. ZO2_ERR_ARG for values out of range. backend: the one in use. */
 zo2_status zo2_settings_resolve(zo2_run_settings *out, const zo2_engine_opts *o, const zo2_run_settings *run,
                                 const zo2_arch *a, uint64_t model_hash, const zo2_backend_ops *backend);
+
+/* The settings as options; fields that a run doesn't fix stay as they are. */
+void zo2_settings_to_opts(const zo2_run_settings *s, zo2_engine_opts *o);
 
 #endif

@@ -322,3 +322,8 @@ zo2_status zo2_journal_append(zo2_journal *j, const zo2_journal_record *r)
     j->end += j->record_bytes;
     return ZO2_OK;
 }
+
+char *zo2_journal_path(const char *run_dir)
+{
+    return zo2_path_join(run_dir, "journal.zo2j");
+}

@@ -4,25 +4,14 @@
 #define ZO2_STORAGE_RUN_JOURNAL_H
 
 #include "storage/io/io.h"
+#include "storage/run/settings_list.h"
 
 /* What fixes the bits of a run; the journal's header. */
 typedef struct zo2_run_settings {
     uint64_t model_hash;
-    uint64_t seed;
-    double lr;
-    double eps;
-    double weight_decay;
-    double clip;
-    uint64_t warmup;
-    uint64_t total_steps; /* 0 with a constant schedule: not part of the run */
-    zo2_schedule schedule;
-    zo2_dist dist;
-    uint32_t queries;
-    uint32_t pending;     /* K */
-    uint32_t micro_batch; /* examples; UINT32_MAX = the whole batch */
-    zo2_wire wire;
-    zo2_dtype compute;
-    zo2_backend_kind backend;
+#define FIELD(field, type, ...) type field;
+    ZO2_RUN_SETTINGS(FIELD) /* as zo2_engine_opts has them; total_steps is 0 with a constant schedule */
+#undef FIELD
     uint32_t noise_version;
     uint32_t tile_rule; /* version of the rule that chooses TN */
     uint32_t decay_set; /* version of the rule which tensors decay */
@@ -45,6 +34,9 @@ typedef struct zo2_journal_record {
 } zo2_journal_record;
 
 typedef struct zo2_journal zo2_journal;
+
+/* RUN_DIR/journal.zo2j in a malloc'ed string; NULL when out of memory. */
+char *zo2_journal_path(const char *run_dir);
 
 /* Creates a journal that must not exist: header written and synced, folder synced. */
 zo2_status zo2_journal_create(zo2_journal **out, const zo2_io *io, const char *path, const zo2_run_settings *s);

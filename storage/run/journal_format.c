@@ -1,5 +1,6 @@
 /* journal_format.c: journal bytes to structs and back, with every check a reader owes (RUN.md, "Journal"). No I/O. */
 #include "storage/run/journal_format.h"
+#include "storage/run/settings_list.h"
 
 #include <math.h>
 #include <string.h>
@@ -34,39 +35,59 @@ static float bits_float(uint32_t bits)
     return v;
 }
 
+/* ---- settings, by their kind in settings_list.h ------------------------------------------------------------------ */
+
+static uint64_t encode_U64(uint64_t v)
+{
+    return v;
+}
+
+static uint32_t encode_U32(uint32_t v)
+{
+    return v;
+}
+
+static uint64_t encode_F64(double v)
+{
+    return double_bits(v);
+}
+
+static uint32_t encode_ENUM(int v)
+{
+    return (uint32_t)v;
+}
+
+static uint64_t decode_U64(uint64_t v)
+{
+    return v;
+}
+
+static uint32_t decode_U32(uint32_t v)
+{
+    return v;
+}
+
+static double decode_F64(uint64_t v)
+{
+    return bits_double(v);
+}
+
+/* A value out of range must not become one that happens to be in range. */
+static int decode_ENUM(uint32_t v)
+{
+    return v <= INT8_MAX ? (int)v : 0;
+}
+
 /* ---- header ------------------------------------------------------------------------------------------------------ */
 
 /* The first setting that is out of range, NULL if there is none. */
 static const char *settings_fault(const zo2_run_settings *s)
 {
-    if (!isfinite(s->lr) || s->lr < 0)
-        return "lr is not a finite number >= 0";
-    if (!isfinite(s->eps) || s->eps <= 0)
-        return "eps is not a finite number > 0";
-    if (!isfinite(s->weight_decay) || s->weight_decay < 0)
-        return "weight decay is not a finite number >= 0";
-    if (!isfinite(s->clip) || s->clip < 0)
-        return "clip is not a finite number >= 0";
-    if (s->schedule < ZO2_CONSTANT || s->schedule > ZO2_COSINE)
-        return "unknown schedule";
-    if (s->schedule == ZO2_CONSTANT && s->total_steps)
-        return "a constant schedule has no total of steps";
-    if (s->schedule != ZO2_CONSTANT && !s->total_steps)
-        return "the schedule needs the total of steps";
-    if (s->dist < ZO2_GAUSSIAN || s->dist > ZO2_RADEMACHER)
-        return "unknown distribution";
-    if (s->queries < 1 || s->queries > ZO2_MAX_QUERIES)
-        return "number of queries out of range";
-    if (s->pending > ZO2_MAX_PENDING)
-        return "number of pending updates out of range";
-    if (s->micro_batch < 1)
-        return "micro-batch of no examples";
-    if (!zo2_wire_name(s->wire))
-        return "unknown wire codec";
-    if (s->compute < ZO2_F32 || s->compute > ZO2_BF16)
-        return "unknown compute type";
-    if (s->backend < ZO2_BACKEND_CPU || s->backend > ZO2_BACKEND_NULL)
-        return "unknown backend";
+#define CHECK(field, type, kind, name, valid, fault, ...) \
+    if (!(valid))                                         \
+        return fault;
+    ZO2_RUN_SETTINGS(CHECK)
+#undef CHECK
     return NULL;
 }
 
@@ -84,21 +105,9 @@ void zo2_journal_encode_head(zo2_journal_head *h, const zo2_run_settings *s)
     h->header_bytes = ZO2_JOURNAL_HEADER_BYTES;
     h->record_bytes = (uint32_t)ZO2_JOURNAL_RECORD_BYTES(s->queries);
     h->model_hash = s->model_hash;
-    h->seed = s->seed;
-    h->lr = double_bits(s->lr);
-    h->eps = double_bits(s->eps);
-    h->weight_decay = double_bits(s->weight_decay);
-    h->clip = double_bits(s->clip);
-    h->warmup = s->warmup;
-    h->total_steps = s->total_steps;
-    h->schedule = (uint32_t)s->schedule;
-    h->dist = (uint32_t)s->dist;
-    h->queries = s->queries;
-    h->pending = s->pending;
-    h->micro_batch = s->micro_batch;
-    h->wire = (uint32_t)s->wire;
-    h->compute = (uint32_t)s->compute;
-    h->backend = (uint32_t)s->backend;
+#define ENCODE(field, type, kind, ...) h->field = encode_##kind(s->field);
+    ZO2_RUN_SETTINGS(ENCODE)
+#undef ENCODE
     h->noise_version = s->noise_version;
     h->tile_rule = s->tile_rule;
     h->decay_set = s->decay_set;
@@ -129,25 +138,12 @@ zo2_status zo2_journal_decode_head(const zo2_journal_head *h, zo2_run_settings *
 
     memset(s, 0, sizeof *s);
     s->model_hash = h->model_hash;
-    s->seed = h->seed;
-    s->lr = bits_double(h->lr);
-    s->eps = bits_double(h->eps);
-    s->weight_decay = bits_double(h->weight_decay);
-    s->clip = bits_double(h->clip);
-    s->warmup = h->warmup;
-    s->total_steps = h->total_steps;
-    s->queries = h->queries;
-    s->pending = h->pending;
-    s->micro_batch = h->micro_batch;
+#define DECODE(field, type, kind, ...) s->field = (type)decode_##kind(h->field);
+    ZO2_RUN_SETTINGS(DECODE)
+#undef DECODE
     s->noise_version = h->noise_version;
     s->tile_rule = h->tile_rule;
     s->decay_set = h->decay_set;
-    /* A value out of range must not become an enumeration that happens to be in range. */
-    s->schedule = h->schedule <= ZO2_COSINE ? (zo2_schedule)h->schedule : (zo2_schedule)0;
-    s->dist = h->dist <= ZO2_RADEMACHER ? (zo2_dist)h->dist : (zo2_dist)0;
-    s->wire = (zo2_wire)h->wire;
-    s->compute = h->compute <= ZO2_BF16 ? (zo2_dtype)h->compute : (zo2_dtype)0;
-    s->backend = h->backend <= ZO2_BACKEND_NULL ? (zo2_backend_kind)h->backend : ZO2_BACKEND_AUTO;
     zo2_status status = zo2_journal_check_settings(s, ZO2_ERR_FORMAT, path);
     if (status)
         return status;

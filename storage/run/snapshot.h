@@ -46,4 +46,7 @@ uint64_t zo2_snapshot_bytes(const uint64_t *elements, uint32_t units);
 /* Removes temporary files a crash left in the folder. */
 void zo2_snapshot_clean(const zo2_io *io, const char *dir);
 
+/* The folder of a run's snapshots: `elsewhere` if a caller names one, else RUN_DIR/snapshots; malloc'ed, NULL when out of memory. */
+char *zo2_snapshot_folder(const char *run_dir, const char *elsewhere);
+
 #endif

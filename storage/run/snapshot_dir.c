@@ -117,3 +117,8 @@ void zo2_snapshot_clean(const zo2_io *io, const char *dir)
 {
     zo2_leftovers_remove(io, dir, is_temporary, NULL);
 }
+
+char *zo2_snapshot_folder(const char *run_dir, const char *elsewhere)
+{
+    return elsewhere ? strdup(elsewhere) : zo2_path_join(run_dir, "snapshots");
+}
