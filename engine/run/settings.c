@@ -118,11 +118,13 @@ static zo2_status check_values(const zo2_run_settings *s)
         return zo2_error(ZO2_ERR_ARG, "%u queries a step: at most %d", s->queries, ZO2_MAX_QUERIES);
     if (s->pending > ZO2_MAX_PENDING)
         return zo2_error(ZO2_ERR_ARG, "%u pending updates: at most %d", s->pending, ZO2_MAX_PENDING);
-    if (!isfinite(s->lr) || s->lr < 0 || !isfinite(s->weight_decay) || s->weight_decay < 0 || !isfinite(s->clip) ||
-        s->clip < 0)
-        return zo2_error(ZO2_ERR_ARG, "lr, weight-decay and clip must be finite and not negative");
     if (!isfinite(s->eps) || !((float)s->eps > 0))
         return zo2_error(ZO2_ERR_ARG, "eps is %g: as an fp32 number it must be finite and above 0", s->eps);
+#define CHECK(field, type, kind, name, valid, fault, ...) \
+    if (!(valid))                                         \
+        return zo2_error(ZO2_ERR_ARG, "setting '%s': %s", name, fault);
+    ZO2_RUN_SETTINGS(CHECK)
+#undef CHECK
     return ZO2_OK;
 }
 

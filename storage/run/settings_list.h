@@ -35,8 +35,8 @@
       "unknown compute type", o->compute != 0, compute, dtype) \
     X(backend, zo2_backend_kind, ENUM, "backend", s->backend >= ZO2_BACKEND_CPU && s->backend <= ZO2_BACKEND_NULL, \
       "unknown backend", o->backend != 0, o->backend, backend) \
-    X(seed, uint64_t, U64, "seed", 1, NULL, o->seed_set || o->seed, 0, none) \
-    X(warmup, uint64_t, U64, "warmup", 1, NULL, o->warmup != UINT64_MAX, 0, none) \
+    X(seed, uint64_t, U64, "seed", 1, "", o->seed_set || o->seed, 0, none) \
+    X(warmup, uint64_t, U64, "warmup", 1, "", o->warmup != UINT64_MAX, 0, none) \
     X(queries, uint32_t, U32, "queries", s->queries >= 1 && s->queries <= ZO2_MAX_QUERIES, \
       "number of queries out of range", o->queries != 0, 1, none) \
     X(pending, uint32_t, U32, "pending", s->pending <= ZO2_MAX_PENDING, \

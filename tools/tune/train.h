@@ -16,9 +16,20 @@
 #include "tools/tune/settings.h"
 #include "tools/tune/trace.h"
 
+/* Numeric settings of a run that only training has: X(name in zo2_engine_opts, value's field in cli_value). */
+#define TRAIN_SETTINGS(X) \
+    X(lr, f)              \
+    X(warmup, u)          \
+    X(eps, f)             \
+    X(weight_decay, f)    \
+    X(clip, f)            \
+    X(seed, u)
+
 typedef struct train_flags {
-    cli_value model, data, run, eval, eval_every, steps, bos;
-    cli_value lr, schedule, warmup, eps, weight_decay, clip, seed;
+    cli_value model, data, run, eval, eval_every, steps, bos, schedule;
+#define FLAG(name, value) cli_value name;
+    TRAIN_SETTINGS(FLAG)
+#undef FLAG
     cli_value snapshot_every, snapshot, log_every, trace, resume, dry_run, quiet, json;
     cli_value future; /* of options that this version doesn't have */
     cli_engine_flags engine;

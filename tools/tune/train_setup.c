@@ -150,22 +150,14 @@ static void apply_flags(const train *t, zo2_engine_opts *o)
 {
     const train_flags *f = t->flags;
     cli_engine_flags_apply(&f->engine, o);
-    if (f->seed.given) {
-        o->seed = f->seed.u;
-        o->seed_set = 1;
-    }
-    if (f->lr.given)
-        o->lr = f->lr.f;
+#define APPLY(name, value) \
+    if (f->name.given)     \
+        o->name = f->name.value;
+    TRAIN_SETTINGS(APPLY)
+#undef APPLY
+    o->seed_set |= f->seed.given;
     if (f->schedule.given)
         o->schedule = zo2_schedule_parse(f->schedule.text);
-    if (f->warmup.given)
-        o->warmup = f->warmup.u;
-    if (f->eps.given)
-        o->eps = f->eps.f;
-    if (f->weight_decay.given)
-        o->weight_decay = f->weight_decay.f;
-    if (f->clip.given)
-        o->clip = f->clip.f;
     if (f->snapshot_every.given)
         o->snapshot_seconds = f->snapshot_every.f;
     o->total_steps = t->settings.steps;
