@@ -11,10 +11,19 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Zero leaves most fields unset, and the others are set below; but 0.0 is a value of its own. */
+#define UNSET_F64(field) field = NAN;
+#define UNSET_U64(field)
+#define UNSET_U32(field)
+#define UNSET_ENUM(field)
+
 void zo2_engine_opts_init_sized(zo2_engine_opts *o, size_t size)
 {
     zo2_engine_opts own = {.struct_size = sizeof own, .warmup = UINT64_MAX, .pending = -1, .at_step = -1};
-    own.lr = own.eps = own.weight_decay = own.clip = own.snapshot_seconds = own.probe_seconds = NAN;
+    own.snapshot_seconds = own.probe_seconds = NAN;
+#define UNSET(field, type, kind, ...) UNSET_##kind(own.field)
+    ZO2_RUN_SETTINGS(UNSET)
+#undef UNSET
     zo2_opts_give(o, size, &own, sizeof own);
 }
 
