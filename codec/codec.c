@@ -6,23 +6,22 @@
 
 #include "codec/codec_table.h"
 #include "codec/simd.h"
+#include "codec/wires.h"
 
 /* What the formats take for granted of the machine. */
 static_assert(CHAR_BIT == 8 && sizeof(float) == 4, "fp32 master weights");
 static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "planes are little-endian");
 /* Stored in packs and runs. */
-static_assert(ZO2_WIRE_BF16 == 1 && ZO2_WIRE_FP32 == 2 && ZO2_WIRE_E4M3 == 3 && ZO2_WIRE_E5M2 == 4 &&
-                  ZO2_WIRE_FP16 == 5,
-              "numbers never change");
+#define CHECK_NUMBER(wire, number, ...) static_assert((int)wire == number, "numbers never change");
+ZO2_WIRE_MAP(CHECK_NUMBER)
 static_assert(ZO2_F32 == 1 && ZO2_F16 == 2 && ZO2_BF16 == 3, "numbers never change");
 
 const zo2_codec *zo2_codec_get(zo2_wire id)
 {
-    static const zo2_codec *const codecs[] = {&zo2_codec_bf16, &zo2_codec_fp32, &zo2_codec_e4m3, &zo2_codec_e5m2,
-                                              &zo2_codec_fp16};
-    for (unsigned i = 0; i < sizeof codecs / sizeof codecs[0]; i++) {
-        if (codecs[i]->id == id)
-            return codecs[i];
+    switch (id) {
+#define CODEC(wire, number, text, codec, ...) \
+    case wire: return &zo2_codec_##codec;
+        ZO2_WIRE_MAP(CODEC)
     }
     return NULL;
 }

@@ -9,8 +9,7 @@
  *
  * join(wire, rest) gives the exact fp32 master back for every codec; decode(wire) what the forward passes see.
  * The layout of a chunk of rows x cols is fixed in CODECS.md; rows of codes are padded to 16 bytes with zeros.
- * Adding a codec touches this folder (its file, a line in codec.c, names.c and wire_inline.h, a section in CODECS.md), its
- * number in zo2_wire and the tools' list of choices, which a test compares; storage asks zo2_wire_name(). */
+ * What adding a codec takes: wires.h, the one list of them. */
 #ifndef ZO2_CODEC_CODEC_H
 #define ZO2_CODEC_CODEC_H
 
@@ -19,8 +18,7 @@
 
 /* Shapes passed here are validated by the caller: rows, cols >= 1 and rows * cols < 2^40. */
 typedef struct zo2_codec {
-    zo2_wire id;
-    const char *name;
+    zo2_wire id; /* its text: zo2_wire_name() */
 
     /* Bytes of the planes of a chunk of rows x cols. Both multiples of 16 (rest may be 0). */
     uint64_t (*wire_bytes)(uint64_t rows, uint64_t cols);

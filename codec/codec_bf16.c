@@ -75,7 +75,6 @@ static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint6
 
 const zo2_codec zo2_codec_bf16 = {
     .id = ZO2_WIRE_BF16,
-    .name = "bf16",
     .limit_bits = ZO2_BF16_LIMIT_BITS,
     .wire_bytes = plane_bytes,
     .rest_bytes = plane_bytes,

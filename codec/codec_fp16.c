@@ -81,7 +81,6 @@ static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint6
 
 const zo2_codec zo2_codec_fp16 = {
     .id = ZO2_WIRE_FP16,
-    .name = "fp16",
     .limit_bits = ZO2_FP16_LIMIT_BITS,
     .wire_bytes = wire_bytes,
     .rest_bytes = zo2_fp32_plane_bytes,

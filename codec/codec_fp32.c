@@ -52,7 +52,6 @@ static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint6
 
 const zo2_codec zo2_codec_fp32 = {
     .id = ZO2_WIRE_FP32,
-    .name = "fp32",
     .limit_bits = 0x7F800000u,
     .wire_bytes = zo2_fp32_plane_bytes,
     .rest_bytes = rest_bytes,

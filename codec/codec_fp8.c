@@ -112,7 +112,7 @@ static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint6
         zero_scale_padding(dst, dst_rows, cols);
 }
 
-#define FP8_CODEC(format, number, text, limit)                                                                      \
+#define FP8_CODEC(format, number, limit)                                                                            \
     static void format##_split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire,  \
                                void *rest)                                                                          \
     {                                                                                                               \
@@ -131,7 +131,6 @@ static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint6
     }                                                                                                               \
     const zo2_codec zo2_codec_##format = {                                                                          \
         .id = number,                                                                                               \
-        .name = text,                                                                                               \
         .limit_bits = limit,                                                                                        \
         .wire_bytes = zo2_fp8_wire_bytes,                                                                           \
         .rest_bytes = zo2_fp32_plane_bytes,                                                                         \
@@ -142,5 +141,5 @@ static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint6
         .update = format##_update,                                                                                  \
     };
 
-FP8_CODEC(e4m3, ZO2_WIRE_E4M3, "fp8-e4m3", ZO2_E4M3_LIMIT_BITS)
-FP8_CODEC(e5m2, ZO2_WIRE_E5M2, "fp8-e5m2", ZO2_E5M2_LIMIT_BITS)
+FP8_CODEC(e4m3, ZO2_WIRE_E4M3, ZO2_E4M3_LIMIT_BITS)
+FP8_CODEC(e5m2, ZO2_WIRE_E5M2, ZO2_E5M2_LIMIT_BITS)

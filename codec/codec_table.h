@@ -1,13 +1,12 @@
-/* codec_table.h: the codecs of codec.c's table, private to codec/. */
+/* codec_table.h: the codecs of codec.c's table, one for each row of wires.h, private to codec/. */
 #ifndef ZO2_CODEC_TABLE_H
 #define ZO2_CODEC_TABLE_H
 
 #include "codec/codec.h"
+#include "codec/wires.h"
 
-extern const zo2_codec zo2_codec_fp32; /* codec_fp32.c */
-extern const zo2_codec zo2_codec_bf16; /* codec_bf16.c */
-extern const zo2_codec zo2_codec_e4m3; /* codec_fp8.c */
-extern const zo2_codec zo2_codec_e5m2; /* codec_fp8.c */
-extern const zo2_codec zo2_codec_fp16; /* codec_fp16.c */
+#define ZO2_DECLARE_CODEC(wire, number, text, codec, ...) extern const zo2_codec zo2_codec_##codec;
+ZO2_WIRE_MAP(ZO2_DECLARE_CODEC)
+#undef ZO2_DECLARE_CODEC
 
 #endif

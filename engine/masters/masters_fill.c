@@ -47,7 +47,7 @@ static zo2_status load_rows(load_job *job, uint32_t tensor, uint64_t row, uint64
         if (!zo2_codec_representable(span->codec, w, n))
             s = zo2_error(ZO2_ERR_NONFINITE,
                           "tensor %s: a value at step %llu is non-finite or too large for the %s wire", t->name,
-                          (unsigned long long)job->to, span->codec->name);
+                          (unsigned long long)job->to, zo2_wire_name(span->codec->id));
     }
     if (!s)
         s = zo2_masters_store(job->m, tensor, row, rows, w);

@@ -100,7 +100,7 @@ static zo2_status unrepresentable(const zo2_tensor *t, const zo2_codec *codec, u
         ZO2_ERR_NONFINITE,
         "tensor %s: the updates up to step %llu make a weight non-finite or too large for the %s wire; the learning rate is "
         "too high",
-        t->name, (unsigned long long)to, codec->name);
+        t->name, (unsigned long long)to, zo2_wire_name(codec->id));
 }
 
 zo2_status zo2_masters_gather(zo2_masters *m, const zo2_history *h, uint32_t tensor, uint64_t row, uint64_t to,

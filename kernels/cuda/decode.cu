@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "codec/update.h"
+#include "codec/wires.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/decode_kernel.cuh"
@@ -69,14 +70,6 @@ template <zo2_wire W> static zo2_status launch_wire(zo2_cuda *c, zo2_dist dist, 
     return dist == ZO2_RADEMACHER ? launch<W, ZO2_RADEMACHER>(c, a) : launch<W, ZO2_GAUSSIAN>(c, a);
 }
 
-/* One line for each wire. */
-#define WIRES(X)     \
-    X(ZO2_WIRE_BF16) \
-    X(ZO2_WIRE_FP32) \
-    X(ZO2_WIRE_E4M3) \
-    X(ZO2_WIRE_E5M2) \
-    X(ZO2_WIRE_FP16)
-
 /* What decode() and decode_rows() say in the same words. */
 template <class Op> static zo2_decode_args args_of(const Op *op)
 {
@@ -111,9 +104,9 @@ static zo2_status decode_args(zo2_cuda *c, zo2_wire wire, zo2_dist dist, zo2_dec
             return s;
     }
     switch (wire) {
-#define LAUNCH_WIRE(W) \
-    case W: return launch_wire<W>(c, dist, a);
-        WIRES(LAUNCH_WIRE)
+#define LAUNCH_WIRE(wire, ...) \
+    case wire: return launch_wire<wire>(c, dist, a);
+        ZO2_WIRE_MAP(LAUNCH_WIRE)
     }
     return zo2_error(ZO2_ERR_DEVICE, "decode: the cuda backend has no wire %d", (int)wire);
 }
@@ -148,9 +141,9 @@ zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
 zo2_status zo2_cuda_decode_load(zo2_cuda *c)
 {
     ZO2_CUDA_LOAD(c, zo2_store_folds_kernel);
-#define LOAD_WIRE(W)                                        \
-    ZO2_CUDA_LOAD(c, (zo2_decode_kernel<W, ZO2_GAUSSIAN>)); \
-    ZO2_CUDA_LOAD(c, (zo2_decode_kernel<W, ZO2_RADEMACHER>));
-    WIRES(LOAD_WIRE)
+#define LOAD_WIRE(wire, ...)                                   \
+    ZO2_CUDA_LOAD(c, (zo2_decode_kernel<wire, ZO2_GAUSSIAN>)); \
+    ZO2_CUDA_LOAD(c, (zo2_decode_kernel<wire, ZO2_RADEMACHER>));
+    ZO2_WIRE_MAP(LOAD_WIRE)
     return ZO2_OK;
 }

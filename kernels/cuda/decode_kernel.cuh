@@ -9,16 +9,12 @@
 #ifndef ZO2_KERNELS_CUDA_DECODE_KERNEL_CUH
 #define ZO2_KERNELS_CUDA_DECODE_KERNEL_CUH
 
-#include "codec/bf16.h"
-#include "codec/fp16.h"
-#include "codec/fp8_e4m3.h"
-#include "codec/fp8_e5m2.h"
 #include "codec/noise_inline.h"
 #include "codec/plane_layout.h"
 #include "codec/rn.h"
 #include "codec/update.h"
 #include "codec/update_inline.h"
-#include "codec/wire_inline.h"
+#include "codec/wires.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
@@ -53,15 +49,29 @@ __device__ static inline uint4 zo2_load_codes(const unsigned char *p, int inside
     return v;
 }
 
+/* A row of wires.h, for the compiler. */
+template <zo2_wire W> struct zo2_wire_form;
+#define ZO2_WIRE_FORM(wire, number, text, codec, bytes, has_scales, value) \
+    template <> struct zo2_wire_form<wire> {                               \
+        static constexpr int size = bytes, scaled = has_scales;            \
+        __device__ static inline float get(uint32_t code, uint16_t scale)  \
+        {                                                                  \
+            (void)scale;                                                   \
+            return value;                                                  \
+        }                                                                  \
+    };
+ZO2_WIRE_MAP(ZO2_WIRE_FORM)
+#undef ZO2_WIRE_FORM
+
 /* 16 elements from column c of a row: zo2_wire_get() for many at a time. */
 template <zo2_wire W>
 __device__ static inline void zo2_read16(const zo2_decode_args &a, uint64_t row, uint64_t c, float w[ZO2_DECODE_GROUP])
 {
-    constexpr int size = W == ZO2_WIRE_FP32 ? 4 : W == ZO2_WIRE_BF16 || W == ZO2_WIRE_FP16 ? 2 : 1;
+    constexpr int size = zo2_wire_form<W>::size;
     constexpr int per_load = 16 / size;
     const unsigned char *p = a.src + row * zo2_row_stride(a.cols, size) + size * c;
     uint16_t scale = 0;
-    if (size == 1) /* a group of 16 never straddles two scales */
+    if (zo2_wire_form<W>::scaled) /* a group of 16 never straddles two scales */
         scale = ((const uint16_t *)(const void *)(a.src + zo2_fp8_scales_at(a.rows, a.cols, row)))[c / ZO2_FP8_GROUP];
 #pragma unroll
     for (int i = 0; i < ZO2_DECODE_GROUP; i += per_load) {
@@ -70,13 +80,7 @@ __device__ static inline void zo2_read16(const zo2_decode_args &a, uint64_t row,
 #pragma unroll
         for (int j = 0; j < per_load; j++) {
             uint32_t code = word[j * size / 4] >> (8 * (j * size % 4));
-            switch (W) {
-            case ZO2_WIRE_FP32: w[i + j] = zo2_bits_float(code); break;
-            case ZO2_WIRE_BF16: w[i + j] = zo2_bf16_get((uint16_t)code); break;
-            case ZO2_WIRE_FP16: w[i + j] = zo2_fp16_get((uint16_t)code); break;
-            case ZO2_WIRE_E4M3: w[i + j] = zo2_e4m3_get((uint8_t)code, scale); break;
-            case ZO2_WIRE_E5M2: w[i + j] = zo2_e5m2_get((uint8_t)code, scale); break;
-            }
+            w[i + j] = zo2_wire_form<W>::get(code, scale);
         }
     }
 }

@@ -102,7 +102,8 @@ class Source:
 
     @staticmethod
     def find_defined(code):
-        """Functions and tables with external linkage."""
+        """Functions and tables with external linkage. A list's use on a line of its own is none, whatever follows it."""
+        code = re.sub(r"^[A-Z0-9_]+\(\w+\)$", "", code, flags=re.M)
         for head in re.findall(r"^((?!static|typedef|extern|#)[A-Za-z_][^;{}=]*?)\s*(?:\{|=)", code, re.M):
             if re.match(r"(struct|union|enum)\s+\w+$", head):
                 continue

@@ -65,7 +65,7 @@ train usage 'not a number of at least 0' --lr nan
 train usage 'not a number of at least 0' --lr 0x10
 train usage 'not a number above 0' --eps 0
 train usage 'not one of gaussian, rademacher' --dist uniform
-train usage 'not one of bf16, fp8-e4m3, fp8-e5m2, fp16, fp32' --wire int4
+train usage 'not one of bf16, fp32, fp8-e4m3, ' --wire int4
 train usage 'not one of constant, linear, cosine' --lr-schedule step
 train usage 'not a size' --device-mem 0
 train usage 'not a size' --device-mem 12Q

@@ -24,8 +24,8 @@ enum { SECTIONS = sizeof sections / sizeof *sections };
 #define OPTION(field) offsetof(bench_options, field)
 
 static const cli_option what_options[] = {
-    {"wire", CLI_WIRES, CLI_CHOICE, OPTION(wire),
-     "only this wire (codec, update, panels: bf16 and fp8-e4m3; others: bf16)", 0, 0},
+    {"wire", NULL, CLI_WIRE, OPTION(wire), "only this wire (codec, update, panels: bf16 and fp8-e4m3; others: bf16)", 0,
+     0},
     {"all", NULL, CLI_FLAG, OPTION(all), "codec, update, panels: every wire", 0, 0},
     {"dist", "gaussian|rademacher", CLI_CHOICE, OPTION(dist), "only this noise (default: both; step: gaussian)", 0, 0},
     {"model", "MODEL", CLI_TEXT, OPTION(model), "gemm, step: architecture or pack (default opt-125m)", 0, 0},

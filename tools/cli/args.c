@@ -51,7 +51,7 @@ static bool is_choice(const char *choices, const char *text)
 /* Converts v->text for option o. False: said so on stderr. */
 static bool convert(const cli_command *c, const cli_option *o, cli_value *v)
 {
-    char low[CLI_TEXT_BYTES], high[CLI_TEXT_BYTES];
+    char low[CLI_TEXT_BYTES], high[CLI_TEXT_BYTES], made[CLI_PLACEHOLDER_BYTES];
     switch (o->kind) {
     case CLI_FLAG: return true;
     case CLI_TEXT: /* a name or a path: an empty one is a variable that a script forgot to set */
@@ -99,10 +99,11 @@ static bool convert(const cli_command *c, const cli_option *o, cli_value *v)
         cli_usage_error(c, "--%s: \"%s\" is not a number above 0", o->name, v->text);
         return false;
     case CLI_CHOICE:
-        if (is_choice(o->value, v->text))
+    case CLI_WIRE:
+        if (is_choice(cli_placeholder(o, made), v->text))
             return true;
         fprintf(stderr, "%s: --%s: \"%s\" is not one of ", c->program, o->name, v->text);
-        for (const char *p = o->value; *p; p++)
+        for (const char *p = cli_placeholder(o, made); *p; p++)
             fputs(*p == '|' ? ", " : (char[2]){*p, '\0'}, stderr);
         fprintf(stderr, " (see %s --help)\n", c->program);
         return false;
@@ -137,7 +138,8 @@ static bool parse_option(const cli_command *c, int argc, char **argv, int *i)
     } else if (*i + 1 < argc) {
         v.text = argv[++*i];
     } else {
-        cli_usage_error(c, "--%s needs a value: --%s %s", o->name, o->name, o->value);
+        char made[CLI_PLACEHOLDER_BYTES];
+        cli_usage_error(c, "--%s needs a value: --%s %s", o->name, o->name, cli_placeholder(o, made));
         return false;
     }
     if (!convert(c, o, &v))

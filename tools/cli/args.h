@@ -33,6 +33,7 @@ typedef enum cli_kind {
     CLI_REAL,   /* finite, at least 0 */
     CLI_ABOVE0, /* finite, above 0 */
     CLI_CHOICE, /* one of `value`, separated by "|" */
+    CLI_WIRE,   /* the name of a wire of the library; `value` is NULL */
     CLI_FUTURE, /* known, but refused: "not available in this version"; not in the help */
 } cli_kind;
 
@@ -40,7 +41,7 @@ enum { CLI_NEEDED = 1 };
 
 typedef struct cli_option {
     const char *name;  /* without dashes; NULL ends a table */
-    const char *value; /* placeholder in the help, choices of CLI_CHOICE; NULL for flags */
+    const char *value; /* placeholder in the help, choices of CLI_CHOICE; NULL for flags and CLI_WIRE */
     cli_kind kind;
     size_t offset;    /* of the cli_value in the group's settings */
     const char *help; /* one line, default included */

@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/zo2.h"
+
 enum { HELP_COLUMN = 30 };
 
 /* "  left" padded to the help column, then the text; on a line of its own where left is too long. */
@@ -28,6 +30,17 @@ static bool has_visible(const cli_group *g)
 bool cli_is_needed(const cli_option *o)
 {
     return o->kind == CLI_TEXT && o->min == CLI_NEEDED;
+}
+
+const char *cli_placeholder(const cli_option *o, char made[CLI_PLACEHOLDER_BYTES])
+{
+    if (o->kind != CLI_WIRE)
+        return o->value;
+    int end = 0;
+    for (int w = 1; zo2_wire_name((zo2_wire)w) && end < CLI_PLACEHOLDER_BYTES; w++)
+        end += snprintf(made + end, (size_t)(CLI_PLACEHOLDER_BYTES - end), "%s%s", w > 1 ? "|" : "",
+                        zo2_wire_name((zo2_wire)w));
+    return made;
 }
 
 const char *cli_units(const cli_command *c)
@@ -72,10 +85,11 @@ void cli_print_help(const cli_command *c)
         if (g->title)
             printf("\n%s:\n", g->title);
         for (const cli_option *o = g->options; o->name; o++) {
-            char left[160];
+            char left[40 + CLI_PLACEHOLDER_BYTES], made[CLI_PLACEHOLDER_BYTES];
             if (o->kind == CLI_FUTURE)
                 continue;
-            snprintf(left, sizeof left, "--%s%s%s", o->name, o->value ? " " : "", o->value ? o->value : "");
+            const char *value = cli_placeholder(o, made);
+            snprintf(left, sizeof left, "--%s%s%s", o->name, value ? " " : "", value ? value : "");
             print_row(left, o->help);
         }
     }

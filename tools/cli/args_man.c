@@ -76,9 +76,11 @@ static void options(const cli_command *c)
             printf(".TP\n\\fB\\-\\-");
             roff(o->name);
             printf("\\fR");
-            if (o->value) {
+            char made[CLI_PLACEHOLDER_BYTES];
+            const char *value = cli_placeholder(o, made);
+            if (value) {
                 printf(" \\fI");
-                roff(o->value);
+                roff(value);
                 printf("\\fR");
             }
             putchar('\n');
@@ -175,8 +177,9 @@ void cli_print_completion(const cli_command *c)
         for (const cli_option *o = g->options; o->name; o++) {
             if (o->kind == CLI_FUTURE)
                 continue;
+            char made[CLI_PLACEHOLDER_BYTES];
             printf("option --%s ", o->name);
-            print_kind(o->kind == CLI_FLAG ? "flag" : o->value);
+            print_kind(o->kind == CLI_FLAG ? "flag" : cli_placeholder(o, made));
         }
     printf("option --help flag\n");
 }

@@ -25,7 +25,7 @@ const cli_option cli_method_options[] = {
 };
 
 const cli_option cli_compute_options[] = {
-    {"wire", CLI_WIRES, CLI_CHOICE, AT(wire), "codec of the weights on their way to the device (bf16)", 0, 0},
+    {"wire", NULL, CLI_WIRE, AT(wire), "codec of the weights on their way to the device (bf16)", 0, 0},
     {"compute", CLI_COMPUTES, CLI_CHOICE, AT(compute), "type that matrices are multiplied in (" CLI_COMPUTE_DEFAULT ")", 0, 0},
     {"backend", CLI_BACKENDS, CLI_CHOICE, AT(backend), "where to compute (auto: the fastest here)", 0, 0},
     {0},

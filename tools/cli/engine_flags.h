@@ -15,7 +15,6 @@ typedef struct cli_engine_flags {
 enum { CLI_DEFAULT_BATCH = 16, CLI_DEFAULT_STEPS = 20000, CLI_MAX_BATCH = 1 << 24 };
 
 /* Choices, best known first. */
-#define CLI_WIRES    "bf16|fp8-e4m3|fp8-e5m2|fp16|fp32"
 #define CLI_COMPUTES "fp32|fp16|bf16"
 #ifdef ZO2_HAVE_CUDA
 #define CLI_BACKENDS        "auto|cpu|cuda"

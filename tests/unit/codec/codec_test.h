@@ -14,6 +14,19 @@
 
 #include "codec/codec.h"
 #include "codec/update.h"
+#include "codec/wires.h"
+
+/* The rows of wires.h. */
+typedef struct test_wire {
+    zo2_wire wire;
+    int number;
+    const char *text;
+    uint32_t bytes;
+    int scaled;
+} test_wire;
+#define TEST_WIRE(wire, number, text, codec, bytes, scaled, ...) {wire, number, text, bytes, scaled},
+static const test_wire test_wires[] = {ZO2_WIRE_MAP(TEST_WIRE)};
+enum { TEST_WIRES = sizeof test_wires / sizeof test_wires[0] };
 
 /* The name of instruction set i, NULL past the end. */
 static inline const char *test_isa(int i)

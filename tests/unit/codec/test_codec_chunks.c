@@ -7,8 +7,7 @@
 
 static const uint64_t all_cols[] = {1, 2, 7, 8, 9, 15, 16, 17, 127, 128, 129, 192, 255, 256, 257, 576, 1000};
 static const uint64_t all_rows[] = {1, 2, 3, 8, 13};
-static const zo2_wire all_wires[] = {ZO2_WIRE_BF16, ZO2_WIRE_FP32, ZO2_WIRE_E4M3, ZO2_WIRE_E5M2, ZO2_WIRE_FP16};
-enum { WIRES = 5 };
+enum { WIRES = TEST_WIRES };
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
 static uint64_t pad16(uint64_t x)
@@ -18,13 +17,13 @@ static uint64_t pad16(uint64_t x)
 
 static int is_fp8(const zo2_codec *k)
 {
-    return k->id == ZO2_WIRE_E4M3 || k->id == ZO2_WIRE_E5M2;
+    return test_wires[k->id - 1].scaled;
 }
 
 /* Bytes of an element of the wire. */
 static uint64_t element_bytes(const zo2_codec *k)
 {
-    return k->id == ZO2_WIRE_FP32 ? 4 : is_fp8(k) ? 1 : 2;
+    return test_wires[k->id - 1].bytes;
 }
 
 static void plane_sizes(void **state)
@@ -58,14 +57,13 @@ static void plane_sizes(void **state)
 static void table(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(all_wires); i++) {
-        const zo2_codec *k = zo2_codec_get(all_wires[i]);
+    for (size_t i = 0; i < WIRES; i++) {
+        const zo2_codec *k = zo2_codec_get(test_wires[i].wire);
         assert_non_null(k);
-        assert_int_equal(k->id, all_wires[i]);
-        assert_string_equal(k->name, zo2_wire_name(all_wires[i]));
+        assert_int_equal(k->id, test_wires[i].wire);
     }
     assert_null(zo2_codec_get((zo2_wire)0));
-    assert_null(zo2_codec_get((zo2_wire)6));
+    assert_null(zo2_codec_get((zo2_wire)(WIRES + 1)));
     assert_null(zo2_codec_get((zo2_wire)-1));
 }
 
@@ -103,15 +101,15 @@ static void join_is_exact(void **state)
     (void)state;
     FOR_EACH_ISA(isa)
     {
-        for (size_t i = 0; i < COUNT(all_wires) * COUNT(all_cols) * COUNT(all_rows); i++) {
-            const zo2_codec *k = zo2_codec_get(all_wires[i % WIRES]);
+        for (size_t i = 0; i < WIRES * COUNT(all_cols) * COUNT(all_rows); i++) {
+            const zo2_codec *k = zo2_codec_get(test_wires[i % WIRES].wire);
             uint64_t cols = all_cols[i / WIRES % COUNT(all_cols)], rows = all_rows[i / WIRES / COUNT(all_cols)];
             chunk c = make_chunk(k, rows, cols, i + 1);
             for (uint64_t row = 0; row < rows; row += 1 + i % 3) {
                 uint64_t n = 1 + i % (rows - row);
                 float *got = test_alloc((n * cols + 8) * sizeof *got);
                 k->join(c.wire, c.rest, rows, cols, row, n, got);
-                assert_same_floats(got, c.w + row * cols, n * cols, k->name);
+                assert_same_floats(got, c.w + row * cols, n * cols, zo2_wire_name(k->id));
                 assert_poison(got + n * cols, 8 * sizeof *got);
                 free(got);
             }
@@ -138,7 +136,7 @@ static void large_chunks(void **state)
     FOR_EACH_ISA(isa)
     {
         for (size_t i = 0; i < 2 * WIRES; i++) {
-            const zo2_codec *k = zo2_codec_get(all_wires[i / 2]);
+            const zo2_codec *k = zo2_codec_get(test_wires[i / 2].wire);
             uint64_t cols = widths[i % 2];
             chunk c = make_chunk(k, rows, cols, i + 5);
             unsigned char *wire = test_alloc(c.wire_bytes), *rest = test_alloc(c.rest_bytes);
@@ -159,8 +157,8 @@ static void decode_is_close(void **state)
     (void)state;
     FOR_EACH_ISA(isa)
     {
-        for (size_t i = 0; i < COUNT(all_wires) * COUNT(all_cols); i++) {
-            const zo2_codec *k = zo2_codec_get(all_wires[i % WIRES]);
+        for (size_t i = 0; i < WIRES * COUNT(all_cols); i++) {
+            const zo2_codec *k = zo2_codec_get(test_wires[i % WIRES].wire);
             uint64_t cols = all_cols[i / WIRES], rows = 5;
             chunk c = make_chunk(k, rows, cols, i + 99);
             float *got = test_alloc((3 * cols + 8) * sizeof *got);
@@ -198,8 +196,8 @@ static void decode_is_close(void **state)
 static void rows_are_disjoint(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(all_wires) * COUNT(all_cols); i++) {
-        const zo2_codec *k = zo2_codec_get(all_wires[i % WIRES]);
+    for (size_t i = 0; i < WIRES * COUNT(all_cols); i++) {
+        const zo2_codec *k = zo2_codec_get(test_wires[i % WIRES].wire);
         uint64_t cols = all_cols[i / WIRES], rows = 13, rng = i + 1;
         chunk c = make_chunk(k, rows, cols, i + 7);
         unsigned char *wire = test_alloc(c.wire_bytes), *rest = test_alloc(c.rest_bytes);
@@ -237,8 +235,8 @@ static void rows_are_disjoint(void **state)
 static void other_rows_stay(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(all_wires) * COUNT(all_cols); i++) {
-        const zo2_codec *k = zo2_codec_get(all_wires[i % WIRES]);
+    for (size_t i = 0; i < WIRES * COUNT(all_cols); i++) {
+        const zo2_codec *k = zo2_codec_get(test_wires[i % WIRES].wire);
         uint64_t cols = all_cols[i / WIRES], rows = 4;
         chunk c = make_chunk(k, rows, cols, i + 31);
         unsigned char *wire = malloc(c.wire_bytes), *rest = malloc(c.rest_bytes + 1);
@@ -269,8 +267,8 @@ static void other_rows_stay(void **state)
 static void copied_rows(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < COUNT(all_wires) * COUNT(all_cols); i++) {
-        const zo2_codec *k = zo2_codec_get(all_wires[i % WIRES]);
+    for (size_t i = 0; i < WIRES * COUNT(all_cols); i++) {
+        const zo2_codec *k = zo2_codec_get(test_wires[i % WIRES].wire);
         uint64_t cols = all_cols[i / WIRES], rows = 6, picked = 3;
         static const uint64_t pick[] = {5, 0, 3};
         chunk c = make_chunk(k, rows, cols, i + 57);
@@ -308,7 +306,7 @@ static void representable(void **state)
     FOR_EACH_ISA(isa)
     {
         for (size_t i = 0; i < COUNT(cases) * WIRES; i++) {
-            const zo2_codec *k = zo2_codec_get(all_wires[i % WIRES]);
+            const zo2_codec *k = zo2_codec_get(test_wires[i % WIRES].wire);
             int want = k->id == ZO2_WIRE_FP32   ? cases[i / WIRES].fp32
                        : k->id == ZO2_WIRE_FP16 ? cases[i / WIRES].fp16
                                                 : cases[i / WIRES].others;
@@ -322,7 +320,7 @@ static void representable(void **state)
     }
     /* what is representable decodes to something finite; the next value would not, for fp8 the one after that */
     for (int i = 0; i < WIRES; i++) {
-        const zo2_codec *k = zo2_codec_get(all_wires[i]);
+        const zo2_codec *k = zo2_codec_get(test_wires[i].wire);
         float most = test_float(k->limit_bits - 1), over = test_float(k->limit_bits + (uint32_t)is_fp8(k)), got;
         uint32_t wire[8], rest[8];
         k->split(&most, 1, 1, 0, 1, wire, rest);
@@ -340,8 +338,8 @@ static void one_element(void **state)
     (void)state;
     FOR_EACH_ISA(isa)
     {
-        for (size_t i = 0; i < COUNT(all_wires) * COUNT(all_cols); i++) {
-            const zo2_codec *k = zo2_codec_get(all_wires[i % WIRES]);
+        for (size_t i = 0; i < WIRES * COUNT(all_cols); i++) {
+            const zo2_codec *k = zo2_codec_get(test_wires[i % WIRES].wire);
             uint64_t cols = all_cols[i / WIRES], rows = 3;
             chunk c = make_chunk(k, rows, cols, i + 77);
             float *got = test_alloc(rows * cols * sizeof *got);
@@ -354,7 +352,7 @@ static void one_element(void **state)
         }
     }
     float one = 1;
-    assert_true(zo2_wire_get((zo2_wire)6, &one, 1, 1, 0, 0) == 0);
+    assert_true(zo2_wire_get((zo2_wire)(WIRES + 1), &one, 1, 1, 0, 0) == 0);
 }
 
 int main(void)

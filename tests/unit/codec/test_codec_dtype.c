@@ -1,8 +1,6 @@
 /* Checkpoint types: every 16-bit pattern both ways, ties and neighbours, against double arithmetic; names and sizes. */
 #include "tests/unit/codec/codec_test.h"
 
-#include "tools/cli/engine_flags.h"
-
 #include <math.h>
 
 #include "codec/bf16.h"
@@ -210,17 +208,11 @@ static void names_and_sizes(void **state)
 {
     (void)state;
     static const char *const dtypes[] = {"fp32", "fp16", "bf16"};
-    static const char *const wires[] = {"bf16", "fp32", "fp8-e4m3", "fp8-e5m2", "fp16"};
     static const char *const dists[] = {"gaussian", "rademacher"};
     for (int i = 0; i < 3; i++) {
         assert_string_equal(zo2_dtype_name((zo2_dtype)(i + 1)), dtypes[i]);
         assert_int_equal(zo2_dtype_parse(dtypes[i]), i + 1);
         assert_int_equal(zo2_dtype_bytes((zo2_dtype)(i + 1)), i == 0 ? 4 : 2);
-    }
-    for (int i = 0; i < 5; i++) {
-        assert_string_equal(zo2_wire_name((zo2_wire)(i + 1)), wires[i]);
-        assert_int_equal(zo2_wire_parse(wires[i]), i + 1);
-        assert_non_null(strstr("|" CLI_WIRES "|", wires[i])); /* the tools offer it */
     }
     for (int i = 0; i < 2; i++) {
         assert_string_equal(zo2_dist_name((zo2_dist)(i + 1)), dists[i]);
@@ -229,12 +221,10 @@ static void names_and_sizes(void **state)
     static const char *const wrong[] = {"", "auto", "FP32", "bf16 ", "fp8", "normal", "fp8-e5m3", "gaussia", NULL};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         assert_int_equal(zo2_dtype_parse(wrong[i]), 0);
-        assert_int_equal(zo2_wire_parse(wrong[i]), 0);
         assert_int_equal(zo2_dist_parse(wrong[i]), 0);
     }
     for (int v = -1; v < 8; v += v == 0 ? 6 : 1) {
         assert_null(zo2_dtype_name((zo2_dtype)v));
-        assert_null(zo2_wire_name((zo2_wire)v));
         assert_int_equal(zo2_dtype_bytes((zo2_dtype)v), 0);
     }
     assert_null(zo2_dist_name((zo2_dist)3));

@@ -387,7 +387,7 @@ static void error_of_normal_weights(void **state)
             square += (double)w[i] * (double)w[i];
             worst = fmax(worst, fabs(e));
         }
-        print_message("%s: relative RMS %.3g, largest %.3g\n", codec->name, sqrt(sum / square), worst);
+        print_message("%s: relative RMS %.3g, largest %.3g\n", zo2_wire_name(codec->id), sqrt(sum / square), worst);
         assert_true(sqrt(sum / square) >= expected[k].low && sqrt(sum / square) <= expected[k].high);
     }
     free(w);

@@ -6,7 +6,6 @@
 
 enum { ROWS = 5, MOST_COLS = 4500, MOST_UPDATES = 3 };
 
-static const zo2_wire wires[] = {ZO2_WIRE_BF16, ZO2_WIRE_FP32, ZO2_WIRE_E4M3, ZO2_WIRE_E5M2, ZO2_WIRE_FP16};
 static const uint64_t widths[] = {1, 3, 8, 20, 31, 32, 33, 64, 127, 128, 129, 256, 768, 1000, 2048, 2080, MOST_COLS};
 #define COUNT(a) (sizeof(a) / sizeof(a)[0])
 
@@ -68,9 +67,9 @@ static void check(const zo2_codec *k, uint64_t cols, uint64_t row, uint64_t n, u
 
     assert_int_equal(zo2_update_chunk(k, wire.at, rest.at, ROWS, cols, row, n, first, a), 1);
     if (memcmp(wire.at, want_wire.at, wire_bytes) != 0 || memcmp(rest.at, want_rest.at, rest_bytes) != 0)
-        fail_msg("%s, %s: %llu columns, rows %llu + %llu, first %llu, %u updates", zo2_simd_current(), k->name,
-                 (unsigned long long)cols, (unsigned long long)row, (unsigned long long)n, (unsigned long long)first,
-                 a->count);
+        fail_msg("%s, %s: %llu columns, rows %llu + %llu, first %llu, %u updates", zo2_simd_current(),
+                 zo2_wire_name(k->id), (unsigned long long)cols, (unsigned long long)row, (unsigned long long)n,
+                 (unsigned long long)first, a->count);
     assert_guards(&wire, wire_offset);
     assert_guards(&rest, rest_offset);
     free(wire.memory);
@@ -92,7 +91,7 @@ static void same_as_join_update_split(void **state)
     {
         int scalar = strcmp(isa, "scalar") == 0; /* slow: fewer of the same */
         for (size_t c = 0; c < COUNT(widths); c++) {
-            for (size_t k = 0; k < COUNT(wires); k++) {
+            for (size_t k = 0; k < TEST_WIRES; k++) {
                 for (zo2_dist dist = ZO2_GAUSSIAN; dist <= ZO2_RADEMACHER; dist++) {
                     for (uint32_t count = 0; count <= MOST_UPDATES; count++, trial++) {
                         if (scalar && trial % 3 != 0)
@@ -104,7 +103,7 @@ static void same_as_join_update_split(void **state)
                                          .count = count};
                         uint64_t row = trial % ROWS, n = 1 + trial / ROWS % (ROWS - row);
                         uint64_t first = trial % 4 == 0 ? row * widths[c] : test_random(&rng) >> (20 + trial % 40);
-                        check(zo2_codec_get(wires[k]), widths[c], row, n, first, &a, trial % 64);
+                        check(zo2_codec_get(test_wires[k].wire), widths[c], row, n, first, &a, trial % 64);
                     }
                 }
             }
@@ -118,8 +117,8 @@ static void rows_in_any_order(void **state)
     (void)state;
     enum { COLS = 700 };
     zo2_update u[2] = {make_update(1), make_update(2)};
-    for (size_t k = 0; k < 2 * COUNT(wires); k++) {
-        const zo2_codec *codec = zo2_codec_get(wires[k / 2]);
+    for (size_t k = 0; k < 2 * TEST_WIRES; k++) {
+        const zo2_codec *codec = zo2_codec_get(test_wires[k / 2].wire);
         zo2_updates a = {.tensor_id = 9, .dist = k % 2 ? ZO2_GAUSSIAN : ZO2_RADEMACHER, .decays = 1, .u = u};
         a.count = 1 + k / 2 % 2;
         uint64_t wire_bytes = codec->wire_bytes(ROWS, COLS), rest_bytes = codec->rest_bytes(ROWS, COLS);
@@ -159,8 +158,8 @@ static void unrepresentable_is_reported(void **state)
     static unsigned char wire[16 + 4 * COLS], rest[16 + 4 * COLS];
     FOR_EACH_ISA(isa)
     {
-        for (size_t i = 0; i < COUNT(wires) * COUNT(places) * 4; i++) {
-            const zo2_codec *k = zo2_codec_get(wires[i % COUNT(wires)]);
+        for (size_t i = 0; i < TEST_WIRES * COUNT(places) * 4; i++) {
+            const zo2_codec *k = zo2_codec_get(test_wires[i % TEST_WIRES].wire);
             zo2_update u[2] = {make_update(1), make_update(2)};
             zo2_updates a = {
                 .dist = i / 2 % 2 ? ZO2_GAUSSIAN : ZO2_RADEMACHER, .decays = 1, .u = u, .count = 1 + i % 2};
@@ -193,9 +192,9 @@ static void non_finite_is_reported(void **state)
     static const float cs[] = {INFINITY, -INFINITY, NAN, 3e38f};
     FOR_EACH_ISA(isa)
     {
-        for (size_t i = 0; i < COUNT(wires) * COUNT(cs) * 2; i++) {
-            const zo2_codec *k = zo2_codec_get(wires[i % COUNT(wires)]);
-            zo2_update u[2] = {{.key = i, .queries = 1, .c = {cs[i / COUNT(wires) % COUNT(cs)]}}};
+        for (size_t i = 0; i < TEST_WIRES * COUNT(cs) * 2; i++) {
+            const zo2_codec *k = zo2_codec_get(test_wires[i % TEST_WIRES].wire);
+            zo2_update u[2] = {{.key = i, .queries = 1, .c = {cs[i / TEST_WIRES % COUNT(cs)]}}};
             u[1] = u[0];
             zo2_updates a = {.dist = i % 2 ? ZO2_GAUSSIAN : ZO2_RADEMACHER, .u = u, .count = 2};
             for (int j = 0; j < 64; j++)

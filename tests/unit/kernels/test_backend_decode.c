@@ -1,6 +1,8 @@
 /* test_backend_decode.c: decode and decode_rows of a backend, bit for bit against the definitions in update.h. */
 #include "tests/unit/kernels/test_backend_util.h"
 
+#include "codec/wires.h"
+
 #define MAX_FOLDS 3
 
 static const zo2_update folds[MAX_FOLDS] = {
@@ -114,9 +116,10 @@ static void test_decode(void **state)
 {
     (void)state;
     static const uint64_t shapes[][2] = {{1, 1}, {3, 17}, {2, 128}, {5, 129}, {200, 96}};
-    static const zo2_wire wires[] = {ZO2_WIRE_FP32, ZO2_WIRE_BF16, ZO2_WIRE_E4M3, ZO2_WIRE_E5M2, ZO2_WIRE_FP16};
+#define WIRE(wire, ...) wire,
+    static const zo2_wire wires[] = {ZO2_WIRE_MAP(WIRE)};
     for (unsigned s = 0; s < 5; s++)
-        for (unsigned w = 0; w < 5; w++) {
+        for (unsigned w = 0; w < sizeof wires / sizeof wires[0]; w++) {
             zo2_dtype type = test_types[(s + w) % 3];
             uint32_t threads = test_thread_counts[(s + w) % TEST_THREAD_COUNTS];
             check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_GAUSSIAN, (s + w) % 4, &pair, threads);
