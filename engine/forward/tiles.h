@@ -5,13 +5,14 @@
 #include "engine/forward/forward.h"
 #include "engine/model/layout.h"
 #include "engine/plan/plan_types.h"
+#include "engine/stream/pipeline.h"
 #include "kernels/backend.h"
 
 /* Waits for the chunk at a position of the program; reports progress, and may be cancelled there. */
-zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t position, const void **wire);
+zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t position, zo2_sent_wire *wire);
 
 /* Decodes the rows of one span for query q: into plus and, in a perturbed pass, minus. */
-zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, const void *wire, uint32_t q,
+zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, zo2_sent_wire wire, uint32_t q,
                            void *plus, void *minus, zo2_dtype type);
 
 /* Decodes a tile for query q into the two panels and lets go of its wire where nobody needs it again. */

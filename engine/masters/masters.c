@@ -7,6 +7,7 @@
 #include "engine/base/job_error.h"
 #include "engine/base/parallel.h"
 #include "engine/model/arch.h"
+#include "engine/model/wire_size.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -105,7 +106,7 @@ uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wire wire, const uint32_t *
         const zo2_tensor *t = &a->tensors[i];
         const zo2_codec *codec = zo2_tensor_codec(t, wire);
         if (!stored_as || stored_as[i] == i)
-            bytes += codec->wire_bytes(t->rows, t->cols) + codec->rest_bytes(t->rows, t->cols);
+            bytes += zo2_wire_room(codec, t->rows, t->cols) + codec->rest_bytes(t->rows, t->cols);
     }
     return bytes;
 }
@@ -208,7 +209,7 @@ zo2_status zo2_masters_gather(zo2_masters *m, const zo2_history *h, uint32_t ten
     zo2_masters_read(m, h, tensor, row, 1, to, w);
     int fits = zo2_codec_representable(s->codec, w, s->cols);
     if (fits) {
-        s->codec->split(w, 1, s->cols, 0, 1, planes, planes + s->codec->wire_bytes(1, s->cols));
+        s->codec->split(w, 1, s->cols, 0, 1, planes, planes + zo2_wire_room(s->codec, 1, s->cols));
         s->codec->copy_row(planes, 1, 0, s->cols, dst, dst_rows, dst_row);
     }
     zo2_slots_give(&m->slots, slot);

@@ -2,6 +2,7 @@
 #include "engine/base/clock.h"
 #include "engine/masters/masters.h"
 #include "engine/model/layout.h"
+#include "engine/model/wire_size.h"
 #include "engine/plan/resident.h"
 #include "engine/stream/lanes.h"
 #include "engine/stream/pipeline.h"
@@ -19,19 +20,20 @@ static uint64_t version(const zo2_pass *pass, uint32_t chunk)
     return zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending) + 1;
 }
 
-/* The host memory that a chunk goes up from. */
-static const void *source_of(const zo2_pipeline *p, uint32_t position)
+/* The host memory that a chunk is uploaded from; *bytes: how much of it. */
+static const void *source_of(const zo2_pipeline *p, uint32_t position, uint64_t *bytes)
 {
     const zo2_program *prog = p->pass.program;
     uint32_t chunk = prog->fetch[position].chunk;
     uint8_t *staging = p->staging + prog->slot[position];
-    if (p->pass.source != ZO2_SOURCE_TRAIN && p->pass.source != ZO2_SOURCE_WIRE)
-        return staging; /* where it was staged, or nothing to send */
-    const void *wire = zo2_masters_wire(p->pass.masters, chunk);
-    return p->bounce ? memcpy(staging, wire, prog->layout->chunks[chunk].wire_bytes) : wire;
+    const void *wire = staging; /* where it was staged, or nothing to send */
+    if (p->pass.source == ZO2_SOURCE_TRAIN || p->pass.source == ZO2_SOURCE_WIRE)
+        wire = zo2_masters_wire(p->pass.masters, chunk);
+    *bytes = zo2_chunk_sent(prog->layout, chunk, p->pass.source == ZO2_SOURCE_NONE ? NULL : wire);
+    return wire != staging && p->bounce ? memcpy(staging, wire, *bytes) : wire;
 }
 
-/* *sent: bytes that went up. */
+/* *sent: bytes that were uploaded. */
 static zo2_status upload(zo2_pipeline *p, uint32_t position, uint64_t *sent)
 {
     const zo2_program *prog = p->pass.program;
@@ -42,17 +44,19 @@ static zo2_status upload(zo2_pipeline *p, uint32_t position, uint64_t *sent)
     zo2_status s = ZO2_OK;
     *sent = 0;
     if (f->upload && !(resident && now && resident->holds[f->chunk] == now)) {
-        const void *wire = source_of(p, position);
-        *sent = prog->layout->chunks[f->chunk].wire_bytes;
+        const void *wire = source_of(p, position, sent);
         if (resident)
             resident->holds[f->chunk] = 0;
         if (prog->after[position])
             s = ops->wait(p->be, ZO2_LANE_UPLOAD, p->released_event[(prog->after[position] - 1) % ZO2_PIPELINE_EVENTS]);
         if (!s)
             s = ops->upload(p->be, ZO2_LANE_UPLOAD, zo2_pipeline_address(p, position), wire, *sent);
-        if (!s && resident)
+        if (!s && resident) {
             resident->holds[f->chunk] = now;
+            resident->sent[f->chunk] = *sent;
+        }
     }
+    prog->sent[position] = resident ? resident->sent[f->chunk] : *sent;
     return s ? s : ops->record(p->be, ZO2_LANE_UPLOAD, p->uploaded_event[position % ZO2_PIPELINE_EVENTS]);
 }
 

@@ -63,14 +63,14 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
     return ZO2_OK;
 }
 
-zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wire)
+zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, zo2_sent_wire *wire)
 {
     uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
     while (p->uploaded <= position && !zo2_pipeline_stopped(p))
         zo2_pipeline_block(p, &from);
     int ok = p->uploaded > position && !zo2_pipeline_stopped(p);
-    *wire = zo2_pipeline_address(p, position);
+    *wire = (zo2_sent_wire){zo2_pipeline_address(p, position), ok ? p->pass.program->sent[position] : 0};
     pthread_mutex_unlock(&p->mutex);
     zo2_pipeline_spent(p, &p->seconds.compute_waiting, "compute", "wait", position, 0, from);
     if (!ok) {
