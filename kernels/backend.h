@@ -42,7 +42,8 @@ typedef struct zo2_event zo2_event;
  * 0; rounded to type. */
 typedef struct zo2_decode_op {
     zo2_wire wire;
-    const void *src; /* device: wire of a chunk of rows x cols, 16-byte aligned */
+    const void *src;    /* device: wire of a chunk of rows x cols, 16-byte aligned */
+    uint64_t src_bytes; /* of it that were sent: what the codec's sent_bytes() says, for most all of its wire_bytes() */
     uint64_t rows, cols;
     uint64_t first_row; /* row of the tensor that is the chunk's row 0: element index = (first_row + r) * cols + c */
     uint32_t tensor_id;
@@ -71,6 +72,7 @@ typedef struct zo2_row_ref {
 typedef struct zo2_decode_rows_op {
     zo2_wire wire;
     const void *src;         /* device: wire of a chunk of rows x cols */
+    uint64_t src_bytes;      /* as above */
     const zo2_row_ref *refs; /* device [rows], 16-byte aligned */
     uint64_t rows, cols;
     uint32_t tensor_id;

@@ -57,9 +57,9 @@ static zo2_operand *last(zo2_operands *l)
 }
 
 /* What the two decodes share: wire, panels, noise. */
-static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src, uint64_t rows, uint64_t cols,
-                                const zo2_update *fold, uint32_t folds, zo2_dist dist, zo2_dtype type, uint32_t panels,
-                                void *const *panel, uint64_t ld, int access, uint32_t elem)
+static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src, uint64_t src_bytes, uint64_t rows,
+                                uint64_t cols, const zo2_update *fold, uint32_t folds, zo2_dist dist, zo2_dtype type,
+                                uint32_t panels, void *const *panel, uint64_t ld, int access, uint32_t elem)
 {
     static const char *const names[ZO2_MAX_PANELS] = {"panel 0", "panel 1"};
     const zo2_codec *codec = zo2_codec_get(wire);
@@ -76,7 +76,11 @@ static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src,
     for (uint32_t i = 0; i < folds; i++)
         if (fold[i].queries > ZO2_MAX_QUERIES)
             return REFUSE("%s: fold %u has %u queries", l->op, i, fold[i].queries);
-    ADD(l, "src", src, ZO2_OPERAND_READ, 1, 0, 1, 0, codec->wire_bytes(rows, cols), 1);
+    uint64_t room = codec->wire_bytes(rows, cols), least = codec->sent_bytes ? 1 : room;
+    if (src_bytes < least || src_bytes > room)
+        return REFUSE("%s: %llu bytes were sent of a wire of %llu", l->op, (unsigned long long)src_bytes,
+                      (unsigned long long)room);
+    ADD(l, "src", src, ZO2_OPERAND_READ, 1, 0, 1, 0, src_bytes, 1);
     last(l)->align = 16;
     last(l)->uploaded = 1;
     /* A chunk may begin in the middle of a tile whose rows are no multiple of 16 bytes. */
@@ -92,8 +96,8 @@ zo2_status zo2_operands_decode(zo2_operands *l, const zo2_decode_op *op, uint32_
         l->empty = 1;
         return ZO2_OK;
     }
-    return decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->panels,
-                         op->panel, op->ld, ZO2_OPERAND_WRITE, elem);
+    return decode_common(l, op->wire, op->src, op->src_bytes, op->rows, op->cols, op->fold, op->folds, op->dist,
+                         op->type, op->panels, op->panel, op->ld, ZO2_OPERAND_WRITE, elem);
 }
 
 zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *op, uint32_t elem)
@@ -106,8 +110,8 @@ zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *o
     if (op->accumulate && op->type != ZO2_F32)
         return REFUSE("decode_rows: accumulates in fp32 only");
     zo2_status s =
-        decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->panels,
-                      op->panel, op->ld, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, elem);
+        decode_common(l, op->wire, op->src, op->src_bytes, op->rows, op->cols, op->fold, op->folds, op->dist, op->type,
+                      op->panels, op->panel, op->ld, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, elem);
     if (s)
         return s;
     ADD(l, "refs", op->refs, ZO2_OPERAND_READ, 1, 0, 1, 0, op->rows, sizeof *op->refs);

@@ -4,6 +4,7 @@
 #include "engine/masters/history.h"
 #include "engine/method/probe.h"
 #include "engine/model/arch.h"
+#include "engine/model/wire_size.h"
 #include "engine/stream/pipeline.h"
 #include "engine/stream/program.h"
 #include "engine/stream/trace.h"
@@ -18,7 +19,7 @@ zo2_act zo2_activation_at(const zo2_forward_pass *f, uint64_t offset, uint64_t m
     return (zo2_act){.p = f->arena + offset, .ld = n, .stride = m * n, .type = type};
 }
 
-zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t position, const void **wire)
+zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t position, zo2_sent_wire *wire)
 {
     if (f->progress && f->progress(f->progress_ud, "chunks", position, f->pass->program->n))
         return zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled");
@@ -42,12 +43,13 @@ void zo2_group_eps(const zo2_forward_pass *f, const zo2_probe_group *g, uint32_t
         eps[i] = moves ? (float)g->sign[i] * f->eps : 0;
 }
 
-zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, const void *wire,
+zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, zo2_sent_wire wire,
                            const zo2_probe_group *g, uint8_t *to, uint64_t stride, zo2_dtype type)
 {
     const zo2_tensor *t = &f->arch->tensors[s->tensor];
     zo2_decode_op op = {.wire = s->codec->id,
-                        .src = (const uint8_t *)wire + s->wire_at,
+                        .src = wire.at + s->wire_at,
+                        .src_bytes = zo2_span_sent(s, wire.bytes),
                         .rows = s->rows,
                         .cols = s->cols,
                         .first_row = s->row,
@@ -65,8 +67,7 @@ zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *
     op.fold = fold_of(f, chunk, &op.folds);
     uint64_t begin = zo2_trace_begin(f->trace);
     zo2_status status = f->be->ops->decode(f->be, &op);
-    zo2_forward_span(f, begin, "decode", s->tensor, f->pass->program->layout->chunks[chunk].unit, chunk,
-                     s->codec->wire_bytes(s->rows, s->cols));
+    zo2_forward_span(f, begin, "decode", s->tensor, f->pass->program->layout->chunks[chunk].unit, chunk, op.src_bytes);
     return status;
 }
 
@@ -80,7 +81,7 @@ zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, const zo2_probe_g
     int last = g->first + g->n == f->probes->streams;
     zo2_status s = ZO2_OK;
     for (uint32_t c = 0; c < u->n_chunks && !s; c++) {
-        const void *wire;
+        zo2_sent_wire wire;
         const zo2_span *span = &l->spans[l->chunks[u->first_chunk + c].first_span];
         uint64_t offset = (span->row - u->row) * span->cols * zo2_element_bytes(f, f->compute);
         s = zo2_tile_fetch(f, position + c, &wire);

@@ -13,7 +13,7 @@ zo2_status zo2_load_vectors(zo2_forward_pass *f, uint32_t block)
     if (unit == ZO2_NO_TENSOR)
         return ZO2_OK;
     uint32_t chunk = l->units[unit].first_chunk, position = f->pass->program->position[unit];
-    const void *wire;
+    zo2_sent_wire wire;
     zo2_status s = zo2_tile_fetch(f, position, &wire);
     uint64_t stride = 4 * f->device->vector_stride;
     uint8_t *at = f->arena + f->device->vectors;

@@ -3,6 +3,7 @@
 #include "engine/base/checked.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
+#include "engine/model/wire_size.h"
 #include "engine/plan/plan_internal.h"
 #include "engine/plan/plan_types.h"
 #include "kernels/backend.h"
@@ -19,10 +20,9 @@ typedef struct wire_sizes {
 
 static uint64_t chunks_wire(const zo2_tensor *t, zo2_wire wire, uint64_t rows, uint64_t step)
 {
-    const zo2_codec *codec = zo2_tensor_codec(t, wire);
     uint64_t whole = rows / step, rest = rows % step;
-    uint64_t bytes = whole * zo2_round_up(codec->wire_bytes(step, t->cols), ALIGN);
-    return rest ? bytes + zo2_round_up(codec->wire_bytes(rest, t->cols), ALIGN) : bytes;
+    uint64_t bytes = whole * zo2_round_up(zo2_tensor_wire_room(t, wire, step), ALIGN);
+    return rest ? bytes + zo2_round_up(zo2_tensor_wire_room(t, wire, rest), ALIGN) : bytes;
 }
 
 static wire_sizes measure_wires(const zo2_arch *a, const zo2_shape *shape, zo2_wire wire, uint64_t chunk_bytes)
@@ -143,13 +143,13 @@ static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backen
     const uint32_t positions = zo2_arch_find(a, ZO2_ROLE_EMBED_POSITIONS, 0);
 
     uint64_t embed = d->phase;
-    uint64_t row_wire = zo2_tensor_codec(tokens, s->wire)->wire_bytes(T, E);
+    uint64_t row_wire = zo2_tensor_wire_room(tokens, s->wire, T);
     d->refs = take(&embed, T * sizeof(zo2_row_ref));
     /* exact evaluation gathers fp32 rows whatever the wire */
-    d->rows = take(&embed, zo2_max_u64(row_wire, zo2_codec_get(ZO2_WIRE_FP32)->wire_bytes(T, E)));
+    d->rows = take(&embed, zo2_max_u64(row_wire, zo2_wire_room(zo2_codec_get(ZO2_WIRE_FP32), T, E)));
     d->positions = embed;
     if (positions != ZO2_NO_TENSOR)
-        take(&embed, zo2_tensor_codec(&a->tensors[positions], s->wire)->wire_bytes(T, D));
+        take(&embed, zo2_tensor_wire_room(&a->tensors[positions], s->wire, T));
     d->embedded = embed;
     if (E != D)
         take(&embed, S * T * E * size);

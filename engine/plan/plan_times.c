@@ -1,6 +1,6 @@
 /* plan_times.c: traffic and predicted times. */
 #include "engine/model/arch.h"
-#include "engine/model/layout.h"
+#include "engine/model/wire_size.h"
 #include "engine/plan/plan_internal.h"
 #include "engine/plan/plan_types.h"
 
@@ -25,7 +25,7 @@ static work measure(const zo2_arch *a, const zo2_shape *s)
             continue;
         int head = zo2_is_head(a, t);
         double n = (double)t->rows * (double)t->cols;
-        w.wire += (double)zo2_tensor_codec(t, s->wire)->wire_bytes(t->rows, t->cols);
+        w.wire += (double)zo2_tensor_wire_room(t, s->wire, t->rows);
         w.streamed += n * (head ? 1 : micro);
         w.flops += 2.0 * n * (double)s->streams * (double)(head ? s->loss_tokens : s->batch_tokens);
     }

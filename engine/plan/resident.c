@@ -43,7 +43,8 @@ zo2_status zo2_resident_create(zo2_resident *out, const zo2_layout *l, uint64_t 
     memset(out, 0, sizeof *out);
     out->at = malloc(l->n_chunks * sizeof *out->at);
     out->holds = calloc(l->n_chunks, sizeof *out->holds);
-    if (!out->at || !out->holds) {
+    out->sent = calloc(l->n_chunks, sizeof *out->sent);
+    if (!out->at || !out->holds || !out->sent) {
         zo2_resident_free(out);
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the tables of %u chunks", l->n_chunks);
     }
@@ -57,5 +58,6 @@ void zo2_resident_free(zo2_resident *r)
 {
     free(r->at);
     free(r->holds);
+    free(r->sent);
     memset(r, 0, sizeof *r);
 }

@@ -10,7 +10,8 @@
 
 typedef struct zo2_resident {
     uint64_t *at;    /* [n_chunks]: byte offset in the resident region, ZO2_NOT_RESIDENT: comes through the ring */
-    uint64_t *holds; /* [n_chunks]: version of the wire that is there (0: none), see pipeline.c */
+    uint64_t *holds; /* [n_chunks]: version of the wire that is there (0: none), see lane_upload.c */
+    uint64_t *sent;  /* [n_chunks]: bytes of it, see wire_size.h */
     uint32_t chunks; /* that stay */
     uint64_t bytes;
 } zo2_resident;

@@ -3,6 +3,7 @@
 #include "engine/masters/home.h"
 #include "engine/masters/masters.h"
 #include "engine/model/layout.h"
+#include "engine/model/wire_size.h"
 #include "engine/plan/resident.h"
 #include "engine/stream/lanes.h"
 #include "engine/stream/pipeline.h"
@@ -53,19 +54,23 @@ static void hold(held *h, uint32_t position, zo2_planes *planes)
     h->position[at] = position;
 }
 
-/* *wire: the host memory that a chunk is uploaded from; *planes: what has to be held for that. */
-static zo2_status wire_of(const zo2_pipeline *p, uint32_t position, zo2_planes *planes, const void **wire)
+/* *wire: the host memory that a chunk is uploaded from; *bytes: how much of it; *planes: what has to be held for that. */
+static zo2_status wire_of(const zo2_pipeline *p, uint32_t position, zo2_planes *planes, const void **wire,
+                          uint64_t *bytes)
 {
     const zo2_program *prog = p->pass.program;
     uint32_t chunk = prog->fetch[position].chunk;
     *wire = p->staging + prog->slot[position];
-    if (p->pass.weights != ZO2_PASS_TRAIN && p->pass.weights != ZO2_PASS_WIRE)
-        return ZO2_OK; /* where it was staged, or nothing to send */
+    if (p->pass.weights != ZO2_PASS_TRAIN && p->pass.weights != ZO2_PASS_WIRE) { /* it was staged, or there is none */
+        *bytes = zo2_chunk_sent(prog->layout, chunk, p->pass.weights == ZO2_PASS_NONE ? NULL : *wire);
+        return ZO2_OK;
+    }
     zo2_status s = zo2_masters_acquire(p->pass.masters, chunk, ZO2_PLANE_WIRE, ZO2_ACCESS_READ, planes);
     if (s)
         return s;
+    *bytes = zo2_chunk_sent(prog->layout, chunk, planes->wire);
     if (p->bounce) {
-        memcpy(p->staging + prog->slot[position], planes->wire, prog->layout->chunks[chunk].wire_bytes);
+        memcpy(p->staging + prog->slot[position], planes->wire, *bytes);
         zo2_masters_release(planes);
     } else {
         *wire = planes->wire;
@@ -86,19 +91,21 @@ static zo2_status upload(zo2_pipeline *p, held *h, uint32_t position, uint64_t *
     *sent = 0;
     if (f->upload && !(resident && now && resident->holds[f->chunk] == now)) {
         const void *wire;
-        s = wire_of(p, position, &planes, &wire);
+        s = wire_of(p, position, &planes, &wire, sent);
         if (s)
             return s;
-        *sent = prog->layout->chunks[f->chunk].wire_bytes;
         if (resident)
             resident->holds[f->chunk] = 0;
         if (prog->after[position])
             s = ops->wait(p->be, ZO2_LANE_UPLOAD, p->released_event[(prog->after[position] - 1) % ZO2_PIPELINE_EVENTS]);
         if (!s)
             s = ops->upload(p->be, ZO2_LANE_UPLOAD, zo2_pipeline_address(p, position), wire, *sent);
-        if (!s && resident)
+        if (!s && resident) {
             resident->holds[f->chunk] = now;
+            resident->sent[f->chunk] = *sent;
+        }
     }
+    prog->sent[position] = resident ? resident->sent[f->chunk] : *sent;
     if (!s)
         s = ops->record(p->be, ZO2_LANE_UPLOAD, p->uploaded_event[position % ZO2_PIPELINE_EVENTS]);
     hold(h, position, &planes);

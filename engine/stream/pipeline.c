@@ -73,7 +73,7 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
     return ZO2_OK;
 }
 
-zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wire)
+zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, zo2_sent_wire *wire)
 {
     const uint32_t *ready = &p->lane[ZO2_LANES_AHEAD - 1].through;
     uint64_t from = 0;
@@ -81,7 +81,7 @@ zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wi
     while (*ready <= position && !zo2_pipeline_stopped(p))
         zo2_lane_block(p, &from);
     int ok = *ready > position && !zo2_pipeline_stopped(p);
-    *wire = zo2_pipeline_address(p, position);
+    *wire = (zo2_sent_wire){zo2_pipeline_address(p, position), ok ? p->pass.program->sent[position] : 0};
     pthread_mutex_unlock(&p->mutex);
     zo2_lane_waited(p, ZO2_TRACK_COMPUTE, position, from);
     if (!ok) {

@@ -59,9 +59,13 @@ void zo2_pipeline_destroy(zo2_pipeline *p);                      /* NULL is fine
 
 /* Starts the lanes on a pass; the pass and what it points to stay untouched until finish(). */
 zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass);
-/* Compute lane: waits until the chunk at `position` is on the device and gives its address. ZO2_ERR_CANCELLED, or a
- * lane's error. */
-zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wire);
+/* A chunk's wire on the device, and how many bytes of it were sent (wire_size.h). */
+typedef struct zo2_sent_wire {
+    const uint8_t *at;
+    uint64_t bytes;
+} zo2_sent_wire;
+/* Compute lane: waits until the chunk at `position` is on the device and says where. ZO2_ERR_CANCELLED, or a lane's error. */
+zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, zo2_sent_wire *wire);
 /* Compute lane: everything before `position` has been used by operations enqueued so far. */
 zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position);
 void zo2_pipeline_open_gate(zo2_pipeline *p);

@@ -27,9 +27,10 @@ zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int tr
     out->layout = layout;
     out->fetch = calloc(layout->n_chunks, sizeof *out->fetch);
     out->slot = calloc(layout->n_chunks, sizeof *out->slot);
+    out->sent = calloc(layout->n_chunks, sizeof *out->sent);
     out->after = calloc(layout->n_chunks, sizeof *out->after);
     out->position = malloc(layout->n_units * sizeof *out->position);
-    if (!out->fetch || !out->slot || !out->after || !out->position) {
+    if (!out->fetch || !out->slot || !out->sent || !out->after || !out->position) {
         zo2_program_free(out);
         return zo2_error(ZO2_ERR_NOMEM, "no memory for a program of %u chunks", layout->n_chunks);
     }
@@ -94,6 +95,7 @@ void zo2_program_free(zo2_program *p)
     free(p->previous);
     free(p->fetch);
     free(p->slot);
+    free(p->sent);
     free(p->after);
     free(p->position);
     memset(p, 0, sizeof *p);

@@ -11,6 +11,7 @@ extern "C" {
 #include <cmocka.h>
 }
 
+#include "codec/plane_layout.h"
 #include "cudasim.h"
 #include "kernels/cuda/cuda_backend.h"
 
@@ -66,6 +67,7 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     zo2_decode_op d = {};
     d.wire = ZO2_WIRE_BF16;
     d.src = arena + slot(1);
+    d.src_bytes = zo2_row_stride(WIDE, 2);
     d.rows = 1; /* more groups of 16 than 32 blocks have threads in a row */
     d.cols = WIDE;
     d.dist = ZO2_GAUSSIAN;
@@ -80,6 +82,7 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     d.type = ZO2_F16;
     must(ops->decode(b, &d));
     d.rows = ROWS;
+    d.src_bytes = ROWS * zo2_row_stride(COLS, 2);
     d.cols = d.ld = COLS;
     d.dist = ZO2_RADEMACHER;
     d.panel[0] = arena + slot(7);

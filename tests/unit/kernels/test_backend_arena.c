@@ -190,6 +190,7 @@ static void test_refusals(void **state)
 
     zo2_decode_op decode = {.wire = ZO2_WIRE_FP32,
                             .src = a,
+                            .src_bytes = 4 * 32,
                             .rows = 4,
                             .cols = 8,
                             .dist = ZO2_GAUSSIAN,

@@ -27,6 +27,7 @@ static void open_scene(scene *s)
     TEST_OK(s->t.ops->event_create(s->t.b, &s->decoded));
     s->decode = (zo2_decode_op){.wire = ZO2_WIRE_BF16,
                                 .src = s->wire,
+                                .src_bytes = s->wire_bytes,
                                 .rows = ROWS,
                                 .cols = COLS,
                                 .dist = ZO2_RADEMACHER,
@@ -99,6 +100,9 @@ static void test_missing_upload(void **state)
     TEST_OK(upload(&s, s.wire_bytes - 16, 16));
     TEST_OK(s.t.ops->drain(s.t.b));
     TEST_OK(decode(&s));
+    s.decode.src_bytes -= 16; /* all of it is there, but not all was sent */
+    TEST_REFUSED(decode(&s), ZO2_ERR_DEVICE, "decode: 2032 bytes were sent of a wire of 2048");
+    s.decode.src_bytes += 16;
     /* Overwritten by an operation: no wire any more. */
     TEST_OK(s.t.ops->lse_init(s.t.b, (zo2_lse *)s.wire, 1));
     TEST_REFUSED(decode(&s), ZO2_ERR_INTERNAL, "not completely uploaded");
