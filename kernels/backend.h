@@ -188,6 +188,33 @@ typedef struct zo2_lse_op {
     uint64_t stride_state;
 } zo2_lse_op;
 
+/* States begin: nothing seen yet. */
+typedef struct zo2_lse_init_op {
+    zo2_lse *state; /* device [n] */
+    uint64_t n;
+} zo2_lse_init_op;
+
+/* logprob = target - max - log(sum). */
+typedef struct zo2_lse_finish_op {
+    const zo2_lse *state; /* device [n] */
+    uint64_t n;
+    float *logprob; /* device [n] */
+} zo2_lse_finish_op;
+
+/* All operations: the table's entry and the struct of its operands. What goes through all of them is made from this list: the
+ * table, zo2_operands_<op>(), the backends' tables, and the tests' tables in front of them. README.md says how one is added. */
+#define ZO2_BACKEND_OPERATIONS(X)      \
+    X(decode, zo2_decode_op)           \
+    X(decode_rows, zo2_decode_rows_op) \
+    X(gemm, zo2_gemm_op)               \
+    X(bias_act, zo2_bias_act_op)       \
+    X(layernorm, zo2_layernorm_op)     \
+    X(attention, zo2_attention_op)     \
+    X(gather, zo2_gather_op)           \
+    X(lse_init, zo2_lse_init_op)       \
+    X(lse_tile, zo2_lse_op)            \
+    X(lse_finish, zo2_lse_finish_op)
+
 typedef struct zo2_backend zo2_backend;
 
 /* An operation or a transfer as the device did it: from begin to end on the host's CLOCK_MONOTONIC. name: static. */
@@ -267,22 +294,15 @@ typedef struct zo2_backend_ops {
     zo2_status (*copy)(zo2_backend *b, void *dst, const void *src, uint64_t bytes);
 
     /* ---- operations, on the compute lane ---- */
-    zo2_status (*decode)(zo2_backend *b, const zo2_decode_op *op);
-    zo2_status (*decode_rows)(zo2_backend *b, const zo2_decode_rows_op *op);
-    zo2_status (*gemm)(zo2_backend *b, const zo2_gemm_op *op);
-    zo2_status (*bias_act)(zo2_backend *b, const zo2_bias_act_op *op);
-    zo2_status (*layernorm)(zo2_backend *b, const zo2_layernorm_op *op);
-    zo2_status (*attention)(zo2_backend *b, const zo2_attention_op *op);
-    zo2_status (*gather)(zo2_backend *b, const zo2_gather_op *op);
-    zo2_status (*lse_init)(zo2_backend *b, zo2_lse *state, uint64_t n);
-    zo2_status (*lse_tile)(zo2_backend *b, const zo2_lse_op *op);
-    zo2_status (*lse_finish)(zo2_backend *b, const zo2_lse *state, uint64_t n,
-                             float *logprob); /* target - max - log(sum); device */
+#define ZO2_OPERATION_ENTRY(op, type) zo2_status (*op)(zo2_backend * b, const type *operands);
+    ZO2_BACKEND_OPERATIONS(ZO2_OPERATION_ENTRY)
+#undef ZO2_OPERATION_ENTRY
 } zo2_backend_ops;
 
-/* Every backend's handle begins with its table. */
+/* Every backend's handle begins with this. */
 struct zo2_backend {
     const zo2_backend_ops *ops;
+    uint32_t threads; /* for attention_workspace() */
 };
 
 extern const zo2_backend_ops zo2_backend_cpu;

@@ -89,8 +89,9 @@ static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src,
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_decode(zo2_operands *l, const zo2_decode_op *op, uint32_t elem)
+zo2_status zo2_operands_decode(zo2_operands *l, const zo2_backend *b, const zo2_decode_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "decode");
     if (!op->rows) {
         l->empty = 1;
@@ -100,8 +101,9 @@ zo2_status zo2_operands_decode(zo2_operands *l, const zo2_decode_op *op, uint32_
                          op->type, op->panels, op->panel, op->ld, ZO2_OPERAND_WRITE, elem);
 }
 
-zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *op, uint32_t elem)
+zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_backend *b, const zo2_decode_rows_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "decode_rows");
     if (!op->rows) {
         l->empty = 1;
@@ -119,8 +121,9 @@ zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *o
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_gemm_op *op, uint32_t elem)
+zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_backend *b, const zo2_gemm_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "gemm");
     if (!op->batch || !op->n || !op->k)
         return REFUSE("gemm: batch %u, n %llu, k %llu", op->batch, (unsigned long long)op->n,
@@ -147,8 +150,9 @@ zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_gemm_op *op, uint32_t el
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_bias_act(zo2_operands *l, const zo2_bias_act_op *op, uint32_t elem)
+zo2_status zo2_operands_bias_act(zo2_operands *l, const zo2_backend *b, const zo2_bias_act_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "bias_act");
     if (!op->streams || !op->n || !type_ok(op->type) || (int)op->act < ZO2_ACT_NONE || op->act > ZO2_ACT_GELU)
         return REFUSE("bias_act: streams %u, n %llu, type %d, activation %d", op->streams, (unsigned long long)op->n,
@@ -163,8 +167,9 @@ zo2_status zo2_operands_bias_act(zo2_operands *l, const zo2_bias_act_op *op, uin
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_layernorm(zo2_operands *l, const zo2_layernorm_op *op, uint32_t elem)
+zo2_status zo2_operands_layernorm(zo2_operands *l, const zo2_backend *b, const zo2_layernorm_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "layernorm");
     if (!op->streams || !op->n || !type_ok(op->type))
         return REFUSE("layernorm: streams %u, n %llu, type %d", op->streams, (unsigned long long)op->n, (int)op->type);
@@ -195,8 +200,9 @@ uint64_t zo2_attention_max_keys(const zo2_attention_op *op)
     return keys;
 }
 
-zo2_status zo2_operands_attention(zo2_operands *l, const zo2_attention_op *op, uint32_t elem)
+zo2_status zo2_operands_attention(zo2_operands *l, const zo2_backend *b, const zo2_attention_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "attention");
     uint64_t n = (uint64_t)op->heads * op->head_dim;
     if (!op->streams || !n || !type_ok(op->type))
@@ -214,7 +220,8 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_attention_op *op, u
             return REFUSE("attention: sequence %u (tokens %u + %u, prefix %u + %u) of %llu tokens", i, s->first, s->n,
                           s->prefix, s->n_prefix, (unsigned long long)op->m);
     }
-    if (!zo2_attention_max_keys(op)) {
+    uint64_t keys = zo2_attention_max_keys(op), need;
+    if (!keys) {
         l->empty = 1;
         return ZO2_OK;
     }
@@ -222,16 +229,19 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_attention_op *op, u
     ADD(l, "k", op->k, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
     ADD(l, "v", op->v, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
     ADD(l, "out", op->out, ZO2_OPERAND_WRITE, op->streams, op->stride_out, op->m, op->ld_out, n, elem);
-    if (!op->workspace_bytes)
-        return REFUSE("attention: no workspace");
+    need = b->ops->attention_workspace(op->heads, op->head_dim, keys, b->threads);
+    if (!op->workspace_bytes || op->workspace_bytes < need)
+        return REFUSE("attention: workspace of %llu bytes, needs %llu for %llu keys",
+                      (unsigned long long)op->workspace_bytes, (unsigned long long)need, (unsigned long long)keys);
     ADD(l, "workspace", op->workspace, ZO2_OPERAND_WRITE, 1, 0, 1, 0, op->workspace_bytes, 1);
     last(l)->align = 64;
     last(l)->scratch = 1;
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_gather(zo2_operands *l, const zo2_gather_op *op, uint32_t elem)
+zo2_status zo2_operands_gather(zo2_operands *l, const zo2_backend *b, const zo2_gather_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "gather");
     if (!op->streams || !op->n || !type_ok(op->type))
         return REFUSE("gather: streams %u, n %llu, type %d", op->streams, (unsigned long long)op->n, (int)op->type);
@@ -255,15 +265,17 @@ static zo2_status states(zo2_operands *l, const zo2_lse *state, int access, uint
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_lse_init(zo2_operands *l, const zo2_lse *state, uint64_t n)
+zo2_status zo2_operands_lse_init(zo2_operands *l, const zo2_backend *b, const zo2_lse_init_op *op)
 {
+    (void)b;
     begin(l, "lse_init");
-    l->empty = !n;
-    return n ? states(l, state, ZO2_OPERAND_WRITE, 1, 0, n) : ZO2_OK;
+    l->empty = !op->n;
+    return op->n ? states(l, op->state, ZO2_OPERAND_WRITE, 1, 0, op->n) : ZO2_OK;
 }
 
-zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_lse_op *op)
+zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_backend *b, const zo2_lse_op *op)
 {
+    (void)b;
     begin(l, "lse_tile");
     if (!op->streams || !op->n)
         return REFUSE("lse_tile: streams %u, n %llu", op->streams, (unsigned long long)op->n);
@@ -277,15 +289,16 @@ zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_lse_op *op)
     return states(l, op->state, ZO2_OPERAND_UPDATE, op->streams, op->stride_state, op->m);
 }
 
-zo2_status zo2_operands_lse_finish(zo2_operands *l, const zo2_lse *state, uint64_t n, const float *logprob)
+zo2_status zo2_operands_lse_finish(zo2_operands *l, const zo2_backend *b, const zo2_lse_finish_op *op)
 {
+    (void)b;
     begin(l, "lse_finish");
-    if (!n) {
+    if (!op->n) {
         l->empty = 1;
         return ZO2_OK;
     }
-    ADD(l, "logprob", logprob, ZO2_OPERAND_WRITE, 1, 0, 1, 0, n, 4);
-    return states(l, state, ZO2_OPERAND_READ, 1, 0, n);
+    ADD(l, "logprob", op->logprob, ZO2_OPERAND_WRITE, 1, 0, 1, 0, op->n, 4);
+    return states(l, op->state, ZO2_OPERAND_READ, 1, 0, op->n);
 }
 
 zo2_status zo2_operands_transfer(zo2_operands *l, const char *op, const void *at, uint64_t bytes, int access)

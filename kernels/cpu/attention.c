@@ -194,20 +194,9 @@ static task next_task(grouping *g)
     return t;
 }
 
-zo2_status zo2_cpu_attention(zo2_backend *b, const zo2_attention_op *op)
+zo2_status zo2_cpu_attention(zo2_cpu *c, const zo2_attention_op *op)
 {
-    zo2_cpu *c = (zo2_cpu *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit(c, zo2_operands_attention(&l, op, 4), &l);
-    if (s || l.empty)
-        return s;
     uint64_t max_keys = zo2_attention_max_keys(op);
-    uint64_t need = zo2_cpu_attention_workspace(op->heads, op->head_dim, max_keys, c->parallel.threads);
-    if (op->workspace_bytes < need)
-        return zo2_error(ZO2_ERR_DEVICE, "attention: workspace of %llu bytes, needs %llu for %llu keys",
-                         (unsigned long long)op->workspace_bytes, (unsigned long long)need,
-                         (unsigned long long)max_keys);
-
     task tasks[TASKS_AT_ONCE];
     attention_job job = {
         .op = op, .cpu = c, .tasks = tasks, .slot_floats = (uint64_t)BLOCK_QUERIES * round16(max_keys)};

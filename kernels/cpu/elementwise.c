@@ -44,13 +44,8 @@ static void bias_act_task(void *arg, uint64_t i)
     }
 }
 
-zo2_status zo2_cpu_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
+zo2_status zo2_cpu_bias_act(zo2_cpu *c, const zo2_bias_act_op *op)
 {
-    zo2_cpu *c = (zo2_cpu *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit(c, zo2_operands_bias_act(&l, op, 4), &l);
-    if (s || l.empty)
-        return s;
     rows_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
     job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
     zo2_cpu_run(c, op->streams * job.tasks, bias_act_task, &job);
@@ -71,15 +66,14 @@ static void gather_task(void *arg, uint64_t i)
     }
 }
 
-zo2_status zo2_cpu_gather(zo2_backend *b, const zo2_gather_op *op)
+zo2_status zo2_cpu_gather(zo2_cpu *c, const zo2_gather_op *op)
 {
-    zo2_cpu *c = (zo2_cpu *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit(c, zo2_operands_gather(&l, op, 4), &l);
-    if (s || l.empty)
-        return s;
     if (op->index) {
         /* Here the index can be read, so x gets the height that it is used with. */
+        zo2_operands l;
+        zo2_status s = zo2_operands_gather(&l, &c->base, op);
+        if (s)
+            return s;
         uint64_t height = 0;
         for (uint64_t i = 0; i < op->m; i++)
             if (op->index[i] >= height)

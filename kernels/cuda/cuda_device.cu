@@ -194,6 +194,7 @@ static zo2_status create(zo2_cuda **out)
     zo2_cuda *c = (zo2_cuda *)calloc(1, sizeof *c); /* its atomics are zero as bytes, too */
     if (!c)
         return zo2_error(ZO2_ERR_NOMEM, "cuda backend: no memory");
+    c->base.threads = 1;
     c->device = device;
     s = open_context(c);
     if (s)

@@ -3,7 +3,6 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
-#include "kernels/operands.h"
 
 /* The operations', without what the host needs. */
 typedef struct bias_act_args {
@@ -66,13 +65,8 @@ static dim3 grid_of(const zo2_cuda *c, uint64_t m, uint64_t n, uint32_t streams)
     return dim3(across, down, streams);
 }
 
-zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
+zo2_status zo2_cuda_bias_act(zo2_cuda *c, const zo2_bias_act_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_bias_act(&l, op, zo2_cuda_element_bytes(op->type)), &l);
-    if (s || l.empty)
-        return s;
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "bias_act", 0, 0, 0);
     bias_act_args a = bias_act_args();
     a.m = op->m;
@@ -89,13 +83,8 @@ zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
     return work.done(zo2_cuda_launched(c, "zo2_bias_act_kernel"));
 }
 
-zo2_status zo2_cuda_gather(zo2_backend *b, const zo2_gather_op *op)
+zo2_status zo2_cuda_gather(zo2_cuda *c, const zo2_gather_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_gather(&l, op, zo2_cuda_element_bytes(op->type)), &l);
-    if (s || l.empty)
-        return s;
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "gather", 0, 0, 0);
     gather_args a = gather_args();
     a.m = op->m;

@@ -118,7 +118,8 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     g.type = ZO2_BF16;
     must(ops->gather(b, &g));
     auto *states = (zo2_lse *)(void *)(arena + slot(11));
-    must(ops->lse_init(b, states, ROWS));
+    zo2_lse_init_op begin = {states, ROWS};
+    must(ops->lse_init(b, &begin));
     zo2_lse_op l = {};
     l.streams = 1;
     l.m = ROWS;
@@ -127,7 +128,8 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     l.target = (const uint32_t *)(void *)arena;
     l.state = states;
     must(ops->lse_tile(b, &l));
-    must(ops->lse_finish(b, states, ROWS, (float *)(void *)(arena + slot(12))));
+    zo2_lse_finish_op end = {states, ROWS, (float *)(void *)(arena + slot(12))};
+    must(ops->lse_finish(b, &end));
 
     must(ops->download(b, ZO2_LANE_COMPUTE, host, arena, BYTES));
     must(ops->drain(b));

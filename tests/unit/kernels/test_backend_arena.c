@@ -83,9 +83,10 @@ static void test_peak(void **state)
     assert_int_equal(t.ops->peak_bytes(t.b), 404);
     TEST_OK(t.ops->upload(t.b, ZO2_LANE_UPLOAD, t.arena, &x, 4));
     assert_int_equal(t.ops->peak_bytes(t.b), 404);
-    TEST_OK(t.ops->lse_init(t.b, (zo2_lse *)(t.arena + 1024), 3));
+    TEST_OK(t.ops->lse_init(t.b, &(zo2_lse_init_op){(zo2_lse *)(t.arena + 1024), 3}));
     assert_int_equal(t.ops->peak_bytes(t.b), 1024 + 48);
-    TEST_REFUSED(t.ops->lse_init(t.b, (zo2_lse *)(t.arena + 8176), 2), ZO2_ERR_DEVICE, "lse_init: state");
+    TEST_REFUSED(t.ops->lse_init(t.b, &(zo2_lse_init_op){(zo2_lse *)(t.arena + 8176), 2}), ZO2_ERR_DEVICE,
+                 "lse_init: state");
     assert_int_equal(t.ops->peak_bytes(t.b), 1024 + 48);
     test_close(&t);
 }
@@ -218,7 +219,8 @@ static void test_refusals(void **state)
     zo2_lse_op lse = {
         .streams = 1, .m = 1, .n = 8, .logits = a, .ld = 8, .target = (uint32_t *)(a + 4), .state = (zo2_lse *)a};
     TEST_REFUSED(t.ops->lse_tile(t.b, &lse), ZO2_ERR_DEVICE, "lse_tile: state overlaps logits");
-    TEST_REFUSED(t.ops->lse_finish(t.b, (zo2_lse *)a, 2, a + 7), ZO2_ERR_DEVICE, "lse_finish: logprob overlaps state");
+    TEST_REFUSED(t.ops->lse_finish(t.b, &(zo2_lse_finish_op){(zo2_lse *)a, 2, a + 7}), ZO2_ERR_DEVICE,
+                 "lse_finish: logprob overlaps state");
     test_close(&t);
 }
 

@@ -104,7 +104,7 @@ static void test_missing_upload(void **state)
     TEST_REFUSED(decode(&s), ZO2_ERR_DEVICE, "decode: 2032 bytes were sent of a wire of 2048");
     s.decode.src_bytes += 16;
     /* Overwritten by an operation: no wire any more. */
-    TEST_OK(s.t.ops->lse_init(s.t.b, (zo2_lse *)s.wire, 1));
+    TEST_OK(s.t.ops->lse_init(s.t.b, &(zo2_lse_init_op){(zo2_lse *)s.wire, 1}));
     TEST_REFUSED(decode(&s), ZO2_ERR_INTERNAL, "not completely uploaded");
     close_scene(&s);
 }
@@ -196,10 +196,10 @@ static void test_operations(void **state)
     zo2_lse_op lse = {
         .streams = 1, .m = 4, .n = ROWS, .logits = (float *)out, .ld = ROWS, .target = index, .state = states};
     TEST_REFUSED(ops->lse_tile(s.t.b, &lse), ZO2_ERR_INTERNAL, "lse_tile: state");
-    TEST_OK(ops->lse_init(s.t.b, states, 4));
+    TEST_OK(ops->lse_init(s.t.b, &(zo2_lse_init_op){states, 4}));
     TEST_OK(ops->lse_tile(s.t.b, &lse));
     float *logprob = (float *)(out + 57344), host[4] = {1, 2, 3, 4};
-    TEST_OK(ops->lse_finish(s.t.b, states, 4, logprob));
+    TEST_OK(ops->lse_finish(s.t.b, &(zo2_lse_finish_op){states, 4, logprob}));
     TEST_OK(ops->download(s.t.b, ZO2_LANE_COMPUTE, host, logprob, sizeof host));
     for (int i = 0; i < 4; i++)
         assert_true(host[i] == 0.0f);
