@@ -158,7 +158,7 @@ typedef struct zo2_attention_op {
 } zo2_attention_op;
 
 /* y[s][i] = x[s][index[i]], rounded to type. index NULL: i itself (a conversion). */
-typedef struct zo2_gather_op {
+typedef struct zo2_convert_rows_op {
     uint32_t streams;
     uint64_t m, n;  /* m rows come out */
     const float *x; /* [streams][...][n], dense rows */
@@ -167,7 +167,7 @@ typedef struct zo2_gather_op {
     void *y;               /* [streams][m][n] of type, dense rows */
     uint64_t stride_y;
     zo2_dtype type;
-} zo2_gather_op;
+} zo2_convert_rows_op;
 
 /* Streaming log-sum-exp of one loss token in one stream. */
 typedef struct zo2_lse {
@@ -203,16 +203,16 @@ typedef struct zo2_lse_finish_op {
 
 /* All operations: the table's entry and the struct of its operands. What goes through all of them is made from this list: the
  * table, zo2_operands_<op>(), the backends' tables, and the tests' tables in front of them. README.md says how one is added. */
-#define ZO2_BACKEND_OPERATIONS(X)      \
-    X(decode, zo2_decode_op)           \
-    X(decode_rows, zo2_decode_rows_op) \
-    X(gemm, zo2_gemm_op)               \
-    X(bias_act, zo2_bias_act_op)       \
-    X(layernorm, zo2_layernorm_op)     \
-    X(attention, zo2_attention_op)     \
-    X(gather, zo2_gather_op)           \
-    X(lse_init, zo2_lse_init_op)       \
-    X(lse_tile, zo2_lse_op)            \
+#define ZO2_BACKEND_OPERATIONS(X)        \
+    X(decode, zo2_decode_op)             \
+    X(decode_rows, zo2_decode_rows_op)   \
+    X(gemm, zo2_gemm_op)                 \
+    X(bias_act, zo2_bias_act_op)         \
+    X(layernorm, zo2_layernorm_op)       \
+    X(attention, zo2_attention_op)       \
+    X(convert_rows, zo2_convert_rows_op) \
+    X(lse_init, zo2_lse_init_op)         \
+    X(lse_tile, zo2_lse_op)              \
     X(lse_finish, zo2_lse_finish_op)
 
 typedef struct zo2_backend zo2_backend;
@@ -241,7 +241,7 @@ typedef struct zo2_backend_ops {
     uint64_t reserved_bytes; /* the arena's first bytes, multiple of 256: the backend's own (GEMM workspace) */
     /* Asks the device. May create its context, which open() then uses. ZO2_ERR_DEVICE: there is none. NULL: nothing to
      * ask, context_bytes is exact and free memory is the host's. */
-    zo2_status (*probe)(zo2_device_info *out);
+    zo2_status (*describe)(zo2_device_info *out);
     zo2_status (*usable)(void); /* ZO2_OK if open() may succeed here, or why it can't. Takes nothing. NULL: always */
     uint32_t (*element_bytes)(zo2_dtype compute); /* stored size of an activation or panel element */
     uint64_t (*attention_workspace)(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);

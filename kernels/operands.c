@@ -239,12 +239,13 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_backend *b, const z
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_gather(zo2_operands *l, const zo2_backend *b, const zo2_gather_op *op)
+zo2_status zo2_operands_convert_rows(zo2_operands *l, const zo2_backend *b, const zo2_convert_rows_op *op)
 {
     uint32_t elem = b->ops->element_bytes(op->type);
-    begin(l, "gather");
+    begin(l, "convert_rows");
     if (!op->streams || !op->n || !type_ok(op->type))
-        return REFUSE("gather: streams %u, n %llu, type %d", op->streams, (unsigned long long)op->n, (int)op->type);
+        return REFUSE("convert_rows: streams %u, n %llu, type %d", op->streams, (unsigned long long)op->n,
+                      (int)op->type);
     if (!op->m) {
         l->empty = 1;
         return ZO2_OK;

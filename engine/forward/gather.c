@@ -81,7 +81,7 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
                            zo2_act y, int accumulate)
 {
     const zo2_backend_ops *ops = f->be->ops;
-    const zo2_device_layout *d = f->device;
+    const zo2_device_offsets *d = f->device;
     const zo2_pass *p = f->pass;
     const zo2_tensor *t = &f->arch->tensors[tensor];
     int is_positions = t->role == ZO2_ROLE_EMBED_POSITIONS;

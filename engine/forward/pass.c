@@ -28,7 +28,7 @@ static void span(zo2_core *c, const char *name, uint64_t bytes, uint64_t begin)
 
 static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
-    const zo2_device_layout *d = &c->plan.device;
+    const zo2_device_offsets *d = &c->plan.device;
     uint64_t bytes = c->packed.losses * 4, begin = zo2_clock_ns();
     uint8_t *index = c->staging + c->plan.host.index, *target = c->staging + c->plan.host.target;
     memcpy(index, c->packed.index, bytes);
@@ -45,7 +45,7 @@ static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
 
 static zo2_status download_logprobs(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
-    const zo2_device_layout *d = &c->plan.device;
+    const zo2_device_offsets *d = &c->plan.device;
     uint64_t n = streams * c->packed.losses, begin = zo2_clock_ns();
     zo2_status s = c->ops->lse_finish(c->be, &(zo2_lse_finish_op){.state = (zo2_lse *)(void *)(arena + d->lse),
                                                                   .n = n,

@@ -19,11 +19,11 @@ zo2_act zo2_activation_at(const zo2_forward_pass *f, uint64_t offset, uint64_t m
     return (zo2_act){.p = f->arena + offset, .ld = n, .stride = m * n, .type = type};
 }
 
-zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t position, zo2_sent_wire *wire)
+zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t pc, zo2_sent_wire *wire)
 {
-    if (f->progress && f->progress(f->progress_ud, "chunks", position, f->pass->program->n))
+    if (f->progress && f->progress(f->progress_ud, "chunks", pc, f->pass->program->n))
         return zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled");
-    return zo2_pipeline_wait(f->pipe, position, wire);
+    return zo2_pipeline_wait(f->pipe, pc, wire);
 }
 
 /* Updates that the wire of a chunk lacks. */
@@ -77,22 +77,22 @@ zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, const zo2_probe_g
 {
     const zo2_layout *l = f->pass->program->layout;
     const zo2_unit *u = &l->units[unit];
-    uint32_t position = f->pass->program->position[unit];
+    uint32_t pc = f->pass->program->first_pc[unit];
     int last = g->first + g->n == f->probes->streams;
     zo2_status s = ZO2_OK;
     for (uint32_t c = 0; c < u->n_chunks && !s; c++) {
         zo2_sent_wire wire;
         const zo2_span *span = &l->spans[l->chunks[u->first_chunk + c].first_span];
         uint64_t offset = (span->row - u->row) * span->cols * zo2_element_bytes(f, f->compute);
-        s = zo2_tile_fetch(f, position + c, &wire);
+        s = zo2_tile_fetch(f, pc + c, &wire);
         if (!s)
             s = zo2_decode_span(f, u->first_chunk + c, span, wire, g, f->arena + f->device->panels + offset,
                                 f->device->panel_stride, f->compute);
         if (!s && hold == ZO2_HOLD_CHUNK)
-            s = zo2_pipeline_release(f->pipe, position + c + 1);
+            s = zo2_pipeline_release(f->pipe, pc + c + 1);
     }
     if (!s && hold == ZO2_HOLD_TILE && last)
-        s = zo2_pipeline_release(f->pipe, position + u->n_chunks);
+        s = zo2_pipeline_release(f->pipe, pc + u->n_chunks);
     return s;
 }
 

@@ -9,8 +9,8 @@
 #include "engine/stream/pipeline.h"
 #include "kernels/backend.h"
 
-/* Waits for the chunk at a position of the program; reports progress, and may be cancelled there. */
-zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t position, zo2_sent_wire *wire);
+/* Waits for the chunk at a pc of the program; reports progress, and may be cancelled there. */
+zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t pc, zo2_sent_wire *wire);
 
 /* How far a tensor's values in a group's panels are from W: sign times eps, 0 for all where the tensor doesn't move. */
 void zo2_group_eps(const zo2_forward_pass *f, const zo2_probe_group *g, uint32_t tensor, float eps[ZO2_MAX_PANELS]);

@@ -56,7 +56,7 @@ static zo2_status pass_upload(zo2_measure *m)
     return s;
 }
 
-/* By way of a slot of registered memory, which must have gone up before it is written again. */
+/* Through a slot of registered memory, which must have been uploaded before it is written again. */
 static zo2_status pass_bounced(zo2_measure *m)
 {
     zo2_status s = ZO2_OK;

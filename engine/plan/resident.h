@@ -1,5 +1,5 @@
 /* resident.h: wires that stay on the device from pass to pass, because the budget leaves room behind the ring. Such a
- * chunk goes up again only when its wire was encoded anew: with K pending updates every K + 1 steps, in evaluations not
+ * chunk is uploaded again only when its wire was encoded anew: with K pending updates every K + 1 steps, in evaluations not
  * at all. Bits don't depend on it. */
 #ifndef ZO2_ENGINE_PLAN_RESIDENT_H
 #define ZO2_ENGINE_PLAN_RESIDENT_H

@@ -64,10 +64,10 @@ typedef struct zo2_sent_wire {
     const uint8_t *at;
     uint64_t bytes;
 } zo2_sent_wire;
-/* Compute lane: waits until the chunk at `position` is on the device and says where. ZO2_ERR_CANCELLED, or a lane's error. */
-zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, zo2_sent_wire *wire);
-/* Compute lane: everything before `position` has been used by operations enqueued so far. */
-zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position);
+/* Compute lane: waits until the chunk at `pc` is on the device and says where. ZO2_ERR_CANCELLED, or a lane's error. */
+zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t pc, zo2_sent_wire *wire);
+/* Compute lane: everything before `pc` has been used by operations enqueued so far. */
+zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t pc);
 void zo2_pipeline_open_gate(zo2_pipeline *p);
 /* Seconds of the lanes since the last call, by track; between passes. Of the compute lane only those in which it waited. */
 typedef struct zo2_pipeline_seconds {

@@ -43,7 +43,7 @@ static constexpr zo2_backend_ops make_ops()
     o.kind = ZO2_BACKEND_CUDA;
     o.context_bytes = ZO2_CUDA_CONTEXT_BYTES;
     o.reserved_bytes = ZO2_CUDA_RESERVED_BYTES;
-    o.probe = zo2_cuda_probe;
+    o.describe = zo2_cuda_describe;
     o.usable = usable;
     o.element_bytes = element_bytes;
     o.attention_workspace = zo2_cuda_attention_workspace;

@@ -143,7 +143,7 @@ zo2_status zo2_cuda_find_device(int *device);
 
 /* ---- the table's other entries, see backend.h (cuda_device.cu, cuda_lanes.cu) ---- */
 
-zo2_status zo2_cuda_probe(zo2_device_info *out);
+zo2_status zo2_cuda_describe(zo2_device_info *out);
 /* All of open() but the table, which the caller puts in. */
 zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config);
 void zo2_cuda_close(zo2_backend *b);

@@ -53,7 +53,7 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
         float f = (float)(int32_t)state * 0x1p-31f;
         memcpy(host + 4 * i, &f, sizeof f);
     }
-    for (uint32_t i = 0; i < ROWS; i++) /* slot 0: row numbers, for gathers and as targets */
+    for (uint32_t i = 0; i < ROWS; i++) /* slot 0: row numbers, for conversions and as targets */
         ((uint32_t *)(void *)host)[i] = i * 7919 % COLS;
     must(ops->upload(b, ZO2_LANE_COMPUTE, arena, host, BYTES));
 
@@ -108,7 +108,7 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     a.act = ZO2_ACT_GELU;
     a.type = ZO2_F32;
     must(ops->bias_act(b, &a));
-    zo2_gather_op g = {};
+    zo2_convert_rows_op g = {};
     g.streams = 1;
     g.m = ROWS;
     g.n = COLS;
@@ -116,7 +116,7 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     g.index = (const uint32_t *)(void *)arena;
     g.y = arena + slot(10);
     g.type = ZO2_BF16;
-    must(ops->gather(b, &g));
+    must(ops->convert_rows(b, &g));
     auto *states = (zo2_lse *)(void *)(arena + slot(11));
     zo2_lse_init_op begin = {states, ROWS};
     must(ops->lse_init(b, &begin));

@@ -163,7 +163,7 @@ static void map_attention(shim *s, zo2_attention_op *o)
     o->workspace = map(s, o->workspace, ZO2_F32);
 }
 
-static void map_gather(shim *s, zo2_gather_op *o)
+static void map_convert_rows(shim *s, zo2_convert_rows_op *o)
 {
     o->x = map(s, o->x, ZO2_F32);
     o->index = map(s, o->index, ZO2_F32);

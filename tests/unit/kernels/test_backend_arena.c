@@ -186,8 +186,8 @@ static void test_refusals(void **state)
     norm.y = a + 8;
     TEST_REFUSED(t.ops->layernorm(t.b, &norm), ZO2_ERR_DEVICE, "layernorm: y overlaps x");
 
-    zo2_gather_op gather = {.streams = 1, .m = 8, .n = 8, .x = a, .y = a + 63, .type = ZO2_F32};
-    TEST_REFUSED(t.ops->gather(t.b, &gather), ZO2_ERR_DEVICE, "gather: y overlaps x");
+    zo2_convert_rows_op convert = {.streams = 1, .m = 8, .n = 8, .x = a, .y = a + 63, .type = ZO2_F32};
+    TEST_REFUSED(t.ops->convert_rows(t.b, &convert), ZO2_ERR_DEVICE, "convert_rows: y overlaps x");
 
     zo2_decode_op decode = {.wire = ZO2_WIRE_FP32,
                             .src = a,

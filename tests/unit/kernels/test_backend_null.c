@@ -186,11 +186,11 @@ static void test_operations(void **state)
     TEST_REFUSED(ops->layernorm(s.t.b, &norm), ZO2_ERR_DEVICE, "overlaps");
 
     uint32_t *index = (uint32_t *)(out + 8192);
-    zo2_gather_op gather = {
+    zo2_convert_rows_op convert = {
         .streams = 1, .m = 4, .n = ROWS, .x = (float *)out, .index = index, .y = out + 16384, .type = ZO2_F16};
-    TEST_REFUSED(ops->gather(s.t.b, &gather), ZO2_ERR_INTERNAL, "gather: index");
+    TEST_REFUSED(ops->convert_rows(s.t.b, &convert), ZO2_ERR_INTERNAL, "convert_rows: index");
     TEST_OK(ops->upload(s.t.b, ZO2_LANE_COMPUTE, index, NULL, 16));
-    TEST_OK(ops->gather(s.t.b, &gather));
+    TEST_OK(ops->convert_rows(s.t.b, &convert));
 
     zo2_lse *states = (zo2_lse *)(out + 49152);
     zo2_lse_op lse = {
