@@ -4,6 +4,7 @@
 #include "codec/update.h"
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
+#include "engine/masters/masters.h"
 #include "engine/masters/ram_home.h"
 #include "engine/measure/measure.h"
 #include "engine/model/layout.h"
@@ -11,7 +12,7 @@
 
 #include <stdlib.h>
 
-#define PIECE 16384u /* values of a task */
+#define PIECE ZO2_MASTERS_PIECE /* values of a task */
 
 /* The rows of a task. */
 typedef struct piece {

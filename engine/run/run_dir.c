@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RESERVED_STEPS 131072u
+#define RESERVED_STEPS 131072u /* zo2.h, total_steps */
 
 zo2_status zo2_run_dir_claim(zo2_engine *e, const char *run_dir)
 {
@@ -67,9 +67,6 @@ zo2_status zo2_run_dir_create_journal(zo2_engine *e)
     return s;
 }
 
-/* Room for the steps that the run is to have, so that taking one allocates nothing. Untouched memory costs nothing
- * either, but a number of steps that means "until I stop it" must not reserve all there is: beyond RESERVED_STEPS, or
- * where memory is short now, the lists grow by doubling when it comes to that. */
 void zo2_run_dir_reserve(zo2_engine *e)
 {
     uint64_t steps = e->opts.total_steps ? e->opts.total_steps : ZO2_DEFAULT_STEPS;

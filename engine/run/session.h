@@ -56,7 +56,7 @@ zo2_status zo2_run_dir_open_journal(zo2_engine *e, zo2_journal **journal);
 zo2_status zo2_run_dir_create_journal(zo2_engine *e);
 
 /* Room for the steps that the run is to have, so that taking one allocates nothing. Untouched memory costs nothing
- * either, but a number of steps that means "until I stop it" must not reserve all there is: beyond RESERVED_STEPS, or
+ * either, but a number of steps that means "until I stop it" must not reserve all there is: beyond 131,072, or
  * where memory is short now, the lists grow by doubling when it comes to that. */
 void zo2_run_dir_reserve(zo2_engine *e);
 

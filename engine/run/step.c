@@ -42,7 +42,7 @@ static zo2_status stream_losses(zo2_engine *e, uint32_t streams, zo2_loss *losse
     return ZO2_OK;
 }
 
-/* The step's record: everything that its update depends on, as bits (DESIGN D1, D4). */
+/* The step's record: everything that its update depends on, as bits (storage/RUN.md). */
 static void fill_record(const zo2_engine *e, const zo2_probe_plan *probes, const zo2_loss *losses,
                         uint64_t data_position, zo2_journal_record *r)
 {
@@ -110,7 +110,9 @@ static zo2_status take_step(zo2_engine *e, const zo2_batch *batch, zo2_step_resu
     zo2_method_get()->probes(e->settings.queries, record.step, &probes);
     zo2_status s = usable(e);
     if (!s && probes.moves)
-        s = zo2_error(ZO2_ERR_UNSUPPORTED, "a step that moves some of the tensors only has no record in this version");
+        s = zo2_error(ZO2_ERR_UNSUPPORTED,
+                      "%s: a step that moves some of the tensors only has no record in this version",
+                      zo2_method_get()->name);
     if (!s)
         s = zo2_core_pack(&e->core, batch);
     if (!s) {

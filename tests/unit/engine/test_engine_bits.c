@@ -1,4 +1,4 @@
-/* test_engine_bits.c: what DESIGN D8 promises: under equal settings the journal and the masters have the same bits
+/* test_engine_bits.c: what README promises: under equal settings the journal and the masters have the same bits
  * whatever the device budget, threads, chunk size, snapshots, evaluations and interruptions; with an fp32 wire,
  * whatever K. */
 #include "tests/unit/engine/engine_testing.h"
