@@ -15,6 +15,7 @@ struct zo2_stored;
 
 typedef struct zo2_family {
     const char *model_type; /* in a config.json, and in packs */
+    const char *head_name;  /* of the output embedding: checkpoints may store it even where the embedding is the head */
 
     /* ---- configuration ---- */
 
