@@ -77,6 +77,8 @@ typedef struct zo2_arch {
 
 /* Makes the look-up tables once family, tensors and blocks are set. ZO2_ERR_NOMEM: everything is freed, *a zeroed. */
 zo2_status zo2_arch_index(zo2_arch *a);
+/* What plans, packs and passes rely on in a model that was indexed (arch_check.c). ZO2_ERR_INTERNAL: its family is wrong. */
+zo2_status zo2_arch_check(const zo2_arch *a);
 void zo2_arch_free(zo2_arch *a); /* zeroed is fine */
 
 /* tensor_id of a role in a layer (layer 0 for the outer blocks), ZO2_NO_TENSOR if this model has none. */

@@ -64,6 +64,8 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass);
 zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wire);
 /* Compute lane: everything before `position` has been used by operations enqueued so far. */
 zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position);
+/* Compute lane: the first position that it hasn't released. */
+uint32_t zo2_pipeline_released(const zo2_pipeline *p);
 void zo2_pipeline_open_gate(zo2_pipeline *p);
 /* Seconds of the lanes since the last call, by track; between passes. Of the compute lane only those in which it waited. */
 typedef struct zo2_pipeline_seconds {
