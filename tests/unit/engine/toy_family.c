@@ -3,7 +3,6 @@
 #include "engine/forward/batch.h"
 #include "engine/forward/forward.h"
 #include "engine/forward/layer_ops.h"
-#include "engine/plan/plan_types.h"
 
 #include <inttypes.h>
 #include <math.h>
