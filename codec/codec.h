@@ -20,9 +20,13 @@
 typedef struct zo2_codec {
     zo2_wire id; /* its text: zo2_wire_name() */
 
-    /* Bytes of the planes of a chunk of rows x cols. Both multiples of 16 (rest may be 0). */
+    /* Bytes of the planes of a chunk of rows x cols. Both multiples of 16 (rest may be 0). The wire's are its room: what it
+     * takes at most. */
     uint64_t (*wire_bytes)(uint64_t rows, uint64_t cols);
     uint64_t (*rest_bytes)(uint64_t rows, uint64_t cols);
+    /* How many of those a wire that is there needs, from the first on: what crosses the link. NULL: all of them, whatever the
+     * weights are. */
+    uint64_t (*sent_bytes)(const void *wire, uint64_t rows, uint64_t cols);
 
     /* Stores w[n][cols] as rows [row, row + n) of a chunk of rows x cols. Disjoint row ranges may be stored
      * concurrently: no byte outside those rows is written. Values must be representable. */

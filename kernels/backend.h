@@ -42,7 +42,8 @@ typedef struct zo2_event zo2_event;
  * 0; rounded to type. */
 typedef struct zo2_decode_op {
     zo2_wire wire;
-    const void *src; /* device: wire of a chunk of rows x cols, 16-byte aligned */
+    const void *src;    /* device: wire of a chunk of rows x cols, 16-byte aligned */
+    uint64_t src_bytes; /* of it that were sent: what the codec's sent_bytes() says, for most all of its wire_bytes() */
     uint64_t rows, cols;
     uint64_t first_row; /* row of the tensor that is the chunk's row 0: element index = (first_row + r) * cols + c */
     uint32_t tensor_id;
@@ -71,6 +72,7 @@ typedef struct zo2_row_ref {
 typedef struct zo2_decode_rows_op {
     zo2_wire wire;
     const void *src;         /* device: wire of a chunk of rows x cols */
+    uint64_t src_bytes;      /* as above */
     const zo2_row_ref *refs; /* device [rows], 16-byte aligned */
     uint64_t rows, cols;
     uint32_t tensor_id;
@@ -156,7 +158,7 @@ typedef struct zo2_attention_op {
 } zo2_attention_op;
 
 /* y[s][i] = x[s][index[i]], rounded to type. index NULL: i itself (a conversion). */
-typedef struct zo2_gather_op {
+typedef struct zo2_convert_rows_op {
     uint32_t streams;
     uint64_t m, n;  /* m rows come out */
     const float *x; /* [streams][...][n], dense rows */
@@ -165,7 +167,7 @@ typedef struct zo2_gather_op {
     void *y;               /* [streams][m][n] of type, dense rows */
     uint64_t stride_y;
     zo2_dtype type;
-} zo2_gather_op;
+} zo2_convert_rows_op;
 
 /* Streaming log-sum-exp of one loss token in one stream. */
 typedef struct zo2_lse {
@@ -185,6 +187,33 @@ typedef struct zo2_lse_op {
     zo2_lse *state; /* device [streams][m] at stride_state */
     uint64_t stride_state;
 } zo2_lse_op;
+
+/* States begin: nothing seen yet. */
+typedef struct zo2_lse_init_op {
+    zo2_lse *state; /* device [n] */
+    uint64_t n;
+} zo2_lse_init_op;
+
+/* logprob = target - max - log(sum). */
+typedef struct zo2_lse_finish_op {
+    const zo2_lse *state; /* device [n] */
+    uint64_t n;
+    float *logprob; /* device [n] */
+} zo2_lse_finish_op;
+
+/* All operations: the table's entry and the struct of its operands. What goes through all of them is made from this list: the
+ * table, zo2_operands_<op>(), the backends' tables, and the tests' tables in front of them. README.md says how one is added. */
+#define ZO2_BACKEND_OPERATIONS(X)        \
+    X(decode, zo2_decode_op)             \
+    X(decode_rows, zo2_decode_rows_op)   \
+    X(gemm, zo2_gemm_op)                 \
+    X(bias_act, zo2_bias_act_op)         \
+    X(layernorm, zo2_layernorm_op)       \
+    X(attention, zo2_attention_op)       \
+    X(convert_rows, zo2_convert_rows_op) \
+    X(lse_init, zo2_lse_init_op)         \
+    X(lse_tile, zo2_lse_op)              \
+    X(lse_finish, zo2_lse_finish_op)
 
 typedef struct zo2_backend zo2_backend;
 
@@ -212,7 +241,7 @@ typedef struct zo2_backend_ops {
     uint64_t reserved_bytes; /* the arena's first bytes, multiple of 256: the backend's own (GEMM workspace) */
     /* Asks the device. May create its context, which open() then uses. ZO2_ERR_DEVICE: there is none. NULL: nothing to
      * ask, context_bytes is exact and free memory is the host's. */
-    zo2_status (*probe)(zo2_device_info *out);
+    zo2_status (*describe)(zo2_device_info *out);
     zo2_status (*usable)(void); /* ZO2_OK if open() may succeed here, or why it can't. Takes nothing. NULL: always */
     uint32_t (*element_bytes)(zo2_dtype compute); /* stored size of an activation or panel element */
     uint64_t (*attention_workspace)(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
@@ -265,22 +294,15 @@ typedef struct zo2_backend_ops {
     zo2_status (*copy)(zo2_backend *b, void *dst, const void *src, uint64_t bytes);
 
     /* ---- operations, on the compute lane ---- */
-    zo2_status (*decode)(zo2_backend *b, const zo2_decode_op *op);
-    zo2_status (*decode_rows)(zo2_backend *b, const zo2_decode_rows_op *op);
-    zo2_status (*gemm)(zo2_backend *b, const zo2_gemm_op *op);
-    zo2_status (*bias_act)(zo2_backend *b, const zo2_bias_act_op *op);
-    zo2_status (*layernorm)(zo2_backend *b, const zo2_layernorm_op *op);
-    zo2_status (*attention)(zo2_backend *b, const zo2_attention_op *op);
-    zo2_status (*gather)(zo2_backend *b, const zo2_gather_op *op);
-    zo2_status (*lse_init)(zo2_backend *b, zo2_lse *state, uint64_t n);
-    zo2_status (*lse_tile)(zo2_backend *b, const zo2_lse_op *op);
-    zo2_status (*lse_finish)(zo2_backend *b, const zo2_lse *state, uint64_t n,
-                             float *logprob); /* target - max - log(sum); device */
+#define ZO2_OPERATION_ENTRY(op, type) zo2_status (*op)(zo2_backend * b, const type *operands);
+    ZO2_BACKEND_OPERATIONS(ZO2_OPERATION_ENTRY)
+#undef ZO2_OPERATION_ENTRY
 } zo2_backend_ops;
 
-/* Every backend's handle begins with its table. */
+/* Every backend's handle begins with this. */
 struct zo2_backend {
     const zo2_backend_ops *ops;
+    uint32_t threads; /* for attention_workspace() */
 };
 
 extern const zo2_backend_ops zo2_backend_cpu;

@@ -57,9 +57,9 @@ static zo2_operand *last(zo2_operands *l)
 }
 
 /* What the two decodes share: wire, panels, noise. */
-static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src, uint64_t rows, uint64_t cols,
-                                const zo2_update *fold, uint32_t folds, zo2_dist dist, zo2_dtype type, uint32_t panels,
-                                void *const *panel, uint64_t ld, int access, uint32_t elem)
+static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src, uint64_t src_bytes, uint64_t rows,
+                                uint64_t cols, const zo2_update *fold, uint32_t folds, zo2_dist dist, zo2_dtype type,
+                                uint32_t panels, void *const *panel, uint64_t ld, int access, uint32_t elem)
 {
     static const char *const names[ZO2_MAX_PANELS] = {"panel 0", "panel 1"};
     const zo2_codec *codec = zo2_codec_get(wire);
@@ -76,7 +76,11 @@ static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src,
     for (uint32_t i = 0; i < folds; i++)
         if (fold[i].queries > ZO2_MAX_QUERIES)
             return REFUSE("%s: fold %u has %u queries", l->op, i, fold[i].queries);
-    ADD(l, "src", src, ZO2_OPERAND_READ, 1, 0, 1, 0, codec->wire_bytes(rows, cols), 1);
+    uint64_t room = codec->wire_bytes(rows, cols), least = codec->sent_bytes ? 1 : room;
+    if (src_bytes < least || src_bytes > room)
+        return REFUSE("%s: %llu bytes were sent of a wire of %llu", l->op, (unsigned long long)src_bytes,
+                      (unsigned long long)room);
+    ADD(l, "src", src, ZO2_OPERAND_READ, 1, 0, 1, 0, src_bytes, 1);
     last(l)->align = 16;
     last(l)->uploaded = 1;
     /* A chunk may begin in the middle of a tile whose rows are no multiple of 16 bytes. */
@@ -85,19 +89,21 @@ static zo2_status decode_common(zo2_operands *l, zo2_wire wire, const void *src,
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_decode(zo2_operands *l, const zo2_decode_op *op, uint32_t elem)
+zo2_status zo2_operands_decode(zo2_operands *l, const zo2_backend *b, const zo2_decode_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "decode");
     if (!op->rows) {
         l->empty = 1;
         return ZO2_OK;
     }
-    return decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->panels,
-                         op->panel, op->ld, ZO2_OPERAND_WRITE, elem);
+    return decode_common(l, op->wire, op->src, op->src_bytes, op->rows, op->cols, op->fold, op->folds, op->dist,
+                         op->type, op->panels, op->panel, op->ld, ZO2_OPERAND_WRITE, elem);
 }
 
-zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *op, uint32_t elem)
+zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_backend *b, const zo2_decode_rows_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "decode_rows");
     if (!op->rows) {
         l->empty = 1;
@@ -106,8 +112,8 @@ zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *o
     if (op->accumulate && op->type != ZO2_F32)
         return REFUSE("decode_rows: accumulates in fp32 only");
     zo2_status s =
-        decode_common(l, op->wire, op->src, op->rows, op->cols, op->fold, op->folds, op->dist, op->type, op->panels,
-                      op->panel, op->ld, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, elem);
+        decode_common(l, op->wire, op->src, op->src_bytes, op->rows, op->cols, op->fold, op->folds, op->dist, op->type,
+                      op->panels, op->panel, op->ld, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, elem);
     if (s)
         return s;
     ADD(l, "refs", op->refs, ZO2_OPERAND_READ, 1, 0, 1, 0, op->rows, sizeof *op->refs);
@@ -115,8 +121,9 @@ zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *o
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_gemm_op *op, uint32_t elem)
+zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_backend *b, const zo2_gemm_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "gemm");
     if (!op->batch || !op->n || !op->k)
         return REFUSE("gemm: batch %u, n %llu, k %llu", op->batch, (unsigned long long)op->n,
@@ -143,8 +150,9 @@ zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_gemm_op *op, uint32_t el
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_bias_act(zo2_operands *l, const zo2_bias_act_op *op, uint32_t elem)
+zo2_status zo2_operands_bias_act(zo2_operands *l, const zo2_backend *b, const zo2_bias_act_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "bias_act");
     if (!op->streams || !op->n || !type_ok(op->type) || (int)op->act < ZO2_ACT_NONE || op->act > ZO2_ACT_GELU)
         return REFUSE("bias_act: streams %u, n %llu, type %d, activation %d", op->streams, (unsigned long long)op->n,
@@ -159,8 +167,9 @@ zo2_status zo2_operands_bias_act(zo2_operands *l, const zo2_bias_act_op *op, uin
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_layernorm(zo2_operands *l, const zo2_layernorm_op *op, uint32_t elem)
+zo2_status zo2_operands_layernorm(zo2_operands *l, const zo2_backend *b, const zo2_layernorm_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "layernorm");
     if (!op->streams || !op->n || !type_ok(op->type))
         return REFUSE("layernorm: streams %u, n %llu, type %d", op->streams, (unsigned long long)op->n, (int)op->type);
@@ -191,8 +200,9 @@ uint64_t zo2_attention_max_keys(const zo2_attention_op *op)
     return keys;
 }
 
-zo2_status zo2_operands_attention(zo2_operands *l, const zo2_attention_op *op, uint32_t elem)
+zo2_status zo2_operands_attention(zo2_operands *l, const zo2_backend *b, const zo2_attention_op *op)
 {
+    uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "attention");
     uint64_t n = (uint64_t)op->heads * op->head_dim;
     if (!op->streams || !n || !type_ok(op->type))
@@ -210,7 +220,8 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_attention_op *op, u
             return REFUSE("attention: sequence %u (tokens %u + %u, prefix %u + %u) of %llu tokens", i, s->first, s->n,
                           s->prefix, s->n_prefix, (unsigned long long)op->m);
     }
-    if (!zo2_attention_max_keys(op)) {
+    uint64_t keys = zo2_attention_max_keys(op), need;
+    if (!keys) {
         l->empty = 1;
         return ZO2_OK;
     }
@@ -218,19 +229,23 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_attention_op *op, u
     ADD(l, "k", op->k, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
     ADD(l, "v", op->v, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
     ADD(l, "out", op->out, ZO2_OPERAND_WRITE, op->streams, op->stride_out, op->m, op->ld_out, n, elem);
-    if (!op->workspace_bytes)
-        return REFUSE("attention: no workspace");
+    need = b->ops->attention_workspace(op->heads, op->head_dim, keys, b->threads);
+    if (!op->workspace_bytes || op->workspace_bytes < need)
+        return REFUSE("attention: workspace of %llu bytes, needs %llu for %llu keys",
+                      (unsigned long long)op->workspace_bytes, (unsigned long long)need, (unsigned long long)keys);
     ADD(l, "workspace", op->workspace, ZO2_OPERAND_WRITE, 1, 0, 1, 0, op->workspace_bytes, 1);
     last(l)->align = 64;
     last(l)->scratch = 1;
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_gather(zo2_operands *l, const zo2_gather_op *op, uint32_t elem)
+zo2_status zo2_operands_convert_rows(zo2_operands *l, const zo2_backend *b, const zo2_convert_rows_op *op)
 {
-    begin(l, "gather");
+    uint32_t elem = b->ops->element_bytes(op->type);
+    begin(l, "convert_rows");
     if (!op->streams || !op->n || !type_ok(op->type))
-        return REFUSE("gather: streams %u, n %llu, type %d", op->streams, (unsigned long long)op->n, (int)op->type);
+        return REFUSE("convert_rows: streams %u, n %llu, type %d", op->streams, (unsigned long long)op->n,
+                      (int)op->type);
     if (!op->m) {
         l->empty = 1;
         return ZO2_OK;
@@ -251,15 +266,17 @@ static zo2_status states(zo2_operands *l, const zo2_lse *state, int access, uint
     return ZO2_OK;
 }
 
-zo2_status zo2_operands_lse_init(zo2_operands *l, const zo2_lse *state, uint64_t n)
+zo2_status zo2_operands_lse_init(zo2_operands *l, const zo2_backend *b, const zo2_lse_init_op *op)
 {
+    (void)b;
     begin(l, "lse_init");
-    l->empty = !n;
-    return n ? states(l, state, ZO2_OPERAND_WRITE, 1, 0, n) : ZO2_OK;
+    l->empty = !op->n;
+    return op->n ? states(l, op->state, ZO2_OPERAND_WRITE, 1, 0, op->n) : ZO2_OK;
 }
 
-zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_lse_op *op)
+zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_backend *b, const zo2_lse_op *op)
 {
+    (void)b;
     begin(l, "lse_tile");
     if (!op->streams || !op->n)
         return REFUSE("lse_tile: streams %u, n %llu", op->streams, (unsigned long long)op->n);
@@ -273,15 +290,16 @@ zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_lse_op *op)
     return states(l, op->state, ZO2_OPERAND_UPDATE, op->streams, op->stride_state, op->m);
 }
 
-zo2_status zo2_operands_lse_finish(zo2_operands *l, const zo2_lse *state, uint64_t n, const float *logprob)
+zo2_status zo2_operands_lse_finish(zo2_operands *l, const zo2_backend *b, const zo2_lse_finish_op *op)
 {
+    (void)b;
     begin(l, "lse_finish");
-    if (!n) {
+    if (!op->n) {
         l->empty = 1;
         return ZO2_OK;
     }
-    ADD(l, "logprob", logprob, ZO2_OPERAND_WRITE, 1, 0, 1, 0, n, 4);
-    return states(l, state, ZO2_OPERAND_READ, 1, 0, n);
+    ADD(l, "logprob", op->logprob, ZO2_OPERAND_WRITE, 1, 0, 1, 0, op->n, 4);
+    return states(l, op->state, ZO2_OPERAND_READ, 1, 0, op->n);
 }
 
 zo2_status zo2_operands_transfer(zo2_operands *l, const char *op, const void *at, uint64_t bytes, int access)

@@ -37,17 +37,13 @@ typedef struct zo2_operands {
     int empty; /* nothing to do; the list is empty too */
 } zo2_operands;
 
-/* elem: bytes of an element of the compute type, zo2_backend_ops.element_bytes(). Fills *l from scratch. */
-zo2_status zo2_operands_decode(zo2_operands *l, const zo2_decode_op *op, uint32_t elem);
-zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_decode_rows_op *op, uint32_t elem);
-zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_gemm_op *op, uint32_t elem);
-zo2_status zo2_operands_bias_act(zo2_operands *l, const zo2_bias_act_op *op, uint32_t elem);
-zo2_status zo2_operands_layernorm(zo2_operands *l, const zo2_layernorm_op *op, uint32_t elem);
-zo2_status zo2_operands_attention(zo2_operands *l, const zo2_attention_op *op, uint32_t elem);
-zo2_status zo2_operands_gather(zo2_operands *l, const zo2_gather_op *op, uint32_t elem);
-zo2_status zo2_operands_lse_init(zo2_operands *l, const zo2_lse *state, uint64_t n);
-zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_lse_op *op);
-zo2_status zo2_operands_lse_finish(zo2_operands *l, const zo2_lse *state, uint64_t n, const float *logprob);
+/* zo2_operands_gemm(l, b, op) and so on: fills *l from scratch. b: whose operation it is; its table says how large elements and
+ * workspaces are. */
+#define ZO2_OPERANDS_OF(op, type) \
+    zo2_status zo2_operands_##op(zo2_operands *l, const zo2_backend *b, const type *operands);
+ZO2_BACKEND_OPERATIONS(ZO2_OPERANDS_OF)
+#undef ZO2_OPERANDS_OF
+
 /* One end of a transfer: `bytes` bytes at `at`. */
 zo2_status zo2_operands_transfer(zo2_operands *l, const char *op, const void *at, uint64_t bytes, int access);
 zo2_status zo2_operands_copy(zo2_operands *l, const void *dst, const void *src, uint64_t bytes);

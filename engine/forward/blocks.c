@@ -50,7 +50,7 @@ static zo2_status final_rows(zo2_forward_pass *f, const zo2_micro *mb, zo2_act h
 static zo2_status head(zo2_forward_pass *f)
 {
     const zo2_arch *a = f->arch;
-    const zo2_device_layout *d = f->device;
+    const zo2_device_offsets *d = f->device;
     const uint64_t L = f->batch->losses, D = a->hidden;
     const zo2_micro *from = &f->batch->micro[f->micro_from], *end = &f->batch->micro[f->micro_to - 1];
     const uint64_t first = from->loss_at, rows = end->loss_at + end->losses - first;

@@ -64,7 +64,7 @@ static void device_span(void *ud, zo2_lane lane, const char *name, uint64_t begi
 
 static zo2_status create_device(zo2_core *c)
 {
-    const zo2_device_layout *d = &c->plan.device;
+    const zo2_device_offsets *d = &c->plan.device;
     zo2_backend_config config = {
         .arena_bytes = d->bytes, .parallel = zo2_pool_parallel(c->pool), .compute = c->shape.compute};
     zo2_status s = c->ops->open(&c->be, &config);

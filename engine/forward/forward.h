@@ -21,7 +21,7 @@ typedef void (*zo2_head_observer)(void *ud, uint32_t stream, uint32_t streams, u
 
 typedef struct zo2_forward_pass {
     const zo2_arch *arch;
-    const zo2_device_layout *device;
+    const zo2_device_offsets *device;
     zo2_backend *be;
     uint8_t *arena;
     zo2_pipeline *pipe;
@@ -37,12 +37,12 @@ typedef struct zo2_forward_pass {
     uint64_t key;
     float eps;
     /* gathered rows on their way: the areas take turns, and one is free again when its event has passed */
-    uint8_t *gather; /* host: zo2_host_layout.gather */
-    const zo2_host_layout *host;
+    uint8_t *gather; /* host: zo2_host_offsets.gather */
+    const zo2_host_offsets *host;
     zo2_event *const *gathered; /* [2 gather_sets] */
     uint32_t gathers[2];        /* calls of zo2_gather_rows() so far: for embeddings, for positions */
     /* residual streams of several micro-batches (residual.c) */
-    uint8_t *residual;                          /* host: zo2_host_layout.residual */
+    uint8_t *residual;                          /* host: zo2_host_offsets.residual */
     zo2_event *const *computed, *const *staged; /* [2] */
     uint64_t turn, turns;                       /* turns: blocks that touch the streams, times micro-batches */
     zo2_progress_fn progress;

@@ -12,6 +12,7 @@
 #include "engine/method/probe.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
+#include "engine/model/wire_size.h"
 #include "engine/plan/plan_types.h"
 #include "engine/stream/pipeline.h"
 #include "engine/stream/trace.h"
@@ -55,8 +56,8 @@ static zo2_status gather_one(gather_job *job, uint64_t i)
         return ZO2_OK;
     if (p->weights == ZO2_PASS_EXACT) {
         uint64_t cols = job->f->arch->tensors[job->tensor].cols;
-        float *w = (float *)(void *)(job->wire + i * job->codec->wire_bytes(
-                                                         1, cols)); /* fp32 wire rows are the values themselves */
+        uint64_t row_bytes = zo2_wire_room(job->codec, 1, cols);
+        float *w = (float *)(void *)(job->wire + i * row_bytes); /* fp32 wire rows are the values themselves */
         return zo2_masters_read(p->masters, p->history, job->tensor, row, 1, p->step, w);
     }
     uint64_t step = wire_step(job->f, job->tensor, row);
@@ -80,13 +81,13 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
                            zo2_act y, int accumulate)
 {
     const zo2_backend_ops *ops = f->be->ops;
-    const zo2_device_layout *d = f->device;
+    const zo2_device_offsets *d = f->device;
     const zo2_pass *p = f->pass;
     const zo2_tensor *t = &f->arch->tensors[tensor];
     int is_positions = t->role == ZO2_ROLE_EMBED_POSITIONS;
     const zo2_layout *l = p->program->layout;
     const zo2_codec *codec = l->spans[l->chunks[l->units[l->tensor_unit[tensor]].first_chunk].first_span].codec;
-    uint64_t refs_bytes = zo2_round_up(n * sizeof(zo2_row_ref), 256), wire_bytes = codec->wire_bytes(n, t->cols);
+    uint64_t refs_bytes = zo2_round_up(n * sizeof(zo2_row_ref), 256);
     gather_job job = {.f = f,
                       .tensor = tensor,
                       .rows = rows,
@@ -116,6 +117,9 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
         zo2_pool_run(f->pool, (n + ROWS_A_TASK - 1) / ROWS_A_TASK, gather_task, &job);
         s = zo2_job_error_raise(&job.error);
     }
+    uint64_t wire_bytes = 0;
+    if (!s)
+        wire_bytes = zo2_wire_sent(codec, p->weights == ZO2_PASS_NONE ? NULL : job.wire, n, t->cols);
     uint8_t *wire = f->arena + (is_positions ? d->positions : d->rows);
     if (!s)
         s = ops->upload(f->be, ZO2_LANE_COMPUTE, f->arena + d->refs, job.refs, n * sizeof(zo2_row_ref));
@@ -127,6 +131,7 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
 
     zo2_decode_rows_op op = {.wire = codec->id,
                              .src = wire,
+                             .src_bytes = wire_bytes,
                              .refs = (const zo2_row_ref *)(void *)(f->arena + d->refs),
                              .rows = n,
                              .cols = t->cols,

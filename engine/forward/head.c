@@ -19,7 +19,7 @@ static zo2_status head_tile(zo2_forward_pass *f, uint32_t unit, const zo2_tensor
                             const zo2_micro *mb, zo2_act x)
 {
     const zo2_unit *u = &f->pass->program->layout->units[unit];
-    const zo2_device_layout *d = f->device;
+    const zo2_device_offsets *d = f->device;
     uint64_t L = f->batch->losses;
     zo2_gemm_op op = zo2_tile_gemm(f, g, u, t->cols, mb->losses);
     op.x = x.p + (g->first * x.stride + mb->loss_at * x.ld) * zo2_element_bytes(f, x.type);

@@ -52,17 +52,17 @@ zo2_status zo2_layer_norm(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x
 
 zo2_status zo2_convert_rows(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x, const uint32_t *index, zo2_act y)
 {
-    zo2_gather_op op = {.streams = f->streams,
-                        .m = m,
-                        .n = n,
-                        .x = (const float *)(const void *)x.p,
-                        .stride_x = x.stride,
-                        .index = index,
-                        .y = y.p,
-                        .stride_y = y.stride,
-                        .type = y.type};
+    zo2_convert_rows_op op = {.streams = f->streams,
+                              .m = m,
+                              .n = n,
+                              .x = (const float *)(const void *)x.p,
+                              .stride_x = x.stride,
+                              .index = index,
+                              .y = y.p,
+                              .stride_y = y.stride,
+                              .type = y.type};
     uint64_t begin = zo2_trace_begin(f->trace);
-    return done(f, begin, index ? "gather" : "convert", f->be->ops->gather(f->be, &op));
+    return done(f, begin, "convert", f->be->ops->convert_rows(f->be, &op));
 }
 
 /* y = x W^T + b in columns [column, column + rows of W) of y. */

@@ -28,7 +28,7 @@ static void span(zo2_core *c, const char *name, uint64_t bytes, uint64_t begin)
 
 static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
-    const zo2_device_layout *d = &c->plan.device;
+    const zo2_device_offsets *d = &c->plan.device;
     uint64_t bytes = c->packed.losses * 4, begin = zo2_clock_ns();
     uint8_t *index = c->staging + c->plan.host.index, *target = c->staging + c->plan.host.target;
     memcpy(index, c->packed.index, bytes);
@@ -37,17 +37,19 @@ static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
     if (!s)
         s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->target, target, bytes);
     if (!s)
-        s = c->ops->lse_init(c->be, (zo2_lse *)(void *)(arena + d->lse), streams * c->packed.losses);
+        s = c->ops->lse_init(
+            c->be, &(zo2_lse_init_op){.state = (zo2_lse *)(void *)(arena + d->lse), .n = streams * c->packed.losses});
     span(c, "targets", 2 * bytes, begin);
     return s;
 }
 
 static zo2_status download_logprobs(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
-    const zo2_device_layout *d = &c->plan.device;
+    const zo2_device_offsets *d = &c->plan.device;
     uint64_t n = streams * c->packed.losses, begin = zo2_clock_ns();
-    zo2_status s =
-        c->ops->lse_finish(c->be, (zo2_lse *)(void *)(arena + d->lse), n, (float *)(void *)(arena + d->logprob));
+    zo2_status s = c->ops->lse_finish(c->be, &(zo2_lse_finish_op){.state = (zo2_lse *)(void *)(arena + d->lse),
+                                                                  .n = n,
+                                                                  .logprob = (float *)(void *)(arena + d->logprob)});
     if (!s)
         s = c->ops->download(c->be, ZO2_LANE_COMPUTE, c->logprob, arena + d->logprob, n * 4);
     zo2_status drained = c->ops->drain(c->be);

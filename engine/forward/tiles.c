@@ -4,6 +4,7 @@
 #include "engine/masters/history.h"
 #include "engine/method/probe.h"
 #include "engine/model/arch.h"
+#include "engine/model/wire_size.h"
 #include "engine/stream/pipeline.h"
 #include "engine/stream/program.h"
 #include "engine/stream/trace.h"
@@ -18,11 +19,11 @@ zo2_act zo2_activation_at(const zo2_forward_pass *f, uint64_t offset, uint64_t m
     return (zo2_act){.p = f->arena + offset, .ld = n, .stride = m * n, .type = type};
 }
 
-zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t position, const void **wire)
+zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t pc, zo2_sent_wire *wire)
 {
-    if (f->progress && f->progress(f->progress_ud, "chunks", position, f->pass->program->n))
+    if (f->progress && f->progress(f->progress_ud, "chunks", pc, f->pass->program->n))
         return zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled");
-    return zo2_pipeline_wait(f->pipe, position, wire);
+    return zo2_pipeline_wait(f->pipe, pc, wire);
 }
 
 /* Updates that the wire of a chunk lacks. */
@@ -42,12 +43,13 @@ void zo2_group_eps(const zo2_forward_pass *f, const zo2_probe_group *g, uint32_t
         eps[i] = moves ? (float)g->sign[i] * f->eps : 0;
 }
 
-zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, const void *wire,
+zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, zo2_sent_wire wire,
                            const zo2_probe_group *g, uint8_t *to, uint64_t stride, zo2_dtype type)
 {
     const zo2_tensor *t = &f->arch->tensors[s->tensor];
     zo2_decode_op op = {.wire = s->codec->id,
-                        .src = (const uint8_t *)wire + s->wire_at,
+                        .src = wire.at + s->wire_at,
+                        .src_bytes = zo2_span_sent(s, wire.bytes),
                         .rows = s->rows,
                         .cols = s->cols,
                         .first_row = s->row,
@@ -65,8 +67,7 @@ zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *
     op.fold = fold_of(f, chunk, &op.folds);
     uint64_t begin = zo2_trace_begin(f->trace);
     zo2_status status = f->be->ops->decode(f->be, &op);
-    zo2_forward_span(f, begin, "decode", s->tensor, f->pass->program->layout->chunks[chunk].unit, chunk,
-                     s->codec->wire_bytes(s->rows, s->cols));
+    zo2_forward_span(f, begin, "decode", s->tensor, f->pass->program->layout->chunks[chunk].unit, chunk, op.src_bytes);
     return status;
 }
 
@@ -77,7 +78,7 @@ zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *
 static zo2_status check_order(const zo2_forward_pass *f, uint32_t unit, zo2_hold hold)
 {
     const zo2_tensor *t = &f->arch->tensors[f->pass->program->layout->units[unit].tensor];
-    if (hold == ZO2_HOLD_BLOCK || zo2_pipeline_released(f->pipe) == f->pass->program->position[unit])
+    if (hold == ZO2_HOLD_BLOCK || zo2_pipeline_released(f->pipe) == f->pass->program->first_pc[unit])
         return ZO2_OK;
     return zo2_error(ZO2_ERR_INTERNAL, "%s is multiplied out of the order of the model's tensors", t->name);
 }
@@ -86,22 +87,22 @@ zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, const zo2_probe_g
 {
     const zo2_layout *l = f->pass->program->layout;
     const zo2_unit *u = &l->units[unit];
-    uint32_t position = f->pass->program->position[unit];
+    uint32_t pc = f->pass->program->first_pc[unit];
     int last = g->first + g->n == f->probes->streams;
     zo2_status s = g->first ? ZO2_OK : check_order(f, unit, hold);
     for (uint32_t c = 0; c < u->n_chunks && !s; c++) {
-        const void *wire;
+        zo2_sent_wire wire;
         const zo2_span *span = &l->spans[l->chunks[u->first_chunk + c].first_span];
         uint64_t offset = (span->row - u->row) * span->cols * zo2_element_bytes(f, f->compute);
-        s = zo2_tile_fetch(f, position + c, &wire);
+        s = zo2_tile_fetch(f, pc + c, &wire);
         if (!s)
             s = zo2_decode_span(f, u->first_chunk + c, span, wire, g, f->arena + f->device->panels + offset,
                                 f->device->panel_stride, f->compute);
         if (!s && hold == ZO2_HOLD_CHUNK)
-            s = zo2_pipeline_release(f->pipe, position + c + 1);
+            s = zo2_pipeline_release(f->pipe, pc + c + 1);
     }
     if (!s && hold == ZO2_HOLD_TILE && last)
-        s = zo2_pipeline_release(f->pipe, position + u->n_chunks);
+        s = zo2_pipeline_release(f->pipe, pc + u->n_chunks);
     return s;
 }
 

@@ -6,16 +6,17 @@
 #include "engine/method/probe.h"
 #include "engine/model/layout.h"
 #include "engine/plan/plan_types.h"
+#include "engine/stream/pipeline.h"
 #include "kernels/backend.h"
 
-/* Waits for the chunk at a position of the program; reports progress, and may be cancelled there. */
-zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t position, const void **wire);
+/* Waits for the chunk at a pc of the program; reports progress, and may be cancelled there. */
+zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t pc, zo2_sent_wire *wire);
 
 /* How far a tensor's values in a group's panels are from W: sign times eps, 0 for all where the tensor doesn't move. */
 void zo2_group_eps(const zo2_forward_pass *f, const zo2_probe_group *g, uint32_t tensor, float eps[ZO2_MAX_PANELS]);
 
 /* Decodes the rows of one span for the streams of a group: the first one's to `to`, the next `stride` bytes behind it. */
-zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, const void *wire,
+zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *s, zo2_sent_wire wire,
                            const zo2_probe_group *g, uint8_t *to, uint64_t stride, zo2_dtype type);
 
 /* Decodes a tile into the panels of a group and lets go of its wire where nobody needs it again. */

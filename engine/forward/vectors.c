@@ -12,9 +12,9 @@ zo2_status zo2_load_vectors(zo2_forward_pass *f, uint32_t block)
     uint32_t unit = l->vector_unit[block];
     if (unit == ZO2_NO_TENSOR)
         return ZO2_OK;
-    uint32_t chunk = l->units[unit].first_chunk, position = f->pass->program->position[unit];
-    const void *wire;
-    zo2_status s = zo2_tile_fetch(f, position, &wire);
+    uint32_t chunk = l->units[unit].first_chunk, pc = f->pass->program->first_pc[unit];
+    zo2_sent_wire wire;
+    zo2_status s = zo2_tile_fetch(f, pc, &wire);
     uint64_t stride = 4 * f->device->vector_stride;
     uint8_t *at = f->arena + f->device->vectors;
     for (uint32_t i = 0; i < l->chunks[chunk].n_spans; i++) {
@@ -26,7 +26,7 @@ zo2_status zo2_load_vectors(zo2_forward_pass *f, uint32_t block)
             first += g.n;
         }
     }
-    return s ? s : zo2_pipeline_release(f->pipe, position + 1);
+    return s ? s : zo2_pipeline_release(f->pipe, pc + 1);
 }
 
 const float *zo2_vector(const zo2_forward_pass *f, zo2_role role, uint32_t layer)

@@ -7,6 +7,7 @@
 #include "engine/masters/home.h"
 #include "engine/masters/ram_home.h"
 #include "engine/model/arch.h"
+#include "engine/model/wire_size.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -109,7 +110,7 @@ uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wire wire, const uint32_t *
         const zo2_tensor *t = &a->tensors[i];
         const zo2_codec *codec = zo2_tensor_codec(t, wire);
         if (!stored_as || stored_as[i] == i)
-            bytes += codec->wire_bytes(t->rows, t->cols) + codec->rest_bytes(t->rows, t->cols);
+            bytes += zo2_wire_room(codec, t->rows, t->cols) + codec->rest_bytes(t->rows, t->cols);
     }
     return bytes;
 }

@@ -10,6 +10,7 @@
 #include "engine/masters/masters.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
+#include "engine/model/wire_size.h"
 
 #define BOTH (ZO2_PLANE_WIRE | ZO2_PLANE_REST)
 
@@ -127,7 +128,7 @@ zo2_status zo2_masters_gather(zo2_masters *m, const zo2_history *h, uint32_t ten
     if (!status && !zo2_codec_representable(s->codec, w, s->cols))
         status = unrepresentable(t, s->codec, to);
     if (!status) {
-        s->codec->split(w, 1, s->cols, 0, 1, planes, planes + s->codec->wire_bytes(1, s->cols));
+        s->codec->split(w, 1, s->cols, 0, 1, planes, planes + zo2_wire_room(s->codec, 1, s->cols));
         s->codec->copy_row(planes, 1, 0, s->cols, dst, dst_rows, dst_row);
     }
     zo2_slots_give(&m->slots, slot);

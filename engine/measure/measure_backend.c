@@ -4,6 +4,7 @@
 #include "engine/base/pool.h"
 #include "engine/measure/measure.h"
 #include "engine/model/layout.h"
+#include "engine/model/wire_size.h"
 #include "kernels/backend.h"
 
 #include <stdlib.h>
@@ -11,17 +12,18 @@
 
 /* ---- passes ---- */
 
-static uint64_t wire_of(const zo2_measure *m, uint64_t tile)
+static uint64_t sent_of(const zo2_measure *m, uint64_t tile)
 {
-    return m->codec->wire_bytes(zo2_measure_rows_of(m, tile), m->spec.cols);
+    return zo2_wire_sent(m->codec, m->planes + tile * m->chunk_stride, zo2_measure_rows_of(m, tile), m->spec.cols);
 }
 
-/* A chunk of `rows` rows from `row` on, whose wire is at `wire`, to two panels. */
-static zo2_status decode_rows(zo2_measure *m, const uint8_t *wire, uint64_t row, uint64_t rows, uint8_t *plus,
-                              uint8_t *minus)
+/* A chunk of `rows` rows from `row` on, of whose wire `bytes` bytes are at `wire`, to two panels. */
+static zo2_status decode_rows(zo2_measure *m, const uint8_t *wire, uint64_t bytes, uint64_t row, uint64_t rows,
+                              uint8_t *plus, uint8_t *minus)
 {
     zo2_decode_op op = {.wire = m->spec.wire,
                         .src = wire,
+                        .src_bytes = bytes,
                         .rows = rows,
                         .cols = m->spec.cols,
                         .first_row = row,
@@ -42,8 +44,8 @@ static zo2_status pass_panels(zo2_measure *m)
     uint8_t *plus = m->arena + m->panel_at, *minus = plus + m->panel_stride;
     zo2_status s = ZO2_OK;
     for (uint64_t t = 0; t < zo2_measure_chunks(m) && !s; t++)
-        s = decode_rows(m, m->arena + m->wire_at + t * m->chunk_stride, t * m->chunk_rows, zo2_measure_rows_of(m, t),
-                        plus, minus);
+        s = decode_rows(m, m->arena + m->wire_at + t * m->chunk_stride, sent_of(m, t), t * m->chunk_rows,
+                        zo2_measure_rows_of(m, t), plus, minus);
     return s;
 }
 
@@ -145,7 +147,7 @@ static void cut_in_tiles(zo2_measure *m, const zo2_backend_ops *ops)
 {
     uint64_t rows = zo2_tile_rows(m->spec.rows, m->spec.cols, m->spec.compute);
     m->chunk_rows = rows < m->spec.rows ? rows : m->spec.rows;
-    m->chunk_stride = zo2_measure_align(m->codec->wire_bytes(m->chunk_rows, m->spec.cols));
+    m->chunk_stride = zo2_measure_align(zo2_wire_room(m->codec, m->chunk_rows, m->spec.cols));
     rows = m->spec.kind == ZO2_MEASURE_GEMM_WHOLE ? m->spec.rows : m->chunk_rows;
     m->panel_stride = zo2_measure_align(rows * m->spec.cols * ops->element_bytes(m->spec.compute));
 }
@@ -170,9 +172,9 @@ static zo2_status prepare_panels(zo2_measure *m)
     for (uint64_t t = 0; t < tiles && !s; t++) {
         uint8_t *wire = m->planes + t * m->chunk_stride;
         s = encode_rows(m, t * m->chunk_rows, zo2_measure_rows_of(m, t), wire);
-        m->info.bytes_read += wire_of(m, t);
+        m->info.bytes_read += sent_of(m, t);
         if (!s)
-            s = ops->upload(m->be, ZO2_LANE_COMPUTE, m->arena + m->wire_at + t * m->chunk_stride, wire, wire_of(m, t));
+            s = ops->upload(m->be, ZO2_LANE_COMPUTE, m->arena + m->wire_at + t * m->chunk_stride, wire, sent_of(m, t));
     }
     for (uint32_t i = 0; i < m->spec.pending; i++) {
         m->fold[i] = (zo2_update){.key = 2 + i, .queries = m->spec.queries};
@@ -189,13 +191,13 @@ static zo2_status prepare_panels(zo2_measure *m)
  * the matrix through m->memory and the arena's wire. */
 static zo2_status make_operand(zo2_measure *m, uint64_t row, uint64_t rows, uint64_t plus_at, uint64_t stride)
 {
-    uint64_t bytes = m->codec->wire_bytes(rows, m->spec.cols);
     uint8_t *plus = m->arena + plus_at;
     zo2_status s = encode_rows(m, row, rows, m->memory);
+    uint64_t bytes = s ? 0 : zo2_wire_sent(m->codec, m->memory, rows, m->spec.cols);
     if (!s)
         s = m->be->ops->upload(m->be, ZO2_LANE_COMPUTE, m->arena + m->wire_at, m->memory, bytes);
     if (!s)
-        s = decode_rows(m, m->arena + m->wire_at, row, rows, plus, plus + stride);
+        s = decode_rows(m, m->arena + m->wire_at, bytes, row, rows, plus, plus + stride);
     zo2_status drained = m->be->ops->drain(m->be); /* before the memory is used again */
     return s ? s : drained;
 }
@@ -222,7 +224,7 @@ static zo2_status prepare_gemm(zo2_measure *m)
     cut_in_tiles(m, ops);
     uint64_t x_bytes = tokens * cols * ops->element_bytes(m->spec.compute);
     uint64_t y_rows = m->spec.kind == ZO2_MEASURE_GEMM_WHOLE ? m->spec.rows : m->chunk_rows;
-    uint64_t wire = m->codec->wire_bytes(m->chunk_rows > tokens ? m->chunk_rows : tokens, cols);
+    uint64_t wire = zo2_wire_room(m->codec, m->chunk_rows > tokens ? m->chunk_rows : tokens, cols);
     m->wire_at = zo2_measure_take(&taken, wire);
     m->panel_at = zo2_measure_take(&taken, 2 * m->panel_stride);
     m->x_at = zo2_measure_take(&taken, 2 * x_bytes);

@@ -7,6 +7,7 @@
 #include "engine/masters/ram_home.h"
 #include "engine/measure/measure.h"
 #include "engine/model/layout.h"
+#include "engine/model/wire_size.h"
 
 #include <stdlib.h>
 
@@ -134,7 +135,7 @@ static zo2_status prepare_noise(zo2_measure *m)
 static void count_bytes(zo2_measure *m)
 {
     uint64_t rows = m->spec.rows, cols = m->spec.cols, fp32 = rows * cols * 4;
-    uint64_t wire = m->codec->wire_bytes(rows, cols), rest = m->codec->rest_bytes(rows, cols);
+    uint64_t wire = zo2_wire_room(m->codec, rows, cols), rest = m->codec->rest_bytes(rows, cols);
     uint64_t exact = rest >= fp32 ? rest : wire + rest;
     zo2_measure_kind kind = m->spec.kind;
     m->info.bytes_read = kind == ZO2_MEASURE_SPLIT ? fp32 : kind == ZO2_MEASURE_DECODE ? wire : exact;
@@ -144,11 +145,11 @@ static void count_bytes(zo2_measure *m)
 zo2_status zo2_measure_prepare_masters(zo2_measure *m)
 {
     uint64_t rows = m->spec.rows, cols = m->spec.cols;
-    m->chunk_rows = m->spec.chunk_bytes / m->codec->wire_bytes(1, cols);
+    m->chunk_rows = m->spec.chunk_bytes / zo2_wire_room(m->codec, 1, cols);
     m->chunk_rows = m->chunk_rows == 0 ? 1 : m->chunk_rows < rows ? m->chunk_rows : rows;
     m->piece_rows = cols < PIECE ? PIECE / cols : 1;
     m->pieces = (m->chunk_rows + m->piece_rows - 1) / m->piece_rows;
-    zo2_chunk like = {.wire_bytes = m->codec->wire_bytes(m->chunk_rows, cols),
+    zo2_chunk like = {.wire_bytes = zo2_wire_room(m->codec, m->chunk_rows, cols),
                       .rest_bytes = m->codec->rest_bytes(m->chunk_rows, cols)};
     m->rest_at = zo2_ram_rest_at(&like);
     m->chunk_stride = (m->rest_at + like.rest_bytes + 4095) & ~4095ull;

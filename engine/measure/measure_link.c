@@ -2,15 +2,16 @@
  * wires of masters, chunk by chunk through a ring of slots, and residual streams. */
 #include "engine/base/host_memory.h"
 #include "engine/measure/measure.h"
+#include "engine/model/wire_size.h"
 #include "kernels/backend.h"
 
 #include <string.h>
 
 #define LATENCY_BYTES 4096u
 
-static uint64_t wire_of(const zo2_measure *m, uint64_t chunk)
+static uint64_t sent_of(const zo2_measure *m, uint64_t chunk)
 {
-    return m->codec->wire_bytes(zo2_measure_rows_of(m, chunk), m->spec.cols);
+    return zo2_wire_sent(m->codec, m->planes + chunk * m->chunk_stride, zo2_measure_rows_of(m, chunk), m->spec.cols);
 }
 
 /* ---- passes ---- */
@@ -38,7 +39,7 @@ static zo2_status send(zo2_measure *m, uint64_t chunk, const uint8_t *from)
     if (slot_was_used(m))
         s = ops->wait(m->be, ZO2_LANE_UPLOAD, m->released[slot]);
     if (!s)
-        s = ops->upload(m->be, ZO2_LANE_UPLOAD, to, from, wire_of(m, chunk));
+        s = ops->upload(m->be, ZO2_LANE_UPLOAD, to, from, sent_of(m, chunk));
     if (!s)
         s = ops->record(m->be, ZO2_LANE_UPLOAD, m->uploaded[slot]);
     if (!s)
@@ -55,7 +56,7 @@ static zo2_status pass_upload(zo2_measure *m)
     return s;
 }
 
-/* By way of a slot of registered memory, which must have gone up before it is written again. */
+/* Through a slot of registered memory, which must have been uploaded before it is written again. */
 static zo2_status pass_bounced(zo2_measure *m)
 {
     zo2_status s = ZO2_OK;
@@ -65,7 +66,7 @@ static zo2_status pass_bounced(zo2_measure *m)
             s = m->be->ops->sync(m->be, m->released[next_slot(m)]);
         if (s)
             break;
-        memcpy(staging, m->planes + c * m->chunk_stride, wire_of(m, c));
+        memcpy(staging, m->planes + c * m->chunk_stride, sent_of(m, c));
         s = send(m, c, staging);
     }
     return s;
@@ -126,11 +127,11 @@ static zo2_status prepare_chunks(zo2_measure *m)
     zo2_status s = zo2_measure_prepare_masters(m);
     if (s)
         return s;
-    m->slot_stride = zo2_measure_align(wire_of(m, 0));
+    m->slot_stride = zo2_measure_align(zo2_wire_room(m->codec, m->chunk_rows, m->spec.cols));
     uint64_t ring = ZO2_MEASURE_SLOTS * m->slot_stride, planes = zo2_measure_chunks(m) * m->chunk_stride;
     m->info.bytes_read = m->info.bytes_written = 0;
     for (uint64_t c = 0; c < zo2_measure_chunks(m); c++)
-        m->info.bytes_read += wire_of(m, c);
+        m->info.bytes_read += sent_of(m, c);
     m->info.items = (double)m->info.bytes_read;
     if (m->spec.kind == ZO2_MEASURE_UPLOAD)
         return open_link(m, ring, m->planes, planes);
@@ -160,7 +161,7 @@ static zo2_status prepare_block(zo2_measure *m, uint64_t bytes)
 
 static zo2_status prepare_whole(zo2_measure *m)
 {
-    m->info.bytes_read = m->codec->wire_bytes(m->spec.rows, m->spec.cols);
+    m->info.bytes_read = zo2_wire_room(m->codec, m->spec.rows, m->spec.cols);
     m->info.items = (double)m->info.bytes_read;
     return prepare_block(m, m->info.bytes_read);
 }

@@ -19,17 +19,17 @@
 #define LEAST_ROWS    256u  /* of a product: narrower ones are slower than the ones of a run */
 #define FOLDS         4u
 
-typedef struct probe {
+typedef struct sampling {
     const zo2_arch *arch;
     const zo2_shape *shape;
     zo2_backend_kind backend;
     double opening; /* seconds that the backend takes to open, whatever the size of the work */
     double until;   /* this rate's time is up */
-} probe;
+} sampling;
 
 /* A matrix of about that many weights as the model has them. What is computed goes matrix by matrix: no more rows than
  * the largest one of a layer has. */
-static zo2_measure_spec spec_of(const probe *p, zo2_measure_kind kind, uint32_t pending, uint64_t weights)
+static zo2_measure_spec spec_of(const sampling *p, zo2_measure_kind kind, uint32_t pending, uint64_t weights)
 {
     zo2_measure_spec spec;
     zo2_measure_spec_init(&spec);
@@ -60,7 +60,7 @@ static zo2_status warm_pass(zo2_measure *m, double *pass)
 }
 
 /* Seconds an item: the best of samples, because the others were disturbed. *pass is one sample already. */
-static zo2_status best_time(const probe *p, zo2_measure *m, double *pass)
+static zo2_status best_time(const sampling *p, zo2_measure *m, double *pass)
 {
     uint64_t passes = (uint64_t)fmin(fmax(ceil(SAMPLE / fmax(*pass, 1e-7)), 1), 65536);
     double least = zo2_now() + LEAST_SECONDS;
@@ -79,7 +79,7 @@ static zo2_status best_time(const probe *p, zo2_measure *m, double *pass)
 }
 
 /* Items per second of one kind. */
-static zo2_status rate_of(const probe *p, zo2_measure_kind kind, uint32_t pending, double *rate)
+static zo2_status rate_of(const sampling *p, zo2_measure_kind kind, uint32_t pending, double *rate)
 {
     zo2_measure_spec spec = spec_of(p, kind, pending, LEAST_WEIGHTS);
     zo2_measure_info info;
@@ -111,7 +111,7 @@ static zo2_status rate_of(const probe *p, zo2_measure_kind kind, uint32_t pendin
     return s;
 }
 
-static zo2_status time_opening(probe *p)
+static zo2_status time_opening(sampling *p)
 {
     zo2_measure_spec spec = spec_of(p, ZO2_MEASURE_LATENCY, 0, LEAST_WEIGHTS);
     zo2_measure *m;
@@ -136,7 +136,7 @@ zo2_status zo2_measure_rates(zo2_rates *out, const zo2_arch *a, const zo2_backen
         {ZO2_MEASURE_PANELS, FOLDS, &folded},          {ZO2_MEASURE_GEMM, 0, &out->flops},
     };
     const unsigned n = sizeof rates / sizeof *rates;
-    probe p = {.arch = a, .shape = shape, .backend = be->kind};
+    sampling p = {.arch = a, .shape = shape, .backend = be->kind};
     zo2_status s = time_opening(&p);
     *out = (zo2_rates){.shared = be->kind == ZO2_BACKEND_CPU};
     for (unsigned i = 0; i < n && !s; i++) {

@@ -98,7 +98,7 @@ static inline int zo2_is_head(const zo2_arch *a, const zo2_tensor *t)
     return t->role == ZO2_ROLE_LM_HEAD || (a->tied && t->role == ZO2_ROLE_EMBED_TOKENS);
 }
 
-/* A matrix whose tiles go up. Embedding tables that are only gathered from never do. */
+/* A matrix whose tiles are uploaded. Embedding tables that are only gathered from never are. */
 static inline int zo2_is_streamed(const zo2_arch *a, const zo2_tensor *t)
 {
     return t->rank == 2 && t->role != ZO2_ROLE_EMBED_POSITIONS && (t->role != ZO2_ROLE_EMBED_TOKENS || a->tied);

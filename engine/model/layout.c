@@ -1,6 +1,7 @@
 /* layout.c: see layout.h. */
 #include "engine/model/layout.h"
 #include "engine/base/checked.h"
+#include "engine/model/wire_size.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -41,7 +42,7 @@ const zo2_codec *zo2_tensor_codec(const zo2_tensor *t, zo2_wire wire)
 
 uint64_t zo2_chunk_rows(const zo2_tensor *t, zo2_wire wire, uint64_t chunk_bytes)
 {
-    uint64_t rows = chunk_bytes / zo2_tensor_codec(t, wire)->wire_bytes(1, t->cols);
+    uint64_t rows = chunk_bytes / zo2_wire_room(zo2_tensor_codec(t, wire), 1, t->cols);
     return rows ? rows : 1;
 }
 
@@ -97,7 +98,7 @@ static void add_span(cut *c, zo2_chunk *chunk, uint64_t *element_at, const zo2_t
                                            .wire_at = chunk->wire_bytes,
                                            .rest_at = chunk->rest_bytes,
                                            .element_at = *element_at};
-    chunk->wire_bytes += codec->wire_bytes(rows, t->cols);
+    chunk->wire_bytes += zo2_wire_room(codec, rows, t->cols);
     chunk->rest_bytes += codec->rest_bytes(rows, t->cols);
     chunk->n_spans++;
     *element_at += rows * t->cols;

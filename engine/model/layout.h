@@ -24,7 +24,7 @@ typedef struct zo2_span {
 typedef struct zo2_chunk {
     uint32_t unit;
     uint32_t first_span, n_spans;
-    uint64_t wire_bytes, rest_bytes; /* multiples of 256: planes and ring slots stay aligned */
+    uint64_t wire_bytes, rest_bytes; /* room of the planes; multiples of 256: planes and ring slots stay aligned */
 } zo2_chunk;
 
 typedef struct zo2_unit {

@@ -3,6 +3,7 @@
 #include "engine/base/checked.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
+#include "engine/model/wire_size.h"
 #include "engine/plan/plan_internal.h"
 #include "engine/plan/plan_types.h"
 #include "kernels/backend.h"
@@ -19,13 +20,12 @@ typedef struct wire_sizes {
 
 static uint64_t chunks_wire(const zo2_tensor *t, zo2_wire wire, uint64_t rows, uint64_t step)
 {
-    const zo2_codec *codec = zo2_tensor_codec(t, wire);
     uint64_t whole = rows / step, rest = rows % step;
-    uint64_t bytes = whole * zo2_round_up(codec->wire_bytes(step, t->cols), ALIGN);
-    return rest ? bytes + zo2_round_up(codec->wire_bytes(rest, t->cols), ALIGN) : bytes;
+    uint64_t bytes = whole * zo2_round_up(zo2_tensor_wire_room(t, wire, step), ALIGN);
+    return rest ? bytes + zo2_round_up(zo2_tensor_wire_room(t, wire, rest), ALIGN) : bytes;
 }
 
-static wire_sizes measure_wires(const zo2_arch *a, const zo2_shape *shape, zo2_wire wire, uint64_t chunk_bytes)
+static wire_sizes wire_sizes_of(const zo2_arch *a, const zo2_shape *shape, zo2_wire wire, uint64_t chunk_bytes)
 {
     wire_sizes w = {0};
     uint64_t block_bytes = 0;
@@ -80,7 +80,7 @@ typedef struct extents {
     uint64_t vectors;   /* floats of the largest block's */
 } extents;
 
-static extents measure(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, uint64_t size)
+static extents extents_of(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, uint64_t size)
 {
     extents e = {.vectors = 4};
     for (uint32_t i = 0; i < a->n_tensors; i++) {
@@ -103,7 +103,7 @@ static extents measure(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, 
 static uint64_t lay_out_fixed(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
                               const extents *e, const zo2_plan_cut *cut, uint64_t ring)
 {
-    zo2_device_layout *d = &p->device;
+    zo2_device_offsets *d = &p->device;
     const uint64_t S = s->streams, L = s->loss_tokens, D = a->hidden;
     uint64_t at = zo2_round_up(be->reserved_bytes, ALIGN), from = at;
     d->staged = cut->staged;
@@ -136,20 +136,20 @@ static uint64_t lay_out_fixed(zo2_full_plan *p, const zo2_arch *a, const zo2_bac
 static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
                            const extents *e)
 {
-    zo2_device_layout *d = &p->device;
+    zo2_device_offsets *d = &p->device;
     const uint64_t S = s->streams, T = s->tokens, L = s->loss_tokens, D = a->hidden, E = a->embed_dim;
     const uint64_t size = be->element_bytes(s->compute);
     const zo2_tensor *tokens = &a->tensors[zo2_arch_find(a, ZO2_ROLE_EMBED_TOKENS, 0)];
     const uint32_t positions = zo2_arch_find(a, ZO2_ROLE_EMBED_POSITIONS, 0);
 
     uint64_t embed = d->phase;
-    uint64_t row_wire = zo2_tensor_codec(tokens, s->wire)->wire_bytes(T, E);
+    uint64_t row_wire = zo2_tensor_wire_room(tokens, s->wire, T);
     d->refs = take(&embed, T * sizeof(zo2_row_ref));
     /* exact evaluation gathers fp32 rows whatever the wire */
-    d->rows = take(&embed, zo2_max_u64(row_wire, zo2_codec_get(ZO2_WIRE_FP32)->wire_bytes(T, E)));
+    d->rows = take(&embed, zo2_max_u64(row_wire, zo2_wire_room(zo2_codec_get(ZO2_WIRE_FP32), T, E)));
     d->positions = embed;
     if (positions != ZO2_NO_TENSOR)
-        take(&embed, zo2_tensor_codec(&a->tensors[positions], s->wire)->wire_bytes(T, D));
+        take(&embed, zo2_tensor_wire_room(&a->tensors[positions], s->wire, T));
     d->embedded = embed;
     if (E != D)
         take(&embed, S * T * E * size);
@@ -180,8 +180,8 @@ static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backen
 
 static void lay_out_host(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s)
 {
-    zo2_host_layout *h = &p->host;
-    const zo2_device_layout *d = &p->device;
+    zo2_host_offsets *h = &p->host;
+    const zo2_device_offsets *d = &p->device;
     const uint64_t refs = zo2_round_up(s->tokens * sizeof(zo2_row_ref), ALIGN);
     uint64_t at = 0, set = 0;
     /* Two sets when micro-batches follow each other: one is filled while the other's rows are on their way. */
@@ -205,9 +205,9 @@ void zo2_plan_lay_out(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops
                       const zo2_plan_cut *cut)
 {
     /* evaluation at the masters streams fp32 chunks through the same ring */
-    wire_sizes w = measure_wires(a, s, s->wire, cut->chunk_bytes),
-               exact = measure_wires(a, s, ZO2_WIRE_FP32, cut->chunk_bytes);
-    extents e = measure(p, a, s, be->element_bytes(s->compute));
+    wire_sizes w = wire_sizes_of(a, s, s->wire, cut->chunk_bytes),
+               exact = wire_sizes_of(a, s, ZO2_WIRE_FP32, cut->chunk_bytes);
+    extents e = extents_of(p, a, s, be->element_bytes(s->compute));
     uint64_t ring = zo2_max_u64(ring_bytes(&w, p->hold, cut->ring_chunks), exact.chunk);
     p->chunk_bytes = cut->chunk_bytes;
     p->device.phase = lay_out_fixed(p, a, be, s, &e, cut, ring);

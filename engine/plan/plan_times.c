@@ -1,6 +1,6 @@
 /* plan_times.c: traffic and predicted times. */
 #include "engine/model/arch.h"
-#include "engine/model/layout.h"
+#include "engine/model/wire_size.h"
 #include "engine/plan/plan_internal.h"
 #include "engine/plan/plan_types.h"
 
@@ -12,10 +12,10 @@ typedef struct work {
     double parameters;
     double streamed; /* weights that are decoded, for each query */
     double flops;
-    double wire; /* bytes of all wires that go up when they change */
+    double wire; /* bytes of all wires that are uploaded when they change */
 } work;
 
-static work measure(const zo2_arch *a, const zo2_shape *s)
+static work work_of(const zo2_arch *a, const zo2_shape *s)
 {
     work w = {.parameters = (double)a->parameters};
     double micro = ceil((double)s->batch_tokens / (double)(s->tokens ? s->tokens : 1));
@@ -25,7 +25,7 @@ static work measure(const zo2_arch *a, const zo2_shape *s)
             continue;
         int head = zo2_is_head(a, t);
         double n = (double)t->rows * (double)t->cols;
-        w.wire += (double)zo2_tensor_codec(t, s->wire)->wire_bytes(t->rows, t->cols);
+        w.wire += (double)zo2_tensor_wire_room(t, s->wire, t->rows);
         w.streamed += n * (head ? 1 : micro);
         w.flops += 2.0 * n * (double)s->streams * (double)(head ? s->loss_tokens : s->batch_tokens);
     }
@@ -42,7 +42,7 @@ static double staged_bytes(const zo2_full_plan *p, const zo2_arch *a)
     return (double)p->pub.staged_bytes * (a->layers + 1.0);
 }
 
-/* A wire that stays on the device goes up once in K + 1 steps. */
+/* A wire that stays on the device is uploaded once in K + 1 steps. */
 static double wire_traffic(const work *w, const zo2_full_plan *p, uint32_t pending)
 {
     double resident = fmin(w->wire, (double)p->device.resident_bytes);
@@ -52,7 +52,7 @@ static double wire_traffic(const work *w, const zo2_full_plan *p, uint32_t pendi
 zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r,
                          uint32_t pending)
 {
-    work w = measure(a, s);
+    work w = work_of(a, s);
     zo2_times t;
     double touched = 1.0 / (pending + 1), noise = r->noise_weights > r->update_weights ? r->noise_weights : 0;
     /* Every update takes its noise; memory is passed over once in K + 1 steps. */
@@ -74,7 +74,7 @@ zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_sh
 
 void zo2_plan_predict(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r)
 {
-    work w = measure(a, s);
+    work w = work_of(a, s);
     zo2_plan *q = &p->pub;
     q->wire_bytes_per_step = (uint64_t)wire_traffic(&w, p, s->pending);
     q->staged_bytes_per_step = (uint64_t)(2 * staged_bytes(p, a));

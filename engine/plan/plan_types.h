@@ -36,7 +36,7 @@ typedef enum zo2_hold {
 } zo2_hold;
 
 /* Byte offsets in the device arena. Three phases (embedding, layers, head) share the region from `phase` on. */
-typedef struct zo2_device_layout {
+typedef struct zo2_device_offsets {
     int staged;               /* residual streams of waiting micro-batches are in host memory */
     uint64_t residual;        /* fp32 [micro-batch][streams][tokens][hidden]; staged: two micro-batches' */
     uint64_t residual_stride; /* bytes between those two */
@@ -66,10 +66,10 @@ typedef struct zo2_device_layout {
     uint64_t projected; /* [streams][loss tokens][embed_dim], with project_out only */
     uint64_t logits;    /* fp32 [1 or 2][loss_micro][TN of the head] */
     uint64_t bytes;     /* of the arena */
-} zo2_device_layout;
+} zo2_device_offsets;
 
 /* Byte offsets in the engine's own host buffers: one mapping, registered with the backend as a whole. */
-typedef struct zo2_host_layout {
+typedef struct zo2_host_offsets {
     uint32_t gather_sets; /* 2 if a batch may hold several micro-batches */
     uint64_t gather;      /* sets of: refs and wire of a micro-batch's embedding rows, refs and wire of its positions */
     uint64_t gather_set_bytes;         /* of one set */
@@ -79,12 +79,12 @@ typedef struct zo2_host_layout {
     uint64_t residual, residual_bytes; /* staged: fp32 [micro-batch][streams][tokens][hidden] */
     uint64_t ring;                     /* a mirror of the device's: exact values, and wires that can't be registered */
     uint64_t bytes;
-} zo2_host_layout;
+} zo2_host_offsets;
 
 typedef struct zo2_full_plan {
     zo2_plan pub;
-    zo2_device_layout device;
-    zo2_host_layout host;
+    zo2_device_offsets device;
+    zo2_host_offsets host;
     uint64_t chunk_bytes;    /* chosen */
     uint64_t resident_spare; /* bytes that zo2_resident_choose() was given */
     zo2_hold hold;

@@ -6,36 +6,36 @@
 #include <string.h>
 
 /* Sizes are multiples of this, which keeps the products below 2^64 up to 16 TB of wires. */
-#define UNIT 256u
+#define GRAIN 256u
 
-/* Bytes of a chunk if it goes up at all, in UNITs. */
-static uint64_t units_of(const zo2_layout *l, uint32_t chunk)
+/* Bytes of a chunk if it is uploaded at all, in GRAINs. */
+static uint64_t grains_of(const zo2_layout *l, uint32_t chunk)
 {
     const zo2_unit *u = &l->units[l->chunks[chunk].unit];
     if (u->tensor != ZO2_NO_TENSOR && !zo2_is_streamed(l->arch, &l->arch->tensors[u->tensor]))
         return 0;
-    return l->chunks[chunk].wire_bytes / UNIT;
+    return l->chunks[chunk].wire_bytes / GRAIN;
 }
 
 uint64_t zo2_resident_choose(const zo2_layout *l, uint64_t spare, uint64_t *at)
 {
     uint64_t total = 0, seen = 0, kept = 0;
     for (uint32_t c = 0; c < l->n_chunks; c++)
-        total += units_of(l, c);
-    spare /= UNIT;
+        total += grains_of(l, c);
+    spare /= GRAIN;
     if (spare > total)
         spare = total;
     for (uint32_t c = 0; c < l->n_chunks; c++) {
-        uint64_t n = units_of(l, c);
+        uint64_t n = grains_of(l, c);
         seen += n;
         /* it stays if the kept share of what was seen stays within spare / total */
         int keep = n && (kept + n) * total <= spare * seen;
         if (at)
-            at[c] = keep ? kept * UNIT : ZO2_NOT_RESIDENT;
+            at[c] = keep ? kept * GRAIN : ZO2_NOT_RESIDENT;
         if (keep)
             kept += n;
     }
-    return kept * UNIT;
+    return kept * GRAIN;
 }
 
 zo2_status zo2_resident_create(zo2_resident *out, const zo2_layout *l, uint64_t spare)
@@ -43,7 +43,8 @@ zo2_status zo2_resident_create(zo2_resident *out, const zo2_layout *l, uint64_t 
     memset(out, 0, sizeof *out);
     out->at = malloc(l->n_chunks * sizeof *out->at);
     out->holds = calloc(l->n_chunks, sizeof *out->holds);
-    if (!out->at || !out->holds) {
+    out->sent = calloc(l->n_chunks, sizeof *out->sent);
+    if (!out->at || !out->holds || !out->sent) {
         zo2_resident_free(out);
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the tables of %u chunks", l->n_chunks);
     }
@@ -57,5 +58,6 @@ void zo2_resident_free(zo2_resident *r)
 {
     free(r->at);
     free(r->holds);
+    free(r->sent);
     memset(r, 0, sizeof *r);
 }

@@ -1,5 +1,5 @@
 /* resident.h: wires that stay on the device from pass to pass, because the budget leaves room behind the ring. Such a
- * chunk goes up again only when its wire was encoded anew: with K pending updates every K + 1 steps, in evaluations not
+ * chunk is uploaded again only when its wire was encoded anew: with K pending updates every K + 1 steps, in evaluations not
  * at all. Bits don't depend on it. */
 #ifndef ZO2_ENGINE_PLAN_RESIDENT_H
 #define ZO2_ENGINE_PLAN_RESIDENT_H
@@ -10,7 +10,8 @@
 
 typedef struct zo2_resident {
     uint64_t *at;    /* [n_chunks]: byte offset in the resident region, ZO2_NOT_RESIDENT: comes through the ring */
-    uint64_t *holds; /* [n_chunks]: version of the wire that is there (0: none), see pipeline.c */
+    uint64_t *holds; /* [n_chunks]: version of the wire that is there (0: none), see lane_upload.c */
+    uint64_t *sent;  /* [n_chunks]: bytes of it, see wire_size.h */
     uint32_t chunks; /* that stay */
     uint64_t bytes;
 } zo2_resident;

@@ -53,7 +53,7 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->host_bytes = o->host_bytes;
     out->context_bytes = be->context_bytes;
     zo2_device_info device;
-    if (be->probe && !be->probe(&device)) { /* else open() says what is wrong; a plan can do without */
+    if (be->describe && !be->describe(&device)) { /* else open() says what is wrong; a plan can do without */
         out->context_bytes = device.context_bytes;
         if (!out->device_bytes)
             out->device_bytes = device.free_bytes / 10 * 9;

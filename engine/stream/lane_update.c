@@ -10,18 +10,18 @@
 #include "engine/stream/program.h"
 
 /* Waits until a gated chunk may be updated; 0 if the pass stops. */
-static int pass_gate(zo2_pipeline *p, uint32_t position)
+static int pass_gate(zo2_pipeline *p, uint32_t pc)
 {
-    const zo2_fetch *f = &p->pass.program->fetch[position];
+    const zo2_fetch *f = &p->pass.program->fetch[pc];
     uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
     while (f->gated && !p->gate && !zo2_pipeline_stopped(p)) {
-        zo2_lane_set_through(p, ZO2_TRACK_UPDATE, position);
+        zo2_lane_set_through(p, ZO2_TRACK_UPDATE, pc);
         zo2_lane_block(p, &from);
     }
     int ok = !zo2_pipeline_stopped(p);
     pthread_mutex_unlock(&p->mutex);
-    zo2_lane_waited(p, ZO2_TRACK_UPDATE, position, from);
+    zo2_lane_waited(p, ZO2_TRACK_UPDATE, pc, from);
     return ok;
 }
 
@@ -50,15 +50,15 @@ static void stage_piece(void *arg, uint64_t i)
 }
 
 /* Exact fp32 values of a chunk of the fp32 layout into the staging memory of its slot. */
-static zo2_status stage_exact(zo2_pipeline *p, uint32_t position)
+static zo2_status stage_exact(zo2_pipeline *p, uint32_t pc)
 {
     const zo2_program *prog = p->pass.program;
-    const zo2_chunk *c = &prog->layout->chunks[prog->fetch[position].chunk];
+    const zo2_chunk *c = &prog->layout->chunks[prog->fetch[pc].chunk];
     zo2_status s = ZO2_OK;
     for (uint32_t i = 0; i < c->n_spans && !s; i++) {
         const zo2_span *span = &prog->layout->spans[c->first_span + i];
         stage_job job = {.p = p, .span = span, .error = ZO2_JOB_ERROR_INIT};
-        job.wire = p->staging + prog->slot[position] + span->wire_at;
+        job.wire = p->staging + prog->slot[pc] + span->wire_at;
         job.piece_rows = span->cols < ZO2_MASTERS_PIECE ? ZO2_MASTERS_PIECE / span->cols : 1;
         zo2_pool_run(p->pool, (span->rows + job.piece_rows - 1) / job.piece_rows, stage_piece, &job);
         s = zo2_job_error_raise(&job.error);
@@ -68,10 +68,10 @@ static zo2_status stage_exact(zo2_pipeline *p, uint32_t position)
 
 /* Aliased layers share memory: before it is updated, the upload of the layer before has read it. *go: 0 if the pass
  * stops before that. */
-static zo2_status settle_shared(zo2_pipeline *p, uint32_t position, int *go)
+static zo2_status settle_shared(zo2_pipeline *p, uint32_t pc, int *go)
 {
     const zo2_program *prog = p->pass.program;
-    uint32_t before = prog->previous ? prog->previous[position] : UINT32_MAX;
+    uint32_t before = prog->previous ? prog->previous[pc] : UINT32_MAX;
     if (before == UINT32_MAX)
         return ZO2_OK;
     uint64_t from = zo2_clock_ns();
@@ -82,7 +82,7 @@ static zo2_status settle_shared(zo2_pipeline *p, uint32_t position, int *go)
     *go = *uploaded > before;
     pthread_mutex_unlock(&p->mutex);
     zo2_status s = *go ? p->be->ops->sync(p->be, p->uploaded_event[before % ZO2_PIPELINE_EVENTS]) : ZO2_OK;
-    zo2_lane_waited(p, ZO2_TRACK_UPDATE, position, from);
+    zo2_lane_waited(p, ZO2_TRACK_UPDATE, pc, from);
     return s;
 }
 
@@ -94,28 +94,28 @@ static int is_behind(const zo2_pass *pass, uint32_t chunk, uint64_t *due)
     return pass->weights == ZO2_PASS_TRAIN && pass->masters->step[chunk] < *due;
 }
 
-static zo2_status fill(zo2_pipeline *p, uint32_t position)
+static zo2_status fill(zo2_pipeline *p, uint32_t pc)
 {
     const zo2_pass *pass = &p->pass;
     const zo2_layout *l = pass->program->layout;
-    uint32_t chunk = pass->program->fetch[position].chunk;
+    uint32_t chunk = pass->program->fetch[pc].chunk;
     const char *name = pass->weights == ZO2_PASS_EXACT ? "stage" : "update";
     zo2_status s = ZO2_OK;
     uint64_t bytes = 0, due;
     int behind = is_behind(pass, chunk, &due);
     if (behind && pass->masters->shared[chunk])
-        s = settle_shared(p, position, &behind);
+        s = settle_shared(p, pc, &behind);
     if (!s && pass->weights == ZO2_PASS_EXACT)
-        s = zo2_ring_free_staging(p, ZO2_TRACK_UPDATE, position);
+        s = zo2_ring_free_staging(p, ZO2_TRACK_UPDATE, pc);
     uint64_t from = zo2_clock_ns();
     if (!s && pass->weights == ZO2_PASS_EXACT) {
         bytes = l->chunks[chunk].wire_bytes;
-        s = stage_exact(p, position);
+        s = stage_exact(p, pc);
     } else if (!s && behind) {
         bytes = l->chunks[chunk].wire_bytes + l->chunks[chunk].rest_bytes;
         s = zo2_masters_update(pass->masters, pass->history, p->pool, chunk, due);
     }
-    zo2_lane_worked(p, ZO2_TRACK_UPDATE, name, position, bytes, from);
+    zo2_lane_worked(p, ZO2_TRACK_UPDATE, name, pc, bytes, from);
     return s;
 }
 

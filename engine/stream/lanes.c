@@ -18,36 +18,36 @@ void zo2_lane_block(zo2_pipeline *p, uint64_t *from)
     pthread_cond_wait(&p->changed, &p->mutex);
 }
 
-void zo2_lane_set_through(zo2_pipeline *p, zo2_track lane, uint32_t position)
+void zo2_lane_set_through(zo2_pipeline *p, zo2_track lane, uint32_t pc)
 {
-    if (p->lane[lane].through >= position)
+    if (p->lane[lane].through >= pc)
         return;
-    p->lane[lane].through = position;
+    p->lane[lane].through = pc;
     pthread_cond_broadcast(&p->changed);
 }
 
-void zo2_lane_publish(zo2_pipeline *p, zo2_track lane, uint32_t position)
+void zo2_lane_publish(zo2_pipeline *p, zo2_track lane, uint32_t pc)
 {
-    if (p->lane[lane].through >= position)
+    if (p->lane[lane].through >= pc)
         return;
     pthread_mutex_lock(&p->mutex);
-    zo2_lane_set_through(p, lane, position);
+    zo2_lane_set_through(p, lane, pc);
     pthread_mutex_unlock(&p->mutex);
 }
 
-int zo2_lane_await(zo2_pipeline *p, zo2_track lane, uint32_t position)
+int zo2_lane_await(zo2_pipeline *p, zo2_track lane, uint32_t pc)
 {
     uint64_t from = 0;
     if (lane == 0) /* nobody is before it */
         return 1;
     pthread_mutex_lock(&p->mutex);
-    while (p->lane[lane - 1].through <= position && !zo2_pipeline_stopped(p)) {
-        zo2_lane_set_through(p, lane, position);
+    while (p->lane[lane - 1].through <= pc && !zo2_pipeline_stopped(p)) {
+        zo2_lane_set_through(p, lane, pc);
         zo2_lane_block(p, &from);
     }
     int ok = !zo2_pipeline_stopped(p);
     pthread_mutex_unlock(&p->mutex);
-    zo2_lane_waited(p, lane, position, from);
+    zo2_lane_waited(p, lane, pc, from);
     return ok;
 }
 
@@ -62,10 +62,10 @@ void zo2_lane_fail(zo2_pipeline *p, zo2_status s)
 
 /* ---- reports ---- */
 
-static void add_chunk(const zo2_pipeline *p, uint32_t position, zo2_trace_what *what)
+static void add_chunk(const zo2_pipeline *p, uint32_t pc, zo2_trace_what *what)
 {
     const zo2_layout *l = p->pass.program->layout;
-    uint32_t chunk = p->pass.program->fetch[position].chunk;
+    uint32_t chunk = p->pass.program->fetch[pc].chunk;
     const zo2_unit *u = &l->units[l->chunks[chunk].unit];
     what->chunk = chunk;
     if (u->tensor == ZO2_NO_TENSOR)
@@ -74,7 +74,7 @@ static void add_chunk(const zo2_pipeline *p, uint32_t position, zo2_trace_what *
     what->tensor = l->arch->tensors[u->tensor].name;
 }
 
-static void spent(zo2_pipeline *p, zo2_track lane, double *seconds, const char *name, uint32_t position, uint64_t bytes,
+static void spent(zo2_pipeline *p, zo2_track lane, double *seconds, const char *name, uint32_t pc, uint64_t bytes,
                   uint64_t from)
 {
     if (!from)
@@ -85,18 +85,17 @@ static void spent(zo2_pipeline *p, zo2_track lane, double *seconds, const char *
         return;
     zo2_trace_what what = {
         .lane = zo2_track_name(lane), .name = name, .step = p->pass.step, .chunk = -1, .tile = -1, .bytes = bytes};
-    if (position != ZO2_NO_POSITION)
-        add_chunk(p, position, &what);
+    if (pc != ZO2_NO_PC)
+        add_chunk(p, pc, &what);
     zo2_trace_span(p->trace, &what, from, to);
 }
 
-void zo2_lane_waited(zo2_pipeline *p, zo2_track lane, uint32_t position, uint64_t from)
+void zo2_lane_waited(zo2_pipeline *p, zo2_track lane, uint32_t pc, uint64_t from)
 {
-    spent(p, lane, &p->seconds.of[lane].waiting, "wait", position, 0, from);
+    spent(p, lane, &p->seconds.of[lane].waiting, "wait", pc, 0, from);
 }
 
-void zo2_lane_worked(zo2_pipeline *p, zo2_track lane, const char *name, uint32_t position, uint64_t bytes,
-                     uint64_t from)
+void zo2_lane_worked(zo2_pipeline *p, zo2_track lane, const char *name, uint32_t pc, uint64_t bytes, uint64_t from)
 {
-    spent(p, lane, &p->seconds.of[lane].busy, name, position, bytes, from);
+    spent(p, lane, &p->seconds.of[lane].busy, name, pc, bytes, from);
 }

@@ -18,7 +18,7 @@
 typedef struct zo2_ring {
     uint64_t bytes, head; /* head: where the next slot may begin */
     uint64_t used;        /* of slots that are not released */
-    uint32_t oldest;      /* first position whose slot is not released */
+    uint32_t oldest;      /* first pc whose slot is not released */
 } zo2_ring;
 
 /* A lane that runs ahead. */
@@ -27,7 +27,7 @@ typedef struct zo2_lane_ahead {
     zo2_track track;
     pthread_t thread;
     int started;
-    uint32_t through; /* positions that are through it; written by its thread alone */
+    uint32_t through; /* fetches that are through it; written by its thread alone */
 } zo2_lane_ahead;
 
 struct zo2_pipeline {
@@ -47,7 +47,7 @@ struct zo2_pipeline {
     zo2_pass pass;
     uint64_t passes; /* begun so far: wakes the lanes */
     zo2_ring ring;
-    uint32_t released; /* positions the compute lane is done with */
+    uint32_t released; /* fetches the compute lane is done with */
     uint64_t releases; /* calls of release() */
     int gate, stop, ending;
     int lanes_busy;
@@ -57,17 +57,17 @@ struct zo2_pipeline {
 /* ---- ring.c ---- */
 
 /* A chunk that stays on the device. */
-int zo2_pipeline_is_resident(const zo2_pipeline *p, uint32_t position);
-/* Bytes of the ring that a position needs. A wire that is uploaded through the staging takes its place there. */
-uint64_t zo2_pipeline_slot_bytes(const zo2_pipeline *p, uint32_t position);
+int zo2_pipeline_is_resident(const zo2_pipeline *p, uint32_t pc);
+/* Bytes of the ring that a pc needs. A wire that is uploaded through the staging takes its place there. */
+uint64_t zo2_pipeline_slot_bytes(const zo2_pipeline *p, uint32_t pc);
 /* Where a chunk's wire is on the device. */
-uint8_t *zo2_pipeline_address(const zo2_pipeline *p, uint32_t position);
+uint8_t *zo2_pipeline_address(const zo2_pipeline *p, uint32_t pc);
 
-/* Takes the slot of the chunk at `position` for a lane, waiting for room if need be; 0 if the pass stops. */
-int zo2_ring_take(zo2_pipeline *p, zo2_track lane, uint32_t position);
+/* Takes the slot of the chunk at `pc` for a lane, waiting for room if need be; 0 if the pass stops. */
+int zo2_ring_take(zo2_pipeline *p, zo2_track lane, uint32_t pc);
 /* Before a slot's part of the staging is written again: whatever was uploaded from there has arrived. Its chunk was released, and
  * what was released has been uploaded before. */
-zo2_status zo2_ring_free_staging(zo2_pipeline *p, zo2_track lane, uint32_t position);
+zo2_status zo2_ring_free_staging(zo2_pipeline *p, zo2_track lane, uint32_t pc);
 /* Exact values are staged in their slot's mirror, so the update lane takes the slot. All other wires lie in the masters:
  * then the upload lane does, and the update lane runs ahead of the ring as far as it can. */
 int zo2_pipeline_stages(const zo2_pipeline *p);
@@ -78,24 +78,23 @@ int zo2_pipeline_stages(const zo2_pipeline *p);
 int zo2_pipeline_stopped(const zo2_pipeline *p);
 /* Waits on the condition, under the mutex; *from: when the lane began to wait, 0 at first. */
 void zo2_lane_block(zo2_pipeline *p, uint64_t *from);
-/* Everything before `position` is through the lane. Its own thread; the mutex is held, or isn't. */
-void zo2_lane_set_through(zo2_pipeline *p, zo2_track lane, uint32_t position);
-void zo2_lane_publish(zo2_pipeline *p, zo2_track lane, uint32_t position);
-/* Waits until the lane before has dealt with `position`; before it blocks it publishes what is before. 0 if the pass stops. */
-int zo2_lane_await(zo2_pipeline *p, zo2_track lane, uint32_t position);
+/* Everything before `pc` is through the lane. Its own thread; the mutex is held, or isn't. */
+void zo2_lane_set_through(zo2_pipeline *p, zo2_track lane, uint32_t pc);
+void zo2_lane_publish(zo2_pipeline *p, zo2_track lane, uint32_t pc);
+/* Waits until the lane before has dealt with `pc`; before it blocks it publishes what is before. 0 if the pass stops. */
+int zo2_lane_await(zo2_pipeline *p, zo2_track lane, uint32_t pc);
 /* The lane's own error: kept, and the pass stops. */
 void zo2_lane_fail(zo2_pipeline *p, zo2_status s);
 
 /* The time since `from` goes to a track's seconds and to the trace: spent on waiting, or on work that `name` says. from 0: it
- * didn't happen. position ZO2_NO_POSITION: about no chunk. */
-#define ZO2_NO_POSITION UINT32_MAX
-void zo2_lane_waited(zo2_pipeline *p, zo2_track lane, uint32_t position, uint64_t from);
-void zo2_lane_worked(zo2_pipeline *p, zo2_track lane, const char *name, uint32_t position, uint64_t bytes,
-                     uint64_t from);
+ * didn't happen. pc ZO2_NO_PC: about no chunk. */
+#define ZO2_NO_PC UINT32_MAX
+void zo2_lane_waited(zo2_pipeline *p, zo2_track lane, uint32_t pc, uint64_t from);
+void zo2_lane_worked(zo2_pipeline *p, zo2_track lane, const char *name, uint32_t pc, uint64_t bytes, uint64_t from);
 
 /* ---- lane_<name>.c ---- */
 
-/* A pass of a lane, on its thread: every position in order; returns early if the pass stops. */
+/* A pass of a lane, on its thread: every pc in order; returns early if the pass stops. */
 #define X(id, name) void zo2_lane_##name(zo2_pipeline *p);
 ZO2_AHEAD_MAP(X)
 #undef X

@@ -73,25 +73,25 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
     return ZO2_OK;
 }
 
-zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wire)
+zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t pc, zo2_sent_wire *wire)
 {
     const uint32_t *ready = &p->lane[ZO2_LANES_AHEAD - 1].through;
     uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
-    while (*ready <= position && !zo2_pipeline_stopped(p))
+    while (*ready <= pc && !zo2_pipeline_stopped(p))
         zo2_lane_block(p, &from);
-    int ok = *ready > position && !zo2_pipeline_stopped(p);
-    *wire = zo2_pipeline_address(p, position);
+    int ok = *ready > pc && !zo2_pipeline_stopped(p);
+    *wire = (zo2_sent_wire){zo2_pipeline_address(p, pc), ok ? p->pass.program->sent[pc] : 0};
     pthread_mutex_unlock(&p->mutex);
-    zo2_lane_waited(p, ZO2_TRACK_COMPUTE, position, from);
+    zo2_lane_waited(p, ZO2_TRACK_COMPUTE, pc, from);
     if (!ok) {
         zo2_status s = zo2_job_error_get(&p->error);
         return s ? s : zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled");
     }
-    return p->be->ops->wait(p->be, ZO2_LANE_COMPUTE, p->uploaded_event[position % ZO2_PIPELINE_EVENTS]);
+    return p->be->ops->wait(p->be, ZO2_LANE_COMPUTE, p->uploaded_event[pc % ZO2_PIPELINE_EVENTS]);
 }
 
-zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position)
+zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t pc)
 {
     /* Recorded before it is published: whoever sees the release can wait for the event. */
     zo2_status s = p->be->ops->record(p->be, ZO2_LANE_COMPUTE, p->released_event[p->releases % ZO2_PIPELINE_EVENTS]);
@@ -99,7 +99,7 @@ zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position)
         return s;
     pthread_mutex_lock(&p->mutex);
     p->releases++;
-    while (p->released < position)
+    while (p->released < pc)
         p->ring.used -= zo2_pipeline_slot_bytes(p, p->released++);
     uint64_t used = p->ring.used;
     pthread_cond_broadcast(&p->changed);
@@ -147,7 +147,7 @@ zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status)
     pthread_cond_broadcast(&p->changed);
     while (p->lanes_busy)
         zo2_lane_block(p, &from);
-    zo2_lane_waited(p, ZO2_TRACK_COMPUTE, ZO2_NO_POSITION, from); /* for tables that nothing waits for, most likely */
+    zo2_lane_waited(p, ZO2_TRACK_COMPUTE, ZO2_NO_PC, from); /* for tables that nothing waits for, most likely */
     int cancelled = !status && !p->stop && p->lane[ZO2_TRACK_UPDATE].through < p->pass.program->n;
     pthread_mutex_unlock(&p->mutex);
     zo2_status first = zo2_job_error_raise(&p->error);

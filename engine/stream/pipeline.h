@@ -59,12 +59,16 @@ void zo2_pipeline_destroy(zo2_pipeline *p);                      /* NULL is fine
 
 /* Starts the lanes on a pass; the pass and what it points to stay untouched until finish(). */
 zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass);
-/* Compute lane: waits until the chunk at `position` is on the device and gives its address. ZO2_ERR_CANCELLED, or a
- * lane's error. */
-zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t position, const void **wire);
-/* Compute lane: everything before `position` has been used by operations enqueued so far. */
-zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t position);
-/* Compute lane: the first position that it hasn't released. */
+/* A chunk's wire on the device, and how many bytes of it were sent (wire_size.h). */
+typedef struct zo2_sent_wire {
+    const uint8_t *at;
+    uint64_t bytes;
+} zo2_sent_wire;
+/* Compute lane: waits until the chunk at `pc` is on the device and says where. ZO2_ERR_CANCELLED, or a lane's error. */
+zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t pc, zo2_sent_wire *wire);
+/* Compute lane: everything before `pc` has been used by operations enqueued so far. */
+zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t pc);
+/* Compute lane: the first pc that it hasn't released. */
 uint32_t zo2_pipeline_released(const zo2_pipeline *p);
 void zo2_pipeline_open_gate(zo2_pipeline *p);
 /* Seconds of the lanes since the last call, by track; between passes. Of the compute lane only those in which it waited. */

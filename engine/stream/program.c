@@ -9,7 +9,7 @@
 static void add_unit(zo2_program *p, uint32_t unit, int upload, int gated)
 {
     const zo2_unit *u = &p->layout->units[unit];
-    p->position[unit] = p->n;
+    p->first_pc[unit] = p->n;
     for (uint32_t c = 0; c < u->n_chunks; c++)
         p->fetch[p->n++] = (zo2_fetch){.chunk = u->first_chunk + c, .upload = (uint8_t)upload, .gated = (uint8_t)gated};
 }
@@ -27,13 +27,14 @@ zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int tr
     out->layout = layout;
     out->fetch = calloc(layout->n_chunks, sizeof *out->fetch);
     out->slot = calloc(layout->n_chunks, sizeof *out->slot);
+    out->sent = calloc(layout->n_chunks, sizeof *out->sent);
     out->after = calloc(layout->n_chunks, sizeof *out->after);
-    out->position = malloc(layout->n_units * sizeof *out->position);
-    if (!out->fetch || !out->slot || !out->after || !out->position) {
+    out->first_pc = malloc(layout->n_units * sizeof *out->first_pc);
+    if (!out->fetch || !out->slot || !out->sent || !out->after || !out->first_pc) {
         zo2_program_free(out);
         return zo2_error(ZO2_ERR_NOMEM, "no memory for a program of %u chunks", layout->n_chunks);
     }
-    memset(out->position, 0xFF, layout->n_units * sizeof *out->position);
+    memset(out->first_pc, 0xFF, layout->n_units * sizeof *out->first_pc);
     for (uint32_t u = 0; u < layout->n_units; u++)
         if (!is_table(a, layout->units[u].tensor))
             add_unit(out, u, 1, 0);
@@ -52,7 +53,7 @@ zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int tr
 }
 
 typedef struct use {
-    uint32_t owner, position;
+    uint32_t owner, pc;
 } use;
 
 static int by_owner(const void *a, const void *b)
@@ -60,7 +61,7 @@ static int by_owner(const void *a, const void *b)
     const use *x = a, *y = b;
     if (x->owner != y->owner)
         return x->owner < y->owner ? -1 : 1;
-    return x->position < y->position ? -1 : x->position > y->position;
+    return x->pc < y->pc ? -1 : x->pc > y->pc;
 }
 
 zo2_status zo2_program_share(zo2_program *p, const zo2_masters *m)
@@ -84,7 +85,7 @@ zo2_status zo2_program_share(zo2_program *p, const zo2_masters *m)
     qsort(uses, n, sizeof *uses, by_owner);
     for (uint32_t i = 1; i < n; i++)
         if (uses[i].owner == uses[i - 1].owner)
-            p->previous[uses[i].position] = uses[i - 1].position;
+            p->previous[uses[i].pc] = uses[i - 1].pc;
     free(uses);
     return ZO2_OK;
 }
@@ -94,7 +95,8 @@ void zo2_program_free(zo2_program *p)
     free(p->previous);
     free(p->fetch);
     free(p->slot);
+    free(p->sent);
     free(p->after);
-    free(p->position);
+    free(p->first_pc);
     memset(p, 0, sizeof *p);
 }

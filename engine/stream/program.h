@@ -1,4 +1,5 @@
-/* program.h: the order in which a pass fetches chunks. */
+/* program.h: the order in which a pass fetches chunks. `pc` (as in program counter) is the number of a fetch in it, everywhere
+ * in this folder. */
 #ifndef ZO2_ENGINE_STREAM_PROGRAM_H
 #define ZO2_ENGINE_STREAM_PROGRAM_H
 
@@ -15,12 +16,11 @@ typedef struct zo2_program {
     const zo2_layout *layout;
     uint32_t n;
     zo2_fetch *fetch;
-    uint32_t
-        *position; /* [n_units]: place of a unit's first chunk, UINT32_MAX if it isn't fetched; its others follow */
-    uint32_t
-        *previous;   /* [n]: the position before whose chunk has the same memory, UINT32_MAX: none. NULL: none at all */
-    uint64_t *slot;  /* [n]: ring offset, while running */
-    uint64_t *after; /* [n]: releases that must have passed the compute lane before the slot is written */
+    uint32_t *first_pc; /* [n_units]: pc of a unit's first chunk, UINT32_MAX if it isn't fetched; its others follow */
+    uint32_t *previous; /* [n]: the pc before whose chunk has the same memory, UINT32_MAX: none. NULL: none at all */
+    uint64_t *slot;     /* [n]: ring offset, while running */
+    uint64_t *sent;     /* [n]: bytes of the wire that is on the device (wire_size.h), while running */
+    uint64_t *after;    /* [n]: releases that must have passed the compute lane before the slot is written */
 } zo2_program;
 
 /* Program of a training pass (every chunk, tables at the end) or of an evaluation (what the forward uses). */

@@ -1,9 +1,9 @@
-/* attention.c: causal attention with shared prefixes on the cpu. A unit is a block of up to 64 queries of one sequence;
- * one unit and one head need a score matrix [queries][keys], which lives in a workspace slot while its task runs. Keys
+/* attention.c: causal attention with shared prefixes on the cpu. A block is up to 64 queries of one sequence;
+ * one block and one head need a score matrix [queries][keys], which lives in a workspace slot while its task runs. Keys
  * come in two ranges, the prefix and the sequence's own tokens; their scores stand side by side in a row.
  *
- * Short sequences are many and tiny (two tokens behind a prefix of 25), so a task takes several units and all their
- * heads. How they are grouped depends on shapes only. (Own loops instead of BLAS for tiny units were slower down to 2
+ * Short sequences are many and tiny (two tokens behind a prefix of 25), so a task takes several blocks and all their
+ * heads. How they are grouped depends on shapes only. (Own loops instead of BLAS for tiny blocks were slower down to 2
  * queries on 27 keys: 0.87 against 0.44 us a head, measured with AVX-512.) Slots are taken by whoever runs; every score
  * that is read was written by the same task, so the slot can't change a bit. A key that is not finite spoils the whole
  * block that sees it or could see it: 0 * NaN is NaN. */
@@ -23,14 +23,14 @@
 #define TASKS_AT_ONCE 512u /* of one stream in one run of the pool: a table of fixed size, no allocation */
 
 /* Queries [first, first + queries) of a sequence; `queries` follows from the two others. */
-typedef struct unit {
+typedef struct query_block {
     const zo2_seq *seq;
     uint32_t first, queries;
-} unit;
+} query_block;
 
 typedef struct task {
-    uint32_t seq, first; /* of its first unit; the others follow it */
-    uint32_t units;
+    uint32_t seq, first; /* of its first block; the others follow it */
+    uint32_t blocks;
     uint32_t head, heads;
 } task;
 
@@ -54,7 +54,7 @@ uint64_t zo2_cpu_attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t
     return (uint64_t)(threads ? threads : 1) * BLOCK_QUERIES * round16(max_keys ? max_keys : 1) * sizeof(float);
 }
 
-static uint64_t keys_of(const unit *u)
+static uint64_t keys_of(const query_block *u)
 {
     return (uint64_t)u->seq->n_prefix + u->first + u->queries;
 }
@@ -97,7 +97,7 @@ static void values(const zo2_attention_op *op, const float *p, uint64_t ld, cons
                     (blasint)ld, v, (blasint)op->ld, beta, out, (blasint)op->ld_out);
 }
 
-static void attend(const zo2_attention_op *op, uint64_t stream, const unit *u, uint32_t head, float *score)
+static void attend(const zo2_attention_op *op, uint64_t stream, const query_block *u, uint32_t head, float *score)
 {
     uint64_t d = op->head_dim, m = u->queries, prefix = u->seq->n_prefix, own = (uint64_t)u->first + m,
              keys = keys_of(u);
@@ -122,14 +122,14 @@ static void attend(const zo2_attention_op *op, uint64_t stream, const unit *u, u
     }
 }
 
-/* The unit at (sequence, first query), both in range. */
-static unit unit_at(const zo2_attention_op *op, uint32_t seq, uint32_t first)
+/* The query_block at (sequence, first query), both in range. */
+static query_block unit_at(const zo2_attention_op *op, uint32_t seq, uint32_t first)
 {
     uint32_t left = op->seqs[seq].n - first;
-    return (unit){&op->seqs[seq], first, left < BLOCK_QUERIES ? left : BLOCK_QUERIES};
+    return (query_block){&op->seqs[seq], first, left < BLOCK_QUERIES ? left : BLOCK_QUERIES};
 }
 
-/* Steps to the next unit; sequences without queries have none. 0 at the end. */
+/* Steps to the next query_block; sequences without queries have none. 0 at the end. */
 static int next_unit(const zo2_attention_op *op, uint32_t *seq, uint32_t *first)
 {
     *first += BLOCK_QUERIES;
@@ -146,8 +146,8 @@ static void attention_task(void *arg, uint64_t i)
     const task *t = &job->tasks[i % job->n_tasks];
     uint32_t slot = zo2_slots_take(&job->cpu->slots), seq = t->seq, first = t->first;
     float *score = (float *)job->op->workspace + slot * job->slot_floats;
-    for (uint32_t u = 0; u < t->units; u++) {
-        unit at = unit_at(job->op, seq, first);
+    for (uint32_t u = 0; u < t->blocks; u++) {
+        query_block at = unit_at(job->op, seq, first);
         for (uint32_t h = 0; h < t->heads; h++)
             attend(job->op, i / job->n_tasks, &at, t->head + h, score);
         next_unit(job->op, &seq, &first);
@@ -155,7 +155,7 @@ static void attention_task(void *arg, uint64_t i)
     zo2_slots_give(&job->cpu->slots, slot);
 }
 
-/* Where the grouping stands: the next unit and, inside a unit of several tasks, the next head. */
+/* Where the grouping stands: the next query_block and, inside a query_block of several tasks, the next head. */
 typedef struct grouping {
     const zo2_attention_op *op;
     uint32_t seq, first, head;
@@ -164,17 +164,17 @@ typedef struct grouping {
 
 static uint64_t macs_at(const grouping *g)
 {
-    unit u = unit_at(g->op, g->seq, g->first);
+    query_block u = unit_at(g->op, g->seq, g->first);
     return u.queries * keys_of(&u) * g->op->head_dim;
 }
 
-/* The next task of about TASK_MACS: some heads of one unit, or all heads of several units. g->more says that there is
+/* The next task of about TASK_MACS: some heads of one query_block, or all heads of several blocks. g->more says that there is
  * one. */
 static task next_task(grouping *g)
 {
     const uint32_t all = g->op->heads;
     uint64_t macs = macs_at(g), sum = 0;
-    task t = {.seq = g->seq, .first = g->first, .units = 1, .head = g->head, .heads = all};
+    task t = {.seq = g->seq, .first = g->first, .blocks = 1, .head = g->head, .heads = all};
     if (macs * all > TASK_MACS) {
         uint64_t heads = TASK_MACS / macs ? TASK_MACS / macs : 1;
         t.heads = (uint32_t)(all - g->head < heads ? all - g->head : heads);
@@ -185,7 +185,7 @@ static task next_task(grouping *g)
         }
         return t;
     }
-    for (t.units = 0; g->more && sum + macs * all <= TASK_MACS; t.units++) {
+    for (t.blocks = 0; g->more && sum + macs * all <= TASK_MACS; t.blocks++) {
         sum += macs * all;
         g->more = next_unit(g->op, &g->seq, &g->first);
         if (g->more)
@@ -194,25 +194,14 @@ static task next_task(grouping *g)
     return t;
 }
 
-zo2_status zo2_cpu_attention(zo2_backend *b, const zo2_attention_op *op)
+zo2_status zo2_cpu_attention(zo2_cpu *c, const zo2_attention_op *op)
 {
-    zo2_cpu *c = (zo2_cpu *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit(c, zo2_operands_attention(&l, op, 4), &l);
-    if (s || l.empty)
-        return s;
     uint64_t max_keys = zo2_attention_max_keys(op);
-    uint64_t need = zo2_cpu_attention_workspace(op->heads, op->head_dim, max_keys, c->parallel.threads);
-    if (op->workspace_bytes < need)
-        return zo2_error(ZO2_ERR_DEVICE, "attention: workspace of %llu bytes, needs %llu for %llu keys",
-                         (unsigned long long)op->workspace_bytes, (unsigned long long)need,
-                         (unsigned long long)max_keys);
-
     task tasks[TASKS_AT_ONCE];
     attention_job job = {
         .op = op, .cpu = c, .tasks = tasks, .slot_floats = (uint64_t)BLOCK_QUERIES * round16(max_keys)};
     grouping g = {.op = op, .more = op->n_seqs > 0};
-    if (g.more && !op->seqs[0].n) /* begin at the first unit there is */
+    if (g.more && !op->seqs[0].n) /* begin at the first query_block there is */
         g.more = next_unit(op, &g.seq, &g.first);
     while (g.more) {
         for (job.n_tasks = 0; g.more && job.n_tasks < TASKS_AT_ONCE; job.n_tasks++)

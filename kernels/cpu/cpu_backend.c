@@ -44,6 +44,7 @@ static zo2_status open_cpu(zo2_backend **out, const zo2_backend_config *config)
     c->parallel = config->parallel;
     if (!c->parallel.threads)
         c->parallel.threads = 1;
+    c->base.threads = c->parallel.threads;
     c->arena_bytes = config->arena_bytes;
     atomic_init(&c->peak, 0);
     if (!zo2_slots_create(&c->slots, c->parallel.threads))
@@ -156,11 +157,24 @@ static zo2_status download(zo2_backend *b, zo2_lane lane, void *dst, const void 
     return s;
 }
 
+/* The entries of the operations: operands are let in, then it is done. */
+#define OPERATION(op, type)                                                                 \
+    static zo2_status op(zo2_backend *b, const type *operands)                              \
+    {                                                                                       \
+        zo2_operands l;                                                                     \
+        zo2_status s = zo2_cpu_admit((zo2_cpu *)b, zo2_operands_##op(&l, b, operands), &l); \
+        return s || l.empty ? s : zo2_cpu_##op((zo2_cpu *)b, operands);                     \
+    }
+ZO2_BACKEND_OPERATIONS(OPERATION)
+
 const zo2_backend_ops zo2_backend_cpu = {
-    .kind = ZO2_BACKEND_CPU,
+#define ENTRY(op, type) .op = op,
+    ZO2_BACKEND_OPERATIONS(ENTRY)
+#undef ENTRY
+        .kind = ZO2_BACKEND_CPU,
     .context_bytes = 0,
     .reserved_bytes = 0,
-    .probe = NULL,
+    .describe = NULL,
     .element_bytes = element_bytes,
     .attention_workspace = zo2_cpu_attention_workspace,
     .gemm_host_bytes = zo2_cpu_gemm_host_bytes,
@@ -181,14 +195,4 @@ const zo2_backend_ops zo2_backend_cpu = {
     .observe = NULL,
     .upload = upload,
     .download = download,
-    .decode = zo2_cpu_decode,
-    .decode_rows = zo2_cpu_decode_rows,
-    .gemm = zo2_cpu_gemm,
-    .bias_act = zo2_cpu_bias_act,
-    .layernorm = zo2_cpu_layernorm,
-    .attention = zo2_cpu_attention,
-    .gather = zo2_cpu_gather,
-    .lse_init = zo2_cpu_lse_init,
-    .lse_tile = zo2_cpu_lse_tile,
-    .lse_finish = zo2_cpu_lse_finish,
 };

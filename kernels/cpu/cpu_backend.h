@@ -38,17 +38,11 @@ static inline uint64_t zo2_ceil_div(uint64_t a, uint64_t b)
     return a / b + (a % b != 0);
 }
 
-zo2_status zo2_cpu_decode(zo2_backend *b, const zo2_decode_op *op);
-zo2_status zo2_cpu_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op);
-zo2_status zo2_cpu_gemm(zo2_backend *b, const zo2_gemm_op *op);
-zo2_status zo2_cpu_bias_act(zo2_backend *b, const zo2_bias_act_op *op);
-zo2_status zo2_cpu_layernorm(zo2_backend *b, const zo2_layernorm_op *op);
+/* zo2_cpu_gemm(c, op) and so on: an operation whose operands were let in and that has something to do. */
+#define ZO2_CPU_OPERATION(op, type) zo2_status zo2_cpu_##op(zo2_cpu *c, const type *operands);
+ZO2_BACKEND_OPERATIONS(ZO2_CPU_OPERATION)
+#undef ZO2_CPU_OPERATION
 uint64_t zo2_cpu_attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
 uint64_t zo2_cpu_gemm_host_bytes(zo2_dtype compute, uint64_t cols, uint32_t threads);
-zo2_status zo2_cpu_attention(zo2_backend *b, const zo2_attention_op *op);
-zo2_status zo2_cpu_gather(zo2_backend *b, const zo2_gather_op *op);
-zo2_status zo2_cpu_lse_init(zo2_backend *b, zo2_lse *state, uint64_t n);
-zo2_status zo2_cpu_lse_tile(zo2_backend *b, const zo2_lse_op *op);
-zo2_status zo2_cpu_lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n, float *logprob);
 
 #endif

@@ -7,7 +7,6 @@
 #include "engine/base/slots.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
-#include "kernels/operands.h"
 
 /* About 15 us of Gaussian noise: enough to hide what starting a task costs. */
 #define TASK_ELEMENTS 16384
@@ -75,13 +74,8 @@ static void decode_task(void *arg, uint64_t i)
     }
 }
 
-zo2_status zo2_cpu_decode(zo2_backend *b, const zo2_decode_op *op)
+zo2_status zo2_cpu_decode(zo2_cpu *c, const zo2_decode_op *op)
 {
-    zo2_cpu *c = (zo2_cpu *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit(c, zo2_operands_decode(&l, op, 4), &l);
-    if (s || l.empty)
-        return s;
     decode_job job = {
         .op = op, .codec = zo2_codec_get(op->wire), .rows_per_task = zo2_cpu_rows_per_task(op->cols, TASK_ELEMENTS)};
     zo2_cpu_run(c, zo2_ceil_div(op->rows, job.rows_per_task), decode_task, &job);
@@ -147,14 +141,10 @@ static zo2_status reserve_rows(zo2_cpu *c, uint64_t cols)
     return ZO2_OK;
 }
 
-zo2_status zo2_cpu_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
+zo2_status zo2_cpu_decode_rows(zo2_cpu *c, const zo2_decode_rows_op *op)
 {
-    zo2_cpu *c = (zo2_cpu *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit(c, zo2_operands_decode_rows(&l, op, 4), &l);
-    if (s || l.empty)
-        return s;
-    if (op->accumulate && (s = reserve_rows(c, op->cols)))
+    zo2_status s = op->accumulate ? reserve_rows(c, op->cols) : ZO2_OK;
+    if (s)
         return s;
     decode_rows_job job = {.op = op,
                            .cpu = c,

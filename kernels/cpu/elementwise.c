@@ -1,4 +1,4 @@
-/* elementwise.c: bias with activation, and gathers, on the cpu. */
+/* elementwise.c: bias with activation, and conversions of rows, on the cpu. */
 #include <math.h>
 #include <string.h>
 
@@ -44,23 +44,18 @@ static void bias_act_task(void *arg, uint64_t i)
     }
 }
 
-zo2_status zo2_cpu_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
+zo2_status zo2_cpu_bias_act(zo2_cpu *c, const zo2_bias_act_op *op)
 {
-    zo2_cpu *c = (zo2_cpu *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit(c, zo2_operands_bias_act(&l, op, 4), &l);
-    if (s || l.empty)
-        return s;
     rows_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
     job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
     zo2_cpu_run(c, op->streams * job.tasks, bias_act_task, &job);
     return ZO2_OK;
 }
 
-static void gather_task(void *arg, uint64_t i)
+static void convert_task(void *arg, uint64_t i)
 {
     const rows_job *job = arg;
-    const zo2_gather_op *op = job->op;
+    const zo2_convert_rows_op *op = job->op;
     uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
     uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
     for (; r < end; r++) {
@@ -71,15 +66,14 @@ static void gather_task(void *arg, uint64_t i)
     }
 }
 
-zo2_status zo2_cpu_gather(zo2_backend *b, const zo2_gather_op *op)
+zo2_status zo2_cpu_convert_rows(zo2_cpu *c, const zo2_convert_rows_op *op)
 {
-    zo2_cpu *c = (zo2_cpu *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit(c, zo2_operands_gather(&l, op, 4), &l);
-    if (s || l.empty)
-        return s;
     if (op->index) {
         /* Here the index can be read, so x gets the height that it is used with. */
+        zo2_operands l;
+        zo2_status s = zo2_operands_convert_rows(&l, &c->base, op);
+        if (s)
+            return s;
         uint64_t height = 0;
         for (uint64_t i = 0; i < op->m; i++)
             if (op->index[i] >= height)
@@ -87,12 +81,12 @@ zo2_status zo2_cpu_gather(zo2_backend *b, const zo2_gather_op *op)
         l.v[0].rows = height;
         l.v[0].ld = l.v[0].row;
         if (__builtin_mul_overflow(height, l.v[0].row, &l.v[0].extent))
-            return zo2_error(ZO2_ERR_DEVICE, "gather: index overflows");
+            return zo2_error(ZO2_ERR_DEVICE, "convert_rows: index overflows");
         if ((s = zo2_cpu_admit(c, ZO2_OK, &l)))
             return s;
     }
     rows_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
     job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
-    zo2_cpu_run(c, op->streams * job.tasks, gather_task, &job);
+    zo2_cpu_run(c, op->streams * job.tasks, convert_task, &job);
     return ZO2_OK;
 }

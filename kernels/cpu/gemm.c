@@ -8,7 +8,6 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/gemm_bf16.h"
 #include "kernels/cpu/gemm_few.h"
-#include "kernels/operands.h"
 
 typedef struct gemm_job {
     const zo2_gemm_op *op;
@@ -131,13 +130,8 @@ uint64_t zo2_cpu_gemm_host_bytes(zo2_dtype compute, uint64_t cols, uint32_t thre
     return compute == ZO2_BF16 ? threads * zo2_gemm_bf16_most_bytes(cols) : 0;
 }
 
-zo2_status zo2_cpu_gemm(zo2_backend *b, const zo2_gemm_op *op)
+zo2_status zo2_cpu_gemm(zo2_cpu *c, const zo2_gemm_op *op)
 {
-    zo2_cpu *c = (zo2_cpu *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit(c, zo2_operands_gemm(&l, op, 4), &l);
-    if (s || l.empty)
-        return s;
     atomic_int refused = 0;
     gemm_job job = {
         .op = op, .cpu = c, .refused = &refused, .few = op->m <= ZO2_FEW_ROWS ? zo2_gemm_few_get(NULL) : NULL};
@@ -145,7 +139,8 @@ zo2_status zo2_cpu_gemm(zo2_backend *b, const zo2_gemm_op *op)
         cut_panel(&job);
     else
         choose_tiles(&job);
-    if (!job.few && (s = prepare_onednn(&job)))
+    zo2_status s = job.few ? ZO2_OK : prepare_onednn(&job);
+    if (s)
         return s;
     zo2_cpu_run(c, op->batch * job.m_tiles * job.n_tiles, gemm_task, &job);
     return atomic_load(&refused) ? zo2_error(ZO2_ERR_INTERNAL, "cpu backend: oneDNN failed in a bf16 product") : ZO2_OK;

@@ -7,7 +7,6 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/fast_exp.h"
 #include "kernels/exp_neg.h"
-#include "kernels/operands.h"
 
 #define TASK_ELEMENTS 16384
 #define BLOCK         1024
@@ -60,37 +59,27 @@ static void lse_task(void *arg, uint64_t i)
     }
 }
 
-zo2_status zo2_cpu_lse_tile(zo2_backend *b, const zo2_lse_op *op)
+zo2_status zo2_cpu_lse_tile(zo2_cpu *c, const zo2_lse_op *op)
 {
-    zo2_cpu *c = (zo2_cpu *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit(c, zo2_operands_lse_tile(&l, op), &l);
-    if (s || l.empty)
-        return s;
     lse_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
     job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
     zo2_cpu_run(c, op->streams * job.tasks, lse_task, &job);
     return ZO2_OK;
 }
 
-zo2_status zo2_cpu_lse_init(zo2_backend *b, zo2_lse *state, uint64_t n)
+zo2_status zo2_cpu_lse_init(zo2_cpu *c, const zo2_lse_init_op *op)
 {
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit((zo2_cpu *)b, zo2_operands_lse_init(&l, state, n), &l);
-    if (s)
-        return s;
-    for (uint64_t i = 0; i < n; i++)
-        state[i] = (zo2_lse){.max = -INFINITY, .sum = 0.0f, .target = NAN, .reserved = 0.0f};
+    (void)c;
+    for (uint64_t i = 0; i < op->n; i++)
+        op->state[i] = (zo2_lse){.max = -INFINITY, .sum = 0.0f, .target = NAN, .reserved = 0.0f};
     return ZO2_OK;
 }
 
-zo2_status zo2_cpu_lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n, float *logprob)
+zo2_status zo2_cpu_lse_finish(zo2_cpu *c, const zo2_lse_finish_op *op)
 {
-    zo2_operands l;
-    zo2_status s = zo2_cpu_admit((zo2_cpu *)b, zo2_operands_lse_finish(&l, state, n, logprob), &l);
-    if (s)
-        return s;
-    for (uint64_t i = 0; i < n; i++) /* a target that no tile held is still NaN */
-        logprob[i] = (float)(((double)state[i].target - (double)state[i].max) - log((double)state[i].sum));
+    (void)c;
+    const zo2_lse *state = op->state;
+    for (uint64_t i = 0; i < op->n; i++) /* a target that no tile held is still NaN */
+        op->logprob[i] = (float)(((double)state[i].target - (double)state[i].max) - log((double)state[i].sum));
     return ZO2_OK;
 }

@@ -176,25 +176,15 @@ static zo2_status run_short(zo2_cuda *c, const zo2_attention_op *op)
     return s ? s : run_batch(c, op, &batch);
 }
 
-zo2_status zo2_cuda_attention(zo2_backend *b, const zo2_attention_op *op)
+zo2_status zo2_cuda_attention(zo2_cuda *c, const zo2_attention_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_attention(&l, op, zo2_cuda_element_bytes(op->type)), &l);
-    if (s || l.empty)
-        return s;
-    uint64_t max_keys = zo2_attention_max_keys(op),
-             need = zo2_cuda_attention_workspace(op->heads, op->head_dim, max_keys, 1);
-    if (op->workspace_bytes < need)
-        return zo2_error(ZO2_ERR_DEVICE, "attention: workspace of %llu bytes, needs %llu for %llu keys",
-                         (unsigned long long)op->workspace_bytes, (unsigned long long)need,
-                         (unsigned long long)max_keys);
     if (op->heads > ZO2_CUDA_MAX_GRID_YZ || op->streams > ZO2_CUDA_MAX_GRID_YZ ||
         ZO2_CUDA_WARPS * zo2_attention_warp_floats(op->head_dim) * sizeof(float) > ZO2_CUDA_SHARED_BYTES)
         return zo2_error(ZO2_ERR_DEVICE, "attention: %u heads of %u, %u streams are more than this backend takes",
                          op->heads, op->head_dim, op->streams);
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "attention", 0, 0, 0);
-    uint32_t group = group_heads(op->heads, max_keys);
+    uint32_t group = group_heads(op->heads, zo2_attention_max_keys(op));
+    zo2_status s = ZO2_OK;
     for (uint32_t i = 0; i < op->n_seqs && !s; i++)
         if (is_long(&op->seqs[i]))
             s = run_long(c, op, &op->seqs[i], group);

@@ -1,5 +1,7 @@
 /* cuda_backend.cu: the table of the cuda backend. */
+#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/operands.h"
 
 static uint32_t element_bytes(zo2_dtype compute)
 {
@@ -25,13 +27,23 @@ static zo2_status open_device(zo2_backend **out, const zo2_backend_config *confi
     return s;
 }
 
+/* The entries of the operations: operands are let in, then it is enqueued. */
+#define OPERATION(op, type)                                                                   \
+    static zo2_status op(zo2_backend *b, const type *operands)                                \
+    {                                                                                         \
+        zo2_operands l;                                                                       \
+        zo2_status s = zo2_cuda_admit((zo2_cuda *)b, zo2_operands_##op(&l, b, operands), &l); \
+        return s || l.empty ? s : zo2_cuda_##op((zo2_cuda *)b, operands);                     \
+    }
+ZO2_BACKEND_OPERATIONS(OPERATION)
+
 static constexpr zo2_backend_ops make_ops()
 {
     zo2_backend_ops o = {};
     o.kind = ZO2_BACKEND_CUDA;
     o.context_bytes = ZO2_CUDA_CONTEXT_BYTES;
     o.reserved_bytes = ZO2_CUDA_RESERVED_BYTES;
-    o.probe = zo2_cuda_probe;
+    o.describe = zo2_cuda_describe;
     o.usable = usable;
     o.element_bytes = element_bytes;
     o.attention_workspace = zo2_cuda_attention_workspace;
@@ -54,16 +66,8 @@ static constexpr zo2_backend_ops make_ops()
     o.upload = zo2_cuda_upload;
     o.download = zo2_cuda_download;
     o.copy = zo2_cuda_copy;
-    o.decode = zo2_cuda_decode;
-    o.decode_rows = zo2_cuda_decode_rows;
-    o.gemm = zo2_cuda_gemm;
-    o.bias_act = zo2_cuda_bias_act;
-    o.layernorm = zo2_cuda_layernorm;
-    o.attention = zo2_cuda_attention;
-    o.gather = zo2_cuda_gather;
-    o.lse_init = zo2_cuda_lse_init;
-    o.lse_tile = zo2_cuda_lse_tile;
-    o.lse_finish = zo2_cuda_lse_finish;
+#define ENTRY(op, type) o.op = op;
+    ZO2_BACKEND_OPERATIONS(ENTRY)
     return o;
 }
 

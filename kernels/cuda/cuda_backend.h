@@ -143,7 +143,7 @@ zo2_status zo2_cuda_find_device(int *device);
 
 /* ---- the table's other entries, see backend.h (cuda_device.cu, cuda_lanes.cu) ---- */
 
-zo2_status zo2_cuda_probe(zo2_device_info *out);
+zo2_status zo2_cuda_describe(zo2_device_info *out);
 /* All of open() but the table, which the caller puts in. */
 zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config);
 void zo2_cuda_close(zo2_backend *b);
@@ -168,17 +168,11 @@ zo2_status zo2_cuda_copy(zo2_backend *b, void *dst, const void *src, uint64_t by
 /* After zo2_operands_<op>() (its status is s): checks the operands against the arena; then zo2_cuda_ready(). */
 zo2_status zo2_cuda_admit(zo2_cuda *c, zo2_status s, const zo2_operands *l);
 
-zo2_status zo2_cuda_decode(zo2_backend *b, const zo2_decode_op *op);
-zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op);
-zo2_status zo2_cuda_gemm(zo2_backend *b, const zo2_gemm_op *op);
-zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op);
-zo2_status zo2_cuda_layernorm(zo2_backend *b, const zo2_layernorm_op *op);
+/* zo2_cuda_gemm(c, op) and so on: an operation whose operands were let in and that has something to do. */
+#define ZO2_CUDA_OPERATION(op, type) zo2_status zo2_cuda_##op(zo2_cuda *c, const type *operands);
+ZO2_BACKEND_OPERATIONS(ZO2_CUDA_OPERATION)
+#undef ZO2_CUDA_OPERATION
 uint64_t zo2_cuda_attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
-zo2_status zo2_cuda_attention(zo2_backend *b, const zo2_attention_op *op);
-zo2_status zo2_cuda_gather(zo2_backend *b, const zo2_gather_op *op);
-zo2_status zo2_cuda_lse_init(zo2_backend *b, zo2_lse *state, uint64_t n);
-zo2_status zo2_cuda_lse_tile(zo2_backend *b, const zo2_lse_op *op);
-zo2_status zo2_cuda_lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n, float *logprob);
 
 /* Every kernel of a file is loaded now rather than at its first launch: lazy loading allocates device memory. */
 zo2_status zo2_cuda_decode_load(zo2_cuda *c);

@@ -194,6 +194,7 @@ static zo2_status create(zo2_cuda **out)
     zo2_cuda *c = (zo2_cuda *)calloc(1, sizeof *c); /* its atomics are zero as bytes, too */
     if (!c)
         return zo2_error(ZO2_ERR_NOMEM, "cuda backend: no memory");
+    c->base.threads = 1;
     c->device = device;
     s = open_context(c);
     if (s)
@@ -229,7 +230,7 @@ zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config)
 
 /* CUDA doesn't say what a context takes; on an otherwise idle device it is all that is in use. Where more is in use
  * than a context can take, others are there too and the assumed size stands. */
-zo2_status zo2_cuda_probe(zo2_device_info *out)
+zo2_status zo2_cuda_describe(zo2_device_info *out)
 {
     zo2_cuda *c = NULL;
     int outer = -1;

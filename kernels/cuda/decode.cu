@@ -7,7 +7,6 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/decode_kernel.cuh"
 #include "kernels/cuda/dialect.h"
-#include "kernels/operands.h"
 
 /* ---- pending updates ---- */
 
@@ -111,26 +110,16 @@ static zo2_status decode_args(zo2_cuda *c, zo2_wire wire, zo2_dist dist, zo2_dec
     return zo2_error(ZO2_ERR_DEVICE, "decode: the cuda backend has no wire %d", (int)wire);
 }
 
-zo2_status zo2_cuda_decode(zo2_backend *b, const zo2_decode_op *op)
+zo2_status zo2_cuda_decode(zo2_cuda *c, const zo2_decode_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_decode(&l, op, zo2_cuda_element_bytes(op->type)), &l);
-    if (s || l.empty)
-        return s;
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "decode", op->tensor_id, op->first_row, op->rows);
     zo2_decode_args a = args_of(op);
     a.first_row = op->first_row;
     return work.done(decode_args(c, op->wire, op->dist, &a, op->fold));
 }
 
-zo2_status zo2_cuda_decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
+zo2_status zo2_cuda_decode_rows(zo2_cuda *c, const zo2_decode_rows_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_decode_rows(&l, op, zo2_cuda_element_bytes(op->type)), &l);
-    if (s || l.empty)
-        return s;
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "decode_rows", op->tensor_id, 0, op->rows);
     zo2_decode_args a = args_of(op);
     a.refs = op->refs;

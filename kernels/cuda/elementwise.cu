@@ -1,9 +1,8 @@
-/* elementwise.cu: bias with activation, gathers and conversions. x runs over columns, y over rows, z over streams. */
+/* elementwise.cu: bias with activation, and conversions of rows. x runs over columns, y over rows, z over streams. */
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
-#include "kernels/operands.h"
 
 /* The operations', without what the host needs. */
 typedef struct bias_act_args {
@@ -16,14 +15,14 @@ typedef struct bias_act_args {
     zo2_activation act;
 } bias_act_args;
 
-typedef struct gather_args {
+typedef struct convert_args {
     uint64_t m, n;
     const float *x;
     uint64_t stride_x;
     const uint32_t *index;
     void *y;
     uint64_t stride_y;
-} gather_args;
+} convert_args;
 
 template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_bias_act_kernel(bias_act_args op)
 {
@@ -45,7 +44,7 @@ template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_bias
     }
 }
 
-template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_gather_kernel(gather_args op)
+template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_convert_rows_kernel(convert_args op)
 {
     for (uint64_t row = blockIdx.y; row < op.m; row += gridDim.y) {
         uint64_t from = op.index ? op.index[row] : row;
@@ -66,13 +65,8 @@ static dim3 grid_of(const zo2_cuda *c, uint64_t m, uint64_t n, uint32_t streams)
     return dim3(across, down, streams);
 }
 
-zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
+zo2_status zo2_cuda_bias_act(zo2_cuda *c, const zo2_bias_act_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_bias_act(&l, op, zo2_cuda_element_bytes(op->type)), &l);
-    if (s || l.empty)
-        return s;
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "bias_act", 0, 0, 0);
     bias_act_args a = bias_act_args();
     a.m = op->m;
@@ -89,15 +83,10 @@ zo2_status zo2_cuda_bias_act(zo2_backend *b, const zo2_bias_act_op *op)
     return work.done(zo2_cuda_launched(c, "zo2_bias_act_kernel"));
 }
 
-zo2_status zo2_cuda_gather(zo2_backend *b, const zo2_gather_op *op)
+zo2_status zo2_cuda_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_gather(&l, op, zo2_cuda_element_bytes(op->type)), &l);
-    if (s || l.empty)
-        return s;
-    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "gather", 0, 0, 0);
-    gather_args a = gather_args();
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "convert_rows", 0, 0, 0);
+    convert_args a = convert_args();
     a.m = op->m;
     a.n = op->n;
     a.x = op->x;
@@ -105,9 +94,9 @@ zo2_status zo2_cuda_gather(zo2_backend *b, const zo2_gather_op *op)
     a.index = op->index;
     a.y = op->y;
     a.stride_y = op->stride_y;
-    ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_gather_kernel<E>), grid_of(c, op->m, op->n, op->streams), ZO2_CUDA_BLOCK, 0,
-                                     c->stream[ZO2_LANE_COMPUTE], a));
-    return work.done(zo2_cuda_launched(c, "zo2_gather_kernel"));
+    ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_convert_rows_kernel<E>), grid_of(c, op->m, op->n, op->streams),
+                                     ZO2_CUDA_BLOCK, 0, c->stream[ZO2_LANE_COMPUTE], a));
+    return work.done(zo2_cuda_launched(c, "zo2_convert_rows_kernel"));
 }
 
 zo2_status zo2_cuda_elementwise_load(zo2_cuda *c)
@@ -115,8 +104,8 @@ zo2_status zo2_cuda_elementwise_load(zo2_cuda *c)
     ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<float>));
     ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<zo2_f16_element>));
     ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<zo2_bf16_element>));
-    ZO2_CUDA_LOAD(c, (zo2_gather_kernel<float>));
-    ZO2_CUDA_LOAD(c, (zo2_gather_kernel<zo2_f16_element>));
-    ZO2_CUDA_LOAD(c, (zo2_gather_kernel<zo2_bf16_element>));
+    ZO2_CUDA_LOAD(c, (zo2_convert_rows_kernel<float>));
+    ZO2_CUDA_LOAD(c, (zo2_convert_rows_kernel<zo2_f16_element>));
+    ZO2_CUDA_LOAD(c, (zo2_convert_rows_kernel<zo2_bf16_element>));
     return ZO2_OK;
 }

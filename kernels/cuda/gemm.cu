@@ -10,7 +10,6 @@
  * and cuBLAS version give the same bits each time: one stream, one handle, a workspace of fixed size. */
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
-#include "kernels/operands.h"
 
 static cudaDataType_t data_type(zo2_dtype type)
 {
@@ -41,13 +40,8 @@ zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p)
 }
 
 /* +/- are the two entries of one batch. */
-zo2_status zo2_cuda_gemm(zo2_backend *b, const zo2_gemm_op *op)
+zo2_status zo2_cuda_gemm(zo2_cuda *c, const zo2_gemm_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_gemm(&l, op, zo2_cuda_element_bytes(op->type)), &l);
-    if (s || l.empty)
-        return s;
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "gemm", 0, 0, 0);
     zo2_cuda_product p;
     p.batch = op->batch;

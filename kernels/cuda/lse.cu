@@ -8,7 +8,6 @@
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
 #include "kernels/exp_neg.h"
-#include "kernels/operands.h"
 
 #define LSE_BLOCK 1024
 
@@ -68,26 +67,16 @@ __global__ void zo2_lse_finish_kernel(const zo2_lse *state, uint64_t n, float *l
         logprob[i] = (float)(((double)state[i].target - (double)state[i].max) - log((double)state[i].sum));
 }
 
-zo2_status zo2_cuda_lse_init(zo2_backend *b, zo2_lse *state, uint64_t n)
+zo2_status zo2_cuda_lse_init(zo2_cuda *c, const zo2_lse_init_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_lse_init(&l, state, n), &l);
-    if (s || l.empty)
-        return s;
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "lse_init", 0, 0, 0);
-    ZO2_LAUNCH(zo2_lse_init_kernel, zo2_cuda_blocks(c, zo2_cuda_ceil_div(n, ZO2_CUDA_BLOCK)), ZO2_CUDA_BLOCK, 0,
-               c->stream[ZO2_LANE_COMPUTE], state, n);
+    ZO2_LAUNCH(zo2_lse_init_kernel, zo2_cuda_blocks(c, zo2_cuda_ceil_div(op->n, ZO2_CUDA_BLOCK)), ZO2_CUDA_BLOCK, 0,
+               c->stream[ZO2_LANE_COMPUTE], op->state, op->n);
     return work.done(zo2_cuda_launched(c, "zo2_lse_init_kernel"));
 }
 
-zo2_status zo2_cuda_lse_tile(zo2_backend *b, const zo2_lse_op *op)
+zo2_status zo2_cuda_lse_tile(zo2_cuda *c, const zo2_lse_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_lse_tile(&l, op), &l);
-    if (s || l.empty)
-        return s;
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "lse_tile", 0, op->first, op->n);
     lse_args a = lse_args();
     a.m = op->m;
@@ -104,16 +93,11 @@ zo2_status zo2_cuda_lse_tile(zo2_backend *b, const zo2_lse_op *op)
     return work.done(zo2_cuda_launched(c, "zo2_lse_tile_kernel"));
 }
 
-zo2_status zo2_cuda_lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n, float *logprob)
+zo2_status zo2_cuda_lse_finish(zo2_cuda *c, const zo2_lse_finish_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_lse_finish(&l, state, n, logprob), &l);
-    if (s || l.empty)
-        return s;
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "lse_finish", 0, 0, 0);
-    ZO2_LAUNCH(zo2_lse_finish_kernel, zo2_cuda_blocks(c, zo2_cuda_ceil_div(n, ZO2_CUDA_BLOCK)), ZO2_CUDA_BLOCK, 0,
-               c->stream[ZO2_LANE_COMPUTE], state, n, logprob);
+    ZO2_LAUNCH(zo2_lse_finish_kernel, zo2_cuda_blocks(c, zo2_cuda_ceil_div(op->n, ZO2_CUDA_BLOCK)), ZO2_CUDA_BLOCK, 0,
+               c->stream[ZO2_LANE_COMPUTE], op->state, op->n, op->logprob);
     return work.done(zo2_cuda_launched(c, "zo2_lse_finish_kernel"));
 }
 

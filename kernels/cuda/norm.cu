@@ -5,7 +5,6 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
-#include "kernels/operands.h"
 
 typedef struct layernorm_args { /* the operation's, without what the host needs */
     uint64_t m, n;
@@ -48,13 +47,8 @@ template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_laye
     }
 }
 
-zo2_status zo2_cuda_layernorm(zo2_backend *b, const zo2_layernorm_op *op)
+zo2_status zo2_cuda_layernorm(zo2_cuda *c, const zo2_layernorm_op *op)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
-    zo2_operands l;
-    zo2_status s = zo2_cuda_admit(c, zo2_operands_layernorm(&l, op, zo2_cuda_element_bytes(op->type)), &l);
-    if (s || l.empty)
-        return s;
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "layernorm", 0, 0, 0);
     layernorm_args a = layernorm_args();
     a.m = op->m;

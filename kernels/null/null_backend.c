@@ -90,6 +90,7 @@ static zo2_status open_null(zo2_backend **out, const zo2_backend_config *config)
     if (!z)
         return zo2_error(ZO2_ERR_NOMEM, "null backend: no memory");
     z->base.ops = &zo2_backend_null;
+    z->base.threads = 1;
     z->arena_bytes = config->arena_bytes;
     pthread_mutex_init(&z->lock, NULL);
     zo2_status s = zo2_ledger_open(&z->ledger, z->arena_bytes);
@@ -296,78 +297,22 @@ static zo2_status download(zo2_backend *b, zo2_lane lane, void *dst, const void 
     return s;
 }
 
-static zo2_status decode(zo2_backend *b, const zo2_decode_op *op)
-{
-    zo2_operands l;
-    return perform(b, ZO2_LANE_COMPUTE, zo2_operands_decode(&l, op, element_bytes(op->type)), &l, 0);
-}
-
-static zo2_status decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
-{
-    zo2_operands l;
-    return perform(b, ZO2_LANE_COMPUTE, zo2_operands_decode_rows(&l, op, element_bytes(op->type)), &l, 0);
-}
-
-static zo2_status gemm(zo2_backend *b, const zo2_gemm_op *op)
-{
-    zo2_operands l;
-    return perform(b, ZO2_LANE_COMPUTE, zo2_operands_gemm(&l, op, element_bytes(op->type)), &l, 0);
-}
-
-static zo2_status bias_act(zo2_backend *b, const zo2_bias_act_op *op)
-{
-    zo2_operands l;
-    return perform(b, ZO2_LANE_COMPUTE, zo2_operands_bias_act(&l, op, element_bytes(op->type)), &l, 0);
-}
-
-static zo2_status layernorm(zo2_backend *b, const zo2_layernorm_op *op)
-{
-    zo2_operands l;
-    return perform(b, ZO2_LANE_COMPUTE, zo2_operands_layernorm(&l, op, element_bytes(op->type)), &l, 0);
-}
-
-static zo2_status attention(zo2_backend *b, const zo2_attention_op *op)
-{
-    zo2_operands l;
-    zo2_status s = zo2_operands_attention(&l, op, element_bytes(op->type));
-    if (!s && !l.empty) {
-        uint64_t need = attention_workspace(op->heads, op->head_dim, zo2_attention_max_keys(op), 1);
-        if (op->workspace_bytes < need)
-            return zo2_error(ZO2_ERR_DEVICE, "attention: workspace of %llu bytes, needs %llu",
-                             (unsigned long long)op->workspace_bytes, (unsigned long long)need);
+#define OPERATION(op, type)                                                             \
+    static zo2_status op(zo2_backend *b, const type *operands)                          \
+    {                                                                                   \
+        zo2_operands l;                                                                 \
+        return perform(b, ZO2_LANE_COMPUTE, zo2_operands_##op(&l, b, operands), &l, 0); \
     }
-    return perform(b, ZO2_LANE_COMPUTE, s, &l, 0);
-}
-
-static zo2_status gather(zo2_backend *b, const zo2_gather_op *op)
-{
-    zo2_operands l;
-    return perform(b, ZO2_LANE_COMPUTE, zo2_operands_gather(&l, op, element_bytes(op->type)), &l, 0);
-}
-
-static zo2_status lse_init(zo2_backend *b, zo2_lse *state, uint64_t n)
-{
-    zo2_operands l;
-    return perform(b, ZO2_LANE_COMPUTE, zo2_operands_lse_init(&l, state, n), &l, 0);
-}
-
-static zo2_status lse_tile(zo2_backend *b, const zo2_lse_op *op)
-{
-    zo2_operands l;
-    return perform(b, ZO2_LANE_COMPUTE, zo2_operands_lse_tile(&l, op), &l, 0);
-}
-
-static zo2_status lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n, float *logprob)
-{
-    zo2_operands l;
-    return perform(b, ZO2_LANE_COMPUTE, zo2_operands_lse_finish(&l, state, n, logprob), &l, 0);
-}
+ZO2_BACKEND_OPERATIONS(OPERATION)
 
 const zo2_backend_ops zo2_backend_null = {
-    .kind = ZO2_BACKEND_NULL,
+#define ENTRY(op, type) .op = op,
+    ZO2_BACKEND_OPERATIONS(ENTRY)
+#undef ENTRY
+        .kind = ZO2_BACKEND_NULL,
     .context_bytes = CONTEXT_BYTES,
     .reserved_bytes = RESERVED_BYTES,
-    .probe = NULL,
+    .describe = NULL,
     .element_bytes = element_bytes,
     .attention_workspace = attention_workspace,
     .open = open_null,
@@ -387,14 +332,4 @@ const zo2_backend_ops zo2_backend_null = {
     .observe = NULL,
     .upload = upload,
     .download = download,
-    .decode = decode,
-    .decode_rows = decode_rows,
-    .gemm = gemm,
-    .bias_act = bias_act,
-    .layernorm = layernorm,
-    .attention = attention,
-    .gather = gather,
-    .lse_init = lse_init,
-    .lse_tile = lse_tile,
-    .lse_finish = lse_finish,
 };

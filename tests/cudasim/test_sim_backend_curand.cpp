@@ -12,6 +12,7 @@
 #include <curand_philox4x32_x.h>
 
 #include "codec/noise_inline.h"
+#include "codec/plane_layout.h"
 #include "kernels/backend.h"
 
 #define BLOCKS  3
@@ -107,6 +108,7 @@ static void decode(void **state)
     zo2_decode_op op = {};
     op.wire = ZO2_WIRE_FP32;
     op.src = arena;
+    op.src_bytes = ROWS * zo2_row_stride(COLS, 4);
     op.rows = ROWS;
     op.cols = COLS;
     op.panels = 2;

@@ -11,6 +11,7 @@ extern "C" {
 #include <cmocka.h>
 }
 
+#include "codec/plane_layout.h"
 #include "cudasim.h"
 #include "kernels/cuda/cuda_backend.h"
 
@@ -52,7 +53,7 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
         float f = (float)(int32_t)state * 0x1p-31f;
         memcpy(host + 4 * i, &f, sizeof f);
     }
-    for (uint32_t i = 0; i < ROWS; i++) /* slot 0: row numbers, for gathers and as targets */
+    for (uint32_t i = 0; i < ROWS; i++) /* slot 0: row numbers, for conversions and as targets */
         ((uint32_t *)(void *)host)[i] = i * 7919 % COLS;
     must(ops->upload(b, ZO2_LANE_COMPUTE, arena, host, BYTES));
 
@@ -66,6 +67,7 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     zo2_decode_op d = {};
     d.wire = ZO2_WIRE_BF16;
     d.src = arena + slot(1);
+    d.src_bytes = zo2_row_stride(WIDE, 2);
     d.rows = 1; /* more groups of 16 than 32 blocks have threads in a row */
     d.cols = WIDE;
     d.dist = ZO2_GAUSSIAN;
@@ -80,6 +82,7 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     d.type = ZO2_F16;
     must(ops->decode(b, &d));
     d.rows = ROWS;
+    d.src_bytes = ROWS * zo2_row_stride(COLS, 2);
     d.cols = d.ld = COLS;
     d.dist = ZO2_RADEMACHER;
     d.panel[0] = arena + slot(7);
@@ -105,7 +108,7 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     a.act = ZO2_ACT_GELU;
     a.type = ZO2_F32;
     must(ops->bias_act(b, &a));
-    zo2_gather_op g = {};
+    zo2_convert_rows_op g = {};
     g.streams = 1;
     g.m = ROWS;
     g.n = COLS;
@@ -113,9 +116,10 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     g.index = (const uint32_t *)(void *)arena;
     g.y = arena + slot(10);
     g.type = ZO2_BF16;
-    must(ops->gather(b, &g));
+    must(ops->convert_rows(b, &g));
     auto *states = (zo2_lse *)(void *)(arena + slot(11));
-    must(ops->lse_init(b, states, ROWS));
+    zo2_lse_init_op begin = {states, ROWS};
+    must(ops->lse_init(b, &begin));
     zo2_lse_op l = {};
     l.streams = 1;
     l.m = ROWS;
@@ -124,7 +128,8 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     l.target = (const uint32_t *)(void *)arena;
     l.state = states;
     must(ops->lse_tile(b, &l));
-    must(ops->lse_finish(b, states, ROWS, (float *)(void *)(arena + slot(12))));
+    zo2_lse_finish_op end = {states, ROWS, (float *)(void *)(arena + slot(12))};
+    must(ops->lse_finish(b, &end));
 
     must(ops->download(b, ZO2_LANE_COMPUTE, host, arena, BYTES));
     must(ops->drain(b));

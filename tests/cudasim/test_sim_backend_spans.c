@@ -93,7 +93,7 @@ static void download(fixture *f, zo2_lane lane)
 
 static void init_states(fixture *f)
 {
-    MUST(ops->lse_init(f->b, (zo2_lse *)(void *)(f->arena + 3 * BYTES), 100));
+    MUST(ops->lse_init(f->b, &(zo2_lse_init_op){(zo2_lse *)(void *)(f->arena + 3 * BYTES), 100}));
 }
 
 /* Order, no overlap, and all of it between opening and now. */

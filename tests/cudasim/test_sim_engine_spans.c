@@ -109,7 +109,7 @@ static double seconds(const recorder *r, uint64_t step, const char *lane, uint64
 static void check_names(const recorder *r, uint64_t step)
 {
     static const char *const of_device[] = {"upload",   "download", "decode",    "decode_rows",
-                                            "gemm",     "bias_act", "layernorm", "gather",
+                                            "gemm",     "bias_act", "layernorm", "convert_rows",
                                             "lse_init", "lse_tile", "attention", "lse_finish"};
     uint32_t named = 0;
     for (size_t i = 0; i < sizeof of_device / sizeof *of_device; i++) {

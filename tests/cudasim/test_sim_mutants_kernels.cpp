@@ -130,7 +130,8 @@ static std::string log_sum_exp(const cudasim_config &config)
     auto *target = reinterpret_cast<uint32_t *>(d.floats(m, 2)); /* ids that occur nowhere */
     op.target = target;
     op.state = state;
-    bench::must(d.ops->lse_init(d.b, state, m));
+    zo2_lse_init_op begin = {state, m};
+    bench::must(d.ops->lse_init(d.b, &begin));
     for (uint64_t tile = 0; tile < 2; tile++) {
         op.logits = d.floats(m * n, 3 + tile);
         op.first = tile * n;

@@ -230,36 +230,13 @@ static zo2_status copy(zo2_backend *b, void *dst, const void *src, uint64_t byte
     return s ? s : real_of(b)->copy(b, dst, src, bytes);
 }
 
-/* The operations with a struct of operands: entry and the struct's name. */
-#define OPERATIONS(X)                  \
-    X(decode, zo2_decode_op)           \
-    X(decode_rows, zo2_decode_rows_op) \
-    X(gemm, zo2_gemm_op)               \
-    X(bias_act, zo2_bias_act_op)       \
-    X(layernorm, zo2_layernorm_op)     \
-    X(attention, zo2_attention_op)     \
-    X(gather, zo2_gather_op)           \
-    X(lse_tile, zo2_lse_op)
-
 #define OPERATION(op, type)                                    \
     static zo2_status op(zo2_backend *b, const type *operands) \
     {                                                          \
         zo2_status s = use(b, #op, ZO2_LANE_COMPUTE);          \
         return s ? s : real_of(b)->op(b, operands);            \
     }
-OPERATIONS(OPERATION)
-
-static zo2_status lse_init(zo2_backend *b, zo2_lse *state, uint64_t n)
-{
-    zo2_status s = use(b, "lse_init", ZO2_LANE_COMPUTE);
-    return s ? s : real_of(b)->lse_init(b, state, n);
-}
-
-static zo2_status lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n, float *logprob)
-{
-    zo2_status s = use(b, "lse_finish", ZO2_LANE_COMPUTE);
-    return s ? s : real_of(b)->lse_finish(b, state, n, logprob);
-}
+ZO2_BACKEND_OPERATIONS(OPERATION)
 
 /* The real table with every entry that the rules are about replaced; what a backend leaves out stays out. */
 static void make_table(zo2_backend_ops *t, const zo2_backend_ops *real)
@@ -279,9 +256,7 @@ static void make_table(zo2_backend_ops *t, const zo2_backend_ops *real)
     t->download = download;
     t->copy = real->copy ? copy : NULL;
 #define REPLACE(op, type) t->op = op;
-    OPERATIONS(REPLACE)
-    t->lse_init = lse_init;
-    t->lse_finish = lse_finish;
+    ZO2_BACKEND_OPERATIONS(REPLACE)
 }
 
 static zo2_status open_watched(zo2_backend **out, const zo2_backend_config *config, const zo2_backend_ops *real)

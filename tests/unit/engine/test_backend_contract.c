@@ -178,7 +178,7 @@ static void beside_another_thread(zo2_backend_kind kind)
     d.ops->close(d.b);
     assert_broken("close() while the upload lane is another thread's");
     MUST(d.ops->wait(d.b, ZO2_LANE_COMPUTE, d.event)); /* other lanes, and waiting here, are free */
-    MUST(d.ops->lse_init(d.b, (zo2_lse *)(void *)d.arena, 1));
+    MUST(d.ops->lse_init(d.b, &(zo2_lse_init_op){(zo2_lse *)(void *)d.arena, 1}));
     MUST(d.ops->sync(d.b, d.event));
     backend_contract_joined(d.b);
     MUST(d.ops->record(d.b, ZO2_LANE_UPLOAD, d.event));

@@ -94,6 +94,9 @@ static void check_chunks(const recorder *r, uint64_t step)
         assert_true(update->end_ns <= up->begin_ns);
         assert_true(up->end_ns <= decode->begin_ns);
         assert_int_equal(up->tile, decode->tile);
+        if (up->tile >= 0)
+            assert_int_equal(up->bytes,
+                             decode->bytes); /* what was sent is what is decoded, not its place in the ring */
         assert_true(step == 0 ? update->bytes == 0 : update->bytes > 0); /* nothing to apply before the first step */
     }
     assert_true(uploads > 20);

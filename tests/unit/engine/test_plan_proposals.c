@@ -258,7 +258,7 @@ static void a_twentieth_is_needed(void **state)
     assert_true(plan_of(&o, &r).proposed_pending > 0);
 }
 
-/* Wires that stay go up when they are new: then K saves uploads. */
+/* Wires that stay are uploaded when they are new: then K saves uploads. */
 static void pending_saves_uploads_of_what_stays(void **state)
 {
     (void)state;

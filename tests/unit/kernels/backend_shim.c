@@ -104,125 +104,102 @@ static void receive(shim *s)
     memcpy(s->mirror + done, s->got + done, extent(s) - done);
 }
 
-/* Runs `call` between the copies; its refusal is what counts most. */
-#define RUN(s, call)                                  \
-    do {                                              \
-        send(s);                                      \
-        zo2_status run_status = (s)->real->ops->call; \
-        if (run_status) {                             \
-            (void)(s)->real->ops->drain((s)->real);   \
-            return run_status;                        \
-        }                                             \
-        receive(s);                                   \
-        return (s)->failed;                           \
-    } while (0)
+/* After the real operation, whose status is `status`. */
+static zo2_status finish(shim *s, zo2_status status)
+{
+    if (status) {
+        (void)s->real->ops->drain(s->real);
+        return status;
+    }
+    receive(s);
+    return s->failed;
+}
 
 /* ---- operations ---- */
 
-static zo2_status decode(zo2_backend *b, const zo2_decode_op *op)
+/* What an operation's struct points to on the device: its operands are put where they are there. */
+static void map_decode(shim *s, zo2_decode_op *o)
 {
-    shim *s = (shim *)b;
-    zo2_decode_op o = *op;
-    begin(s);
-    o.src = map(s, op->src, ZO2_F32);
-    for (uint32_t p = 0; p < op->panels; p++)
-        o.panel[p] = map(s, op->panel[p], op->type);
-    RUN(s, decode(s->real, &o));
+    o->src = map(s, o->src, ZO2_F32);
+    for (uint32_t p = 0; p < o->panels; p++)
+        o->panel[p] = map(s, o->panel[p], o->type);
 }
 
-static zo2_status decode_rows(zo2_backend *b, const zo2_decode_rows_op *op)
+static void map_decode_rows(shim *s, zo2_decode_rows_op *o)
 {
-    shim *s = (shim *)b;
-    zo2_decode_rows_op o = *op;
-    begin(s);
-    o.src = map(s, op->src, ZO2_F32);
-    o.refs = map(s, op->refs, ZO2_F32);
-    for (uint32_t p = 0; p < op->panels; p++)
-        o.panel[p] = map(s, op->panel[p], op->type);
-    RUN(s, decode_rows(s->real, &o));
+    o->src = map(s, o->src, ZO2_F32);
+    o->refs = map(s, o->refs, ZO2_F32);
+    for (uint32_t p = 0; p < o->panels; p++)
+        o->panel[p] = map(s, o->panel[p], o->type);
 }
 
-static zo2_status gemm(zo2_backend *b, const zo2_gemm_op *op)
+static void map_gemm(shim *s, zo2_gemm_op *o)
 {
-    shim *s = (shim *)b;
-    zo2_gemm_op o = *op;
-    begin(s);
-    o.x = map(s, op->x, op->type);
-    o.panel = map(s, op->panel, op->type);
-    o.y = map(s, op->y, op->y_type);
-    RUN(s, gemm(s->real, &o));
+    o->x = map(s, o->x, o->type);
+    o->panel = map(s, o->panel, o->type);
+    o->y = map(s, o->y, o->y_type);
 }
 
-static zo2_status bias_act(zo2_backend *b, const zo2_bias_act_op *op)
+static void map_bias_act(shim *s, zo2_bias_act_op *o)
 {
-    shim *s = (shim *)b;
-    zo2_bias_act_op o = *op;
-    begin(s);
-    o.y = map(s, op->y, op->type);
-    o.bias = map(s, op->bias, ZO2_F32);
-    RUN(s, bias_act(s->real, &o));
+    o->y = map(s, o->y, o->type);
+    o->bias = map(s, o->bias, ZO2_F32);
 }
 
-static zo2_status layernorm(zo2_backend *b, const zo2_layernorm_op *op)
+static void map_layernorm(shim *s, zo2_layernorm_op *o)
 {
-    shim *s = (shim *)b;
-    zo2_layernorm_op o = *op;
-    begin(s);
-    o.x = map(s, op->x, ZO2_F32);
-    o.gamma = map(s, op->gamma, ZO2_F32);
-    o.beta = map(s, op->beta, ZO2_F32);
-    o.y = map(s, op->y, op->type);
-    RUN(s, layernorm(s->real, &o));
+    o->x = map(s, o->x, ZO2_F32);
+    o->gamma = map(s, o->gamma, ZO2_F32);
+    o->beta = map(s, o->beta, ZO2_F32);
+    o->y = map(s, o->y, o->type);
 }
 
-static zo2_status attention(zo2_backend *b, const zo2_attention_op *op)
+static void map_attention(shim *s, zo2_attention_op *o)
 {
-    shim *s = (shim *)b;
-    zo2_attention_op o = *op;
-    begin(s);
-    o.q = map(s, op->q, op->type);
-    o.k = map(s, op->k, op->type);
-    o.v = map(s, op->v, op->type);
-    o.out = map(s, op->out, op->type);
-    o.workspace = map(s, op->workspace, ZO2_F32);
-    RUN(s, attention(s->real, &o));
+    o->q = map(s, o->q, o->type);
+    o->k = map(s, o->k, o->type);
+    o->v = map(s, o->v, o->type);
+    o->out = map(s, o->out, o->type);
+    o->workspace = map(s, o->workspace, ZO2_F32);
 }
 
-static zo2_status gather(zo2_backend *b, const zo2_gather_op *op)
+static void map_convert_rows(shim *s, zo2_convert_rows_op *o)
 {
-    shim *s = (shim *)b;
-    zo2_gather_op o = *op;
-    begin(s);
-    o.x = map(s, op->x, ZO2_F32);
-    o.index = map(s, op->index, ZO2_F32);
-    o.y = map(s, op->y, op->type);
-    RUN(s, gather(s->real, &o));
+    o->x = map(s, o->x, ZO2_F32);
+    o->index = map(s, o->index, ZO2_F32);
+    o->y = map(s, o->y, o->type);
 }
 
-static zo2_status lse_init(zo2_backend *b, zo2_lse *state, uint64_t n)
+static void map_lse_init(shim *s, zo2_lse_init_op *o)
 {
-    shim *s = (shim *)b;
-    begin(s);
-    RUN(s, lse_init(s->real, map(s, state, ZO2_F32), n));
+    o->state = map(s, o->state, ZO2_F32);
 }
 
-static zo2_status lse_tile(zo2_backend *b, const zo2_lse_op *op)
+static void map_lse_tile(shim *s, zo2_lse_op *o)
 {
-    shim *s = (shim *)b;
-    zo2_lse_op o = *op;
-    begin(s);
-    o.logits = map(s, op->logits, ZO2_F32);
-    o.target = map(s, op->target, ZO2_F32);
-    o.state = map(s, op->state, ZO2_F32);
-    RUN(s, lse_tile(s->real, &o));
+    o->logits = map(s, o->logits, ZO2_F32);
+    o->target = map(s, o->target, ZO2_F32);
+    o->state = map(s, o->state, ZO2_F32);
 }
 
-static zo2_status lse_finish(zo2_backend *b, const zo2_lse *state, uint64_t n, float *logprob)
+static void map_lse_finish(shim *s, zo2_lse_finish_op *o)
 {
-    shim *s = (shim *)b;
-    begin(s);
-    RUN(s, lse_finish(s->real, map(s, state, ZO2_F32), n, map(s, logprob, ZO2_F32)));
+    o->state = map(s, o->state, ZO2_F32);
+    o->logprob = map(s, o->logprob, ZO2_F32);
 }
+
+/* Runs the operation between the copies; its refusal is what counts most. */
+#define OPERATION(op, type)                                    \
+    static zo2_status op(zo2_backend *b, const type *operands) \
+    {                                                          \
+        shim *s = (shim *)b;                                   \
+        type o = *operands;                                    \
+        begin(s);                                              \
+        map_##op(s, &o);                                       \
+        send(s);                                               \
+        return finish(s, s->real->ops->op(s->real, &o));       \
+    }
+ZO2_BACKEND_OPERATIONS(OPERATION)
 
 /* ---- life ---- */
 
@@ -285,16 +262,8 @@ zo2_status backend_shim_open(zo2_backend **out, const zo2_backend_ops *real, uin
     ops->arena = arena_of;
     ops->enter = enter;
     ops->leave = leave;
-    ops->decode = decode;
-    ops->decode_rows = decode_rows;
-    ops->gemm = gemm;
-    ops->bias_act = bias_act;
-    ops->layernorm = layernorm;
-    ops->attention = attention;
-    ops->gather = gather;
-    ops->lse_init = lse_init;
-    ops->lse_tile = lse_tile;
-    ops->lse_finish = lse_finish;
+#define ENTRY(op, type) ops->op = op;
+    ZO2_BACKEND_OPERATIONS(ENTRY)
     s->base.ops = ops;
     s->real = r;
     s->arena = (unsigned char *)real->arena(r) + real->reserved_bytes;

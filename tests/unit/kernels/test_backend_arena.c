@@ -83,9 +83,10 @@ static void test_peak(void **state)
     assert_int_equal(t.ops->peak_bytes(t.b), 404);
     TEST_OK(t.ops->upload(t.b, ZO2_LANE_UPLOAD, t.arena, &x, 4));
     assert_int_equal(t.ops->peak_bytes(t.b), 404);
-    TEST_OK(t.ops->lse_init(t.b, (zo2_lse *)(t.arena + 1024), 3));
+    TEST_OK(t.ops->lse_init(t.b, &(zo2_lse_init_op){(zo2_lse *)(t.arena + 1024), 3}));
     assert_int_equal(t.ops->peak_bytes(t.b), 1024 + 48);
-    TEST_REFUSED(t.ops->lse_init(t.b, (zo2_lse *)(t.arena + 8176), 2), ZO2_ERR_DEVICE, "lse_init: state");
+    TEST_REFUSED(t.ops->lse_init(t.b, &(zo2_lse_init_op){(zo2_lse *)(t.arena + 8176), 2}), ZO2_ERR_DEVICE,
+                 "lse_init: state");
     assert_int_equal(t.ops->peak_bytes(t.b), 1024 + 48);
     test_close(&t);
 }
@@ -185,11 +186,12 @@ static void test_refusals(void **state)
     norm.y = a + 8;
     TEST_REFUSED(t.ops->layernorm(t.b, &norm), ZO2_ERR_DEVICE, "layernorm: y overlaps x");
 
-    zo2_gather_op gather = {.streams = 1, .m = 8, .n = 8, .x = a, .y = a + 63, .type = ZO2_F32};
-    TEST_REFUSED(t.ops->gather(t.b, &gather), ZO2_ERR_DEVICE, "gather: y overlaps x");
+    zo2_convert_rows_op convert = {.streams = 1, .m = 8, .n = 8, .x = a, .y = a + 63, .type = ZO2_F32};
+    TEST_REFUSED(t.ops->convert_rows(t.b, &convert), ZO2_ERR_DEVICE, "convert_rows: y overlaps x");
 
     zo2_decode_op decode = {.wire = ZO2_WIRE_FP32,
                             .src = a,
+                            .src_bytes = 4 * 32,
                             .rows = 4,
                             .cols = 8,
                             .dist = ZO2_GAUSSIAN,
@@ -217,7 +219,8 @@ static void test_refusals(void **state)
     zo2_lse_op lse = {
         .streams = 1, .m = 1, .n = 8, .logits = a, .ld = 8, .target = (uint32_t *)(a + 4), .state = (zo2_lse *)a};
     TEST_REFUSED(t.ops->lse_tile(t.b, &lse), ZO2_ERR_DEVICE, "lse_tile: state overlaps logits");
-    TEST_REFUSED(t.ops->lse_finish(t.b, (zo2_lse *)a, 2, a + 7), ZO2_ERR_DEVICE, "lse_finish: logprob overlaps state");
+    TEST_REFUSED(t.ops->lse_finish(t.b, &(zo2_lse_finish_op){(zo2_lse *)a, 2, a + 7}), ZO2_ERR_DEVICE,
+                 "lse_finish: logprob overlaps state");
     test_close(&t);
 }
 

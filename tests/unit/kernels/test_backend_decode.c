@@ -72,12 +72,14 @@ static void check_decode(uint64_t rows, uint64_t cols, zo2_wire wire, zo2_dtype 
     test_device t;
     test_open(&t, TEST_BACKEND, 1 << 20, threads);
     uint64_t ld = cols + 5, first_row = 7;
-    void *src = test_take(&t, zo2_codec_get(wire)->wire_bytes(rows, cols));
+    uint64_t bytes = zo2_codec_get(wire)->wire_bytes(rows, cols);
+    void *src = test_take(&t, bytes);
     float *panel[ZO2_MAX_PANELS] = {test_floats(&t, rows * ld), test_floats(&t, rows * ld)},
           *seen = malloc(rows * cols * sizeof *seen);
     make_wire(wire, rows, cols, src, seen);
     zo2_decode_op op = {.wire = wire,
                         .src = src,
+                        .src_bytes = bytes,
                         .rows = rows,
                         .cols = cols,
                         .first_row = first_row,
@@ -94,6 +96,10 @@ static void check_decode(uint64_t rows, uint64_t cols, zo2_wire wire, zo2_dtype 
                         .ld = ld,
                         .type = type};
     TEST_OK(t.ops->decode(t.b, &op));
+    op.src_bytes = bytes - 1; /* less than its shape needs, more than its room */
+    TEST_REFUSED(t.ops->decode(t.b, &op), ZO2_ERR_DEVICE, "bytes were sent of a wire");
+    op.src_bytes = bytes + 1;
+    TEST_REFUSED(t.ops->decode(t.b, &op), ZO2_ERR_DEVICE, "bytes were sent of a wire");
     for (uint32_t p = 0; p < ZO2_MAX_PANELS; p++)
         for (uint64_t r = 0; r < rows; r++) {
             for (uint64_t j = 0; j < cols; j++) {
@@ -135,7 +141,8 @@ static void check_rows(zo2_dtype type, int accumulate, const panel_set *set, uin
     enum { ROWS = 300, COLS = 65, LD = 65 };
     test_device t;
     test_open(&t, TEST_BACKEND, 1 << 20, threads);
-    void *src = test_take(&t, zo2_codec_get(ZO2_WIRE_BF16)->wire_bytes(ROWS, COLS));
+    uint64_t bytes = zo2_codec_get(ZO2_WIRE_BF16)->wire_bytes(ROWS, COLS);
+    void *src = test_take(&t, bytes);
     zo2_row_ref *refs = test_take(&t, ROWS * sizeof *refs);
     float *panel[ZO2_MAX_PANELS] = {test_floats(&t, ROWS * LD), test_floats(&t, ROWS * LD)}, *before[ZO2_MAX_PANELS],
           *seen = malloc(ROWS * COLS * sizeof *seen);
@@ -150,6 +157,7 @@ static void check_rows(zo2_dtype type, int accumulate, const panel_set *set, uin
     }
     zo2_decode_rows_op op = {.wire = ZO2_WIRE_BF16,
                              .src = src,
+                             .src_bytes = bytes,
                              .refs = refs,
                              .rows = ROWS,
                              .cols = COLS,
@@ -167,6 +175,8 @@ static void check_rows(zo2_dtype type, int accumulate, const panel_set *set, uin
                              .type = type,
                              .accumulate = accumulate};
     TEST_OK(t.ops->decode_rows(t.b, &op));
+    op.src_bytes = 0;
+    TEST_REFUSED(t.ops->decode_rows(t.b, &op), ZO2_ERR_DEVICE, "decode_rows: 0 bytes were sent of a wire");
     for (uint32_t p = 0; p < ZO2_MAX_PANELS; p++)
         for (uint64_t r = 0; r < ROWS; r++)
             for (uint64_t j = 0; j < COLS; j++) {

@@ -1,4 +1,4 @@
-/* test_backend_elementwise.c: bias with activation, layer normalisation and gathers of the cpu backend against double.
+/* test_backend_elementwise.c: bias with activation, layer normalisation and conversions of rows of the cpu backend against double.
  */
 #include "tests/unit/kernels/test_backend_util.h"
 
@@ -140,7 +140,7 @@ static void test_layernorm(void **state)
     }
 }
 
-static void test_gather(void **state)
+static void test_convert_rows(void **state)
 {
     (void)state;
     enum { ROWS = 50, N = 33, M = 2000 };
@@ -155,16 +155,16 @@ static void test_gather(void **state)
             test_fill(x, 2 * ROWS * N, 1, 3.0f, ZO2_F32);
             for (uint32_t i = 0; i < M; i++)
                 index[i] = i * 7919 % ROWS;
-            zo2_gather_op op = {.streams = 2,
-                                .m = m,
-                                .n = N,
-                                .x = x,
-                                .stride_x = ROWS * N,
-                                .index = indexed ? index : NULL,
-                                .y = y,
-                                .stride_y = stride_y,
-                                .type = type};
-            TEST_OK(t.ops->gather(t.b, &op));
+            zo2_convert_rows_op op = {.streams = 2,
+                                      .m = m,
+                                      .n = N,
+                                      .x = x,
+                                      .stride_x = ROWS * N,
+                                      .index = indexed ? index : NULL,
+                                      .y = y,
+                                      .stride_y = stride_y,
+                                      .type = type};
+            TEST_OK(t.ops->convert_rows(t.b, &op));
             for (uint64_t s = 0; s < 2; s++)
                 for (uint64_t i = 0; i < m * N; i++) {
                     float want = x[s * ROWS * N + (indexed ? index[i / N] : i / N) * N + i % N];
@@ -174,7 +174,7 @@ static void test_gather(void **state)
             if (indexed &&
                 TEST_BACKEND == ZO2_BACKEND_CPU) { /* far outside: found because the cpu can read the index */
                 index[M - 1] = UINT32_MAX;
-                TEST_REFUSED(t.ops->gather(t.b, &op), ZO2_ERR_DEVICE, "gather: x");
+                TEST_REFUSED(t.ops->convert_rows(t.b, &op), ZO2_ERR_DEVICE, "convert_rows: x");
             }
             test_close(&t);
         }
@@ -213,7 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bias_act),
         cmocka_unit_test(test_layernorm),
-        cmocka_unit_test(test_gather),
+        cmocka_unit_test(test_convert_rows),
         cmocka_unit_test(test_nonfinite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -17,7 +17,7 @@ static float *run(const float *logits, const uint32_t *target, uint64_t m, uint6
     uint32_t *ids = test_take(&t, m * sizeof *ids);
     zo2_lse *states = test_take(&t, STREAMS * stride_state * sizeof *states);
     memcpy(ids, target, m * sizeof *ids);
-    TEST_OK(t.ops->lse_init(t.b, states, STREAMS * stride_state));
+    TEST_OK(t.ops->lse_init(t.b, &(zo2_lse_init_op){states, STREAMS * stride_state}));
     for (uint64_t first = 0; first < vocab; first += tile) {
         uint64_t n = vocab - first < tile ? vocab - first : tile;
         for (uint64_t s = 0; s < STREAMS; s++)
@@ -35,7 +35,7 @@ static float *run(const float *logits, const uint32_t *target, uint64_t m, uint6
                          .stride_state = stride_state};
         TEST_OK(t.ops->lse_tile(t.b, &op));
     }
-    TEST_OK(t.ops->lse_finish(t.b, states, STREAMS * stride_state, logprob));
+    TEST_OK(t.ops->lse_finish(t.b, &(zo2_lse_finish_op){states, STREAMS * stride_state, logprob}));
     float *out = malloc(STREAMS * m * sizeof *out);
     for (uint64_t s = 0; s < STREAMS; s++)
         memcpy(out + s * m, logprob + s * stride_state, m * sizeof *out);

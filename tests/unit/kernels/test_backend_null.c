@@ -27,6 +27,7 @@ static void open_scene(scene *s)
     TEST_OK(s->t.ops->event_create(s->t.b, &s->decoded));
     s->decode = (zo2_decode_op){.wire = ZO2_WIRE_BF16,
                                 .src = s->wire,
+                                .src_bytes = s->wire_bytes,
                                 .rows = ROWS,
                                 .cols = COLS,
                                 .dist = ZO2_RADEMACHER,
@@ -99,8 +100,11 @@ static void test_missing_upload(void **state)
     TEST_OK(upload(&s, s.wire_bytes - 16, 16));
     TEST_OK(s.t.ops->drain(s.t.b));
     TEST_OK(decode(&s));
+    s.decode.src_bytes -= 16; /* all of it is there, but not all was sent */
+    TEST_REFUSED(decode(&s), ZO2_ERR_DEVICE, "decode: 2032 bytes were sent of a wire of 2048");
+    s.decode.src_bytes += 16;
     /* Overwritten by an operation: no wire any more. */
-    TEST_OK(s.t.ops->lse_init(s.t.b, (zo2_lse *)s.wire, 1));
+    TEST_OK(s.t.ops->lse_init(s.t.b, &(zo2_lse_init_op){(zo2_lse *)s.wire, 1}));
     TEST_REFUSED(decode(&s), ZO2_ERR_INTERNAL, "not completely uploaded");
     close_scene(&s);
 }
@@ -182,20 +186,20 @@ static void test_operations(void **state)
     TEST_REFUSED(ops->layernorm(s.t.b, &norm), ZO2_ERR_DEVICE, "overlaps");
 
     uint32_t *index = (uint32_t *)(out + 8192);
-    zo2_gather_op gather = {
+    zo2_convert_rows_op convert = {
         .streams = 1, .m = 4, .n = ROWS, .x = (float *)out, .index = index, .y = out + 16384, .type = ZO2_F16};
-    TEST_REFUSED(ops->gather(s.t.b, &gather), ZO2_ERR_INTERNAL, "gather: index");
+    TEST_REFUSED(ops->convert_rows(s.t.b, &convert), ZO2_ERR_INTERNAL, "convert_rows: index");
     TEST_OK(ops->upload(s.t.b, ZO2_LANE_COMPUTE, index, NULL, 16));
-    TEST_OK(ops->gather(s.t.b, &gather));
+    TEST_OK(ops->convert_rows(s.t.b, &convert));
 
     zo2_lse *states = (zo2_lse *)(out + 49152);
     zo2_lse_op lse = {
         .streams = 1, .m = 4, .n = ROWS, .logits = (float *)out, .ld = ROWS, .target = index, .state = states};
     TEST_REFUSED(ops->lse_tile(s.t.b, &lse), ZO2_ERR_INTERNAL, "lse_tile: state");
-    TEST_OK(ops->lse_init(s.t.b, states, 4));
+    TEST_OK(ops->lse_init(s.t.b, &(zo2_lse_init_op){states, 4}));
     TEST_OK(ops->lse_tile(s.t.b, &lse));
     float *logprob = (float *)(out + 57344), host[4] = {1, 2, 3, 4};
-    TEST_OK(ops->lse_finish(s.t.b, states, 4, logprob));
+    TEST_OK(ops->lse_finish(s.t.b, &(zo2_lse_finish_op){states, 4, logprob}));
     TEST_OK(ops->download(s.t.b, ZO2_LANE_COMPUTE, host, logprob, sizeof host));
     for (int i = 0; i < 4; i++)
         assert_true(host[i] == 0.0f);
