@@ -56,8 +56,10 @@ static zo2_status complete(zo2_arch *a, const zo2_family *family, const char *wh
     zo2_status s = family->build_tensors(a, what);
     if (!s)
         s = zo2_arch_index(a);
+    if (!s)
+        s = zo2_arch_check(a);
     if (s)
-        memset(a, 0, sizeof *a);
+        zo2_arch_free(a);
     return s;
 }
 

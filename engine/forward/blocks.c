@@ -80,6 +80,7 @@ zo2_status zo2_forward_blocks(zo2_forward_pass *f)
     f->turn = 0;
     f->turns = (a->layers + 2ull) * (f->micro_to - f->micro_from);
     enter_block(f, 0);
+    s = zo2_load_vectors(f, 0);
     for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++)
         s = embed(f, &mb[i]);
     if (!s)

@@ -78,7 +78,7 @@ zo2_status zo2_linear(zo2_forward_pass *f, zo2_role w, zo2_role b, uint32_t laye
 zo2_status zo2_attention(zo2_forward_pass *f, const zo2_micro *mb, zo2_act qkv, zo2_act out)
 {
     const zo2_arch *a = f->arch;
-    uint64_t column = a->hidden * zo2_element_bytes(f, f->compute);
+    uint64_t column = zo2_attention_columns(a) * zo2_element_bytes(f, f->compute);
     zo2_attention_op op = {.streams = f->streams,
                            .m = mb->tokens,
                            .heads = a->heads,

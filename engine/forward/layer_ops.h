@@ -22,8 +22,8 @@ zo2_status zo2_convert_rows(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act
 zo2_status zo2_linear(zo2_forward_pass *f, zo2_role w, zo2_role b, uint32_t layer, uint64_t m, zo2_act x, zo2_act y,
                       uint64_t column, int accumulate, float scale, zo2_activation act);
 
-/* out = attention of the micro-batch's tokens over q, k and v, which lie side by side in qkv: [streams][tokens][3 hidden]. q is
- * scaled already. */
+/* out = attention of the micro-batch's tokens over q, k and v, which lie side by side in qkv: [streams][tokens][3 columns], out has
+ * zo2_attention_columns(). q is scaled already. */
 zo2_status zo2_attention(zo2_forward_pass *f, const zo2_micro *mb, zo2_act qkv, zo2_act out);
 
 #endif

@@ -73,13 +73,23 @@ zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *
 
 /* ---- panel tiles ---- */
 
+/* A release lets go of everything before it. So whoever takes tiles out of their order would find wires overwritten, or wait
+ * for ever; where a whole block is held any order will do. */
+static zo2_status check_order(const zo2_forward_pass *f, uint32_t unit, zo2_hold hold)
+{
+    const zo2_tensor *t = &f->arch->tensors[f->pass->program->layout->units[unit].tensor];
+    if (hold == ZO2_HOLD_BLOCK || zo2_pipeline_released(f->pipe) == f->pass->program->first_pc[unit])
+        return ZO2_OK;
+    return zo2_error(ZO2_ERR_INTERNAL, "%s is multiplied out of the order of the model's tensors", t->name);
+}
+
 zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, const zo2_probe_group *g, zo2_hold hold)
 {
     const zo2_layout *l = f->pass->program->layout;
     const zo2_unit *u = &l->units[unit];
     uint32_t pc = f->pass->program->first_pc[unit];
     int last = g->first + g->n == f->probes->streams;
-    zo2_status s = ZO2_OK;
+    zo2_status s = g->first ? ZO2_OK : check_order(f, unit, hold);
     for (uint32_t c = 0; c < u->n_chunks && !s; c++) {
         zo2_sent_wire wire;
         const zo2_span *span = &l->spans[l->chunks[u->first_chunk + c].first_span];

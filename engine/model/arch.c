@@ -15,6 +15,13 @@ static int by_bare_name(const void *a, const void *b)
     return strcmp(((const named *)a)->bare, ((const named *)b)->bare);
 }
 
+/* Without one it has none that can be found; zo2_arch_check() refuses that. */
+static const char *bare_name(const zo2_arch *a, uint32_t tensor)
+{
+    const char *bare = a->family->bare_name(a->tensors[tensor].name);
+    return bare ? bare : "";
+}
+
 static void index_blocks(zo2_arch *a)
 {
     uint32_t i = 0;
@@ -38,7 +45,7 @@ zo2_status zo2_arch_index(zo2_arch *a)
     }
     index_blocks(a);
     for (uint32_t i = 0; i < a->n_tensors; i++)
-        names[i] = (named){a->family->bare_name(a->tensors[i].name), i};
+        names[i] = (named){bare_name(a, i), i};
     qsort(names, a->n_tensors, sizeof *names, by_bare_name);
     for (uint32_t i = 0; i < a->n_tensors; i++)
         a->by_name[i] = names[i].tensor;
@@ -83,7 +90,7 @@ const zo2_tensor *zo2_arch_by_name(const zo2_arch *a, const char *name)
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         const zo2_tensor *t = &a->tensors[a->by_name[middle]];
-        int order = strcmp(wanted, a->family->bare_name(t->name));
+        int order = strcmp(wanted, bare_name(a, a->by_name[middle]));
         if (!order)
             return t;
         if (order < 0)

@@ -11,7 +11,7 @@
 typedef enum zo2_role {
     /* block 0: embeddings */
     ZO2_ROLE_EMBED_TOKENS,    /* [vocab][embed_dim]; also the head when tied */
-    ZO2_ROLE_EMBED_POSITIONS, /* [max_positions + 2][hidden]; exempt from codecs (fp32 wire) */
+    ZO2_ROLE_EMBED_POSITIONS, /* [positions][hidden]; exempt from codecs (fp32 wire) */
     ZO2_ROLE_PROJECT_IN,      /* [hidden][embed_dim] */
     /* blocks 1 ... layers */
     ZO2_ROLE_ATTN_NORM_W,
@@ -59,9 +59,9 @@ typedef struct zo2_arch {
     uint32_t layers, hidden, heads, head_dim, ffn, vocab;
     uint32_t embed_dim; /* word_embed_proj_dim */
     uint32_t context;   /* max_position_embeddings */
-    uint32_t qkv;       /* columns of queries, keys and values side by side */
-    int pre_norm;       /* do_layer_norm_before */
-    int final_norm;     /* decoder-level norm: pre_norm and not _remove_final_layer_norm */
+    uint32_t wide;  /* columns of a layer's widest activation: q, k and v side by side, or what a feed-forward makes */
+    int pre_norm;   /* do_layer_norm_before */
+    int final_norm; /* decoder-level norm: pre_norm and not _remove_final_layer_norm */
     int bias, affine, tied;
     zo2_activation act; /* relu, gelu (erf) */
     float norm_eps;     /* 1e-5 */
@@ -77,6 +77,8 @@ typedef struct zo2_arch {
 
 /* Makes the look-up tables once family, tensors and blocks are set. ZO2_ERR_NOMEM: everything is freed, *a zeroed. */
 zo2_status zo2_arch_index(zo2_arch *a);
+/* What plans, packs and passes rely on in a model that was indexed (arch_check.c). ZO2_ERR_INTERNAL: its family is wrong. */
+zo2_status zo2_arch_check(const zo2_arch *a);
 void zo2_arch_free(zo2_arch *a); /* zeroed is fine */
 
 /* tensor_id of a role in a layer (layer 0 for the outer blocks), ZO2_NO_TENSOR if this model has none. */
@@ -84,6 +86,12 @@ uint32_t zo2_arch_find(const zo2_arch *a, zo2_role role, uint32_t layer);
 const zo2_tensor *
 zo2_arch_by_name(const zo2_arch *a,
                  const char *name); /* canonical names and those without the prefix; NULL if unknown */
+
+/* Columns of the queries, and of what attention makes of them. */
+static inline uint64_t zo2_attention_columns(const zo2_arch *a)
+{
+    return (uint64_t)a->heads * a->head_dim;
+}
 
 static inline int zo2_is_head(const zo2_arch *a, const zo2_tensor *t)
 {

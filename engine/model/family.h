@@ -13,8 +13,10 @@ struct zo2_micro;
 struct zo2_place;
 struct zo2_stored;
 
+/* Everything is there but where it says NULL. */
 typedef struct zo2_family {
     const char *model_type; /* in a config.json, and in packs */
+    const char *head_name;  /* of the output embedding: checkpoints may store it even where the embedding is the head */
 
     /* ---- configuration ---- */
 
@@ -26,8 +28,9 @@ typedef struct zo2_family {
     zo2_status (*read_config)(struct zo2_arch *a, const struct json_t *config, const char *path);
     /* The text of a config.json as Hugging Face would write it; malloc'ed, NULL when out of memory. */
     char *(*write_config)(const struct zo2_arch *a, zo2_dtype dtype);
-    /* a->tensors, n_tensors, n_blocks and parameters from the sizes and switches. what: for messages. On failure nothing is
-     * allocated. */
+    /* a->tensors, n_tensors, n_blocks and parameters from the sizes and switches, as zo2_arch_check() wants them. Tensors that
+     * embed, layer or the head multiply with stand in the order of their use: wires arrive and leave in it. what: for messages.
+     * On failure nothing is allocated. */
     zo2_status (*build_tensors)(struct zo2_arch *a, const char *what);
     /* The part of a stored tensor's name, or of a canonical one, that tells it from the model's others: without the prefixes
      * that checkpoints come with. NULL: no tensor of this family can have the name. */

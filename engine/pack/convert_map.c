@@ -18,7 +18,7 @@ static int place_by_name(const zo2_arch *a, const zo2_stored *t, uint32_t i, zo2
 {
     const zo2_tensor *is = i == 0 ? zo2_arch_by_name(a, t->name) : NULL;
     uint32_t id = is ? is->id : ZO2_TIED_HEAD;
-    if (!is && i == 0 && a->tied && strcmp(t->name, "lm_head.weight") == 0)
+    if (!is && i == 0 && a->tied && strcmp(t->name, a->family->head_name) == 0)
         is = &a->tensors[zo2_arch_find(a, ZO2_ROLE_EMBED_TOKENS, 0)];
     if (is)
         *out = (zo2_place){.tensor = id, .rows = is->rows, .cols = is->cols};

@@ -155,9 +155,9 @@ static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backen
         take(&embed, S * T * E * size);
 
     uint64_t layer = d->phase;
-    d->norm = take(&layer, S * T * D * size);
+    d->norm = take(&layer, S * T * zo2_max_u64(D, zo2_attention_columns(a)) * size);
     p->pub.norm_bytes = layer - d->phase;
-    d->wide = take(&layer, S * T * zo2_max_u64(a->qkv, a->ffn) * size);
+    d->wide = take(&layer, S * T * a->wide * size);
     p->pub.layer_bytes = layer - d->wide;
     d->workspace_bytes = be->attention_workspace(a->heads, a->head_dim, s->max_keys, s->threads);
     d->workspace = take(&layer, d->workspace_bytes);

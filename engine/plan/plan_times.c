@@ -30,7 +30,8 @@ static work work_of(const zo2_arch *a, const zo2_shape *s)
         w.flops += 2.0 * n * (double)s->streams * (double)(head ? s->loss_tokens : s->batch_tokens);
     }
     /* scores and values of attention, causal */
-    w.flops += 2.0 * (double)s->streams * (double)s->batch_tokens * (double)s->max_keys * a->hidden * a->layers;
+    w.flops += 2.0 * (double)s->streams * (double)s->batch_tokens * (double)s->max_keys *
+               (double)zo2_attention_columns(a) * a->layers;
     return w;
 }
 

@@ -57,8 +57,8 @@ typedef struct zo2_device_offsets {
     uint64_t positions; /* wire of the gathered positions */
     uint64_t embedded;  /* [streams][tokens][embed_dim], with project_in only */
     /* layers */
-    uint64_t norm; /* [streams][tokens][hidden] */
-    uint64_t wide; /* [streams][tokens][max(qkv, ffn)] */
+    uint64_t norm; /* [streams][tokens][max(hidden, columns of attention)] */
+    uint64_t wide; /* [streams][tokens][arch.wide] */
     uint64_t workspace, workspace_bytes;
     /* head */
     uint64_t gathered;  /* fp32 [streams][loss tokens of a micro-batch][hidden] */

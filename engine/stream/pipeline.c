@@ -108,6 +108,11 @@ zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t pc)
     return ZO2_OK;
 }
 
+uint32_t zo2_pipeline_released(const zo2_pipeline *p)
+{
+    return p->released; /* no other thread writes it */
+}
+
 void zo2_pipeline_open_gate(zo2_pipeline *p)
 {
     pthread_mutex_lock(&p->mutex);

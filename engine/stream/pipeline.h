@@ -68,6 +68,8 @@ typedef struct zo2_sent_wire {
 zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t pc, zo2_sent_wire *wire);
 /* Compute lane: everything before `pc` has been used by operations enqueued so far. */
 zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t pc);
+/* Compute lane: the first pc that it hasn't released. */
+uint32_t zo2_pipeline_released(const zo2_pipeline *p);
 void zo2_pipeline_open_gate(zo2_pipeline *p);
 /* Seconds of the lanes since the last call, by track; between passes. Of the compute lane only those in which it waited. */
 typedef struct zo2_pipeline_seconds {

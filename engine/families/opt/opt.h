@@ -16,6 +16,9 @@
 /* The learned position table starts with two rows that no real token uses: a token's row is its position + 2. */
 #define ZO2_OPT_POSITION_OFFSET 2u
 
+/* The head's name: it is outside the decoder. */
+#define ZO2_OPT_HEAD "lm_head.weight"
+
 /* What each does: family.h. */
 const char *zo2_opt_published_name(uint32_t i);
 void zo2_opt_published(zo2_arch *a, uint32_t i);

@@ -12,6 +12,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What follows from the other sizes. */
+static void derive(zo2_arch *a)
+{
+    a->head_dim = a->hidden / a->heads;
+    a->wide = 3 * a->hidden > a->ffn ? 3 * a->hidden : a->ffn;
+}
+
 static zo2_status get_activation(const json_t *config, const char *path, zo2_activation *out)
 {
     char text[48];
@@ -53,8 +60,7 @@ zo2_status zo2_opt_read_config(zo2_arch *a, const json_t *config, const char *pa
         return zo2_error(ZO2_ERR_FORMAT,
                          "%s: \"num_attention_heads\" is %" PRIu32 ", which doesn't divide \"hidden_size\", %" PRIu32,
                          path, a->heads, a->hidden);
-    a->head_dim = a->hidden / a->heads;
-    a->qkv = 3 * a->hidden;
+    derive(a);
     a->final_norm = a->pre_norm && !remove_final_norm;
     a->norm_eps = 1e-5f; /* not in OPT's configuration: torch's default */
     a->dtype = zo2_config_get_dtype(config);
@@ -123,8 +129,6 @@ void zo2_opt_published(zo2_arch *a, uint32_t i)
         .layers = p->layers,
         .hidden = p->hidden,
         .heads = p->heads,
-        .head_dim = p->hidden / p->heads,
-        .qkv = 3 * p->hidden,
         .ffn = 4 * p->hidden,
         .vocab = 50272,
         .embed_dim = p->embed_dim,
@@ -141,4 +145,5 @@ void zo2_opt_published(zo2_arch *a, uint32_t i)
         .pad = 1,
         .dtype = ZO2_F16,
     };
+    derive(a);
 }

@@ -42,7 +42,7 @@ static zo2_status attention_half(zo2_forward_pass *f, const zo2_micro *mb, uint3
     const uint64_t T = mb->tokens, D = a->hidden;
     const float *gamma = zo2_vector(f, ZO2_ROLE_ATTN_NORM_W, layer), *beta = zo2_vector(f, ZO2_ROLE_ATTN_NORM_B, layer);
     zo2_act n = zo2_activation_at(f, f->device->norm, T, D, f->compute);
-    zo2_act qkv = zo2_activation_at(f, f->device->wide, T, a->qkv, f->compute);
+    zo2_act qkv = zo2_activation_at(f, f->device->wide, T, 3 * D, f->compute);
     zo2_status s = a->pre_norm ? zo2_layer_norm(f, T, D, h, gamma, beta, n) : zo2_convert_rows(f, T, D, h, NULL, n);
     if (!s)
         s = zo2_linear(f, ZO2_ROLE_Q_W, ZO2_ROLE_Q_B, layer, T, n, qkv, 0, 0, 1.0f / sqrtf((float)a->head_dim),

@@ -50,7 +50,7 @@ static const spec specs[] = {
     {ZO2_ROLE_FINAL_NORM_W, PLACE_HEAD, "final_layer_norm.weight",     DIM_ONE,    DIM_HIDDEN, NEED_FINAL_NORM},
     {ZO2_ROLE_FINAL_NORM_B, PLACE_HEAD, "final_layer_norm.bias",       DIM_ONE,    DIM_HIDDEN, NEED_FINAL_NORM},
     {ZO2_ROLE_PROJECT_OUT,  PLACE_HEAD, "project_out.weight",          DIM_EMBED,  DIM_HIDDEN, NEED_PROJECTION},
-    {ZO2_ROLE_LM_HEAD,      PLACE_HEAD, "lm_head.weight",              DIM_VOCAB,  DIM_EMBED,  NEED_UNTIED},
+    {ZO2_ROLE_LM_HEAD,      PLACE_HEAD, ZO2_OPT_HEAD,                  DIM_VOCAB,  DIM_EMBED,  NEED_UNTIED},
 };
 // clang-format on
 
@@ -157,7 +157,7 @@ const char *zo2_opt_bare_name(const char *name)
     for (size_t i = 0; i < sizeof prefixes / sizeof *prefixes; i++) {
         size_t n = strlen(prefixes[i]);
         if (strncmp(name, prefixes[i], n) == 0) /* the head is outside the decoder */
-            return strcmp(name + n, "lm_head.weight") == 0 ? NULL : name + n;
+            return strcmp(name + n, ZO2_OPT_HEAD) == 0 ? NULL : name + n;
     }
     return name;
 }
