@@ -152,9 +152,9 @@ static void out_of_range(void **state)
 {
     (void)state;
     zo2_run_settings s;
-    REFUSED(lr, -1, "lr, weight-decay and clip must be finite and not negative");
-    REFUSED(weight_decay, (double)INFINITY, "lr, weight-decay and clip must be finite and not negative");
-    REFUSED(clip, -0.5, "lr, weight-decay and clip must be finite and not negative");
+    REFUSED(lr, -1, "setting 'lr': lr is not a finite number >= 0");
+    REFUSED(weight_decay, (double)INFINITY, "setting 'weight-decay': weight decay is not a finite number >= 0");
+    REFUSED(clip, -0.5, "setting 'clip': clip is not a finite number >= 0");
     REFUSED(eps, 0, "eps is 0: as an fp32 number it must be finite and above 0");
     REFUSED(eps, 1e-60, "eps is 1e-60: as an fp32 number it must be finite and above 0");
     REFUSED(queries, 17, "17 queries a step: at most 16");
