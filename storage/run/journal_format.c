@@ -72,10 +72,10 @@ static double decode_F64(uint64_t v)
     return bits_double(v);
 }
 
-/* A value out of range must not become one that happens to be in range. */
+/* A value out of range must not become one that happens to be in range; no setting allows a negative one. */
 static int decode_ENUM(uint32_t v)
 {
-    return v <= INT8_MAX ? (int)v : 0;
+    return v <= INT8_MAX ? (int)v : -1;
 }
 
 /* ---- header ------------------------------------------------------------------------------------------------------ */
