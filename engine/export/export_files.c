@@ -1,5 +1,6 @@
 /* export_files.c: what an export holds beside the weights: the files that the pack carries, config.json brought up to
  * date. */
+#include "engine/base/json.h"
 #include "engine/export/export_dir.h"
 #include "storage/pack/packfile.h"
 
@@ -26,7 +27,8 @@ static zo2_status write_config(const zo2_export_dir *d, zo2_dtype dtype, const c
     static const char *const names[] = {"", "float32", "float16", "bfloat16"};
     if (!dtype)
         return zo2_export_dir_file(d, "config.json", text, bytes);
-    json_t *config = json_loadb(text, bytes, 0, NULL);
+    json_error_t e;
+    json_t *config = zo2_json_parse(text, bytes, 0, &e);
     const char *key = json_object_get(config, "dtype") ? "dtype" : "torch_dtype";
     char *edited = NULL;
     if (config && json_object_set_new(config, key, json_string(names[dtype])) == 0)

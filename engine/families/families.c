@@ -1,5 +1,6 @@
 /* families.c: the table of families, and architectures by name or from a file. */
 #include "engine/families/families.h"
+#include "engine/base/json.h"
 #include "engine/families/config_json.h"
 #include "engine/families/opt/opt_family.h"
 #include "engine/model/arch.h"
@@ -106,7 +107,7 @@ zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, c
     json_error_t e;
     const zo2_family *family = NULL;
     memset(out, 0, sizeof *out);
-    json_t *config = json_loadb(json, bytes, JSON_REJECT_DUPLICATES, &e);
+    json_t *config = zo2_json_parse(json, bytes, JSON_REJECT_DUPLICATES, &e);
     if (!config)
         return zo2_error(ZO2_ERR_FORMAT, "%s is not valid JSON: line %d, column %d: %s", path, e.line, e.column,
                          e.text);

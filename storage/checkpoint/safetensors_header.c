@@ -4,6 +4,7 @@
  *
  * The data must be covered exactly: no overlap, hole or rest. Format: https://huggingface.co/docs/safetensors. */
 #include "engine/base/checked.h"
+#include "engine/base/json.h"
 #include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
 #include "storage/io/io.h"
@@ -267,7 +268,7 @@ zo2_status zo2_st_load_file(zo2_safetensors *s, uint32_t file)
                            valid + SIZE_BYTES);
         goto done;
     }
-    header = json_loadb(text, (size_t)n, JSON_REJECT_DUPLICATES, &problem);
+    header = zo2_json_parse(text, (size_t)n, JSON_REJECT_DUPLICATES, &problem);
     if (!header) {
         status = zo2_error(ZO2_ERR_FORMAT, "%s: the header is not valid JSON: %s (at offset %d); get the file again",
                            path, problem.text, problem.position + SIZE_BYTES);

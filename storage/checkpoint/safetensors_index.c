@@ -1,4 +1,5 @@
 /* safetensors_index.c: model.safetensors.index.json, {"metadata": {..}, "weight_map": {tensor: shard}}. */
+#include "engine/base/json.h"
 #include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
 #include "storage/io/io.h"
@@ -76,7 +77,7 @@ zo2_status zo2_st_load_index(const char *path, json_t **index, char ***shards, u
     zo2_status s = zo2_io_slurp(path, ZO2_ST_MAX_HEADER, &text, &bytes);
     if (s != ZO2_OK)
         return s;
-    json_t *root = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &problem);
+    json_t *root = zo2_json_parse(text, bytes, JSON_REJECT_DUPLICATES, &problem);
     free(text);
     json_t *map = json_object_get(root, "weight_map");
     if (!root)

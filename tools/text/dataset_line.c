@@ -1,5 +1,6 @@
 /* dataset_line.c: see dataset_line.h. */
 #include "tools/text/dataset_line.h"
+#include "engine/base/json.h"
 #include "tools/text/bytes.h"
 
 #include <jansson.h>
@@ -236,7 +237,7 @@ zo2_status zo2t_line_parse(zo2t_tokenizer *t, const zo2t_dataset_opts *o, const 
     if (valid != bytes)
         return bad(&c, "not UTF-8 at byte %zu of the line", valid);
     json_error_t e;
-    json_t *root = json_loadb(line, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
+    json_t *root = zo2_json_parse(line, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (!root)
         return bad(&c, "not JSON: %s (byte %d)", e.text, e.position);
     c.root = root;

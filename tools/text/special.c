@@ -1,5 +1,6 @@
 /* special.c: see special.h. */
 #include "tools/text/special.h"
+#include "engine/base/json.h"
 #include "tools/text/bytes.h"
 
 #include <jansson.h>
@@ -15,7 +16,7 @@ static zo2_status parse(const char *name, const zo2t_file *file, json_t **out)
     if (file->bytes > ZO2T_TEXT_FILE_BYTES)
         return zo2_error(ZO2_ERR_FORMAT, "%s: %zu bytes, at most %zu are supported", name, file->bytes,
                          ZO2T_TEXT_FILE_BYTES);
-    json_t *root = json_loadb(file->data, file->bytes, JSON_REJECT_DUPLICATES, &e);
+    json_t *root = zo2_json_parse(file->data, file->bytes, JSON_REJECT_DUPLICATES, &e);
     if (!root)
         return zo2_error(ZO2_ERR_FORMAT, "%s line %d: not JSON: %s", name, e.line, e.text);
     if (!json_is_object(root)) {

@@ -1,5 +1,6 @@
 /* vocab.c: see vocab.h. */
 #include "tools/text/vocab.h"
+#include "engine/base/json.h"
 #include "tools/text/bytes.h"
 #include "tools/text/ids.h"
 
@@ -155,7 +156,7 @@ zo2_status zo2t_vocab_load(zo2t_vocab *v, const char *json, size_t bytes)
     if (bytes > ZO2T_TEXT_FILE_BYTES)
         return zo2_error(ZO2_ERR_FORMAT, "vocab.json: %zu bytes, at most %zu are supported", bytes,
                          ZO2T_TEXT_FILE_BYTES);
-    root = json_loadb(json, bytes, JSON_REJECT_DUPLICATES, &e);
+    root = zo2_json_parse(json, bytes, JSON_REJECT_DUPLICATES, &e);
     if (!root) {
         s = zo2_error(ZO2_ERR_FORMAT, "vocab.json line %d: not JSON: %s", e.line, e.text);
         goto done;

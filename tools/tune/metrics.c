@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/base/json.h"
 #include "tools/tune/settings.h"
 
 /* ---- writing ----------------------------------------------------------------------------------------------------- */
@@ -141,7 +142,8 @@ static size_t read_evaluations(const char *line, size_t bytes, tune_metrics_eval
     if (!memmem(line, bytes, "eval_loss", 9)) /* most lines have none */
         return 0;
     size_t n = 0;
-    json_t *o = json_loadb(line, bytes, 0, NULL);
+    json_error_t e;
+    json_t *o = zo2_json_parse(line, bytes, 0, &e);
     const json_t *step = json_object_get(o, "step");
     if (json_is_integer(step) && json_integer_value(step) >= 0) {
         uint64_t number = (uint64_t)json_integer_value(step);

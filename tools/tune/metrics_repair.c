@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/json.h"
 #include "tools/tune/metrics.h"
 #include "tools/tune/settings.h"
 
@@ -43,7 +44,8 @@ typedef struct span {
 /* The step of a complete line, UINT64_MAX if it isn't a step's. */
 static uint64_t step_of(const char *line, size_t bytes)
 {
-    json_t *o = json_loadb(line, bytes, 0, NULL);
+    json_error_t e;
+    json_t *o = zo2_json_parse(line, bytes, 0, &e);
     const json_t *step = json_object_get(o, "step"), *loss = json_object_get(o, "loss");
     uint64_t v = json_is_integer(step) && json_integer_value(step) >= 0 && loss ? (uint64_t)json_integer_value(step)
                                                                                 : UINT64_MAX;

@@ -48,7 +48,7 @@ static void vocabulary(void **state)
     EXTRA("\"xy\": 400, \"zz\": 400", "the tokens \"xy\" and \"zz\" both have id 400");
     EXTRA("\"xy\": -1", "token \"xy\" has id -1");
     EXTRA("\"xy\": 2147483648", "has id 2147483648, ids are 0 to 2147483647");
-    EXTRA("\"xy\": 99999999999999999999", "not JSON: too big integer");
+    EXTRA("\"xy\": 99999999999999999999", "the id of token \"xy\" is not an integer");
     EXTRA("\"xy\": 4.5", "the id of token \"xy\" is not an integer");
     EXTRA("\"xy\": \"4\"", "the id of token \"xy\" is not an integer");
     EXTRA("\"x\\u001b[2J\": null", "token \"x\\x1B[2J\"");
