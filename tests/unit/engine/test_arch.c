@@ -145,7 +145,7 @@ static void refusals(void **state)
     assert_refused("\"hidden_size\": -768", ZO2_ERR_FORMAT, "\"hidden_size\" is -768");
     assert_refused("\"hidden_size\": 768.0", ZO2_ERR_FORMAT, "hidden_size");
     assert_refused("\"hidden_size\": \"768\"", ZO2_ERR_FORMAT, "\"hidden_size\" is \"768\"");
-    assert_refused("\"hidden_size\": 99999999999999999999", ZO2_ERR_FORMAT, "integer");
+    assert_refused("\"hidden_size\": 99999999999999999999", ZO2_ERR_FORMAT, "a whole number from 1 to 65536");
     assert_refused("\"num_hidden_layers\": 1025", ZO2_ERR_FORMAT, "num_hidden_layers");
     assert_refused("\"vocab_size\": 16777217", ZO2_ERR_FORMAT, "vocab_size");
     assert_refused("\"ffn_dim\": 1048577", ZO2_ERR_FORMAT, "ffn_dim");
