@@ -188,12 +188,12 @@ static inline void zo2_convert_opts_init(zo2_convert_opts *o)
     zo2_convert_opts_init_sized(o, sizeof *o);
 }
 
-/* Converts a Hugging Face directory (config.json, *.safetensors single or sharded, tokenizer files) to a pack. The
- * source's own bits are kept, and the file doesn't depend on the number of threads. Streams: needs memory for one chunk
+/* Converts a Hugging Face directory (config.json, *.safetensors single or sharded, tokenizer files) to a pack. Chat template, generation
+ * settings and licence go with it. The source's own bits are kept, and the file doesn't depend on the number of threads. Streams: needs memory for one chunk
  * (4 MiB; three with zstd) a thread whatever the model. Written under a temporary name
  * and renamed when complete and synced; on error or cancellation nothing is left. o NULL: defaults. Errors:
  * ZO2_ERR_EXISTS (and not force), ZO2_ERR_FORMAT (with file, tensor and offset), ZO2_ERR_NOTFOUND (missing file or tensor,
- * by name), ZO2_ERR_UNSUPPORTED (an architecture or a setting of one), ZO2_ERR_NONFINITE, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
+ * by name), ZO2_ERR_UNSUPPORTED (an architecture or a setting of one; quantised weights), ZO2_ERR_NONFINITE, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
  * ZO2_ERR_CANCELLED. Format: storage/PACK.md. */
 ZO2_API zo2_status zo2_pack_convert(const char *hf_dir, const char *out, const zo2_convert_opts *o);
 

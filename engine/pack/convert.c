@@ -26,7 +26,7 @@ static zo2_status load_config(zo2_convert_job *j)
     char *path = zo2_path_join(j->dir, "config.json");
     if (!path)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of %s/config.json", j->dir);
-    zo2_status s = zo2_io_slurp(path, ZO2_MAX_CARRIED_BYTES, &j->config, &j->config_bytes);
+    zo2_status s = zo2_io_slurp(path, ZO2_MAX_CONFIG_BYTES, &j->config, &j->config_bytes);
     if (s == ZO2_ERR_NOTFOUND)
         s = zo2_error(s, "%s has no config.json: it isn't a Hugging Face model directory", j->dir);
     if (!s)

@@ -8,7 +8,7 @@
 #include "engine/pack/pieces.h"
 #include "storage/checkpoint/checkpoint.h"
 
-#define ZO2_MAX_CARRIED_BYTES ((uint64_t)128 << 20)
+#define ZO2_MAX_CONFIG_BYTES ((uint64_t)128 << 20)
 
 typedef struct zo2_convert_job {
     const char *dir, *out;
