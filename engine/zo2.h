@@ -197,6 +197,29 @@ static inline void zo2_convert_opts_init(zo2_convert_opts *o)
  * ZO2_ERR_CANCELLED. Format: storage/PACK.md. */
 ZO2_API zo2_status zo2_pack_convert(const char *hf_dir, const char *out, const zo2_convert_opts *o);
 
+typedef struct zo2_tokenizer_opts {
+    size_t struct_size;
+    zo2_log_fn log;
+    void *log_ud;
+    zo2_progress_fn progress; /* units: bytes of the file */
+    void *progress_ud;
+} zo2_tokenizer_opts;
+
+/* Sets struct_size and defaults. */
+ZO2_API void zo2_tokenizer_opts_init_sized(zo2_tokenizer_opts *o, size_t size);
+static inline void zo2_tokenizer_opts_init(zo2_tokenizer_opts *o)
+{
+    zo2_tokenizer_opts_init_sized(o, sizeof *o);
+}
+
+/* Gives a pack the tokenizer of a folder (tokenizer.json, vocab.json, merges.txt, ..., chat template), all of it and nothing of its own;
+ * generation_config.json is taken if it is there. Weights, config.json and model hash stay, so do runs made from the pack; what was
+ * written is, to the byte, what a conversion with these files would have given. A new file takes the pack's place: it has the old
+ * files or the new ones, whatever happens, and whoever has it open keeps the old one. On file systems that share blocks (XFS,
+ * Btrfs) that takes no time and no room, elsewhere the weights are copied, their hashes checked. Whether the files are a tokenizer that can be
+ * used isn't asked. o NULL: defaults. Errors as of zo2_pack_convert(); ZO2_ERR_NOTFOUND: no pack, or no tokenizer in the folder. */
+ZO2_API zo2_status zo2_pack_set_tokenizer(const char *pack, const char *dir, const zo2_tokenizer_opts *o);
+
 typedef struct zo2_synth_opts {
     size_t struct_size;
     zo2_dtype dtype; /* 0 = fp16 */
