@@ -51,8 +51,9 @@ static void it_tells_what_matters(void **state)
         "{\"tokens\": [7, 8, 9], \"loss_from\": 2}\n",
     };
     (void)state;
-    assert_int_equal(hash_of(base),
-                     hash_of("\n{\"loss_from\":2,\"id\":1,\"tokens\":[7,8,9]}\r\n\n{\"tokens\": [6, 7], \"loss_from\": 1}"));
+    assert_int_equal(
+        hash_of(base),
+        hash_of("\n{\"loss_from\":2,\"id\":1,\"tokens\":[7,8,9]}\r\n\n{\"tokens\": [6, 7], \"loss_from\": 1}"));
     for (size_t i = 0; i < sizeof others / sizeof *others; i++)
         assert_int_not_equal(hash_of(base), hash_of(others[i]));
 }
