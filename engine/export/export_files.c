@@ -28,8 +28,8 @@ static void set(config *c, const char *key, const char *value)
     }
 }
 
-/* The class that loads what is written: a checkpoint that another one saved (OPTModel, OPTForSequenceClassification) has left what
- * that one has of its own, and its name, behind. */
+/* The class that loads what is written: a checkpoint that another one saved (OPTModel, OPTForSequenceClassification)
+ * has left what that one has of its own, and its name, behind. */
 static void set_class(config *c, const char *class_name)
 {
     char value[80];
@@ -40,8 +40,8 @@ static void set_class(config *c, const char *class_name)
         set(c, "architectures", value);
 }
 
-/* Hugging Face loads weights in the type that config.json names. Was one asked for, it is that; else one that would cost the weights
- * bits is replaced by their own. One that is wider is a wish that costs nothing. */
+/* Hugging Face loads weights in the type that config.json names. Was one asked for, it is that; else one that would
+ * cost the weights bits is replaced by their own. One that is wider is a wish that costs nothing. */
 static void set_dtype(config *c, zo2_dtype asked, zo2_dtype own)
 {
     static const char *const keys[] = {"dtype", "torch_dtype"}; /* since transformers 5, and before */

@@ -1,5 +1,5 @@
-/* json_edit.c: see json_edit.h. The text is known to be well-formed: a walk over tokens is enough. It stops at the end all the same,
- * whatever it is given. */
+/* json_edit.c: see json_edit.h. The text is known to be well-formed: a walk over tokens is enough. It stops at the end
+ * all the same, whatever it is given. */
 #include "engine/export/json_edit.h"
 #include "engine/base/json.h"
 
@@ -26,7 +26,8 @@ static size_t skip_string(const char *text, size_t at, size_t end)
     return at < end ? at + 1 : end;
 }
 
-/* Past the value that begins at text[at]: for an object or array at the bracket that closes it, else where the next one can begin. */
+/* Past the value that begins at text[at]: for an object or array at the bracket that closes it, else where the next one
+ * can begin. */
 static size_t skip_value(const char *text, size_t at, size_t end)
 {
     size_t depth = 0;

@@ -5,9 +5,10 @@
 
 #include <stddef.h>
 
-/* text: an object that zo2_json_parse() accepts, without duplicate keys. key: without characters that JSON escapes. value: JSON text.
- * The value of `key` in the outermost object becomes `value`; a key that is missing is appended, laid out as the member before it.
- * Returns the new text, the caller's to free(), NUL behind it; NULL when out of memory. Linear in bytes. */
+/* text: an object that zo2_json_parse() accepts, without duplicate keys. key: without characters that JSON escapes.
+ * value: JSON text. The value of `key` in the outermost object becomes `value`; a key that is missing is appended, laid
+ * out as the member before it. Returns the new text, the caller's to free(), NUL behind it; NULL when out of memory.
+ * Linear in bytes. */
 char *zo2_json_edit(const char *text, size_t bytes, const char *key, const char *value);
 
 #endif

@@ -16,8 +16,9 @@ zo2_status zo2_config_get_size(const json_t *config, const char *key, uint32_t f
 
 zo2_status zo2_config_get_bool(const json_t *config, const char *key, int fallback, const char *path, int *out);
 
-/* A token id. None, -1, are null, negative numbers, [] and ids beyond the vocabulary: Hugging Face loads such models, and nothing here
- * ever looks such a token up. *beyond: it was such an id. Of a list (several ends of text) the first id in the vocabulary counts. */
+/* A token id. None, -1, are null, negative numbers, [] and ids beyond the vocabulary: Hugging Face loads such models,
+ * and nothing here ever looks such a token up. *beyond: it was such an id. Of a list (several ends of text) the first
+ * id in the vocabulary counts. */
 zo2_status zo2_config_get_token(const json_t *config, const char *key, int fallback, uint32_t vocab, const char *path,
                                 int *out, int *beyond);
 

@@ -35,8 +35,8 @@ static zo2_status load_config(zo2_convert_job *j)
     return s;
 }
 
-/* Ids that the model can't have, where that is felt: texts are made without the one, and Hugging Face's OPT can't be built with the
- * other. */
+/* Ids that the model can't have, where that is felt: texts are made without the one, and Hugging Face's OPT can't be
+ * built with the other. */
 static void warn_tokens(const zo2_convert_job *j)
 {
     static const char *const keys[] = {"bos_token_id", "pad_token_id"};

@@ -24,7 +24,8 @@ typedef struct zo2_convert_job {
 /* zo2_pack_convert() with a mapping of its own. place NULL: the architecture's. */
 zo2_status zo2_convert_with(const char *dir, const char *out, const zo2_convert_opts *o, zo2_place_fn place);
 
-/* Refuses a folder whose weights are quantised, by what config.json doesn't say: files beside it, and the names of what is stored. */
+/* Refuses a folder whose weights are quantised, by what config.json doesn't say: files beside it, and the names of what
+ * is stored. */
 zo2_status zo2_convert_check_plain(const zo2_convert_job *j);
 
 /* Fills pieces by asking `place` for every stored tensor; every tensor of the model then has all its elements. One warning

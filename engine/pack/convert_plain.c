@@ -1,6 +1,6 @@
-/* convert_plain.c: signs of quantised weights outside of config.json (whose own are refused where it is read). Some methods leave
- * weights of a type and shape that fit, and the scales that make them the model's beside them: read alone they would be another
- * model's, without a word. */
+/* convert_plain.c: signs of quantised weights outside of config.json (whose own are refused where it is read). Some
+ * methods leave weights of a type and shape that fit, and the scales that make them the model's beside them: read alone
+ * they would be another model's, without a word. */
 #include "engine/pack/convert_job.h"
 #include "storage/checkpoint/checkpoint.h"
 #include "storage/io/io.h"
@@ -42,20 +42,14 @@ static int ends_in(const char *name, const char *suffix)
 /* A scale, a zero point or packed values of a weight. (k_scale and v_scale are not: they are a key-value cache's.) */
 static int is_of_quantised(const char *name)
 {
-    static const char *const suffixes[] = {".weight_scale",
-                                           ".weight_scale_inv",
-                                           ".weight_scale_2",
-                                           ".weight_packed",
-                                           ".weight._scale",
-                                           ".weight._data",
-                                           ".weight.absmax",
-                                           ".weight.quant_map",
-                                           ".weight_format",
-                                           ".qweight",
-                                           ".qzeros",
-                                           ".scales",
-                                           ".SCB",
-                                           ".W_q"};
+    // clang-format off
+    static const char *const suffixes[] = {
+        ".weight_scale", ".weight_scales", ".weight_scale_inv", ".weight_scale_2", ".weight_packed", /* fp8, EETQ, compressed-tensors */
+        ".qweight", ".qzeros", ".scales",                                                            /* GPTQ, AWQ */
+        ".weight.absmax", ".weight.quant_map", ".SCB", ".weight_format",                             /* bitsandbytes */
+        ".weight._scale", ".weight._data", ".W_q",                                                   /* quanto, HQQ */
+    };
+    // clang-format on
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
         if (ends_in(name, suffixes[i]))
             return 1;

@@ -1,5 +1,5 @@
-/* set_tokenizer.c: a pack with other tokenizer files: a new file takes its place, with the same weights as they are stored. The model
- * hash covers weights alone, so runs made from the pack stay runs of it. */
+/* set_tokenizer.c: a pack with other tokenizer files: a new file takes its place, with the same weights as they are
+ * stored. The model hash covers weights alone, so runs made from the pack stay runs of it. */
 #include "engine/base/opts.h"
 #include "engine/pack/pack_api.h"
 #include "storage/io/io.h"
@@ -40,13 +40,14 @@ static int is_one_of(const char *const *names, const char *name)
     return 0;
 }
 
-/* Files of the model, not of its tokenizer. The first of them are never taken from the folder, the last one is if it is there. */
+/* Files of the model, not of its tokenizer: never taken from the folder. */
 static int stays(const char *name)
 {
     static const char *const names[] = {"config.json", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", NULL};
     return is_one_of(names, name);
 }
 
+/* The model's, too, but a folder that has one means it. */
 static int stays_unless_given(const char *name)
 {
     return stays(name) || strcmp(name, "generation_config.json") == 0;

@@ -1,5 +1,6 @@
-/* packfile_copy.c: the weights of a pack into another one, as they are stored: what follows them (carried files, tables) is then written
- * anew. Chunks keep their offsets, so a file system that shares blocks between files need not move a byte. */
+/* packfile_copy.c: the weights of a pack into another one, as they are stored: what follows them (carried files,
+ * tables) is then written anew. Chunks keep their offsets, so a file system that shares blocks between files need not
+ * move a byte. */
 #include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 #include "storage/pack/packfile_format.h"

@@ -99,8 +99,8 @@ static int blank(const char *line, size_t bytes)
     return 1;
 }
 
-/* Runs remember it: what is hashed, and how, stays. Little-endian as everything here: u64 tokens and rows before each example, u32
- * prompt and label, the end as another example; u32 of each suffix; i32 ids. */
+/* Runs remember it: what is hashed, and how, stays. Little-endian as everything here: u64 tokens and rows before each
+ * example, u32 prompt and label, the end as another example; u32 of each suffix; i32 ids. */
 static zo2_status hash_ids(zo2t_dataset *d)
 {
     XXH3_state_t *hash = XXH3_createState();

@@ -1,5 +1,5 @@
-/* test_convert_quantised.c: folders whose weights are quantised are refused by what says so, before anything is written; and token
- * ids of config.json that no model can have are a warning at most. */
+/* test_convert_quantised.c: folders whose weights are quantised are refused by what says so, before anything is
+ * written; and token ids of config.json that no model can have are a warning at most. */
 #include "tests/unit/engine/hf_dir.h"
 
 /* A folder to be spoilt, beside it the place of its pack. */

@@ -1,5 +1,5 @@
-/* test_export_config.c: what an export says of itself: files beside the weights, and a config.json that is true for them. What Hugging
- * Face makes of such exports: tests/make_fixtures/check_exports.py. */
+/* test_export_config.c: what an export says of itself: files beside the weights, and a config.json that is true for
+ * them. What Hugging Face makes of such exports: tests/make_fixtures/check_exports.py. */
 #include "tests/unit/engine/hf_dir.h"
 
 typedef struct bench {

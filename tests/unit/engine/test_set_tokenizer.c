@@ -1,5 +1,5 @@
-/* test_set_tokenizer.c: other tokenizer files in a pack: the bytes that a conversion with them gives, the same model hash, and what is
- * refused. */
+/* test_set_tokenizer.c: other tokenizer files in a pack: the bytes that a conversion with them gives, the same model
+ * hash, and what is refused. */
 #include "tests/unit/engine/hf_dir.h"
 
 typedef struct bench {

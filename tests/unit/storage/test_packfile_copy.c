@@ -1,5 +1,5 @@
-/* test_packfile_copy.c: weights of one pack in another one with other files: the bytes of a pack that was written from the start, by
- * copying and by sharing blocks; and what is there when an operation fails or the process dies. */
+/* test_packfile_copy.c: weights of one pack in another one with other files: the bytes of a pack that was written from
+ * the start, by copying and by sharing blocks; and what is there when an operation fails or the process dies. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

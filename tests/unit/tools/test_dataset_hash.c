@@ -1,5 +1,5 @@
-/* test_dataset_hash.c: the hash of what was made of a data file: equal for equal batches, whatever the file looks like, and known to
- * the byte, because runs remember it. */
+/* test_dataset_hash.c: the hash of what was made of a data file: equal for equal batches, whatever the file looks like,
+ * and known to the byte, because runs remember it. */
 #include "tests/unit/tools/test_tokenizer_files.h"
 #include "tools/text/dataset.h"
 
