@@ -37,7 +37,7 @@ zo2_status zo2_config_check_plain(const json_t *config, const char *path)
                 ZO2_ERR_UNSUPPORTED,
                 "%s: \"%s\" says that the weights are quantised (%s), and this version reads plain ones: get "
                 "the model that they were made from, or have transformers dequantize() and save them; if "
-                "these weights were dequantised already, remove the key",
+                "these weights were dequantised already, remove the key from config.json and convert them",
                 path, keys[i], name_method(v, method, sizeof method));
     }
     return ZO2_OK;

@@ -213,7 +213,7 @@ static void quantised(void **state)
     assert_refused("\"quantization_config\": {\"bits\": 4, \"quant_method\": \"gptq\"}", ZO2_ERR_UNSUPPORTED,
                    "\"quantization_config\" says that the weights are quantised (\"quant_method\" \"gptq\")");
     assert_non_null(strstr(zo2_last_error(), "dequantize()"));
-    assert_non_null(strstr(zo2_last_error(), "remove the key"));
+    assert_non_null(strstr(zo2_last_error(), "remove the key from config.json and convert them"));
     assert_refused("\"quantization_config\": {\"load_in_4bit\": false, \"load_in_8bit\": true}", ZO2_ERR_UNSUPPORTED,
                    "(\"load_in_8bit\" true)");
     assert_refused("\"quantization_config\": {\"quant_method\": \"of the year 2030\"}", ZO2_ERR_UNSUPPORTED, "2030");
