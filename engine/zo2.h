@@ -188,14 +188,38 @@ static inline void zo2_convert_opts_init(zo2_convert_opts *o)
     zo2_convert_opts_init_sized(o, sizeof *o);
 }
 
-/* Converts a Hugging Face directory (config.json, *.safetensors single or sharded, tokenizer files) to a pack. The
- * source's own bits are kept, and the file doesn't depend on the number of threads. Streams: needs memory for one chunk
- * (4 MiB; three with zstd) a thread whatever the model. Written under a temporary name
- * and renamed when complete and synced; on error or cancellation nothing is left. o NULL: defaults. Errors:
- * ZO2_ERR_EXISTS (and not force), ZO2_ERR_FORMAT (with file, tensor and offset), ZO2_ERR_NOTFOUND (missing file or tensor,
- * by name), ZO2_ERR_UNSUPPORTED (an architecture or a setting of one), ZO2_ERR_NONFINITE, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
- * ZO2_ERR_CANCELLED. Format: storage/PACK.md. */
+/* Converts a Hugging Face directory (config.json, *.safetensors single or sharded, tokenizer files) to a pack. Chat
+ * template, generation settings and licence go with it. The source's own bits are kept, and the file doesn't depend on
+ * the number of threads. Streams: needs memory for one chunk (4 MiB; three with zstd) a thread whatever the model.
+ * Written under a temporary name and renamed when complete and synced; on error or cancellation nothing is left. o
+ * NULL: defaults. Errors: ZO2_ERR_EXISTS (and not force), ZO2_ERR_FORMAT (with file, tensor and offset),
+ * ZO2_ERR_NOTFOUND (missing file or tensor, by name), ZO2_ERR_UNSUPPORTED (an architecture or a setting of one;
+ * quantised weights), ZO2_ERR_NONFINITE, ZO2_ERR_NOSPACE, ZO2_ERR_IO, ZO2_ERR_CANCELLED. Format: storage/PACK.md. */
 ZO2_API zo2_status zo2_pack_convert(const char *hf_dir, const char *out, const zo2_convert_opts *o);
+
+typedef struct zo2_tokenizer_opts {
+    size_t struct_size;
+    zo2_log_fn log;
+    void *log_ud;
+    zo2_progress_fn progress; /* units: stored bytes of the weights, where they are copied */
+    void *progress_ud;
+} zo2_tokenizer_opts;
+
+/* Sets struct_size and defaults. */
+ZO2_API void zo2_tokenizer_opts_init_sized(zo2_tokenizer_opts *o, size_t size);
+static inline void zo2_tokenizer_opts_init(zo2_tokenizer_opts *o)
+{
+    zo2_tokenizer_opts_init_sized(o, sizeof *o);
+}
+
+/* Gives a pack the tokenizer of a folder (tokenizer.json, vocab.json, merges.txt, ..., chat template), all of it and
+ * nothing of its own; generation_config.json is taken if it is there. Weights, config.json and model hash stay, so do
+ * runs made from the pack; what was written is, to the byte, what a conversion with these files would have given. A new
+ * file takes the pack's place: it has the old files or the new ones, whatever happens, and whoever has it open keeps
+ * the old one. On file systems that share blocks (XFS, Btrfs) that takes no time and no room, elsewhere the weights are
+ * copied, their hashes checked. Whether the files are a tokenizer that can be used isn't asked. o NULL: defaults.
+ * Errors as of zo2_pack_convert(); ZO2_ERR_NOTFOUND: no pack, or no tokenizer in the folder. */
+ZO2_API zo2_status zo2_pack_set_tokenizer(const char *pack, const char *dir, const zo2_tokenizer_opts *o);
 
 typedef struct zo2_synth_opts {
     size_t struct_size;
@@ -515,10 +539,10 @@ typedef struct zo2_step_result {
 
 /* One SPSA step (MeZO, algorithm 1): losses at W + eps z and W - eps z for each query q, g_q = (L+ - L-) / (2 eps), and
  * W <- W - lr (sum over q of g_q z_q / Q + wd W), journaled before it affects a weight. The same settings, batches and
- * pack give the same bits whatever threads, budgets, chunks and interruptions (README, "What is promised"). ZO2_ERR_ARG: a
- * batch that is malformed, or larger than the engine was opened for. ZO2_ERR_CANCELLED leaves no trace. ZO2_ERR_NONFINITE: an update would make a weight non-finite
- * (the tensor is named). After ZO2_ERR_IO from the journal the engine refuses further steps; the run stays resumable. r
- * may be NULL. */
+ * pack give the same bits whatever threads, budgets, chunks and interruptions (README, "What is promised").
+ * ZO2_ERR_ARG: a batch that is malformed, or larger than the engine was opened for. ZO2_ERR_CANCELLED leaves no trace.
+ * ZO2_ERR_NONFINITE: an update would make a weight non-finite (the tensor is named). After ZO2_ERR_IO from the journal
+ * the engine refuses further steps; the run stays resumable. r may be NULL. */
 ZO2_API zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *r);
 
 /* Makes a zo2_step() or zo2_forward() in progress on another thread, or in a signal handler's thread, return

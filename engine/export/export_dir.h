@@ -3,7 +3,7 @@
 #ifndef ZO2_ENGINE_EXPORT_EXPORT_DIR_H
 #define ZO2_ENGINE_EXPORT_EXPORT_DIR_H
 
-#include "storage/pack/packfile.h"
+#include "engine/pack/pack_api.h"
 
 typedef struct zo2_export_dir {
     char *path; /* where it will be, without slashes at the end */
@@ -20,8 +20,9 @@ zo2_status zo2_export_dir_begin(zo2_export_dir *d, const char *path, int force);
 /* Writes one whole file into it. */
 zo2_status zo2_export_dir_file(const zo2_export_dir *d, const char *name, const void *data, size_t bytes);
 
-/* Writes the files that the pack carries; config.json names dtype, unless it is 0. In export_files.c. */
-zo2_status zo2_export_files(const zo2_export_dir *d, const zo2_packfile *pack, zo2_dtype dtype);
+/* Writes the files that the pack carries. config.json tells of the weights that are beside it: their class, their type
+ * (dtype; 0: each has its own), their head; all else in it stays to the letter. In export_files.c. */
+zo2_status zo2_export_files(const zo2_export_dir *d, const zo2_pack *pack, zo2_dtype dtype);
 
 /* Syncs and renames. What was at path before is removed after that. */
 zo2_status zo2_export_dir_commit(zo2_export_dir *d);

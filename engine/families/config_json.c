@@ -2,11 +2,11 @@
 #include "engine/families/config_json.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* The text of a value for a message, cut to a few characters. */
 const char *zo2_config_describe(const json_t *v, char *buf, size_t n)
 {
     char *text = json_dumps(v, JSON_ENCODE_ANY | JSON_COMPACT);
@@ -53,24 +53,51 @@ zo2_status zo2_config_get_bool(const json_t *config, const char *key, int fallba
     return ZO2_OK;
 }
 
-/* A token id: null and negative numbers say that the model has none. Lists (several ends of text) count by their first.
- */
+/* A whole number: an integer, or the real number that one beyond 64 bits was read as. */
+static int is_whole(const json_t *v)
+{
+    return json_is_integer(v) || (json_is_real(v) && floor(json_real_value(v)) == json_real_value(v));
+}
+
+static int in_vocabulary(const json_t *v, uint32_t vocab)
+{
+    return json_number_value(v) >= 0 && json_number_value(v) < vocab;
+}
+
+/* Of several ends of text the first that the model can write. NULL: no number, which is right for [] only. */
+static const json_t *first_usable(const json_t *list, uint32_t vocab)
+{
+    const json_t *first = json_array_get(list, 0);
+    for (size_t i = 0; i < json_array_size(list); i++) {
+        const json_t *v = json_array_get(list, i);
+        if (!is_whole(v))
+            return NULL;
+        if (!in_vocabulary(first, vocab))
+            first = v;
+    }
+    return first;
+}
+
 zo2_status zo2_config_get_token(const json_t *config, const char *key, int fallback, uint32_t vocab, const char *path,
-                                int *out)
+                                int *out, int *beyond)
 {
     char text[48];
-    const json_t *v = json_object_get(config, key);
-    if (json_is_array(v))
-        v = json_array_get(v, 0);
+    const json_t *given = json_object_get(config, key), *v = json_is_array(given) ? first_usable(given, vocab) : given;
     *out = -1;
-    if (!v && !json_object_get(config, key))
+    *beyond = 0;
+    if (!given) {
         *out = fallback < (int)vocab ? fallback : -1; /* a default must not refuse a tiny vocabulary */
-    else if (json_is_integer(v) && json_integer_value(v) < (json_int_t)vocab)
-        *out = json_integer_value(v) < 0 ? -1 : (int)json_integer_value(v);
-    else if (v && !json_is_null(v))
+        return ZO2_OK;
+    }
+    if (json_is_null(given) || (json_is_array(given) && json_array_size(given) == 0))
+        return ZO2_OK;
+    if (!v || !is_whole(v))
         return zo2_error(ZO2_ERR_FORMAT,
                          "%s: \"%s\" is %s; a token id below vocab_size, %" PRIu32 ", or null is needed", path, key,
-                         zo2_config_describe(v, text, sizeof text), vocab);
+                         zo2_config_describe(given, text, sizeof text), vocab);
+    if (in_vocabulary(v, vocab))
+        *out = (int)json_number_value(v);
+    *beyond = json_number_value(v) >= vocab;
     return ZO2_OK;
 }
 

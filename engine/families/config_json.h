@@ -16,10 +16,15 @@ zo2_status zo2_config_get_size(const json_t *config, const char *key, uint32_t f
 
 zo2_status zo2_config_get_bool(const json_t *config, const char *key, int fallback, const char *path, int *out);
 
-/* A token id: null and negative numbers say that the model has none. Lists (several ends of text) count by their first.
- */
+/* A token id. None, -1, are null, negative numbers, [] and ids beyond the vocabulary: Hugging Face loads such models,
+ * and nothing here ever looks such a token up. *beyond: it was such an id. Of a list (several ends of text) the first
+ * id in the vocabulary counts. */
 zo2_status zo2_config_get_token(const json_t *config, const char *key, int fallback, uint32_t vocab, const char *path,
-                                int *out);
+                                int *out, int *beyond);
+
+/* Refuses a configuration that says that the weights are quantised, with the key that says so: read as they are stored, without
+ * their scales, they would be another model's. */
+zo2_status zo2_config_check_plain(const json_t *config, const char *path);
 
 /* Only a hint (every tensor says its own type), so names that mean nothing here are no error. */
 zo2_dtype zo2_config_get_dtype(const json_t *config);

@@ -79,13 +79,25 @@ zo2_status zo2_arch_from_name(zo2_arch *out, const char *name)
 
 /* ---- configurations ---- */
 
+/* No "model_type". Hugging Face's Auto classes can't load such a model either; "architectures" may tell what is missing. */
+static zo2_status refuse_untyped(const json_t *config, const char *path)
+{
+    const char *class_name = json_string_value(json_array_get(json_object_get(config, "architectures"), 0));
+    for (size_t f = 0; f < FAMILIES && class_name; f++)
+        if (strcmp(families[f]->class_name, class_name) == 0)
+            return zo2_error(ZO2_ERR_FORMAT,
+                             "%s has no \"model_type\", but \"architectures\" is %s: add \"model_type\": \"%s\"", path,
+                             class_name, families[f]->model_type);
+    return zo2_error(ZO2_ERR_FORMAT, "%s has no \"model_type\": it isn't the config.json of a Hugging Face model",
+                     path);
+}
+
 static zo2_status find_family(const json_t *config, const char *path, const zo2_family **out)
 {
     char text[48], known[256] = "";
     const json_t *v = zo2_config_get(config, "model_type");
     if (!v)
-        return zo2_error(ZO2_ERR_FORMAT, "%s has no \"model_type\": it isn't the config.json of a Hugging Face model",
-                         path);
+        return refuse_untyped(config, path);
     const char *name = json_string_value(v);
     if (!name)
         return zo2_error(ZO2_ERR_FORMAT, "%s: \"model_type\" is %s; a string is needed", path,
@@ -113,7 +125,7 @@ zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, c
                          e.text);
     if (!json_is_object(config))
         s = zo2_error(ZO2_ERR_FORMAT, "%s is not a configuration: a JSON object is needed", path);
-    else if (!(s = find_family(config, path, &family)))
+    else if (!(s = find_family(config, path, &family)) && !(s = zo2_config_check_plain(config, path)))
         s = family->read_config(out, config, path);
     json_decref(config);
     if (!s)

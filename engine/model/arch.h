@@ -63,10 +63,11 @@ typedef struct zo2_arch {
     int pre_norm;   /* do_layer_norm_before */
     int final_norm; /* decoder-level norm: pre_norm and not _remove_final_layer_norm */
     int bias, affine, tied;
-    zo2_activation act; /* relu, gelu (erf) */
-    float norm_eps;     /* 1e-5 */
-    int bos, eos, pad;  /* token ids, -1 if absent */
-    zo2_dtype dtype;    /* torch_dtype / dtype of the config; 0 if absent */
+    zo2_activation act;         /* relu, gelu (erf) */
+    float norm_eps;             /* 1e-5 */
+    int bos, eos, pad;          /* token ids, -1 if absent */
+    int bos_beyond, pad_beyond; /* absent because the config's is beyond the vocabulary */
+    zo2_dtype dtype;            /* torch_dtype / dtype of the config; 0 if absent */
     uint64_t parameters;
     uint32_t n_blocks; /* layers + 2: embeddings, layers, head */
     uint32_t n_tensors;

@@ -16,6 +16,7 @@ struct zo2_stored;
 /* Everything is there but where it says NULL. */
 typedef struct zo2_family {
     const char *model_type; /* in a config.json, and in packs */
+    const char *class_name; /* of the language model in Hugging Face: "architectures" of an export */
     const char *head_name;  /* of the output embedding: checkpoints may store it even where the embedding is the head */
 
     /* ---- configuration ---- */

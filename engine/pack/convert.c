@@ -11,6 +11,8 @@
 #include "storage/io/io.h"
 #include "storage/pack/packfile_zstd.h"
 
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 void zo2_convert_opts_init_sized(zo2_convert_opts *o, size_t size)
@@ -24,7 +26,7 @@ static zo2_status load_config(zo2_convert_job *j)
     char *path = zo2_path_join(j->dir, "config.json");
     if (!path)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of %s/config.json", j->dir);
-    zo2_status s = zo2_io_slurp(path, ZO2_MAX_CARRIED_BYTES, &j->config, &j->config_bytes);
+    zo2_status s = zo2_io_slurp(path, ZO2_MAX_CONFIG_BYTES, &j->config, &j->config_bytes);
     if (s == ZO2_ERR_NOTFOUND)
         s = zo2_error(s, "%s has no config.json: it isn't a Hugging Face model directory", j->dir);
     if (!s)
@@ -33,14 +35,33 @@ static zo2_status load_config(zo2_convert_job *j)
     return s;
 }
 
+/* Ids that the model can't have, where that is felt: texts are made without the one, and Hugging Face's OPT can't be
+ * built with the other. */
+static void warn_tokens(const zo2_convert_job *j)
+{
+    static const char *const keys[] = {"bos_token_id", "pad_token_id"};
+    static const char *const meanings[] = {"texts get no such token in front",
+                                           "Hugging Face can't load the model or its exports until that is null"};
+    const int beyond[] = {j->arch.bos_beyond, j->arch.pad_beyond};
+    char text[512];
+    for (size_t i = 0; i < sizeof keys / sizeof *keys && j->o.log; i++) {
+        if (!beyond[i])
+            continue;
+        snprintf(text, sizeof text, "%.200s/config.json: \"%s\" is beyond the vocabulary of %" PRIu32 ": %s", j->dir,
+                 keys[i], j->arch.vocab, meanings[i]);
+        j->o.log(j->o.log_ud, ZO2_LOG_WARNING, text);
+    }
+}
+
 static zo2_status convert(zo2_convert_job *j, zo2_place_fn place)
 {
     const zo2_checkpoint_reader *reader;
     zo2_status s;
     if ((s = zo2_checkpoint_recognise(&reader, j->dir)) || (s = load_config(j)) ||
-        (s = zo2_checkpoint_open(&j->source, reader, j->dir)) || (s = zo2_convert_map(j, place)) ||
-        (s = zo2_convert_check(j)))
+        (s = zo2_checkpoint_open(&j->source, reader, j->dir)) || (s = zo2_convert_check_plain(j)) ||
+        (s = zo2_convert_map(j, place)) || (s = zo2_convert_check(j)))
         return s;
+    warn_tokens(j);
     return zo2_convert_write(j);
 }
 

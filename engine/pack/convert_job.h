@@ -8,7 +8,7 @@
 #include "engine/pack/pieces.h"
 #include "storage/checkpoint/checkpoint.h"
 
-#define ZO2_MAX_CARRIED_BYTES ((uint64_t)128 << 20)
+#define ZO2_MAX_CONFIG_BYTES ((uint64_t)128 << 20)
 
 typedef struct zo2_convert_job {
     const char *dir, *out;
@@ -23,6 +23,10 @@ typedef struct zo2_convert_job {
 
 /* zo2_pack_convert() with a mapping of its own. place NULL: the architecture's. */
 zo2_status zo2_convert_with(const char *dir, const char *out, const zo2_convert_opts *o, zo2_place_fn place);
+
+/* Refuses a folder whose weights are quantised, by what config.json doesn't say: files beside it, and the names of what
+ * is stored. */
+zo2_status zo2_convert_check_plain(const zo2_convert_job *j);
 
 /* Fills pieces by asking `place` for every stored tensor; every tensor of the model then has all its elements. One warning
  * names what the model has no place for. */

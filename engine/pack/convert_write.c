@@ -9,7 +9,9 @@
 #include "storage/pack/packfile.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static zo2_status on_bytes(void *arg, uint64_t bytes)
 {
@@ -34,21 +36,28 @@ static zo2_status read_weights(void *arg, uint32_t tensor, uint64_t first, uint6
     return ZO2_OK;
 }
 
+/* What belongs to the model and has no place in a pack. */
+static void warn_left_behind(const zo2_convert_job *j)
+{
+    char text[512], *path = zo2_path_join(j->dir, "additional_chat_templates");
+    if (path && j->o.log && access(path, F_OK) == 0) {
+        snprintf(text, sizeof text, "%.400s isn't carried: exports have the default chat template only", path);
+        j->o.log(j->o.log_ud, ZO2_LOG_WARNING, text);
+    }
+    free(path);
+}
+
 static zo2_status carry_files(const zo2_convert_job *j, zo2_packwriter *w)
 {
+    warn_left_behind(j);
     zo2_status s = zo2_packwriter_file(w, zo2_carried_files[0], j->config, j->config_bytes);
     for (const char *const *name = zo2_carried_files + 1; *name && !s; name++) {
-        char *data = NULL, *path = zo2_path_join(j->dir, *name);
+        char *data = NULL;
         size_t bytes = 0;
-        if (!path)
-            return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of %s/%s", j->dir, *name);
-        s = zo2_io_slurp(path, ZO2_MAX_CARRIED_BYTES, &data, &bytes);
-        if (!s)
+        s = zo2_carried_read(j->dir, *name, j->o.log, j->o.log_ud, &data, &bytes);
+        if (!s && data)
             s = zo2_packwriter_file(w, *name, data, bytes);
-        else if (s == ZO2_ERR_NOTFOUND)
-            s = ZO2_OK; /* none of them is required */
         free(data);
-        free(path);
     }
     return s;
 }

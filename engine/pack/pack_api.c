@@ -22,6 +22,12 @@ const char *const zo2_carried_files[] = {
     "special_tokens_map.json",
     "added_tokens.json",
     "generation_config.json",
+    "chat_template.jinja",
+    "chat_template.json",
+    "LICENSE",
+    "LICENSE.md",
+    "LICENSE.txt",
+    "NOTICE",
     NULL,
 };
 

@@ -16,6 +16,12 @@ struct zo2_pack {
 /* Files that a pack carries and an export writes beside the weights, ended by NULL; the first is config.json. */
 extern const char *const zo2_carried_files[];
 
+/* Such a file from a model's folder; the caller's to free(). *data NULL: there is none, or it is a template or licence
+ * of more than 1 MiB, of which a warning tells. A vocabulary or settings of more than 128 MiB are refused. In
+ * carried.c. */
+zo2_status zo2_carried_read(const char *dir, const char *name, zo2_log_fn log, void *log_ud, char **data,
+                            size_t *bytes);
+
 /* "[2048, 768]", "[768]" or "[]", in buf of n bytes. */
 const char *zo2_shape_text(char *buf, size_t n, uint32_t rank, const uint64_t *shape);
 

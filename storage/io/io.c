@@ -4,9 +4,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -75,6 +77,12 @@ static int sys_unlink(void *ud, const char *path)
     return unlink(path);
 }
 
+static int sys_clone(void *ud, int from, int to)
+{
+    (void)ud;
+    return ioctl(to, FICLONE, from);
+}
+
 const zo2_io zo2_io_posix = {
     .open = sys_open,
     .close = sys_close,
@@ -85,6 +93,7 @@ const zo2_io zo2_io_posix = {
     .ftruncate = sys_ftruncate,
     .rename = sys_rename,
     .unlink = sys_unlink,
+    .clone = sys_clone,
 };
 
 /* ---- errors ------------------------------------------------------------------------------------------------------ */

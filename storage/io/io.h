@@ -19,6 +19,8 @@ typedef struct zo2_io {
     int (*ftruncate)(void *ud, int fd, off_t size);
     int (*rename)(void *ud, const char *from, const char *to);
     int (*unlink)(void *ud, const char *path);
+    int (*clone)(void *ud, int from,
+                 int to); /* `to` gets the contents of `from`, sharing its blocks: few file systems can */
 } zo2_io;
 
 extern const zo2_io zo2_io_posix;

@@ -77,6 +77,11 @@ zo2_status zo2_packwriter_chunk(zo2_packwriter *w, const zo2_packchunk *c);
 /* The next tensor in canonical order shares the bytes of an earlier one of equal shape and type. */
 zo2_status zo2_packwriter_alias(zo2_packwriter *w, const zo2_packtensor *t, uint32_t stored_as);
 zo2_status zo2_packwriter_file(zo2_packwriter *w, const char *name, const void *data, size_t bytes);
+/* All tensors of another pack, as they are stored there, into a writer that has none yet; with the file's mode. Shares
+ * the other file's blocks where the file system can, else copies chunk by chunk (progress: "copy", in stored bytes) and
+ * checks each one's hash. ZO2_ERR_FORMAT names a damaged chunk; ZO2_ERR_NOSPACE before anything is copied. In
+ * packfile_copy.c. */
+zo2_status zo2_packwriter_copy(zo2_packwriter *w, const zo2_packfile *from, zo2_progress_fn progress, void *ud);
 zo2_status zo2_packwriter_commit(zo2_packwriter *w,
                                  uint64_t *model_hash); /* fsync, rename, fsync of the folder; model_hash may be NULL */
 /* Frees; without a commit before it the temporary file is removed. NULL is fine. */

@@ -28,6 +28,9 @@ static inline uint64_t zo2_pack_chunk_count(const zo2_pack_tensor_record *t)
 /* Checks superblock and tables; p's path, fd and nothing else are set. In packfile_tables.c. */
 zo2_status zo2_packfile_load(zo2_packfile *p);
 
+/* Chunk c (absolute index) of tensor t as it is stored, into dst (its stored bytes), their hash checked. */
+zo2_status zo2_packfile_read_stored(const zo2_packfile *p, uint32_t t, uint64_t c, void *dst);
+
 /* Source bits of chunk c (absolute index) of tensor t into dst (its decoded bytes), hashes checked. */
 zo2_status zo2_packfile_read_chunk(const zo2_packfile *p, uint32_t t, uint64_t c, void *dst);
 

@@ -108,7 +108,7 @@ static zo2_status chunk_error(const zo2_packfile *p, uint32_t tensor, uint64_t c
                      p->path, p->views[tensor].name, row, end - 1, r->offset, r->stored_bytes, fault);
 }
 
-zo2_status zo2_packfile_read_chunk(const zo2_packfile *p, uint32_t tensor, uint64_t c, void *dst)
+zo2_status zo2_packfile_read_stored(const zo2_packfile *p, uint32_t tensor, uint64_t c, void *dst)
 {
     const zo2_pack_chunk_record *r = &p->chunks[c];
     zo2_status s = zo2_io_read(&zo2_io_posix, p->fd, dst, r->stored_bytes, r->offset, p->path);
@@ -116,8 +116,15 @@ zo2_status zo2_packfile_read_chunk(const zo2_packfile *p, uint32_t tensor, uint6
         return zo2_error(s, "%s (tensor %s)", zo2_last_error(), p->views[tensor].name);
     if (XXH3_64bits(dst, (size_t)r->stored_bytes) != r->stored_hash)
         return chunk_error(p, tensor, c, "wrong checksum");
-    if (r->encoding == ZO2_PACK_ENCODING_RAW)
-        return ZO2_OK;
+    return ZO2_OK;
+}
+
+zo2_status zo2_packfile_read_chunk(const zo2_packfile *p, uint32_t tensor, uint64_t c, void *dst)
+{
+    const zo2_pack_chunk_record *r = &p->chunks[c];
+    zo2_status s = zo2_packfile_read_stored(p, tensor, c, dst);
+    if (s != ZO2_OK || r->encoding == ZO2_PACK_ENCODING_RAW)
+        return s;
     /* The stored bytes are fewer than the decoded ones: dst holds first these, then those. */
     void *planes = malloc((size_t)r->decoded_bytes);
     if (!planes)

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/cli_testing.sh"
 
 help_and_version zo2-pack
-for command in convert info verify export synth; do
+for command in convert info verify export tokenizer synth; do
     help_and_version zo2-pack $command
     zo2-pack --help | grep -q "^  $command " || fail "zo2-pack --help doesn't list $command"
     usage 'missing' zo2-pack $command
@@ -15,6 +15,8 @@ usage 'missing command' zo2-pack
 usage 'unknown command "frobnicate"' zo2-pack frobnicate
 usage 'missing OUT.zo2' zo2-pack convert x
 usage 'unexpected argument "z"' zo2-pack convert x y z
+usage 'missing DIR' zo2-pack tokenizer x
+usage 'unexpected argument "z"' zo2-pack tokenizer x y z
 usage '"0" is not a number from 1 to 19' zo2-pack convert x y --zstd 0
 usage '"20" is not a number from 1 to 19' zo2-pack synth x y --zstd=20
 usage '\-\-threads needs a value' zo2-pack convert x y --threads

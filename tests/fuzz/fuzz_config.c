@@ -3,7 +3,9 @@
  * Input: the file.
  *
  * Properties: an accepted configuration has sane sizes and a consistent tensor list; written as config.json again it is
- * the same architecture. */
+ * the same architecture. A member set in its text has the value, and all others keep theirs. */
+#include "engine/base/json.h"
+#include "engine/export/json_edit.h"
 #include "engine/families/families.h"
 #include "engine/families/opt/opt.h"
 #include "tests/fuzz/fuzzing.h"
@@ -46,6 +48,21 @@ static void check_same(const zo2_arch *a, const zo2_arch *b)
         FUZZ_CHECK(strcmp(a->tensors[i].name, b->tensors[i].name) == 0 && a->tensors[i].rows == b->tensors[i].rows);
 }
 
+/* An export sets members of the text. */
+static void check_edit(const char *text, size_t size, const char *key)
+{
+    json_error_t e;
+    char *edited = zo2_json_edit(text, size, key, "[\"new\"]");
+    FUZZ_CHECK(edited != NULL);
+    json_t *before = zo2_json_parse(text, size, JSON_REJECT_DUPLICATES, &e);
+    json_t *after = zo2_json_parse(edited, strlen(edited), JSON_REJECT_DUPLICATES, &e);
+    FUZZ_CHECK(before && after);
+    FUZZ_CHECK(json_object_set_new(before, key, json_pack("[s]", "new")) == 0 && json_equal(before, after));
+    json_decref(before);
+    json_decref(after);
+    free(edited);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     zo2_arch a, again;
@@ -55,6 +72,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     check_sizes(&a);
     check_tensors(&a);
+    check_edit((const char *)data, size, "torch_dtype");
+    check_edit((const char *)data, size, "architectures");
     const zo2_dtype dtype = a.dtype ? a.dtype : ZO2_F16;
     char *text = zo2_arch_config_json(&a, dtype);
     FUZZ_CHECK(text && FUZZ_OK(zo2_arch_from_config(&again, text, strlen(text), "config.json")));

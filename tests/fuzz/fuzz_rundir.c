@@ -38,6 +38,7 @@ static void settings(const fuzz_input *in)
         FUZZ_CHECK(FUZZ_OK(tune_settings_save(&s, fuzz_dir())));
         FUZZ_CHECK(FUZZ_OK(tune_settings_load(&again, fuzz_dir())));
         FUZZ_CHECK(s.batch == again.batch && s.seq == again.seq && s.bos == again.bos && s.steps == again.steps);
+        FUZZ_CHECK(s.ids_hash == again.ids_hash);
         FUZZ_CHECK(s.train_hash == again.train_hash && s.model_hash == again.model_hash);
         FUZZ_CHECK(same_text(s.snapshot_dir, again.snapshot_dir) && same_text(s.model, again.model));
         FUZZ_CHECK(same_text(s.train, again.train) && same_text(s.eval, again.eval));

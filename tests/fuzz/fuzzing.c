@@ -232,6 +232,11 @@ static int io_unlink(void *ud, const char *path)
     return zo2_io_posix.unlink(ud, path);
 }
 
+static int io_clone(void *ud, int from, int to)
+{
+    return zo2_io_posix.clone(ud, from, to);
+}
+
 const zo2_io fuzz_io = {
     .open = io_open,
     .close = io_close,
@@ -242,6 +247,7 @@ const zo2_io fuzz_io = {
     .ftruncate = io_ftruncate,
     .rename = io_rename,
     .unlink = io_unlink,
+    .clone = io_clone,
 };
 
 /* ---- what a program prints --------------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@ int main(int argc, char **argv)
         {"info", "show what a pack holds", pack_info},
         {"verify", "check every byte of a pack, and of a run", pack_verify},
         {"export", "write a Hugging Face directory, with a run's weights if wanted", pack_export},
+        {"tokenizer", "give a pack another tokenizer", pack_tokenizer},
         {"synth", "make a pack of random weights for measurements", pack_synth},
         {0},
     };

@@ -3,14 +3,19 @@
 #include "tools/text/dataset_line.h"
 #include "tools/text/lines.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <xxhash.h>
 
 typedef struct entry {
     uint64_t tokens, row; /* where its tokens and its rows begin */
     uint32_t prompt, label;
 } entry;
+
+static_assert(sizeof(entry) == 24, "hashed as it is: no padding");
 
 struct zo2t_dataset {
     zo2t_dataset_info info;
@@ -94,6 +99,23 @@ static int blank(const char *line, size_t bytes)
     return 1;
 }
 
+/* Runs remember it: what is hashed, and how, stays. Little-endian as everything here: u64 tokens and rows before each
+ * example, u32 prompt and label, the end as another example; u32 of each suffix; i32 ids. */
+static zo2_status hash_ids(zo2t_dataset *d)
+{
+    XXH3_state_t *hash = XXH3_createState();
+    if (!hash)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the hash of %llu examples",
+                         (unsigned long long)d->info.examples);
+    XXH3_64bits_reset(hash);
+    XXH3_64bits_update(hash, d->entry, d->entries * sizeof *d->entry);
+    XXH3_64bits_update(hash, d->suffix, d->suffixes * sizeof *d->suffix);
+    XXH3_64bits_update(hash, d->ids.id, d->ids.n * sizeof *d->ids.id);
+    d->info.ids_hash = XXH3_64bits_digest(hash);
+    XXH3_freeState(hash);
+    return ZO2_OK;
+}
+
 static zo2_status load(zo2t_dataset *d, const char *path, zo2t_tokenizer *t, const zo2t_dataset_opts *o,
                        zo2t_lines *file, zo2t_line *l)
 {
@@ -132,7 +154,8 @@ static zo2_status load(zo2t_dataset *d, const char *path, zo2t_tokenizer *t, con
         return zo2_error(ZO2_ERR_FORMAT, "%s: no examples in the file", path);
     d->info.file_hash = zo2t_lines_hash(file);
     d->info.file_bytes = zo2t_lines_bytes(file);
-    return add_entry(d, 0, 0);
+    zo2_status s = add_entry(d, 0, 0);
+    return s ? s : hash_ids(d);
 }
 
 zo2_status zo2t_dataset_load(zo2t_dataset **out, const char *path, zo2t_tokenizer *t, const zo2t_dataset_opts *o)

@@ -53,6 +53,7 @@ typedef struct zo2t_dataset_info {
     uint64_t first_truncated; /* number of the first such line in the file, 0 = none */
     uint64_t file_bytes;
     uint64_t file_hash; /* XXH3-64 of the file's bytes */
+    uint64_t ids_hash;  /* XXH3-64 of what was made of them: ids, where rows and examples begin, prompts and labels */
 } zo2t_dataset_info;
 
 void zo2t_dataset_get_info(const zo2t_dataset *d, zo2t_dataset_info *out);

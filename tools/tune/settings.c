@@ -68,6 +68,8 @@ static const char *read_object(tune_settings *s, const json_t *o)
     s->steps = (uint64_t)v;
     if (!get_hash(o, "train_hash", &s->train_hash))
         return "train_hash";
+    if (json_object_get(o, "train_ids_hash") && !get_hash(o, "train_ids_hash", &s->ids_hash))
+        return "train_ids_hash";
     if (!get_hash(o, "model_hash", &s->model_hash))
         return "model_hash";
     s->snapshot_dir = copy_string(o, "snapshot_dir");
@@ -170,6 +172,7 @@ zo2_status tune_settings_save(const tune_settings *s, const char *run_dir)
     cli_json_hash(&j, "model_hash", s->model_hash);
     cli_json_text(&j, "train", s->train);
     cli_json_hash(&j, "train_hash", s->train_hash);
+    cli_json_hash(&j, "train_ids_hash", s->ids_hash);
     cli_json_text(&j, "eval", s->eval);
     cli_json_u64(&j, "batch", s->batch);
     cli_json_u64(&j, "seq", s->seq);

@@ -11,6 +11,7 @@ typedef struct tune_settings {
     uint32_t seq;
     int32_t bos;         /* -1: none */
     uint64_t train_hash; /* XXH3-64 of the training file */
+    uint64_t ids_hash;   /* XXH3-64 of the tokens that were made of it; 0: the run is from before this was remembered */
     /* may change */
     uint64_t steps;     /* where the run is to end */
     char *snapshot_dir; /* NULL: RUN_DIR/snapshots */

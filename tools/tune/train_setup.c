@@ -138,7 +138,15 @@ static int load_data(train *t)
                          ", that of the run's 0x%016" PRIx64,
                          f->data.text, s->train ? ", which was " : "", s->train ? s->train : "", info.file_hash,
                          s->train_hash);
+    if (known && s->ids_hash && info.ids_hash != s->ids_hash)
+        return cli_error(
+            t->command->program,
+            "--data %s has other tokens than when the run was made: %s has another tokenizer now, or this version "
+            "reads it differently; put the old files back with zo2-pack tokenizer, or start another run",
+            f->data.text, t->model.path);
+    t->settings_changed |= info.ids_hash != s->ids_hash;
     s->train_hash = info.file_hash;
+    s->ids_hash = info.ids_hash;
     return f->eval.given ? tune_data_load(&t->eval_data, f->eval.text, &t->model, s->seq, s->bos, &t->progress) : 0;
 }
 

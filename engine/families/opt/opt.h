@@ -16,6 +16,9 @@
 /* The learned position table starts with two rows that no real token uses: a token's row is its position + 2. */
 #define ZO2_OPT_POSITION_OFFSET 2u
 
+/* The class that Hugging Face loads these tensors with, whatever class wrote them. */
+#define ZO2_OPT_CLASS "OPTForCausalLM"
+
 /* The head's name: it is outside the decoder. */
 #define ZO2_OPT_HEAD "lm_head.weight"
 

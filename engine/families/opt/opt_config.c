@@ -38,7 +38,7 @@ static zo2_status get_activation(const json_t *config, const char *path, zo2_act
 zo2_status zo2_opt_read_config(zo2_arch *a, const json_t *config, const char *path)
 {
     zo2_status s;
-    int remove_final_norm;
+    int remove_final_norm, eos_beyond;
     if ((s = zo2_config_get_size(config, "vocab_size", 50272, ZO2_OPT_MAX_VOCAB, path, &a->vocab)) ||
         (s = zo2_config_get_size(config, "hidden_size", 768, ZO2_OPT_MAX_HIDDEN, path, &a->hidden)) ||
         (s = zo2_config_get_size(config, "num_hidden_layers", 12, ZO2_OPT_MAX_LAYERS, path, &a->layers)) ||
@@ -52,9 +52,9 @@ zo2_status zo2_opt_read_config(zo2_arch *a, const json_t *config, const char *pa
         (s = zo2_config_get_bool(config, "layer_norm_elementwise_affine", 1, path, &a->affine)) ||
         (s = zo2_config_get_bool(config, "tie_word_embeddings", 1, path, &a->tied)) ||
         (s = get_activation(config, path, &a->act)) ||
-        (s = zo2_config_get_token(config, "bos_token_id", 2, a->vocab, path, &a->bos)) ||
-        (s = zo2_config_get_token(config, "eos_token_id", 2, a->vocab, path, &a->eos)) ||
-        (s = zo2_config_get_token(config, "pad_token_id", 1, a->vocab, path, &a->pad)))
+        (s = zo2_config_get_token(config, "bos_token_id", 2, a->vocab, path, &a->bos, &a->bos_beyond)) ||
+        (s = zo2_config_get_token(config, "eos_token_id", 2, a->vocab, path, &a->eos, &eos_beyond)) ||
+        (s = zo2_config_get_token(config, "pad_token_id", 1, a->vocab, path, &a->pad, &a->pad_beyond)))
         return s;
     if (a->hidden % a->heads != 0)
         return zo2_error(ZO2_ERR_FORMAT,
@@ -82,7 +82,7 @@ char *zo2_opt_write_config(const zo2_arch *a, zo2_dtype dtype)
     /* The keys in the order of a file that Hugging Face writes: sorted. */
     int bad = json_object_set_new(c, "_remove_final_layer_norm", json_boolean(a->pre_norm && !a->final_norm));
     bad |= json_object_set_new(c, "activation_function", json_string(a->act == ZO2_ACT_GELU ? "gelu" : "relu"));
-    bad |= json_object_set_new(c, "architectures", json_pack("[s]", "OPTForCausalLM"));
+    bad |= json_object_set_new(c, "architectures", json_pack("[s]", ZO2_OPT_CLASS));
     bad |= json_object_set_new(c, "bos_token_id", token_or_null(a->bos));
     bad |= json_object_set_new(c, "do_layer_norm_before", json_boolean(a->pre_norm));
     bad |= json_object_set_new(c, "enable_bias", json_boolean(a->bias));

@@ -4,6 +4,7 @@
 
 const zo2_family zo2_family_opt = {
     .model_type = "opt",
+    .class_name = ZO2_OPT_CLASS,
     .head_name = ZO2_OPT_HEAD,
     .published_name = zo2_opt_published_name,
     .published = zo2_opt_published,

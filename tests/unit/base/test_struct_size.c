@@ -57,6 +57,7 @@ static void options_are_set(void **state)
     CHECK_INIT(zo2_engine_opts, zo2_engine_opts_init);
     CHECK_INIT(zo2_convert_opts, zo2_convert_opts_init);
     CHECK_INIT(zo2_synth_opts, zo2_synth_opts_init);
+    CHECK_INIT(zo2_tokenizer_opts, zo2_tokenizer_opts_init);
     CHECK_INIT(zo2_export_opts, zo2_export_opts_init);
     CHECK_INIT(zo2_measure_spec, zo2_measure_spec_init);
     CHECK_INIT(zo2_scores, zo2_scores_init);

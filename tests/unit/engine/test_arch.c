@@ -132,6 +132,8 @@ static void refusals(void **state)
     assert_error(parse(&a, "{\"model_type\": \"llama\"}"), ZO2_ERR_UNSUPPORTED,
                  "unsupported architecture 'llama' in some/config.json: this version knows opt");
     assert_error(parse(&a, "{}"), ZO2_ERR_FORMAT, "model_type");
+    assert_error(parse(&a, "{\"architectures\": [\"OPTForCausalLM\"]}"), ZO2_ERR_FORMAT,
+                 "\"architectures\" is OPTForCausalLM: add \"model_type\": \"opt\"");
     assert_error(parse(&a, "{\"model_type\": 3}"), ZO2_ERR_FORMAT, "\"model_type\" is 3");
     assert_error(parse(&a, "[]"), ZO2_ERR_FORMAT, "a JSON object is needed");
     assert_error(parse(&a, ""), ZO2_ERR_FORMAT, "not valid JSON");
@@ -145,7 +147,7 @@ static void refusals(void **state)
     assert_refused("\"hidden_size\": -768", ZO2_ERR_FORMAT, "\"hidden_size\" is -768");
     assert_refused("\"hidden_size\": 768.0", ZO2_ERR_FORMAT, "hidden_size");
     assert_refused("\"hidden_size\": \"768\"", ZO2_ERR_FORMAT, "\"hidden_size\" is \"768\"");
-    assert_refused("\"hidden_size\": 99999999999999999999", ZO2_ERR_FORMAT, "a whole number from 1 to 65536");
+    assert_refused("\"hidden_size\": 99999999999999999999", ZO2_ERR_FORMAT, "\"hidden_size\" is 9.99");
     assert_refused("\"num_hidden_layers\": 1025", ZO2_ERR_FORMAT, "num_hidden_layers");
     assert_refused("\"vocab_size\": 16777217", ZO2_ERR_FORMAT, "vocab_size");
     assert_refused("\"ffn_dim\": 1048577", ZO2_ERR_FORMAT, "ffn_dim");
@@ -157,15 +159,72 @@ static void refusals(void **state)
     assert_refused("\"activation_function\": \"silu\"", ZO2_ERR_UNSUPPORTED,
                    "\"silu\": this version knows \"relu\" and \"gelu\"");
     assert_refused("\"activation_function\": 1", ZO2_ERR_UNSUPPORTED, "activation_function");
-    assert_refused("\"bos_token_id\": 50272", ZO2_ERR_FORMAT,
-                   "\"bos_token_id\" is 50272; a token id below vocab_size, 50272");
-    assert_refused("\"pad_token_id\": \"x\"", ZO2_ERR_FORMAT, "pad_token_id");
+    assert_refused("\"pad_token_id\": \"x\"", ZO2_ERR_FORMAT,
+                   "\"pad_token_id\" is \"x\"; a token id below vocab_size, 50272, or null is needed");
+    assert_refused("\"bos_token_id\": 2.5", ZO2_ERR_FORMAT, "\"bos_token_id\" is 2.5");
+    assert_refused("\"bos_token_id\": true", ZO2_ERR_FORMAT, "\"bos_token_id\" is true");
+    assert_refused("\"eos_token_id\": [2, \"x\"]", ZO2_ERR_FORMAT, "\"eos_token_id\" is [2,\"x\"]");
     assert_refused("\"vocab_size\": 16777216, \"hidden_size\": 65536, \"num_attention_heads\": 64", ZO2_ERR_FORMAT,
                    "2^40");
     /* a very long value is cut in the message */
     char fields[900];
     snprintf(fields, sizeof fields, "\"ffn_dim\": \"%0800d\"", 0);
     assert_refused(fields, ZO2_ERR_FORMAT, "0...");
+}
+
+/* Token ids that no row of the embedding belongs to are none. Hugging Face loads all of these but pads beyond the vocabulary
+ * (tests/make_fixtures/check_exports.py asks it); it never looks them up either. */
+static void token_ids(void **state)
+{
+    static const struct {
+        const char *value;
+        int id, beyond;
+    } known[] = {
+        {"4095", 4095, 0},    {"4096", -1, 1},      {"50265", -1, 1},
+        {"-1", -1, 0},        {"-4097", -1, 0},     {"null", -1, 0},
+        {"2.0", 2, 0},        {"1e30", -1, 1},      {"[]", -1, 0},
+        {"[3, 50118]", 3, 0}, {"[50118, 3]", 3, 0}, {"[-1, 7]", 7, 0},
+        {"[4096]", -1, 1},    {"[-1]", -1, 0},      {"1000000000000000019884624838656", -1, 1},
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof known / sizeof *known; i++) {
+        zo2_arch a;
+        char json[512];
+        const char *v = known[i].value;
+        snprintf(
+            json, sizeof json,
+            "{\"model_type\": \"opt\", \"vocab_size\": 4096, \"bos_token_id\": %s, \"eos_token_id\": %s, \"pad_token_id\": %s}",
+            v, v, v);
+        assert_ok(parse(&a, json));
+        assert_int_equal(a.bos, known[i].id);
+        assert_int_equal(a.eos, known[i].id);
+        assert_int_equal(a.pad, known[i].id);
+        assert_int_equal(a.bos_beyond, known[i].beyond);
+        assert_int_equal(a.pad_beyond, known[i].beyond);
+        zo2_arch_free(&a);
+    }
+}
+
+/* Weights that need their scales are refused by the key that says so, whatever it says. */
+static void quantised(void **state)
+{
+    zo2_arch a;
+    (void)state;
+    assert_refused("\"quantization_config\": {\"bits\": 4, \"quant_method\": \"gptq\"}", ZO2_ERR_UNSUPPORTED,
+                   "\"quantization_config\" says that the weights are quantised (\"quant_method\" \"gptq\")");
+    assert_non_null(strstr(zo2_last_error(), "dequantize()"));
+    assert_non_null(strstr(zo2_last_error(), "remove the key from config.json and convert them"));
+    assert_refused("\"quantization_config\": {\"load_in_4bit\": false, \"load_in_8bit\": true}", ZO2_ERR_UNSUPPORTED,
+                   "(\"load_in_8bit\" true)");
+    assert_refused("\"quantization_config\": {\"quant_method\": \"of the year 2030\"}", ZO2_ERR_UNSUPPORTED, "2030");
+    assert_refused("\"quantization_config\": {}", ZO2_ERR_UNSUPPORTED, "\"quantization_config\"");
+    assert_refused("\"quantization_config\": \"awq\"", ZO2_ERR_UNSUPPORTED, "awq");
+    assert_refused("\"compression_config\": {\"format\": \"float-quantized\"}", ZO2_ERR_UNSUPPORTED,
+                   "\"compression_config\" says that the weights are quantised (\"format\" \"float-quantized\")");
+    assert_refused("\"quantization\": {\"group_size\": 64, \"bits\": 4}", ZO2_ERR_UNSUPPORTED, "(\"bits\" 4)");
+    assert_refused("\"quip_params\": {\"codebook\": \"E8P12\"}", ZO2_ERR_UNSUPPORTED, "\"quip_params\"");
+    assert_ok(parse(&a, "{\"model_type\": \"opt\", \"quantization_config\": null, \"compression_config\": false}"));
+    zo2_arch_free(&a);
 }
 
 /* Largest accepted sizes: the list is built and nothing overflows. */
@@ -263,7 +322,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(published_counts), cmocka_unit_test(unknown_names),
         cmocka_unit_test(defaults),         cmocka_unit_test(keys),
-        cmocka_unit_test(refusals),         cmocka_unit_test(largest),
+        cmocka_unit_test(refusals),         cmocka_unit_test(token_ids),
+        cmocka_unit_test(quantised),        cmocka_unit_test(largest),
         cmocka_unit_test(truncations),      cmocka_unit_test(config_round_trip),
         cmocka_unit_test(loading),
     };

@@ -132,6 +132,7 @@ static zo2_status finish(zo2_forward_pass *f, uint64_t m, zo2_act x, zo2_act y)
 
 const zo2_family toy_family = {
     .model_type = "toy",
+    .class_name = "ToyForCausalLM",
     .head_name = "toy.head",
     .build_tensors = build_tensors,
     .bare_name = bare_name,

@@ -29,9 +29,10 @@ enum { /* operations, a mask */
        FAULTY_FTRUNCATE = 64,
        FAULTY_RENAME = 128,
        FAULTY_UNLINK = 256,
+       FAULTY_CLONE = 512,
        FAULTY_SYNCS = FAULTY_FDATASYNC | FAULTY_FSYNC,
        FAULTY_WRITES = FAULTY_OPEN | FAULTY_PWRITE | FAULTY_SYNCS | FAULTY_FTRUNCATE | FAULTY_RENAME,
-       FAULTY_ALL = 511
+       FAULTY_ALL = 1023
 };
 
 typedef enum faulty_kind {
@@ -59,6 +60,7 @@ typedef struct faulty_io {
     zo2_io io;          /* hand &f.io to the code under test */
     const zo2_io *base; /* where operations go; zo2_io_posix */
     int keep_data;
+    int clones; /* the file system can clone; else EOPNOTSUPP */
     /* armed fault */
     int mask;
     faulty_kind kind;
@@ -254,6 +256,24 @@ static inline int faulty_op_unlink(void *ud, const char *path)
     return (int)faulty_end(f, FAULTY_UNLINK, -1, path, NULL, 0, 0, NULL, rc);
 }
 
+/* Copies: what the file system would share. */
+static inline int faulty_op_clone(void *ud, int from, int to)
+{
+    faulty_io *f = ud;
+    char page[4096];
+    ssize_t n = 0;
+    int rc = f->clones ? 0 : -1;
+    if (faulty_begin(f, FAULTY_CLONE) == FAULTY_FAIL) {
+        errno = f->err;
+        rc = -1;
+    } else if (!f->clones) {
+        errno = EOPNOTSUPP;
+    }
+    for (off_t at = 0; rc == 0 && (n = f->base->pread(f->base->ud, from, page, sizeof page, at)) > 0; at += n)
+        rc = f->base->pwrite(f->base->ud, to, page, (size_t)n, at) == n ? 0 : -1;
+    return (int)faulty_end(f, FAULTY_CLONE, to, NULL, NULL, 0, 0, NULL, rc);
+}
+
 /* ---- for tests --------------------------------------------------------------------------------------------------- */
 
 static inline void faulty_init(faulty_io *f)
@@ -272,6 +292,7 @@ static inline void faulty_init(faulty_io *f)
         .ftruncate = faulty_op_ftruncate,
         .rename = faulty_op_rename,
         .unlink = faulty_op_unlink,
+        .clone = faulty_op_clone,
     };
 }
 
