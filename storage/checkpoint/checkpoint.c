@@ -1,7 +1,7 @@
 /* checkpoint.c: the table of formats: which reader fits, and what is said where none does. */
 #include "storage/checkpoint/checkpoint.h"
-#include "storage/checkpoint/checkpoint_place.h"
 #include "storage/checkpoint/checkpoint_reader.h"
+#include "storage/io/listing.h"
 
 #include <stdlib.h>
 
@@ -17,14 +17,14 @@ static const zo2_checkpoint_reader *const readers[] = {
 };
 
 /* What to do about a place that no reader fits, according to what is there instead. */
-static zo2_status refuse(const zo2_checkpoint_place *p)
+static zo2_status refuse(const zo2_listing *p)
 {
     static const char *const torch[] = {".bin", ".pt", ".pth", NULL};
     if (!p->is_folder)
         return zo2_error(
             ZO2_ERR_ARG,
             "%s is not a directory: give the Hugging Face directory that holds config.json and the weights", p->path);
-    const char *seen = zo2_checkpoint_place_ending(p, torch);
+    const char *seen = zo2_listing_ending(p, torch);
     if (seen)
         return zo2_error(
             ZO2_ERR_UNSUPPORTED,
@@ -37,9 +37,9 @@ static zo2_status refuse(const zo2_checkpoint_place *p)
 
 zo2_status zo2_checkpoint_recognise(const zo2_checkpoint_reader **out, const char *path)
 {
-    zo2_checkpoint_place place;
+    zo2_listing place;
     *out = NULL;
-    zo2_status s = zo2_checkpoint_place_look(&place, path);
+    zo2_status s = zo2_listing_make(&place, path);
     if (s)
         return s;
     for (size_t i = 0; i < sizeof readers / sizeof *readers && !*out; i++)
@@ -47,7 +47,7 @@ zo2_status zo2_checkpoint_recognise(const zo2_checkpoint_reader **out, const cha
             *out = readers[i];
     if (!*out)
         s = refuse(&place);
-    zo2_checkpoint_place_free(&place);
+    zo2_listing_free(&place);
     return s;
 }
 

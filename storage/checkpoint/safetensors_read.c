@@ -2,8 +2,8 @@
 #include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
 #include "storage/io/io.h"
+#include "storage/io/listing.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -105,60 +105,34 @@ static zo2_status open_index(zo2_safetensors *s, const char *dir, const char *pa
     return status;
 }
 
-static int by_text(const void *a, const void *b)
+static int is_visible_safetensors(const char *name)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    size_t n = strlen(name), suffix = strlen(SUFFIX);
+    return name[0] != '.' && n > suffix && strcmp(name + n - suffix, SUFFIX) == 0;
 }
 
 /* Every *.safetensors of a folder, in the order of their names. */
 static zo2_status open_all(zo2_safetensors *s, const char *dir)
 {
-    char **names = NULL;
-    uint32_t n = 0, cap = 0;
-    int torch = 0;
-    zo2_status status = ZO2_OK;
-    DIR *d = opendir(dir);
-    if (!d)
-        return zo2_io_error("cannot open folder", dir);
-    for (;;) {
-        errno = 0;
-        const struct dirent *e = readdir(d);
-        if (!e) {
-            if (errno)
-                status = zo2_io_error("cannot list folder", dir);
-            break;
-        }
-        size_t len = strlen(e->d_name), suffix = strlen(SUFFIX);
-        torch |= strncmp(e->d_name, "pytorch_model", 13) == 0;
-        if (e->d_name[0] == '.' || len <= suffix || strcmp(e->d_name + len - suffix, SUFFIX) != 0)
-            continue;
-        if (n == cap) {
-            cap = cap ? 2 * cap : 16;
-            char **grown = realloc(names, cap * sizeof *grown);
-            if (!grown) {
-                status = zo2_error(ZO2_ERR_NOMEM, "out of memory for the list of %s", dir);
-                break;
-            }
-            names = grown;
-        }
-        if (!(names[n] = strdup(e->d_name))) {
-            status = zo2_error(ZO2_ERR_NOMEM, "out of memory for the list of %s", dir);
-            break;
-        }
-        if (++n > ZO2_ST_MAX_SHARDS) {
-            status = zo2_error(ZO2_ERR_FORMAT, "%s has more than %u *.safetensors files", dir, ZO2_ST_MAX_SHARDS);
-            break;
-        }
-    }
-    closedir(d);
-    if (status == ZO2_OK && n == 0)
-        status = zo2_error(ZO2_ERR_NOTFOUND, "%s has no *.safetensors file%s", dir,
-                           torch ? "; its pytorch_model files must be converted to safetensors first" : "");
-    if (status == ZO2_OK) {
-        qsort(names, n, sizeof *names, by_text);
-        status = set_files(s, dir, names, n);
-    }
-    free_names(names, n);
+    zo2_listing list;
+    uint64_t n = 0;
+    zo2_status status = zo2_listing_make(&list, dir);
+    if (status != ZO2_OK)
+        return status;
+    char **names = malloc(((size_t)list.n + 1) * sizeof *names); /* those of the list */
+    for (uint64_t i = 0; names && i < list.n; i++)
+        if (is_visible_safetensors(list.names[i]))
+            names[n++] = list.names[i];
+    if (!names)
+        status = zo2_error(ZO2_ERR_NOMEM, "out of memory for the list of %s", dir);
+    else if (n == 0)
+        status = zo2_error(ZO2_ERR_NOTFOUND, "%s has no *.safetensors file", dir);
+    else if (n > ZO2_ST_MAX_SHARDS)
+        status = zo2_error(ZO2_ERR_FORMAT, "%s has more than %u *.safetensors files", dir, ZO2_ST_MAX_SHARDS);
+    else
+        status = set_files(s, dir, names, (uint32_t)n);
+    free(names);
+    zo2_listing_free(&list);
     return status == ZO2_OK ? load_files(s) : status;
 }
 

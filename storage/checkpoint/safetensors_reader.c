@@ -1,18 +1,18 @@
 /* safetensors_reader.c: safetensors as a row of the table of checkpoint readers. */
 #include "storage/checkpoint/checkpoint.h"
-#include "storage/checkpoint/checkpoint_place.h"
 #include "storage/checkpoint/checkpoint_reader.h"
 #include "storage/checkpoint/safetensors.h"
+#include "storage/io/listing.h"
 
 #include <assert.h>
 #include <string.h>
 
 static_assert(ZO2_ST_MAX_RANK <= ZO2_STORED_MAX_RANK, "a shape fits");
 
-static int recognise(const zo2_checkpoint_place *place)
+static int recognise(const zo2_listing *place)
 {
     static const char *const endings[] = {".safetensors", ".safetensors.index.json", NULL};
-    return zo2_checkpoint_place_ending(place, endings) != NULL;
+    return zo2_listing_ending(place, endings) != NULL;
 }
 
 static zo2_status open_model(void **model, const char *path)
