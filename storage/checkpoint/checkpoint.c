@@ -94,6 +94,16 @@ uint64_t zo2_checkpoint_find(const zo2_checkpoint *c, const char *name)
     return c->reader->find(c->model, name);
 }
 
+const char *zo2_checkpoint_absent(const zo2_checkpoint *c, const char *name, char *text, size_t n)
+{
+    return c->reader->absent(c->model, name, text, n);
+}
+
+void zo2_checkpoint_oddities(const zo2_checkpoint *c, void (*say)(void *ud, const char *text), void *ud)
+{
+    c->reader->oddities(c->model, say, ud);
+}
+
 zo2_status zo2_checkpoint_read(const zo2_checkpoint *c, uint64_t i, uint64_t first, uint64_t n, void *dst)
 {
     return c->reader->read(c->model, i, first, n, dst);

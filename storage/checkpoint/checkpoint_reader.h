@@ -17,7 +17,9 @@ struct zo2_checkpoint_reader {
     void (*close)(void *model);                         /* NULL is fine */
     uint64_t (*count)(const void *model);
     zo2_stored (*tensor)(const void *model, uint64_t i);
-    uint64_t (*find)(const void *model, const char *name);                                    /* count() if absent */
+    uint64_t (*find)(const void *model, const char *name);                            /* count() if absent */
+    const char *(*absent)(const void *model, const char *name, char *text, size_t n); /* checkpoint.h */
+    void (*oddities)(const void *model, void (*say)(void *ud, const char *text), void *ud);
     zo2_status (*read)(const void *model, uint64_t i, uint64_t first, uint64_t n, void *dst); /* thread-safe */
 };
 

@@ -1,11 +1,11 @@
 /* safetensors_index.c: model.safetensors.index.json, {"metadata": {..}, "weight_map": {tensor: shard}}. */
 #include "engine/base/json.h"
-#include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
 #include "storage/io/io.h"
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -95,19 +95,11 @@ zo2_status zo2_st_load_index(const char *path, json_t **index, char ***shards, u
     return ZO2_OK;
 }
 
-zo2_status zo2_st_check_index(const zo2_safetensors *s, const char *path, const json_t *index)
+const char *zo2_st_missing_text(const zo2_safetensors *s, const char *file, char *text, size_t n)
 {
-    const char *tensor;
-    json_t *shard;
-    json_t *map = json_object_get(index, "weight_map");
-    json_object_foreach(map, tensor, shard)
-    {
-        const char *name = json_string_value(shard);
-        const zo2_st_tensor *t = zo2_safetensors_find(s, tensor);
-        const char *file = t ? strrchr(zo2_safetensors_file(s, t), '/') : NULL;
-        if (!file || strcmp(file + 1, name) != 0)
-            return zo2_error(ZO2_ERR_FORMAT, "%s: tensor %.300s should be in %s, but is %s%s; get the files again",
-                             path, tensor, name, file ? "in " : "in none of the shards", file ? file + 1 : "");
-    }
-    return ZO2_OK;
+    snprintf(text, n,
+             "%s/%.255s is missing (%" PRIu32 " of the %" PRIu32 " shards that %s names %s); download the rest",
+             s->path, file, s->n_missing, s->n_files + s->n_missing, zo2_path_name(s->index_path),
+             s->n_missing == 1 ? "is" : "are");
+    return text;
 }

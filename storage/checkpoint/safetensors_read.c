@@ -69,39 +69,53 @@ static void free_names(char **names, uint32_t n)
     free(names);
 }
 
-/* Names the first shard that isn't there, and how many. */
-static zo2_status check_present(const zo2_safetensors *s, const char *index)
+/* Takes the files that aren't there out of s->files: their names become s->missing. names[n]: those of s->files. */
+static zo2_status set_missing(zo2_safetensors *s, char *const *names, uint32_t n)
 {
     struct stat st;
-    const char *first = NULL;
-    uint32_t missing = 0;
-    for (uint32_t i = 0; i < s->n_files; i++)
-        if (stat(s->files[i].path, &st) != 0) {
-            if (errno != ENOENT)
-                return zo2_io_error("cannot examine", s->files[i].path);
-            first = first ? first : s->files[i].path;
-            missing++;
+    uint32_t present = 0;
+    s->missing = calloc((size_t)n + 1, sizeof *s->missing);
+    if (!s->missing)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", s->path);
+    for (uint32_t i = 0; i < n; i++) {
+        if (stat(s->files[i].path, &st) != 0 && errno != ENOENT)
+            return zo2_io_error("cannot examine", s->files[i].path);
+        if (stat(s->files[i].path, &st) == 0) {
+            zo2_st_file kept = s->files[present];
+            s->files[present++] = s->files[i];
+            s->files[i] = kept; /* one that is missing: freed below */
+        } else if (!(s->missing[s->n_missing++] = strdup(names[i]))) {
+            return zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", s->path);
         }
-    if (first)
-        return zo2_error(ZO2_ERR_NOTFOUND,
-                         "%s is missing (%" PRIu32 " of the %" PRIu32 " shards that %s names are); download the rest",
-                         first, missing, s->n_files, index);
+    }
+    for (uint32_t i = present; i < n; i++)
+        free(s->files[i].path);
+    s->n_files = present;
     return ZO2_OK;
+}
+
+/* A missing shard is named before the damage of another one. */
+static zo2_status load_shards(zo2_safetensors *s)
+{
+    char text[800];
+    zo2_status status = s->n_files || !s->n_missing ? load_files(s) : ZO2_ERR_NOTFOUND;
+    if (status == ZO2_OK || !s->n_missing)
+        return status;
+    return zo2_error(ZO2_ERR_NOTFOUND, "%s", zo2_st_missing_text(s, s->missing[0], text, sizeof text));
 }
 
 static zo2_status open_index(zo2_safetensors *s, const char *dir, const char *path)
 {
-    json_t *index;
     char **names;
     uint32_t n;
-    zo2_status status = zo2_st_load_index(path, &index, &names, &n);
+    zo2_status status = zo2_st_load_index(path, &s->index, &names, &n);
     if (status != ZO2_OK)
         return status;
-    if ((status = set_files(s, dir, names, n)) == ZO2_OK && (status = check_present(s, path)) == ZO2_OK &&
-        (status = load_files(s)) == ZO2_OK)
-        status = zo2_st_check_index(s, path, index);
+    if (!(s->index_path = strdup(path)))
+        status = zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", dir);
+    else if ((status = set_files(s, dir, names, n)) == ZO2_OK && (status = set_missing(s, names, n)) == ZO2_OK)
+        status = load_shards(s);
     free_names(names, n);
-    json_decref(index);
     return status;
 }
 
@@ -193,6 +207,9 @@ void zo2_safetensors_close(zo2_safetensors *s)
     }
     for (uint64_t i = 0; i < s->n; i++)
         free((char *)(uintptr_t)s->tensors[i].name);
+    free_names(s->missing, s->n_missing);
+    json_decref(s->index);
+    free(s->index_path);
     free(s->tensors);
     free(s->by_name);
     free(s->files);
