@@ -5,6 +5,7 @@
 #include "engine/pack/pack_weights.h"
 #include "engine/pack/pieces.h"
 #include "storage/checkpoint/checkpoint.h"
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 
@@ -34,6 +35,13 @@ static zo2_status read_weights(void *arg, uint32_t tensor, uint64_t first, uint6
     return ZO2_OK;
 }
 
+/* What stands for a file that wasn't downloaded would be carried along, and found when a run begins. */
+static zo2_status check_carried(const char *path, const char *data, size_t bytes)
+{
+    const zo2_origin *is = zo2_origin_of_bytes(data, bytes, bytes);
+    return is && is->placeholder ? zo2_error(ZO2_ERR_FORMAT, "%s is %s; %s", path, is->what, is->advice) : ZO2_OK;
+}
+
 static zo2_status carry_files(const zo2_convert_job *j, zo2_packwriter *w)
 {
     zo2_status s = zo2_packwriter_file(w, zo2_carried_files[0], j->config, j->config_bytes);
@@ -43,6 +51,8 @@ static zo2_status carry_files(const zo2_convert_job *j, zo2_packwriter *w)
         if (!path)
             return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of %s/%s", j->dir, *name);
         s = zo2_io_slurp(path, ZO2_MAX_CARRIED_BYTES, &data, &bytes);
+        if (!s)
+            s = check_carried(path, data, bytes);
         if (!s)
             s = zo2_packwriter_file(w, *name, data, bytes);
         else if (s == ZO2_ERR_NOTFOUND)

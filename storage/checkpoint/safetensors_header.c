@@ -7,6 +7,7 @@
 #include "engine/base/json.h"
 #include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
 #include "storage/io/io_utf8.h"
 
@@ -232,7 +233,7 @@ static zo2_status add_tensors(zo2_safetensors *s, uint32_t file, json_t *header,
     return status;
 }
 
-zo2_status zo2_st_load_file(zo2_safetensors *s, uint32_t file)
+static zo2_status load_file(zo2_safetensors *s, uint32_t file)
 {
     const char *path = s->files[file].path;
     int fd = s->files[file].fd;
@@ -290,4 +291,10 @@ done:
     json_decref(header);
     free(text);
     return status;
+}
+
+zo2_status zo2_st_load_file(zo2_safetensors *s, uint32_t file)
+{
+    zo2_status status = load_file(s, file);
+    return status == ZO2_ERR_FORMAT ? zo2_explain_file(status, s->files[file].path, ZO2_WANT_SAFETENSORS) : status;
 }

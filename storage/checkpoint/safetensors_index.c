@@ -1,6 +1,7 @@
 /* safetensors_index.c: model.safetensors.index.json, {"metadata": {..}, "weight_map": {tensor: shard}}. */
 #include "engine/base/json.h"
 #include "storage/checkpoint/safetensors_internal.h"
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
 
 #include <inttypes.h>
@@ -89,7 +90,7 @@ zo2_status zo2_st_load_index(const char *path, json_t **index, char ***shards, u
         s = shard_names(path, map, shards, n);
     if (s != ZO2_OK) {
         json_decref(root);
-        return s;
+        return s == ZO2_ERR_FORMAT ? zo2_explain_file(s, path, ZO2_WANT_JSON) : s;
     }
     *index = root;
     return ZO2_OK;

@@ -1,6 +1,7 @@
 /* safetensors_read.c: opens a file, the shards of an index or a folder of files, and reads their bytes. */
 #include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
 #include "storage/io/listing.h"
 
@@ -36,7 +37,7 @@ static zo2_status load_files(zo2_safetensors *s)
         zo2_st_file *f = &s->files[i];
         f->fd = zo2_io_posix.open(zo2_io_posix.ud, f->path, O_RDONLY | O_NONBLOCK, 0);
         if (f->fd < 0)
-            return zo2_io_error("cannot open", f->path);
+            return zo2_explain_file(zo2_io_error("cannot open", f->path), f->path, ZO2_WANT_SAFETENSORS);
     }
     for (uint32_t i = 0; i < s->n_files; i++) {
         zo2_status status = zo2_st_load_file(s, i);

@@ -246,7 +246,9 @@ static void a_broken_index_is_refused(void **state)
     store_index("{");
     refused(ZO2_ERR_FORMAT, "index.json is not valid JSON");
     store_index("");
-    refused(ZO2_ERR_FORMAT, "index.json is not valid JSON");
+    refused(ZO2_ERR_FORMAT, "index.json is an empty file");
+    store_index("version https://git-lfs.github.com/spec/v1\n");
+    refused(ZO2_ERR_FORMAT, "index.json is a git-lfs pointer");
     store_index(INDEX("{\"a\":\"m-1.safetensors\",\"a\":\"m-1.safetensors\"}"));
     refused(ZO2_ERR_FORMAT, "duplicate");
     store_index("[]");
