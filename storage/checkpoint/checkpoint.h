@@ -38,7 +38,7 @@ zo2_stored zo2_checkpoint_tensor(const zo2_checkpoint *c, uint64_t i);   /* i < 
 uint64_t zo2_checkpoint_find(const zo2_checkpoint *c, const char *name); /* the first one's number; count if absent */
 
 /* Why a tensor that was looked for isn't there, and what to do, as far as the checkpoint's files tell: a shard that is missing,
- * say. text[n]; "" if they don't. */
+ * say. text[n]; "" if they don't. The last error may change. */
 const char *zo2_checkpoint_absent(const zo2_checkpoint *c, const char *name, char *text, size_t n);
 
 /* What is odd about the files and does no harm to who found all the tensors that he needs: a text each. */

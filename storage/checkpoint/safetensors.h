@@ -36,7 +36,8 @@ const char *zo2_safetensors_file(const zo2_safetensors *s, const zo2_st_tensor *
 zo2_status zo2_safetensors_read(const zo2_safetensors *s, const zo2_st_tensor *t, uint64_t first, uint64_t n,
                                 void *dst);
 
-/* Why a tensor that was looked for isn't there, and what to do, as far as index and names of files tell; "" if they don't. */
+/* Why a tensor that was looked for isn't there, and what to do, as far as index and names of files tell; "" if they don't. The
+ * last error may change. */
 const char *zo2_safetensors_absent(const zo2_safetensors *s, const char *name, char *text, size_t n);
 
 /* What is odd about the files of an opened model and does no harm, one text each. */

@@ -98,9 +98,14 @@ zo2_status zo2_st_load_index(const char *path, json_t **index, char ***shards, u
 
 const char *zo2_st_missing_text(const zo2_safetensors *s, const char *file, char *text, size_t n)
 {
-    snprintf(text, n,
-             "%s/%.255s is missing (%" PRIu32 " of the %" PRIu32 " shards that %s names %s); download the rest",
-             s->path, file, s->n_missing, s->n_files + s->n_missing, zo2_path_name(s->index_path),
-             s->n_missing == 1 ? "is" : "are");
+    char *path = zo2_path_join(s->path, file);
+    zo2_status missing = zo2_error(
+        ZO2_ERR_NOTFOUND,
+        "%s/%.255s is missing (%" PRIu32 " of the %" PRIu32 " shards that %s names %s); download the rest", s->path,
+        file, s->n_missing, s->n_files + s->n_missing, zo2_path_name(s->index_path), s->n_missing == 1 ? "is" : "are");
+    if (path)
+        (void)zo2_explain_file(missing, path, ZO2_WANT_SAFETENSORS);
+    free(path);
+    snprintf(text, n, "%s", zo2_last_error());
     return text;
 }

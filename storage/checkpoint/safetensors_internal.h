@@ -59,7 +59,8 @@ zo2_status zo2_st_sort_names(zo2_safetensors *s);
 /* 1 if the file of this name (no path) has a tensor `name`. */
 int zo2_st_is_in(const zo2_safetensors *s, const char *name, const char *file);
 
-/* "FILE is missing (1 of the 3 shards that INDEX names is); download the rest", file being one of s->missing. */
+/* "FILE is missing (1 of the 3 shards that INDEX names is); download the rest", file being one of s->missing; or that it is a broken
+ * link, or an unfinished download. Uses the last error. */
 const char *zo2_st_missing_text(const zo2_safetensors *s, const char *file, char *text, size_t n);
 
 #endif

@@ -144,6 +144,22 @@ static void a_missing_shard_is_named_first(void **state)
     free(present);
 }
 
+/* Copied out of a hub's cache without what its links lead to; or still on its way. */
+static void a_missing_shard_says_why(void **state)
+{
+    (void)state;
+    char *link = in_dir(dir, "m-1.safetensors"), *part = in_dir(dir, "m-2.safetensors.part");
+    store_index(INDEX("{\"a\":\"m-1.safetensors\",\"b\":\"m-2.safetensors\"}"));
+    assert_int_equal(symlink("../../blobs/0123", link), 0);
+    refused(ZO2_ERR_NOTFOUND, "m-1.safetensors is a symbolic link to ../../blobs/0123, which isn't there");
+    assert_int_equal(remove(link), 0);
+    store_file("m-1.safetensors", "a", NULL);
+    file_store(part, "x", 1);
+    says_of("b", "m-2.safetensors isn't there yet: ", NULL);
+    free(link);
+    free(part);
+}
+
 /* As Hugging Face does it: tensors are where they are. */
 static void the_map_may_be_wrong(void **state)
 {
@@ -308,6 +324,7 @@ int main(void)
         T(an_index_names_the_shards),
         T(an_empty_map_is_a_model_without_tensors),
         T(a_missing_shard_is_named_first),
+        T(a_missing_shard_says_why),
         T(the_map_may_be_wrong),
         T(a_name_in_two_files_is_listed_twice),
         T(a_gap_in_a_series_is_named),
