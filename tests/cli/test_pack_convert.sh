@@ -57,7 +57,8 @@ convert_says() { # PATTERN DIR
     [ ! -e no.zo2 ] || fail "a refused conversion left a pack: $1"
 }
 for file in config.json model.safetensors vocab.json merges.txt tokenizer_config.json; do
-    copy && [ -e m/$file ] || fail "no $file"
+    copy
+    [ -e m/$file ] || fail "no $file"
     pointer >m/$file
     convert_says "m/$file is a git-lfs pointer, not the file itself; get .*git lfs pull" m
 done
