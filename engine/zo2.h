@@ -192,9 +192,16 @@ static inline void zo2_convert_opts_init(zo2_convert_opts *o)
  * template, generation settings and licence go with it. The source's own bits are kept, and the file doesn't depend on
  * the number of threads. Streams: needs memory for one chunk (4 MiB; three with zstd) a thread whatever the model.
  * Written under a temporary name and renamed when complete and synced; on error or cancellation nothing is left. o
- * NULL: defaults. Errors: ZO2_ERR_EXISTS (and not force), ZO2_ERR_FORMAT (with file, tensor and offset),
- * ZO2_ERR_NOTFOUND (missing file or tensor, by name), ZO2_ERR_UNSUPPORTED (an architecture or a setting of one;
- * quantised weights), ZO2_ERR_NONFINITE, ZO2_ERR_NOSPACE, ZO2_ERR_IO, ZO2_ERR_CANCELLED. Format: storage/PACK.md. */
+ * NULL: defaults.
+ *
+ * What Hugging Face loads whole is read, to the same weights: an index that names tensors or files which the model doesn't need, or
+ * the wrong file, and buffers of any type are no obstacle; a tensor that is stored twice must be the same. Where tensors would be
+ * missing, what a wrapper (DistributedDataParallel, FSDP, torch.compile, PEFT) put around their names is taken away. The log tells
+ * what was ignored or odd. A file or folder that is something else is named as what it is. Errors:
+ * ZO2_ERR_EXISTS (and not force), ZO2_ERR_FORMAT (with file, tensor and offset), ZO2_ERR_NOTFOUND (missing file or tensor,
+ * by name), ZO2_ERR_UNSUPPORTED (an architecture or a setting of one; quantised
+ * weights), ZO2_ERR_NONFINITE, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
+ * ZO2_ERR_CANCELLED. Format: storage/PACK.md. */
 ZO2_API zo2_status zo2_pack_convert(const char *hf_dir, const char *out, const zo2_convert_opts *o);
 
 typedef struct zo2_tokenizer_opts {

@@ -5,6 +5,7 @@
 #include "engine/families/opt/opt_family.h"
 #include "engine/model/arch.h"
 #include "engine/model/family.h"
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 
@@ -149,7 +150,7 @@ static zo2_status load_config(zo2_arch *out, const char *path)
     if (!s)
         s = zo2_arch_from_config(out, text, bytes, path);
     free(text);
-    return s;
+    return s == ZO2_ERR_FORMAT || s == ZO2_ERR_NOTFOUND ? zo2_explain_file(s, path, ZO2_WANT_JSON) : s;
 }
 
 static zo2_status load_directory(zo2_arch *out, const char *dir)
@@ -159,7 +160,7 @@ static zo2_status load_directory(zo2_arch *out, const char *dir)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of %s/config.json", dir);
     zo2_status s = load_config(out, path);
     free(path);
-    return s;
+    return s == ZO2_ERR_NOTFOUND ? zo2_explain_folder(s, dir, ZO2_WANT_MODEL_FOLDER) : s;
 }
 
 static zo2_status load_pack(zo2_arch *out, const char *path, uint64_t *pack_bytes)
@@ -201,8 +202,9 @@ zo2_status zo2_arch_load(zo2_arch *out, const char *arch_or_path, uint64_t *pack
     if (stat(arch_or_path, &st) != 0) {
         if (errno != ENOENT && errno != ENOTDIR)
             return zo2_io_error("cannot examine", arch_or_path);
-        return zo2_error(ZO2_ERR_NOTFOUND, "'%s' is neither a file nor the name of an architecture: %s", arch_or_path,
-                         list_names(names, sizeof names));
+        zo2_status s = zo2_error(ZO2_ERR_NOTFOUND, "'%s' is neither a file nor the name of an architecture: %s",
+                                 arch_or_path, list_names(names, sizeof names));
+        return zo2_explain_file(s, arch_or_path, ZO2_WANT_MODEL_FOLDER);
     }
     if (S_ISDIR(st.st_mode))
         return load_directory(out, arch_or_path);

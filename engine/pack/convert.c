@@ -8,6 +8,7 @@
 #include "engine/pack/convert_job.h"
 #include "engine/pack/pieces.h"
 #include "storage/checkpoint/checkpoint.h"
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
 #include "storage/pack/packfile_zstd.h"
 
@@ -27,10 +28,12 @@ static zo2_status load_config(zo2_convert_job *j)
     if (!path)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of %s/config.json", j->dir);
     zo2_status s = zo2_io_slurp(path, ZO2_MAX_CONFIG_BYTES, &j->config, &j->config_bytes);
-    if (s == ZO2_ERR_NOTFOUND)
+    if (s == ZO2_ERR_NOTFOUND) {
         s = zo2_error(s, "%s has no config.json: it isn't a Hugging Face model directory", j->dir);
-    if (!s)
-        s = zo2_arch_from_config(&j->arch, j->config, j->config_bytes, path);
+        s = zo2_explain_file(zo2_explain_folder(s, j->dir, ZO2_WANT_MODEL_FOLDER), path, ZO2_WANT_JSON);
+    } else if (!s && (s = zo2_arch_from_config(&j->arch, j->config, j->config_bytes, path)) == ZO2_ERR_FORMAT) {
+        s = zo2_explain_file(s, path, ZO2_WANT_JSON);
+    }
     free(path);
     return s;
 }

@@ -1,5 +1,5 @@
 /* convert_job.h: what the files of a conversion share: convert.c (entry, the folder), convert_map.c (which stored tensor is
- * which), convert_check.c, convert_write.c. Private to engine/pack. */
+ * which), convert_names.c (what wrappers put around names), convert_missing.c, convert_check.c, convert_write.c. Private to engine/pack. */
 #ifndef ZO2_ENGINE_PACK_CONVERT_JOB_H
 #define ZO2_ENGINE_PACK_CONVERT_JOB_H
 
@@ -8,7 +8,16 @@
 #include "engine/pack/pieces.h"
 #include "storage/checkpoint/checkpoint.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 #define ZO2_MAX_CONFIG_BYTES ((uint64_t)128 << 20)
+
+/* What wrappers of PyTorch put around a model's names when a wrapped one is saved. Zeroed: nothing. */
+typedef struct zo2_wrapping {
+    int parts;        /* "module.", "_orig_mod." and the like, wherever they stand */
+    char prefix[128]; /* in front of what is left, as "base_model.model."; names without it stay as they are */
+} zo2_wrapping;
 
 typedef struct zo2_convert_job {
     const char *dir, *out;
@@ -17,6 +26,7 @@ typedef struct zo2_convert_job {
     char *config; /* text of config.json */
     size_t config_bytes;
     zo2_checkpoint *source;
+    zo2_wrapping wrapping; /* that the names were freed of */
     zo2_pieces pieces;
     uint64_t total; /* bytes of weights */
 } zo2_convert_job;
@@ -24,13 +34,27 @@ typedef struct zo2_convert_job {
 /* zo2_pack_convert() with a mapping of its own. place NULL: the architecture's. */
 zo2_status zo2_convert_with(const char *dir, const char *out, const zo2_convert_opts *o, zo2_place_fn place);
 
-/* Refuses a folder whose weights are quantised, by what config.json doesn't say: files beside it, and the names of what
- * is stored. */
+/* Refuses a folder with files that say that the weights are quantised. */
 zo2_status zo2_convert_check_plain(const zo2_convert_job *j);
 
-/* Fills pieces by asking `place` for every stored tensor; every tensor of the model then has all its elements. One warning
- * names what the model has no place for. */
+/* Fills pieces by asking `place` for every stored tensor; every tensor of the model then has all its elements. If some would be
+ * missing under the names as they are, a wrapping is looked for without which none is. Warnings name it, and what the model
+ * has no place for. */
 zo2_status zo2_convert_map(zo2_convert_job *j, zo2_place_fn place);
+
+/* A stored name without the wrapping: name, a part of it, or buf[n]. Names that don't fit there are left alone. */
+const char *zo2_unwrap(const zo2_wrapping *w, const char *name, char *buf, size_t n);
+
+/* The wrappings without which stored tensors would have places in tensors that have no pieces yet, those of most tensors first, at
+ * most `max`; returns how many. */
+uint32_t zo2_find_wrappings(const zo2_convert_job *j, zo2_place_fn place, zo2_wrapping *out, uint32_t max);
+
+/* ZO2_ERR_NOTFOUND: the model's tensor isn't there, nor are n_more others. What is there instead, and what to do. */
+zo2_status zo2_convert_missing(const zo2_convert_job *j, const zo2_tensor *t, uint32_t n_more);
+
+/* Weights are found, but stored tensors that have no place say that they aren't all of it: scales of quantised weights
+ * (ZO2_ERR_UNSUPPORTED), adapters (also, or a warning where the model itself is plain). */
+zo2_status zo2_convert_leftovers(const zo2_convert_job *j);
 
 /* Everything else that can be known before writing: shapes, types, room, and that a stored tied head is the embedding.
  * Sets total. */
@@ -45,6 +69,20 @@ static inline zo2_status zo2_convert_report(const zo2_convert_job *j, uint64_t d
     if (j->o.progress && j->o.progress(j->o.progress_ud, "convert", done, j->total))
         return zo2_error(ZO2_ERR_CANCELLED, "the conversion of %s was cancelled", j->dir);
     return ZO2_OK;
+}
+
+/* To the caller's log, if there is one. */
+__attribute__((format(printf, 2, 3))) static inline void zo2_convert_warn(const zo2_convert_job *j, const char *fmt,
+                                                                          ...)
+{
+    char text[1000];
+    va_list args;
+    if (!j->o.log)
+        return;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    j->o.log(j->o.log_ud, ZO2_LOG_WARNING, text);
 }
 
 #endif

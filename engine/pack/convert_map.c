@@ -42,14 +42,25 @@ static void add_extra(extras *e, const char *name)
 /* One warning for all tensors that the model has no place for, naming the first few. */
 static void warn_extra(const zo2_convert_job *j, extras *e)
 {
-    char text[700];
     if (e->n > NAMED_EXTRA && e->at < sizeof e->names)
         snprintf(e->names + e->at, sizeof e->names - e->at, " and %" PRIu64 " more", e->n - NAMED_EXTRA);
-    if (!e->n || !j->o.log)
-        return;
-    snprintf(text, sizeof text, "%s: ignored %" PRIu64 " tensor%s that config.json has no place for: %s", j->dir, e->n,
-             e->n == 1 ? "" : "s", e->names);
-    j->o.log(j->o.log_ud, ZO2_LOG_WARNING, text);
+    if (e->n)
+        zo2_convert_warn(j, "%s: ignored %" PRIu64 " tensor%s that config.json has no place for: %s", j->dir, e->n,
+                         e->n == 1 ? "" : "s", e->names);
+}
+
+static void warn_oddity(void *j, const char *text)
+{
+    zo2_convert_warn(j, "%s", text);
+}
+
+static void warn_wrapping(const zo2_convert_job *j)
+{
+    const zo2_wrapping *w = &j->wrapping;
+    if (w->parts || w->prefix[0])
+        zo2_convert_warn(j, "%s: its tensors have the names of a wrapped model: taken without %s%s%s%s", j->dir,
+                         w->parts ? "the wrapper's parts (module., _orig_mod. and the like)" : "",
+                         w->parts && w->prefix[0] ? " and " : "", w->prefix[0] ? "the prefix " : "", w->prefix);
 }
 
 /* ---- the mapping ------------------------------------------------------------------------------------------------- */
@@ -58,15 +69,18 @@ static zo2_status place_all(zo2_convert_job *j, zo2_place_fn place, extras *e)
 {
     zo2_status s = ZO2_OK;
     for (uint64_t i = 0; i < zo2_checkpoint_count(j->source) && !s; i++) {
+        char bare[512];
         zo2_stored t = zo2_checkpoint_tensor(j->source, i);
+        const char *name = t.name;
         zo2_place at;
         uint32_t n = 0;
+        t.name = zo2_unwrap(&j->wrapping, name, bare, sizeof bare);
         while (!s && place(&j->arch, &t, n, &at)) {
             s = zo2_pieces_add(&j->pieces, i, &at);
             n++;
         }
         if (n == 0 && !j->arch.family->ignores(t.name))
-            add_extra(e, t.name);
+            add_extra(e, name);
     }
     return s;
 }
@@ -82,13 +96,60 @@ static void take_head(zo2_convert_job *j)
     *head = (zo2_piece_list){0};
 }
 
+static zo2_status map_names(zo2_convert_job *j, zo2_place_fn place, const zo2_wrapping *w, extras *e)
+{
+    *e = (extras){0};
+    j->wrapping = *w;
+    zo2_pieces_free(&j->pieces);
+    zo2_status s = zo2_pieces_create(&j->pieces, j->dir, &j->arch, j->source);
+    if (!s)
+        s = place_all(j, place, e);
+    if (!s)
+        take_head(j);
+    return s;
+}
+
+/* How many of the model's tensors have no piece, and the first of them. */
+static uint32_t count_missing(const zo2_convert_job *j, uint32_t *first)
+{
+    uint32_t n = 0;
+    for (uint32_t i = j->arch.n_tensors; i-- > 0;)
+        if (!zo2_pieces_of(&j->pieces, i)->n) {
+            *first = i;
+            n++;
+        }
+    return n;
+}
+
+#define WRAPPINGS 8 /* that are tried */
+
+/* Under the names as they are tensors are missing: maps without the wrapping that leaves the fewest missing. Two that leave none
+ * are two models. */
+static zo2_status unwrap(zo2_convert_job *j, zo2_place_fn place, uint32_t missing, extras *e)
+{
+    zo2_wrapping all[WRAPPINGS], best = {0};
+    uint32_t n = zo2_find_wrappings(j, place, all, WRAPPINGS), least = missing, whole = 0, first;
+    zo2_status s;
+    for (uint32_t i = 0; i < n; i++) {
+        if ((s = map_names(j, place, &all[i], e)) == ZO2_ERR_NOMEM)
+            return s;
+        uint32_t left = s ? missing : count_missing(j, &first);
+        if (left == 0 && whole++)
+            return zo2_error(
+                ZO2_ERR_FORMAT,
+                "%s has two models, one under the prefix \"%s\", one under \"%s\": keep the one to convert", j->dir,
+                best.prefix, all[i].prefix);
+        if (left < least)
+            best = all[i];
+        least = left < least ? left : least;
+    }
+    return map_names(j, place, &best, e);
+}
+
 static zo2_status check_complete(const zo2_convert_job *j, uint32_t tensor)
 {
     const zo2_piece_list *list = zo2_pieces_of(&j->pieces, tensor);
     const zo2_tensor *t = zo2_pieces_tensor(&j->pieces, tensor);
-    if (!list->n)
-        return zo2_error(ZO2_ERR_NOTFOUND, "%s has no tensor %s, which its config.json asks for%s", j->dir, t->name,
-                         t->role == ZO2_ROLE_LM_HEAD ? " (\"tie_word_embeddings\" is false)" : "");
     if (list->elements != t->rows * t->cols) /* pieces don't overlap: as many elements are all of them */
         return zo2_error(ZO2_ERR_NOTFOUND,
                          "%s has %" PRIu64 " of the %" PRIu64 " elements of %s (%s and %" PRIu32
@@ -98,22 +159,32 @@ static zo2_status check_complete(const zo2_convert_job *j, uint32_t tensor)
     return ZO2_OK;
 }
 
-zo2_status zo2_convert_map(zo2_convert_job *j, zo2_place_fn place)
+static zo2_status check_all(const zo2_convert_job *j)
 {
-    extras e = {0};
-    zo2_status s = zo2_pieces_create(&j->pieces, j->dir, &j->arch, j->source);
-    if (!place)
-        place = j->arch.family->place ? j->arch.family->place : place_by_name;
-    if (!s)
-        s = place_all(j, place, &e);
-    if (s)
-        return s;
-    take_head(j);
+    uint32_t first, missing = count_missing(j, &first);
+    zo2_status s = missing ? zo2_convert_missing(j, &j->arch.tensors[first], missing - 1) : ZO2_OK;
     for (uint32_t i = 0; i < j->arch.n_tensors && !s; i++)
         s = check_complete(j, i);
     if (!s && zo2_pieces_of(&j->pieces, ZO2_TIED_HEAD)->n)
         s = check_complete(j, ZO2_TIED_HEAD);
+    return s ? s : zo2_convert_leftovers(j);
+}
+
+zo2_status zo2_convert_map(zo2_convert_job *j, zo2_place_fn place)
+{
+    extras e;
+    uint32_t first, missing;
+    if (!place)
+        place = j->arch.family->place ? j->arch.family->place : place_by_name;
+    zo2_status s = map_names(j, place, &(zo2_wrapping){0}, &e);
+    if (!s && (missing = count_missing(j, &first)) > 0)
+        s = unwrap(j, place, missing, &e);
     if (!s)
-        warn_extra(j, &e);
-    return s;
+        s = check_all(j);
+    if (s)
+        return s;
+    warn_wrapping(j);
+    zo2_checkpoint_oddities(j->source, warn_oddity, j);
+    warn_extra(j, &e);
+    return ZO2_OK;
 }

@@ -81,6 +81,22 @@ static zo2_status check_tensors(const zo2_packfile *file, const zo2_arch *arch)
     return ZO2_OK;
 }
 
+/* A pack that isn't there under the name of an architecture. */
+static zo2_status explain_name(zo2_status s, const char *path)
+{
+    zo2_arch a;
+    char before[1024];
+    snprintf(before, sizeof before, "%s", zo2_last_error());
+    if (zo2_arch_from_name(&a, path) != ZO2_OK)
+        return zo2_error(s, "%s", before);
+    zo2_arch_free(&a);
+    return zo2_error(
+        s,
+        "%s is the name of an architecture, which has no weights: give a pack, which zo2-pack convert makes of a model (and "
+        "zo2-pack synth %s OUT.zo2 of random weights)",
+        path, path);
+}
+
 zo2_status zo2_pack_open(zo2_pack **out, const char *path)
 {
     const char *config;
@@ -99,7 +115,7 @@ zo2_status zo2_pack_open(zo2_pack **out, const char *path)
         zo2_pack_close(p);
     else
         *out = p;
-    return s;
+    return s == ZO2_ERR_NOTFOUND ? explain_name(s, path) : s;
 }
 
 zo2_status zo2_pack_open_arch(zo2_pack **out, const char *arch)

@@ -6,6 +6,7 @@
 #include "engine/model/place.h"
 #include "engine/pack/pack_api.h"
 #include "storage/checkpoint/checkpoint.h"
+#include "storage/io/io.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@ void zo2_pieces_free(zo2_pieces *p)
         free(p->of[i].piece);
     free(p->of);
     free(p->extents);
+    free(p->copies);
     *p = (zo2_pieces){0};
 }
 
@@ -65,11 +67,38 @@ static zo2_status append(zo2_pieces *p, zo2_piece_list *list, uint64_t stored, c
     return ZO2_OK;
 }
 
+static int same_place(const zo2_place *a, const zo2_place *b)
+{
+    return a->rows == b->rows && a->cols == b->cols && a->from_row == b->from_row && a->from_col == b->from_col &&
+           a->row == b->row && a->col == b->col;
+}
+
+static zo2_status append_copy(zo2_pieces *p, uint64_t stored, uint64_t of, uint32_t tensor)
+{
+    if (p->n_copies == p->copies_cap) {
+        uint64_t cap = p->copies_cap ? 2 * p->copies_cap : 16;
+        zo2_piece_copy *grown = realloc(p->copies, (size_t)cap * sizeof *grown);
+        if (!grown)
+            return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensors of %s", p->dir);
+        p->copies = grown;
+        p->copies_cap = cap;
+    }
+    p->copies[p->n_copies++] = (zo2_piece_copy){.stored = stored, .of = of, .tensor = tensor};
+    return ZO2_OK;
+}
+
+static void extend(zo2_pieces *p, uint64_t stored, uint32_t rank, uint64_t end_row, uint64_t end_col)
+{
+    zo2_piece_extent *extent = &p->extents[stored];
+    extent->rank = extent->rank > rank ? extent->rank : rank;
+    extent->rows = zo2_max_u64(extent->rows, end_row);
+    extent->cols = zo2_max_u64(extent->cols, end_col);
+}
+
 zo2_status zo2_pieces_add(zo2_pieces *p, uint64_t stored, const zo2_place *at)
 {
     zo2_piece_list *list = zo2_pieces_of(p, at->tensor);
     const zo2_tensor *t = zo2_pieces_tensor(p, at->tensor);
-    zo2_piece_extent *extent = &p->extents[stored];
     uint64_t end_row, end_col;
     if (!is_inside(at->row, at->rows, t->rows) || !is_inside(at->col, at->cols, t->cols) ||
         !zo2_add_u64(at->from_row, at->rows, &end_row) || !zo2_add_u64(at->from_col, at->cols, &end_col)) {
@@ -80,14 +109,18 @@ zo2_status zo2_pieces_add(zo2_pieces *p, uint64_t stored, const zo2_place *at)
                          p->dir, zo2_checkpoint_tensor(p->source, stored).name, t->name,
                          zo2_shape_text(text, sizeof text, 2, shape), at->rows, at->cols, at->row, at->col);
     }
-    for (uint32_t i = 0; i < list->n; i++)
-        if (overlap(&list->piece[i].at, at))
-            return zo2_error(ZO2_ERR_FORMAT, "%s stores %s twice: as %s and as %s", p->dir, t->name,
-                             zo2_checkpoint_tensor(p->source, list->piece[i].stored).name,
-                             zo2_checkpoint_tensor(p->source, stored).name);
-    extent->rank = extent->rank > t->rank ? extent->rank : t->rank;
-    extent->rows = zo2_max_u64(extent->rows, end_row);
-    extent->cols = zo2_max_u64(extent->cols, end_col);
+    extend(p, stored, t->rank, end_row, end_col);
+    for (uint32_t i = 0; i < list->n; i++) {
+        const zo2_piece *other = &list->piece[i];
+        if (!overlap(&other->at, at))
+            continue;
+        if (same_place(&other->at, at))
+            return append_copy(p, stored, other->stored, at->tensor);
+        const zo2_stored a = zo2_checkpoint_tensor(p->source, other->stored),
+                         b = zo2_checkpoint_tensor(p->source, stored);
+        return zo2_error(ZO2_ERR_FORMAT, "%s stores %s twice: as %s and as %s (in %s and %s)", p->dir, t->name, a.name,
+                         b.name, zo2_path_name(a.file), zo2_path_name(b.file));
+    }
     return append(p, list, stored, at);
 }
 

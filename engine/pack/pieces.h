@@ -19,6 +19,12 @@ typedef struct zo2_piece_list {
     uint64_t elements; /* that they have together; they never overlap */
 } zo2_piece_list;
 
+/* A stored tensor that holds the same place as an earlier one: its bits must be the same, too (convert_check.c). */
+typedef struct zo2_piece_copy {
+    uint64_t stored, of; /* numbers in the checkpoint */
+    uint32_t tensor;     /* that both are, or ZO2_TIED_HEAD */
+} zo2_piece_copy;
+
 /* The shape that a stored tensor must have: as far as pieces of it go. rank 0: nothing is taken of it. */
 typedef struct zo2_piece_extent {
     uint32_t rank;
@@ -31,6 +37,8 @@ typedef struct zo2_pieces {
     const zo2_checkpoint *source;
     zo2_piece_list *of;        /* [n_tensors + 1]; the last: a tied head that is stored all the same */
     zo2_piece_extent *extents; /* [stored tensors] */
+    zo2_piece_copy *copies;    /* [n_copies] */
+    uint64_t n_copies, copies_cap;
 } zo2_pieces;
 
 /* arch, source and dir must outlive it; on failure it is to be freed too. */
@@ -43,7 +51,8 @@ zo2_piece_list *zo2_pieces_of(const zo2_pieces *p, uint32_t tensor);
 /* The tensor that pieces of `tensor` make: itself, or the embedding for ZO2_TIED_HEAD. */
 const zo2_tensor *zo2_pieces_tensor(const zo2_pieces *p, uint32_t tensor);
 
-/* Adds a piece. ZO2_ERR_FORMAT: it overlaps an earlier one ("is stored twice"), or leads out of the tensor. */
+/* Adds a piece, or a copy if an earlier one has exactly this place. ZO2_ERR_FORMAT: it overlaps an earlier one ("is stored
+ * twice"), or leads out of the tensor. */
 zo2_status zo2_pieces_add(zo2_pieces *p, uint64_t stored, const zo2_place *at);
 
 /* Of a tensor with pieces; all are of one type once convert_check.c has seen them. */

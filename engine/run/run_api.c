@@ -2,6 +2,7 @@
  * beside a session that trains. */
 #include "engine/run/run_api.h"
 #include "engine/run/settings.h"
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
 
 #include "engine/base/opts.h"
@@ -25,7 +26,8 @@ static zo2_status open_journal(zo2_run *r)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the journal of %s", r->dir);
     zo2_status s = zo2_journal_open(&r->journal, &zo2_io_posix, path, 0);
     if (s == ZO2_ERR_NOTFOUND)
-        s = zo2_error(s, "%s is not a run directory: there is no %s", r->dir, path);
+        s = zo2_explain_file(zo2_error(s, "%s is not a run directory: there is no %s", r->dir, path), r->dir,
+                             ZO2_WANT_RUN);
     free(path);
     if (s)
         return s;

@@ -1,6 +1,7 @@
 /* run_dir.c: the run directory of an engine: made or found, locked, its journal opened or begun. */
 #include "engine/masters/history.h"
 #include "engine/run/session.h"
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
 #include "storage/run/journal.h"
 #include "storage/run/settings_list.h"
@@ -38,9 +39,11 @@ zo2_status zo2_run_dir_open_journal(zo2_engine *e, zo2_journal **journal)
     if (!access(path, F_OK))
         s = zo2_journal_open(journal, &zo2_io_posix, path, !e->opts.read_only);
     else if (errno != ENOENT)
-        s = zo2_io_error("cannot look at the journal", path);
+        s = zo2_explain_file(zo2_io_error("cannot look at the journal", path), e->run_dir, ZO2_WANT_RUN);
     else if (e->opts.read_only)
-        s = zo2_error(ZO2_ERR_NOTFOUND, "%s is not a run directory: it has no journal.zo2j", e->run_dir);
+        s = zo2_explain_file(
+            zo2_error(ZO2_ERR_NOTFOUND, "%s is not a run directory: it has no journal.zo2j", e->run_dir), e->run_dir,
+            ZO2_WANT_RUN);
     free(path);
     if (!s && *journal && !e->opts.read_only && !e->opts.resume)
         s = zo2_error(ZO2_ERR_EXISTS,

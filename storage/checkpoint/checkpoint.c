@@ -1,9 +1,13 @@
 /* checkpoint.c: the table of formats: which reader fits, and what is said where none does. */
 #include "storage/checkpoint/checkpoint.h"
-#include "storage/checkpoint/checkpoint_place.h"
 #include "storage/checkpoint/checkpoint_reader.h"
+#include "storage/instead/instead.h"
+#include "storage/io/io.h"
+#include "storage/io/listing.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 
 struct zo2_checkpoint {
     const zo2_checkpoint_reader *reader;
@@ -16,38 +20,45 @@ static const zo2_checkpoint_reader *const readers[] = {
 #undef X
 };
 
-/* What to do about a place that no reader fits, according to what is there instead. */
-static zo2_status refuse(const zo2_checkpoint_place *p)
+/* A file was given: perhaps one of a model's folder. */
+static zo2_status refuse_file(const char *path)
 {
-    static const char *const torch[] = {".bin", ".pt", ".pth", NULL};
+    struct stat st;
+    size_t n = (size_t)(zo2_path_name(path) - path);
+    char *dir = n ? strndup(path, n) : strdup("."), *config = dir ? zo2_path_join(dir, "config.json") : NULL;
+    zo2_status s =
+        config && stat(config, &st) == 0
+            ? zo2_error(ZO2_ERR_ARG, "%s is not a directory: give the one that it is in, %s", path, dir)
+            : zo2_error(ZO2_ERR_ARG,
+                        "%s is not a directory: give the Hugging Face directory that holds config.json and the weights",
+                        path);
+    free(config);
+    free(dir);
+    return zo2_explain_file(s, path, ZO2_WANT_MODEL_FOLDER);
+}
+
+/* What to do about a place that no reader fits, according to what is there instead. */
+static zo2_status refuse(const zo2_listing *p)
+{
     if (!p->is_folder)
-        return zo2_error(
-            ZO2_ERR_ARG,
-            "%s is not a directory: give the Hugging Face directory that holds config.json and the weights", p->path);
-    const char *seen = zo2_checkpoint_place_ending(p, torch);
-    if (seen)
-        return zo2_error(
-            ZO2_ERR_UNSUPPORTED,
-            "%s has its weights as PyTorch files (%s); this version reads safetensors. Convert them with Hugging Face transformers: "
-            "AutoModelForCausalLM.from_pretrained(DIR, torch_dtype=\"auto\").save_pretrained(NEW_DIR, safe_serialization=True), "
-            "and copy the tokenizer's files",
-            p->path, seen);
-    return zo2_error(ZO2_ERR_NOTFOUND, "%s has no weights: no *.safetensors in it", p->path);
+        return refuse_file(p->path);
+    return zo2_explain_folder(zo2_error(ZO2_ERR_NOTFOUND, "%s has no weights: no *.safetensors in it", p->path),
+                              p->path, ZO2_WANT_MODEL_FOLDER);
 }
 
 zo2_status zo2_checkpoint_recognise(const zo2_checkpoint_reader **out, const char *path)
 {
-    zo2_checkpoint_place place;
+    zo2_listing place;
     *out = NULL;
-    zo2_status s = zo2_checkpoint_place_look(&place, path);
+    zo2_status s = zo2_listing_make(&place, path);
     if (s)
-        return s;
+        return zo2_explain_file(s, path, ZO2_WANT_MODEL_FOLDER);
     for (size_t i = 0; i < sizeof readers / sizeof *readers && !*out; i++)
         if (readers[i]->recognise(&place))
             *out = readers[i];
     if (!*out)
         s = refuse(&place);
-    zo2_checkpoint_place_free(&place);
+    zo2_listing_free(&place);
     return s;
 }
 
@@ -92,6 +103,16 @@ zo2_stored zo2_checkpoint_tensor(const zo2_checkpoint *c, uint64_t i)
 uint64_t zo2_checkpoint_find(const zo2_checkpoint *c, const char *name)
 {
     return c->reader->find(c->model, name);
+}
+
+const char *zo2_checkpoint_absent(const zo2_checkpoint *c, const char *name, char *text, size_t n)
+{
+    return c->reader->absent(c->model, name, text, n);
+}
+
+void zo2_checkpoint_oddities(const zo2_checkpoint *c, void (*say)(void *ud, const char *text), void *ud)
+{
+    c->reader->oddities(c->model, say, ud);
 }
 
 zo2_status zo2_checkpoint_read(const zo2_checkpoint *c, uint64_t i, uint64_t first, uint64_t n, void *dst)

@@ -5,7 +5,7 @@
 
 #include "engine/zo2.h"
 
-#define ZO2_STORED_MAX_RANK 4
+#define ZO2_STORED_MAX_RANK 8
 
 /* A tensor as it is stored. Texts are valid as long as the checkpoint is open. */
 typedef struct zo2_stored {
@@ -32,10 +32,17 @@ zo2_status zo2_checkpoint_open(zo2_checkpoint **out, const zo2_checkpoint_reader
 void zo2_checkpoint_close(zo2_checkpoint *c);               /* NULL is fine */
 const char *zo2_checkpoint_format(const zo2_checkpoint *c); /* "safetensors" */
 
-/* Tensors are numbered in an order in which reading is sequential. */
+/* Tensors are numbered in an order in which reading is sequential. A name may come twice, from two files. */
 uint64_t zo2_checkpoint_count(const zo2_checkpoint *c);
 zo2_stored zo2_checkpoint_tensor(const zo2_checkpoint *c, uint64_t i);   /* i < count */
-uint64_t zo2_checkpoint_find(const zo2_checkpoint *c, const char *name); /* its number; count if absent */
+uint64_t zo2_checkpoint_find(const zo2_checkpoint *c, const char *name); /* the first one's number; count if absent */
+
+/* Why a tensor that was looked for isn't there, and what to do, as far as the checkpoint's files tell: a shard that is missing,
+ * say. text[n]; "" if they don't. The last error may change. */
+const char *zo2_checkpoint_absent(const zo2_checkpoint *c, const char *name, char *text, size_t n);
+
+/* What is odd about the files and does no harm to who found all the tensors that he needs: a text each. */
+void zo2_checkpoint_oddities(const zo2_checkpoint *c, void (*say)(void *ud, const char *text), void *ud);
 
 /* Bytes [first, first + n) of a tensor's data. */
 zo2_status zo2_checkpoint_read(const zo2_checkpoint *c, uint64_t i, uint64_t first, uint64_t n, void *dst);

@@ -1,18 +1,16 @@
 /* safetensors_find.c: tensors by name and by number. */
 #include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
+#include "storage/io/io.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp((*(zo2_st_tensor *const *)a)->name, (*(zo2_st_tensor *const *)b)->name);
-}
-
-static int name_of(const void *key, const void *b)
-{
-    return strcmp(key, (*(zo2_st_tensor *const *)b)->name);
+    const zo2_st_tensor *x = *(zo2_st_tensor *const *)a, *y = *(zo2_st_tensor *const *)b;
+    int order = strcmp(x->name, y->name);
+    return order ? order : (x->file > y->file) - (x->file < y->file);
 }
 
 zo2_status zo2_st_sort_names(zo2_safetensors *s)
@@ -23,14 +21,6 @@ zo2_status zo2_st_sort_names(zo2_safetensors *s)
     for (uint64_t i = 0; i < s->n; i++)
         s->by_name[i] = &s->tensors[i];
     qsort(s->by_name, (size_t)s->n, sizeof *s->by_name, by_name);
-    for (uint64_t i = 1; i < s->n; i++) {
-        const zo2_st_tensor *a = s->by_name[i - 1], *b = s->by_name[i];
-        if (strcmp(a->name, b->name) == 0)
-            return zo2_error(ZO2_ERR_FORMAT,
-                             "tensor %.300s is in two files, %s and %s; remove the one that doesn't belong", a->name,
-                             s->files[a->file < b->file ? a->file : b->file].path,
-                             s->files[a->file < b->file ? b->file : a->file].path);
-    }
     return ZO2_OK;
 }
 
@@ -44,10 +34,32 @@ const zo2_st_tensor *zo2_safetensors_at(const zo2_safetensors *s, uint64_t i)
     return i < s->n ? &s->tensors[i] : NULL;
 }
 
+/* The place in by_name of the first name that isn't less. */
+static uint64_t place_of(const zo2_safetensors *s, const char *name)
+{
+    uint64_t low = 0, high = s->n;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (strcmp(s->by_name[middle]->name, name) < 0)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 const zo2_st_tensor *zo2_safetensors_find(const zo2_safetensors *s, const char *name)
 {
-    zo2_st_tensor **t = s->n ? bsearch(name, s->by_name, (size_t)s->n, sizeof *s->by_name, name_of) : NULL;
-    return t ? *t : NULL;
+    uint64_t i = place_of(s, name);
+    return i < s->n && strcmp(s->by_name[i]->name, name) == 0 ? s->by_name[i] : NULL;
+}
+
+int zo2_st_is_in(const zo2_safetensors *s, const char *name, const char *file)
+{
+    int is = 0;
+    for (uint64_t i = place_of(s, name); i < s->n && strcmp(s->by_name[i]->name, name) == 0 && !is; i++)
+        is = strcmp(zo2_path_name(s->files[s->by_name[i]->file].path), file) == 0;
+    return is;
 }
 
 const char *zo2_safetensors_file(const zo2_safetensors *s, const zo2_st_tensor *t)

@@ -1,11 +1,12 @@
 /* safetensors_index.c: model.safetensors.index.json, {"metadata": {..}, "weight_map": {tensor: shard}}. */
 #include "engine/base/json.h"
-#include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
 
 #include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -89,25 +90,22 @@ zo2_status zo2_st_load_index(const char *path, json_t **index, char ***shards, u
         s = shard_names(path, map, shards, n);
     if (s != ZO2_OK) {
         json_decref(root);
-        return s;
+        return s == ZO2_ERR_FORMAT ? zo2_explain_file(s, path, ZO2_WANT_JSON) : s;
     }
     *index = root;
     return ZO2_OK;
 }
 
-zo2_status zo2_st_check_index(const zo2_safetensors *s, const char *path, const json_t *index)
+const char *zo2_st_missing_text(const zo2_safetensors *s, const char *file, char *text, size_t n)
 {
-    const char *tensor;
-    json_t *shard;
-    json_t *map = json_object_get(index, "weight_map");
-    json_object_foreach(map, tensor, shard)
-    {
-        const char *name = json_string_value(shard);
-        const zo2_st_tensor *t = zo2_safetensors_find(s, tensor);
-        const char *file = t ? strrchr(zo2_safetensors_file(s, t), '/') : NULL;
-        if (!file || strcmp(file + 1, name) != 0)
-            return zo2_error(ZO2_ERR_FORMAT, "%s: tensor %.300s should be in %s, but is %s%s; get the files again",
-                             path, tensor, name, file ? "in " : "in none of the shards", file ? file + 1 : "");
-    }
-    return ZO2_OK;
+    char *path = zo2_path_join(s->path, file);
+    zo2_status missing = zo2_error(
+        ZO2_ERR_NOTFOUND,
+        "%s/%.255s is missing (%" PRIu32 " of the %" PRIu32 " shards that %s names %s); download the rest", s->path,
+        file, s->n_missing, s->n_files + s->n_missing, zo2_path_name(s->index_path), s->n_missing == 1 ? "is" : "are");
+    if (path)
+        (void)zo2_explain_file(missing, path, ZO2_WANT_SAFETENSORS);
+    free(path);
+    snprintf(text, n, "%s", zo2_last_error());
+    return text;
 }

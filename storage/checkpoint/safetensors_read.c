@@ -1,9 +1,10 @@
 /* safetensors_read.c: opens a file, the shards of an index or a folder of files, and reads their bytes. */
 #include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
+#include "storage/io/listing.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -36,7 +37,7 @@ static zo2_status load_files(zo2_safetensors *s)
         zo2_st_file *f = &s->files[i];
         f->fd = zo2_io_posix.open(zo2_io_posix.ud, f->path, O_RDONLY | O_NONBLOCK, 0);
         if (f->fd < 0)
-            return zo2_io_error("cannot open", f->path);
+            return zo2_explain_file(zo2_io_error("cannot open", f->path), f->path, ZO2_WANT_SAFETENSORS);
     }
     for (uint32_t i = 0; i < s->n_files; i++) {
         zo2_status status = zo2_st_load_file(s, i);
@@ -69,96 +70,84 @@ static void free_names(char **names, uint32_t n)
     free(names);
 }
 
-/* Names the first shard that isn't there, and how many. */
-static zo2_status check_present(const zo2_safetensors *s, const char *index)
+/* Takes the files that aren't there out of s->files: their names become s->missing. names[n]: those of s->files. */
+static zo2_status set_missing(zo2_safetensors *s, char *const *names, uint32_t n)
 {
     struct stat st;
-    const char *first = NULL;
-    uint32_t missing = 0;
-    for (uint32_t i = 0; i < s->n_files; i++)
-        if (stat(s->files[i].path, &st) != 0) {
-            if (errno != ENOENT)
-                return zo2_io_error("cannot examine", s->files[i].path);
-            first = first ? first : s->files[i].path;
-            missing++;
+    uint32_t present = 0;
+    s->missing = calloc((size_t)n + 1, sizeof *s->missing);
+    if (!s->missing)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", s->path);
+    for (uint32_t i = 0; i < n; i++) {
+        if (stat(s->files[i].path, &st) != 0 && errno != ENOENT)
+            return zo2_io_error("cannot examine", s->files[i].path);
+        if (stat(s->files[i].path, &st) == 0) {
+            zo2_st_file kept = s->files[present];
+            s->files[present++] = s->files[i];
+            s->files[i] = kept; /* one that is missing: freed below */
+        } else if (!(s->missing[s->n_missing++] = strdup(names[i]))) {
+            return zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", s->path);
         }
-    if (first)
-        return zo2_error(ZO2_ERR_NOTFOUND,
-                         "%s is missing (%" PRIu32 " of the %" PRIu32 " shards that %s names are); download the rest",
-                         first, missing, s->n_files, index);
+    }
+    for (uint32_t i = present; i < n; i++)
+        free(s->files[i].path);
+    s->n_files = present;
     return ZO2_OK;
+}
+
+/* A missing shard is named before the damage of another one. */
+static zo2_status load_shards(zo2_safetensors *s)
+{
+    char text[800];
+    zo2_status status = s->n_files || !s->n_missing ? load_files(s) : ZO2_ERR_NOTFOUND;
+    if (status == ZO2_OK || !s->n_missing)
+        return status;
+    return zo2_error(ZO2_ERR_NOTFOUND, "%s", zo2_st_missing_text(s, s->missing[0], text, sizeof text));
 }
 
 static zo2_status open_index(zo2_safetensors *s, const char *dir, const char *path)
 {
-    json_t *index;
     char **names;
     uint32_t n;
-    zo2_status status = zo2_st_load_index(path, &index, &names, &n);
+    zo2_status status = zo2_st_load_index(path, &s->index, &names, &n);
     if (status != ZO2_OK)
         return status;
-    if ((status = set_files(s, dir, names, n)) == ZO2_OK && (status = check_present(s, path)) == ZO2_OK &&
-        (status = load_files(s)) == ZO2_OK)
-        status = zo2_st_check_index(s, path, index);
+    if (!(s->index_path = strdup(path)))
+        status = zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", dir);
+    else if ((status = set_files(s, dir, names, n)) == ZO2_OK && (status = set_missing(s, names, n)) == ZO2_OK)
+        status = load_shards(s);
     free_names(names, n);
-    json_decref(index);
     return status;
 }
 
-static int by_text(const void *a, const void *b)
+static int is_visible_safetensors(const char *name)
 {
-    return strcmp(*(char *const *)a, *(char *const *)b);
+    size_t n = strlen(name), suffix = strlen(SUFFIX);
+    return name[0] != '.' && n > suffix && strcmp(name + n - suffix, SUFFIX) == 0;
 }
 
 /* Every *.safetensors of a folder, in the order of their names. */
 static zo2_status open_all(zo2_safetensors *s, const char *dir)
 {
-    char **names = NULL;
-    uint32_t n = 0, cap = 0;
-    int torch = 0;
-    zo2_status status = ZO2_OK;
-    DIR *d = opendir(dir);
-    if (!d)
-        return zo2_io_error("cannot open folder", dir);
-    for (;;) {
-        errno = 0;
-        const struct dirent *e = readdir(d);
-        if (!e) {
-            if (errno)
-                status = zo2_io_error("cannot list folder", dir);
-            break;
-        }
-        size_t len = strlen(e->d_name), suffix = strlen(SUFFIX);
-        torch |= strncmp(e->d_name, "pytorch_model", 13) == 0;
-        if (e->d_name[0] == '.' || len <= suffix || strcmp(e->d_name + len - suffix, SUFFIX) != 0)
-            continue;
-        if (n == cap) {
-            cap = cap ? 2 * cap : 16;
-            char **grown = realloc(names, cap * sizeof *grown);
-            if (!grown) {
-                status = zo2_error(ZO2_ERR_NOMEM, "out of memory for the list of %s", dir);
-                break;
-            }
-            names = grown;
-        }
-        if (!(names[n] = strdup(e->d_name))) {
-            status = zo2_error(ZO2_ERR_NOMEM, "out of memory for the list of %s", dir);
-            break;
-        }
-        if (++n > ZO2_ST_MAX_SHARDS) {
-            status = zo2_error(ZO2_ERR_FORMAT, "%s has more than %u *.safetensors files", dir, ZO2_ST_MAX_SHARDS);
-            break;
-        }
-    }
-    closedir(d);
-    if (status == ZO2_OK && n == 0)
-        status = zo2_error(ZO2_ERR_NOTFOUND, "%s has no *.safetensors file%s", dir,
-                           torch ? "; its pytorch_model files must be converted to safetensors first" : "");
-    if (status == ZO2_OK) {
-        qsort(names, n, sizeof *names, by_text);
-        status = set_files(s, dir, names, n);
-    }
-    free_names(names, n);
+    zo2_listing list;
+    uint64_t n = 0;
+    zo2_status status = zo2_listing_make(&list, dir);
+    if (status != ZO2_OK)
+        return status;
+    char **names = malloc(((size_t)list.n + 1) * sizeof *names); /* those of the list */
+    for (uint64_t i = 0; names && i < list.n; i++)
+        if (is_visible_safetensors(list.names[i]))
+            names[n++] = list.names[i];
+    if (!names)
+        status = zo2_error(ZO2_ERR_NOMEM, "out of memory for the list of %s", dir);
+    else if (n == 0)
+        status = zo2_error(ZO2_ERR_NOTFOUND, "%s has no *.safetensors file", dir);
+    else if (n > ZO2_ST_MAX_SHARDS)
+        status = zo2_error(ZO2_ERR_FORMAT, "%s has more than %u *.safetensors files", dir, ZO2_ST_MAX_SHARDS);
+    else
+        status = set_files(s, dir, names, (uint32_t)n);
+    free(names);
+    zo2_listing_free(&list);
     return status == ZO2_OK ? load_files(s) : status;
 }
 
@@ -219,6 +208,9 @@ void zo2_safetensors_close(zo2_safetensors *s)
     }
     for (uint64_t i = 0; i < s->n; i++)
         free((char *)(uintptr_t)s->tensors[i].name);
+    free_names(s->missing, s->n_missing);
+    json_decref(s->index);
+    free(s->index_path);
     free(s->tensors);
     free(s->by_name);
     free(s->files);

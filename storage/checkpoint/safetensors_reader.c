@@ -1,18 +1,18 @@
 /* safetensors_reader.c: safetensors as a row of the table of checkpoint readers. */
 #include "storage/checkpoint/checkpoint.h"
-#include "storage/checkpoint/checkpoint_place.h"
 #include "storage/checkpoint/checkpoint_reader.h"
 #include "storage/checkpoint/safetensors.h"
+#include "storage/io/listing.h"
 
 #include <assert.h>
 #include <string.h>
 
 static_assert(ZO2_ST_MAX_RANK <= ZO2_STORED_MAX_RANK, "a shape fits");
 
-static int recognise(const zo2_checkpoint_place *place)
+static int recognise(const zo2_listing *place)
 {
     static const char *const endings[] = {".safetensors", ".safetensors.index.json", NULL};
-    return zo2_checkpoint_place_ending(place, endings) != NULL;
+    return zo2_listing_ending(place, endings) != NULL;
 }
 
 static zo2_status open_model(void **model, const char *path)
@@ -52,6 +52,16 @@ static uint64_t find(const void *model, const char *name)
     return t ? (uint64_t)(t - zo2_safetensors_at(model, 0)) : zo2_safetensors_count(model);
 }
 
+static const char *absent(const void *model, const char *name, char *text, size_t n)
+{
+    return zo2_safetensors_absent(model, name, text, n);
+}
+
+static void oddities(const void *model, void (*say)(void *ud, const char *text), void *ud)
+{
+    zo2_safetensors_oddities(model, say, ud);
+}
+
 static zo2_status read_bytes(const void *model, uint64_t i, uint64_t first, uint64_t n, void *dst)
 {
     return zo2_safetensors_read(model, zo2_safetensors_at(model, i), first, n, dst);
@@ -65,5 +75,7 @@ const zo2_checkpoint_reader zo2_reader_safetensors = {
     .count = count,
     .tensor = tensor,
     .find = find,
+    .absent = absent,
+    .oddities = oddities,
     .read = read_bytes,
 };

@@ -85,13 +85,13 @@ static zo2_status take_tensor(zo2_st_writer *w, const zo2_st_tensor *t)
         fault = "its type is unknown";
     else if (t->rank > ZO2_ST_MAX_RANK)
         fault = "it has too many dimensions";
-    else if (!zo2_st_size(t->shape, t->rank, type->bytes, &mine->elements, &mine->bytes) ||
+    else if (!zo2_st_size(t->shape, t->rank, type->bits, &mine->elements, &mine->bytes) ||
              !zo2_add_u64(w->total, mine->bytes, &w->total) || w->total > INT64_MAX)
         fault = "its size overflows";
     if (fault)
         return zo2_error(ZO2_ERR_ARG, "cannot write tensor %.300s to %s: %s", t->name ? t->name : "(none)", w->dir,
                          fault);
-    memcpy(mine->dtype_name, type->name, sizeof mine->dtype_name);
+    snprintf(mine->dtype_name, sizeof mine->dtype_name, "%s", type->name);
     if (!(mine->name = strdup(t->name)))
         return out_of_memory(w->dir);
     w->n++;

@@ -303,3 +303,9 @@ char *zo2_path_join(const char *dir, const char *name)
     memcpy(path + nd + (size_t)slash, name, nn + 1);
     return path;
 }
+
+const char *zo2_path_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}

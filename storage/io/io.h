@@ -72,4 +72,7 @@ zo2_status zo2_io_slurp(const char *path, uint64_t max, char **data, size_t *byt
 /* "DIR/NAME" in a malloc'ed string; NULL when out of memory. */
 char *zo2_path_join(const char *dir, const char *name);
 
+/* The part of a path behind its last slash. */
+const char *zo2_path_name(const char *path);
+
 #endif

@@ -1,4 +1,5 @@
 /* packfile_read.c: opens a pack and hands out rows. Reads whole chunks, so that their hashes can be checked. */
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 #include "storage/pack/packfile_format.h"
@@ -29,7 +30,7 @@ zo2_status zo2_packfile_open(zo2_packfile **out, const char *path)
      * */
     p->fd = zo2_io_posix.open(zo2_io_posix.ud, path, O_RDONLY | O_NONBLOCK, 0);
     if (p->fd < 0)
-        s = zo2_io_error("cannot open pack", path);
+        s = zo2_explain_file(zo2_io_error("cannot open pack", path), path, ZO2_WANT_PACK);
     else
         s = zo2_packfile_load(p);
     if (s != ZO2_OK) {

@@ -2,6 +2,7 @@
  * layout is canonical: each part starts at the first aligned offset behind the one before, so a walk with one cursor
  * excludes overlaps, holes and lengths that lie. Sizes are compared with the file's before anything is allocated. */
 #include "engine/base/checked.h"
+#include "storage/instead/instead.h"
 #include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 #include "storage/pack/packfile_format.h"
@@ -24,18 +25,19 @@ static zo2_status check_superblock(zo2_packfile *p)
     if (fstat(p->fd, &st) != 0)
         return zo2_io_error("cannot examine", p->path);
     if (!S_ISREG(st.st_mode))
-        return zo2_error(ZO2_ERR_FORMAT, "%s is not a regular file", p->path);
+        return zo2_explain_file(zo2_error(ZO2_ERR_FORMAT, "%s is not a regular file", p->path), p->path, ZO2_WANT_PACK);
     uint64_t length = (uint64_t)st.st_size;
     uint64_t have = length < sizeof *b ? length : sizeof *b;
     zo2_status s = zo2_io_read(&zo2_io_posix, p->fd, &p->super, have, 0, p->path);
     if (s != ZO2_OK)
         return s;
     if (have < ZO2_PACK_MAGIC_BYTES || memcmp(b->magic, ZO2_PACK_MAGIC, ZO2_PACK_MAGIC_BYTES) != 0)
-        return zo2_error(
-            ZO2_ERR_FORMAT,
-            "%s is not a pack: it doesn't begin with the magic bytes of *.zo2 files; make one with zo2-pack "
-            "convert",
-            p->path);
+        return zo2_explain_file(
+            zo2_error(
+                ZO2_ERR_FORMAT,
+                "%s is not a pack: it doesn't begin with the magic bytes of *.zo2 files; make one with zo2-pack convert",
+                p->path),
+            p->path, ZO2_WANT_PACK);
     if (have < sizeof *b)
         return zo2_error(ZO2_ERR_FORMAT, "%s has only %" PRIu64 " bytes, less than a pack's superblock; " AGAIN,
                          p->path, have);

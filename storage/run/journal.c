@@ -5,6 +5,7 @@
  * that succeeds would prove nothing. */
 #include "storage/run/journal.h"
 
+#include "storage/instead/instead.h"
 #include "storage/run/journal_format.h"
 
 #include <fcntl.h>
@@ -75,14 +76,15 @@ static zo2_status load_head(zo2_journal *j, uint64_t size)
 {
     zo2_journal_head h;
     if (size < sizeof h)
-        return zo2_error(
-            ZO2_ERR_FORMAT,
-            "%s: %llu bytes, shorter than a journal's header: the run holds no steps yet, remove the file to "
-            "start it again",
-            j->path, (unsigned long long)size);
+        return zo2_explain_file(
+            zo2_error(ZO2_ERR_FORMAT,
+                      "%s: %llu bytes, shorter than a journal's header: the run holds no steps yet, remove the "
+                      "file to start it again",
+                      j->path, (unsigned long long)size),
+            j->path, ZO2_WANT_JOURNAL);
     zo2_status s = zo2_io_read(j->io, j->fd, &h, sizeof h, 0, j->path);
-    if (!s)
-        s = zo2_journal_decode_head(&h, &j->settings, j->path);
+    if (!s && (s = zo2_journal_decode_head(&h, &j->settings, j->path)))
+        s = zo2_explain_file(s, j->path, ZO2_WANT_JOURNAL);
     if (s)
         return s;
     j->head_hash = h.hash;

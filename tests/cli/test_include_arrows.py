@@ -22,6 +22,7 @@ ROOT = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
 RANKS = [
     ["engine/base"],
     ["codec", "storage/io"],
+    ["storage/instead"],
     ["storage/pack", "storage/run", "storage/checkpoint"],
     ["kernels"],
     ["engine/model"],

@@ -1,5 +1,5 @@
 #!/bin/sh
-# zo2-pack convert, info, synth: what they print, --force, Ctrl-C.
+# zo2-pack convert, info, synth: what they print, --force, what isn't a model, Ctrl-C.
 . "$(dirname "$0")/cli_testing.sh"
 
 expect 0 '^tiny.zo2: opt, 3,505,536 parameters, fp16, .* model hash 0x[0-9a-f]\{16\}$' zo2-pack convert "$HF" tiny.zo2
@@ -44,6 +44,43 @@ expect 0 '' zo2-pack synth "$HF/config.json" s.zo2 --dtype fp32 --seed 8 --force
 cmp -s s.zo2 t.zo2 && fail "synth ignores its seed"
 expect 0 'aliased' sh -c 'zo2-pack synth opt-125m a.zo2 --alias && zo2-pack info a.zo2'
 rm -f ./*.zo2
+
+# --- what isn't a model's folder, or not all of it, is named, with what to do ---------------------------------------------------
+pointer() {
+    printf 'version https://git-lfs.github.com/spec/v1\noid sha256:%064d\nsize 12345\n' 7
+}
+copy() {
+    rm -rf m && cp -r "$HF" m && chmod -R u+w m
+}
+convert_says() { # PATTERN DIR
+    expect 1 "$1" zo2-pack convert "$2" no.zo2
+    [ ! -e no.zo2 ] || fail "a refused conversion left a pack: $1"
+}
+for file in config.json model.safetensors vocab.json merges.txt tokenizer_config.json; do
+    copy
+    [ -e m/$file ] || fail "no $file"
+    pointer >m/$file
+    convert_says "m/$file is a git-lfs pointer, not the file itself; get .*git lfs pull" m
+done
+copy && echo '<!DOCTYPE html>' >m/merges.txt && convert_says 'm/merges.txt is a web page' m
+copy && echo 'Entry not found' >m/model.safetensors && convert_says 'm/model.safetensors is a server.s answer "Entry not found"' m
+copy && : >m/model.safetensors.aria2
+truncate -s 5000 m/model.safetensors && convert_says 'm/model.safetensors isn.t complete: m/model.safetensors.aria2' m
+copy && mv m/model.safetensors m/model.safetensors.incomplete && convert_says 'an unfinished download (model.safetensors.incomplete)' m
+copy && mkdir -p out/checkpoint-500 && mv m out/checkpoint-1000 && cp -r out/checkpoint-1000/* out/checkpoint-500
+convert_says 'give the model.s folder in it, out/checkpoint-1000$' out
+expect 0 '' zo2-pack convert out/checkpoint-1000 followed.zo2 # the advice works
+convert_says 'hf download no-such-org/opt-125m --local-dir opt-125m$' no-such-org/opt-125m
+convert_says 'followed.zo2 is a zo2 pack; programs take it as it is' followed.zo2
+convert_says 'model.safetensors is not a directory: give the one that it is in, out/checkpoint-500/$' out/checkpoint-500/model.safetensors
+expect 1 'is a folder, not a pack: make one of the model in it (zo2-pack convert out/checkpoint-1000 OUT.zo2)' zo2-pack info out
+expect 1 'opt-125m is the name of an architecture, which has no weights' zo2-pack verify opt-125m
+expect 1 'is a safetensors file; the folder that holds it' zo2-plan out/checkpoint-500/model.safetensors --probe 0
+expect 1 'hf download no-such-org/opt-125m' zo2-plan no-such-org/opt-125m --probe 0
+expect 1 'is a folder, not a pack: make one of the model in it' zo2-tune eval --model out/checkpoint-500 --data "$TEXTS/proverbs.test.jsonl"
+expect 1 'followed.zo2 is a zo2 pack; programs take it as it is, as the model' zo2-tune log followed.zo2
+expect 1 'out/checkpoint-500 is a model.s folder, not a run directory' zo2-pack export followed.zo2 tuned --run out/checkpoint-500
+rm -rf m out followed.zo2
 
 # --- Ctrl-C: nothing is left, status 130. The pack must take a while: 250 MB. --------------------------------------
 mkdir sub

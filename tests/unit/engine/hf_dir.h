@@ -141,7 +141,7 @@ static inline void hf_copy(const char *source, const char *target, const char *f
 /* ---- models ------------------------------------------------------------------------------------------------------ */
 
 typedef struct hf_tensor {
-    char name[128], dtype[12];
+    char name[128], dtype[16];
     uint32_t rank;
     uint64_t shape[4], bytes;
     unsigned char *data;

@@ -160,9 +160,19 @@ static void stored_twice(void **state)
     (void)state;
     bench b = begin("prenorm-f32", NULL, NULL);
     hf_tensor *t = hf_find(b.m, "model.decoder.layers.0.fc1.bias");
-    hf_add(b.m, "decoder.layers.0.fc1.bias", "F32", 1, 1, 48, 192, t->data);
-    assert_error(convert(&b), ZO2_ERR_FORMAT, "stores model.decoder.layers.0.fc1.bias twice");
-    assert_non_null(strstr(zo2_last_error(), "as decoder.layers.0.fc1.bias"));
+    t = hf_add(b.m, "decoder.layers.0.fc1.bias", "F32", 1, 1, 48, 192, t->data);
+    assert_ok(convert(&b)); /* the same bits: nothing is lost */
+    assert_int_equal(unlink(hf_path(b.out, "out.zo2")), 0);
+    poke(t, 47, 0x3F800000);
+    assert_error(convert(&b), ZO2_ERR_FORMAT,
+                 ": model.decoder.layers.0.fc1.bias and decoder.layers.0.fc1.bias differ at element 47, but "
+                 "both are model.decoder.layers.0.fc1.bias: remove the one");
+    snprintf(t->dtype, sizeof t->dtype, "F16");
+    t->bytes = 96;
+    assert_error(convert(&b), ZO2_ERR_FORMAT, "fc1.bias is F32, decoder.layers.0.fc1.bias is F16");
+    t->shape[0] = 24;
+    t->bytes = 48;
+    assert_error(convert(&b), ZO2_ERR_FORMAT, "has shape [24], config.json asks for [48]");
     end(&b);
 }
 
@@ -187,7 +197,7 @@ static void directories(void **state)
     hf_write_text(hf_path(b.dir, "pytorch_model-00002-of-00002.bin"), "x");
     hf_write_text(hf_path(b.dir, "pytorch_model-00001-of-00002.bin"), "x");
     assert_error(zo2_pack_convert(b.dir, out, NULL), ZO2_ERR_UNSUPPORTED,
-                 "PyTorch files (pytorch_model-00001-of-00002.bin); this version reads safetensors");
+                 "a file of PyTorch weights (pytorch_model-00001-of-00002.bin); this version reads safetensors");
     assert_non_null(strstr(zo2_last_error(), "safe_serialization=True"));
     assert_error(zo2_pack_convert("/nowhere/at/all", out, NULL), ZO2_ERR_NOTFOUND, "/nowhere/at/all");
     assert_error(zo2_pack_convert(hf_path(b.dir, "config.json"), out, NULL), ZO2_ERR_ARG, "is not a directory");
@@ -195,6 +205,14 @@ static void directories(void **state)
     assert_error(zo2_pack_convert(b.dir, hf_path(b.out, "missing/out.zo2"), NULL), ZO2_ERR_NOTFOUND, "missing");
     assert_int_equal(unlink(hf_path(b.dir, "config.json")), 0);
     assert_error(zo2_pack_convert(b.dir, out, NULL), ZO2_ERR_NOTFOUND, "has no config.json");
+    assert_int_equal(symlink("../../blobs/0123", hf_path(b.dir, "config.json")), 0); /* copied out of a hub cache */
+    assert_error(zo2_pack_convert(b.dir, out, NULL), ZO2_ERR_NOTFOUND,
+                 "config.json is a symbolic link to ../../blobs/0123, which isn't there");
+    assert_int_equal(unlink(hf_path(b.dir, "config.json")), 0);
+    hf_write_text(hf_path(b.dir, "adapter_config.json"), "{}");
+    assert_int_equal(rename(hf_path(b.dir, "model.safetensors"), hf_path(b.dir, "adapter_model.safetensors")), 0);
+    assert_error(zo2_pack_convert(b.dir, out, NULL), ZO2_ERR_UNSUPPORTED,
+                 "but an adapter (PEFT), which isn't a model of its own");
     assert_error(zo2_pack_convert(NULL, out, NULL), ZO2_ERR_ARG, "hf_dir");
     zo2_convert_opts o = {0};
     assert_error(zo2_pack_convert(b.dir, out, &o), ZO2_ERR_ARG, "struct_size");
@@ -228,6 +246,33 @@ static void truncated_file(void **state)
     assert_int_equal(truncate(hf_path(b.dir, "model.safetensors"), st.st_size - 1), 0);
     assert_error(zo2_pack_convert(b.dir, hf_path(b.out, "out.zo2"), NULL), ZO2_ERR_FORMAT, "model.safetensors");
     assert_int_equal(hf_count_entries(b.out), 0);
+    end(&b);
+}
+
+/* What stands for a file: told by its name, wherever it is. */
+static void placeholders(void **state)
+{
+    static const char *const files[] = {"config.json", "model.safetensors", "tokenizer.json", "added_tokens.json",
+                                        "generation_config.json"};
+    (void)state;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+        char words[128];
+        bench b = begin("prenorm-f32", NULL, NULL);
+        hf_save(b.m, b.dir);
+        hf_write_text(hf_path(b.dir, files[i]), "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n");
+        snprintf(words, sizeof words, "/%s is a git-lfs pointer, not the file itself; ", files[i]);
+        assert_error(zo2_pack_convert(b.dir, hf_path(b.out, "out.zo2"), NULL), ZO2_ERR_FORMAT, words);
+        hf_write_text(hf_path(b.dir, files[i]), "{\"error\":\"Invalid username or password.\"}");
+        snprintf(words, sizeof words, "/%s is a server's answer about an error; ", files[i]);
+        assert_error(zo2_pack_convert(b.dir, hf_path(b.out, "out.zo2"), NULL), ZO2_ERR_FORMAT, words);
+        assert_int_equal(hf_count_entries(b.out), 0);
+        end(&b);
+    }
+    bench b = begin("prenorm-f32", NULL, NULL); /* odd, but a file of its own */
+    hf_save(b.m, b.dir);
+    hf_write_text(hf_path(b.dir, "vocab.json"), "{\"error\": 0}");
+    hf_write_text(hf_path(b.dir, "merges.txt"), "");
+    assert_ok(zo2_pack_convert(b.dir, hf_path(b.out, "out.zo2"), NULL));
     end(&b);
 }
 
@@ -265,6 +310,11 @@ static void foreign_packs(void **state)
     char *dir = hf_temp();
     const char *path = hf_path(dir, "x.zo2");
     zo2_pack *p = (zo2_pack *)dir;
+    assert_error(zo2_pack_open(&p, "opt-1.3b"), ZO2_ERR_NOTFOUND,
+                 "opt-1.3b is the name of an architecture, which has no weights");
+    assert_error(zo2_pack_open(&p, "opt-1.4b"), ZO2_ERR_NOTFOUND, "cannot open pack opt-1.4b: No such file");
+    assert_error(zo2_pack_open(&p, FIXTURES "prenorm-f32"), ZO2_ERR_FORMAT,
+                 "is a folder, not a pack: make one of the model in it");
     hf_write_text(path, "not a pack");
     assert_error(zo2_pack_open(&p, path), ZO2_ERR_FORMAT, "x.zo2");
     assert_null(p);
@@ -299,7 +349,7 @@ int main(void)
         cmocka_unit_test(missing_tensor), cmocka_unit_test(wrong_shape),   cmocka_unit_test(unsupported_type),
         cmocka_unit_test(non_finite),     cmocka_unit_test(heads),         cmocka_unit_test(stored_twice),
         cmocka_unit_test(architectures),  cmocka_unit_test(directories),   cmocka_unit_test(missing_shard),
-        cmocka_unit_test(truncated_file), cmocka_unit_test(foreign_packs),
+        cmocka_unit_test(truncated_file), cmocka_unit_test(foreign_packs), cmocka_unit_test(placeholders),
     };
     return cmocka_run_group_tests_name("convert_errors", tests, NULL, NULL);
 }

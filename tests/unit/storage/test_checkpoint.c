@@ -34,20 +34,27 @@ static void nothing_fits(void **state)
     assert_string_equal(zo2_last_error(), "cannot open /nowhere/at/all: No such file or directory");
     assert_int_equal(recognise(FIXTURES "prenorm-f32/model.safetensors"), ZO2_ERR_ARG);
     assert_string_equal(zo2_last_error(), FIXTURES
-                        "prenorm-f32/model.safetensors is not a directory: give the Hugging Face directory that "
-                        "holds config.json and the weights");
+                        "prenorm-f32/model.safetensors is not a directory: give the one that it is in, " FIXTURES
+                        "prenorm-f32/");
+    char *lone = in_dir(dir, "lone.txt");
+    file_store(lone, "x", 1);
+    assert_int_equal(recognise(lone), ZO2_ERR_ARG);
+    snprintf(text, sizeof text,
+             "%s is not a directory: give the Hugging Face directory that holds config.json and the weights", lone);
+    assert_string_equal(zo2_last_error(), text);
+    free(lone);
     assert_int_equal(recognise(dir), ZO2_ERR_NOTFOUND);
     snprintf(text, sizeof text, "%s has no weights: no *.safetensors in it", dir);
     assert_string_equal(zo2_last_error(), text);
     add(dir, "model.safetensors.old");
     assert_int_equal(recognise(dir), ZO2_ERR_NOTFOUND);
     add(dir, "z.bin");
-    add(dir, "consolidated.00.pth");
+    add(dir, "optimizer.pt");
     add(dir, "m.pt");
     assert_int_equal(recognise(dir), ZO2_ERR_UNSUPPORTED);
     snprintf(
         text, sizeof text,
-        "%s has its weights as PyTorch files (consolidated.00.pth); this version reads safetensors. Convert them with "
+        "%s has no model in safetensors files, but a file of PyTorch weights (m.pt); this version reads safetensors. Convert it with "
         "Hugging Face transformers: AutoModelForCausalLM.from_pretrained(DIR, "
         "torch_dtype=\"auto\").save_pretrained(NEW_DIR, safe_serialization=True), and copy the tokenizer's files",
         dir);

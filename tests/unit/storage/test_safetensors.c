@@ -83,22 +83,50 @@ static void every_known_type_is_accepted(void **state)
     (void)state;
     static const struct {
         const char *name;
-        int bytes;
+        int bits;
         zo2_dtype dtype;
-    } types[] = {{"BOOL", 1, 0}, {"U8", 1, 0},        {"I8", 1, 0},        {"F8_E5M2", 1, 0},     {"F8_E4M3", 1, 0},
-                 {"I16", 2, 0},  {"U16", 2, 0},       {"F16", 2, ZO2_F16}, {"BF16", 2, ZO2_BF16}, {"I32", 4, 0},
-                 {"U32", 4, 0},  {"F32", 4, ZO2_F32}, {"F64", 8, 0},       {"I64", 8, 0},         {"U64", 8, 0}};
+    } types[] = {{"BOOL", 8, 0},         {"U8", 8, 0},         {"I8", 8, 0},      {"F8_E5M2", 8, 0},
+                 {"F8_E4M3", 8, 0},      {"I16", 16, 0},       {"U16", 16, 0},    {"F16", 16, ZO2_F16},
+                 {"BF16", 16, ZO2_BF16}, {"I32", 32, 0},       {"U32", 32, 0},    {"F32", 32, ZO2_F32},
+                 {"F64", 64, 0},         {"I64", 64, 0},       {"U64", 64, 0},    {"C64", 64, 0},
+                 {"F8_E8M0", 8, 0},      {"F4", 4, 0},         {"F6_E2M3", 6, 0}, {"F6_E3M2", 6, 0},
+                 {"F8_E4M3FNUZ", 8, 0},  {"F8_E5M2FNUZ", 8, 0}};
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         char header[200];
-        snprintf(header, sizeof header, "{\"t\":{\"dtype\":\"%s\",\"shape\":[3],\"data_offsets\":[0,%d]}}",
-                 types[i].name, 3 * types[i].bytes);
-        st_text(path, header, 3 * (size_t)types[i].bytes);
+        int bytes = 12 * types[i].bits / 8;
+        snprintf(header, sizeof header, "{\"t\":{\"dtype\":\"%s\",\"shape\":[3,4],\"data_offsets\":[0,%d]}}",
+                 types[i].name, bytes);
+        st_text(path, header, (size_t)bytes);
         zo2_safetensors *s;
         OK(zo2_safetensors_open(&s, path));
         const zo2_st_tensor *t = zo2_safetensors_find(s, "t");
         assert_int_equal(t->dtype, types[i].dtype);
         assert_string_equal(t->dtype_name, types[i].name);
-        assert_int_equal(t->bytes, 3 * types[i].bytes);
+        assert_int_equal(t->elements, 12);
+        assert_int_equal(t->bytes, bytes);
+        zo2_safetensors_close(s);
+    }
+}
+
+/* The size of its data is believed: the format has new types now and then, and what nobody needs harms nobody. */
+static void unknown_types_are_no_weights(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"F12", "f32", "F32 ", "", "FLOAT", "a very long name of a data type"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        char header[200];
+        snprintf(header, sizeof header,
+                 "{\"a\":{\"dtype\":\"%s\",\"shape\":[2],\"data_offsets\":[0,3]},"
+                 "\"b\":{\"dtype\":\"F32\",\"shape\":[1],\"data_offsets\":[3,7]}}",
+                 names[i]);
+        st_text(path, header, 7);
+        zo2_safetensors *s;
+        OK(zo2_safetensors_open(&s, path));
+        const zo2_st_tensor *t = zo2_safetensors_find(s, "a");
+        assert_int_equal(t->dtype, 0);
+        assert_int_equal(strncmp(t->dtype_name, names[i], sizeof t->dtype_name - 1), 0);
+        assert_int_equal(t->bytes, 3);
+        assert_int_equal(zo2_safetensors_find(s, "b")->offset, t->offset + 3);
         zo2_safetensors_close(s);
     }
 }
@@ -113,6 +141,8 @@ static void odd_but_valid_files_are_accepted(void **state)
     } files[] = {
         {"{}", 0, 0}, /* no tensors */
         {"{\"__metadata__\":{}}", 0, 0},
+        {"{\"__metadata__\":null}", 0, 0}, /* accepted by the safetensors library, too */
+        {"{\"r8\":{\"dtype\":\"U8\",\"shape\":[1,2,1,2,1,1,1,1],\"data_offsets\":[0,4]}}", 4, 1},
         {" \t\n\r{ } \t\n\r  ", 0, 0},                                                 /* white space around */
         {"{\"s\":{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,4]}}    ", 4, 1}, /* rank 0 */
         {"{\"z\":{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,0]}}", 0, 1},    /* no elements */
@@ -250,18 +280,6 @@ static void incomplete_descriptions_are_refused(void **state)
     refused_tensor("{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":{}}", 1, "data_offsets");
 }
 
-static void unknown_types_are_refused(void **state)
-{
-    (void)state;
-    static const char *const names[] = {"F12", "f32", "F32 ", "", "FLOAT", "F4", "a very long name of a data type"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        char description[200];
-        snprintf(description, sizeof description, "{\"dtype\":\"%s\",\"shape\":[1],\"data_offsets\":[0,4]}", names[i]);
-        refused_tensor(description, 4, "is unknown");
-        SAYS(names[i]);
-    }
-}
-
 static void negative_and_fractional_numbers_are_refused(void **state)
 {
     (void)state;
@@ -302,7 +320,7 @@ static void sizes_that_overflow_are_refused(void **state)
 static void high_ranks_are_refused(void **state)
 {
     (void)state;
-    refused_tensor("{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1],\"data_offsets\":[0,1]}", 1, "5 dimensions");
+    refused_tensor("{\"dtype\":\"U8\",\"shape\":[1,1,1,1,1,1,1,1,1],\"data_offsets\":[0,1]}", 1, "9 dimensions");
 }
 
 static void offsets_that_differ_from_the_shape_are_refused(void **state)
@@ -314,6 +332,8 @@ static void offsets_that_differ_from_the_shape_are_refused(void **state)
     refused_tensor("{\"dtype\":\"F32\",\"shape\":[],\"data_offsets\":[0,0]}", 0, "span 0 bytes");
     refused_tensor("{\"dtype\":\"F32\",\"shape\":[0],\"data_offsets\":[0,4]}", 4, "span 4 bytes");
     refused_tensor("{\"dtype\":\"U8\",\"shape\":[1],\"data_offsets\":[1,0]}", 1, "before they begin");
+    refused_tensor("{\"dtype\":\"F12\",\"shape\":[1],\"data_offsets\":[1,0]}", 1, "before they begin");
+    refused_tensor("{\"dtype\":\"F4\",\"shape\":[3],\"data_offsets\":[0,2]}", 2, "whole bytes");
 }
 
 /* ---- what is refused: coverage of the data ----------------------------------------------------------------------- */
@@ -469,6 +489,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(tensors_are_listed_found_and_read),
         T(every_known_type_is_accepted),
+        T(unknown_types_are_no_weights),
         T(odd_but_valid_files_are_accepted),
         T(a_header_under_8_bytes_is_refused),
         T(a_header_over_100_million_bytes_is_refused),
@@ -477,7 +498,6 @@ int main(void)
         T(a_header_that_is_not_json_is_refused),
         T(duplicate_keys_are_refused),
         T(incomplete_descriptions_are_refused),
-        T(unknown_types_are_refused),
         T(negative_and_fractional_numbers_are_refused),
         T(sizes_that_overflow_are_refused),
         T(high_ranks_are_refused),

@@ -185,7 +185,7 @@ static void wrong_calls_are_refused(void **state)
     BAD(name, "a\xFF", "UTF-8");
     BAD(dtype, (zo2_dtype)0, "type");
     BAD(dtype, (zo2_dtype)9, "type");
-    BAD(rank, 5, "dimensions");
+    BAD(rank, 9, "dimensions");
     BAD(shape[0], UINT64_MAX, "overflows");
     BAD(shape[0], UINT64_C(1) << 62, "overflows");
 #undef BAD

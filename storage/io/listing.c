@@ -1,5 +1,5 @@
-/* checkpoint_place.c: see checkpoint_place.h. */
-#include "storage/checkpoint/checkpoint_place.h"
+/* listing.c: see listing.h. */
+#include "storage/io/listing.h"
 #include "storage/io/io.h"
 
 #include <dirent.h>
@@ -13,7 +13,7 @@ static int by_text(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
-static zo2_status list(zo2_checkpoint_place *p, DIR *d)
+static zo2_status list(zo2_listing *p, DIR *d)
 {
     uint64_t cap = 0;
     for (;;) {
@@ -21,6 +21,8 @@ static zo2_status list(zo2_checkpoint_place *p, DIR *d)
         const struct dirent *e = readdir(d);
         if (!e)
             return errno ? zo2_io_error("cannot list", p->path) : ZO2_OK;
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
         if (p->n == cap) {
             cap = cap ? 2 * cap : 64;
             char **grown = realloc(p->names, (size_t)cap * sizeof *grown);
@@ -35,10 +37,10 @@ static zo2_status list(zo2_checkpoint_place *p, DIR *d)
     return zo2_error(ZO2_ERR_NOMEM, "out of memory for the list of %s", p->path);
 }
 
-zo2_status zo2_checkpoint_place_look(zo2_checkpoint_place *out, const char *path)
+zo2_status zo2_listing_make(zo2_listing *out, const char *path)
 {
     struct stat st;
-    *out = (zo2_checkpoint_place){.path = path};
+    *out = (zo2_listing){.path = path};
     if (stat(path, &st) != 0)
         return zo2_io_error("cannot open", path);
     out->is_folder = S_ISDIR(st.st_mode);
@@ -50,18 +52,18 @@ zo2_status zo2_checkpoint_place_look(zo2_checkpoint_place *out, const char *path
     zo2_status s = list(out, d);
     closedir(d);
     if (s)
-        zo2_checkpoint_place_free(out);
-    else
+        zo2_listing_free(out);
+    else if (out->n > 0) /* there is no array before the first entry */
         qsort(out->names, (size_t)out->n, sizeof *out->names, by_text);
     return s;
 }
 
-void zo2_checkpoint_place_free(zo2_checkpoint_place *p)
+void zo2_listing_free(zo2_listing *p)
 {
     for (uint64_t i = 0; i < p->n; i++)
         free(p->names[i]);
     free(p->names);
-    *p = (zo2_checkpoint_place){0};
+    *p = (zo2_listing){0};
 }
 
 static int ends_with(const char *s, const char *suffix)
@@ -70,7 +72,7 @@ static int ends_with(const char *s, const char *suffix)
     return n >= m && strcmp(s + n - m, suffix) == 0;
 }
 
-const char *zo2_checkpoint_place_ending(const zo2_checkpoint_place *p, const char *const *endings)
+const char *zo2_listing_ending(const zo2_listing *p, const char *const *endings)
 {
     for (uint64_t i = 0; i < p->n; i++)
         for (const char *const *e = endings; *e; e++)
