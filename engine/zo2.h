@@ -274,7 +274,7 @@ typedef struct zo2_pack_info {
     int aliased;
     char arch[32];                                       /* "opt" */
     uint32_t layers, hidden, heads, ffn, vocab, context; /* context: longest sequence in tokens */
-    int bos_token_id;                                    /* -1: none */
+    int bos_token_id;                                    /* config.json's; -1: none */
     int pad_token_id;
     uint64_t source_bytes, stored_bytes; /* of the weights, decoded and in the file (aliased layers once) */
     int compressed;                      /* with zstd, where it saved room */

@@ -62,6 +62,6 @@ expect 1 'damaged: vocab.json' zo2-pack tokenizer tiny.zo2 damaged
 copy larger
 sed 's/}[^}]*$/, "another": 4096}/' "$HF/vocab.json" >larger/vocab.json
 cmp -s tiny.zo2 before.zo2 || fail "something that was refused changed the pack"
-expect 0 "warning: larger: the tokenizer has ids up to 4096, the model's vocabulary ends at 4095" zo2-pack tokenizer tiny.zo2 larger
+expect 0 "warning: larger: the tokenizer has ids up to 4096, the model's vocabulary ends with 4095" zo2-pack tokenizer tiny.zo2 larger
 ls ./*.tmp-* 2>/dev/null && fail "something was left behind"
 finish

@@ -1,17 +1,20 @@
-/* fuzz_tokenizer.c: vocab.json, merges.txt, the files of special tokens, and a text.
+/* fuzz_tokenizer.c: vocab.json, merges.txt, tokenizer.json, the files of special tokens, and a text.
  *
  * Input: mode, then texts separated by 0x1E: vocabulary, merges, special_tokens_map.json, tokenizer_config.json,
  * added_tokens.json (an empty one of these three is absent), text. Without RAW_VOCAB the first is what a small
  * byte-level vocabulary is followed by; without RAW_MERGES the version line is put in front of the second.
  *
+ * With JSON the first two make a tokenizer.json: the vocabulary as above, then what follows it in the model, and the
+ * model in the file; with RAW_MERGES the second is the whole file. There is no vocab.json and no merges.txt then, or, with BOTH,
+ * the vocabulary and no merges.
+ *
  * Properties: a text encodes to ids of the vocabulary, the same ones from the cache of words, and decodes to itself;
  * merging is GPT-2's procedure; a special token's text is that token. */
 #include "tests/fuzz/byte_vocab.h"
-#include "tools/text/bpe.h"
-#include "tools/text/special.h"
-#include "tools/text/tokenizer.h"
+#include "tools/text/json_file.h"
+#include "tools/text/parts.h"
 
-enum { RAW_VOCAB = 1, RAW_MERGES = 2 };
+enum { RAW_VOCAB = 1, RAW_MERGES = 2, JSON = 4, BOTH = 8 };
 
 #define VERSION "#version: 0.2\n"
 
@@ -102,28 +105,49 @@ static void check_merging(const zo2t_vocab *v, const zo2t_file *merges, const ch
 
 /* ---- special tokens ---------------------------------------------------------------------------------------------- */
 
-/* The text of a special token is that token, whatever shorter ones it begins with. */
-static void check_specials(zo2t_tokenizer *t, zo2t_vocab *v, const zo2t_tokenizer_files *f)
+static void free_parts(zo2t_parts *t)
 {
-    zo2t_specials sp;
-    FUZZ_CHECK(FUZZ_OK(zo2t_specials_load(&sp, v, f)));
-    for (size_t i = 0; i < sp.n; i++) {
+    zo2t_vocab_free(&t->vocab);
+    zo2t_bpe_free(&t->bpe);
+    zo2t_specials_free(&t->specials);
+    zo2t_notes_free(&t->notes);
+}
+
+/* The text of a special token is that token, whatever shorter ones it begins with. */
+static void check_specials(zo2t_tokenizer *t, const zo2t_tokenizer_files *f)
+{
+    zo2t_parts parts = {0};
+    zo2t_roots r = {0};
+    FUZZ_CHECK(FUZZ_OK(zo2t_json_object(&r.tokenizer, "", &f->tokenizer)));
+    FUZZ_CHECK(FUZZ_OK(zo2t_json_object(&r.config, "", &f->tokenizer_config)));
+    FUZZ_CHECK(FUZZ_OK(zo2t_json_object(&r.map, "", &f->special_tokens_map)));
+    FUZZ_CHECK(FUZZ_OK(zo2t_json_object(&r.added, "", &f->added_tokens)));
+    FUZZ_CHECK(FUZZ_OK(r.tokenizer ? zo2t_parts_from_json(&parts, r.tokenizer)
+                                   : zo2t_parts_from_pair(&parts, &f->vocab, &f->merges, r.config)));
+    FUZZ_CHECK(FUZZ_OK(zo2t_parts_special_files(&parts, &r)));
+    const struct zo2t_special_set *set = &parts.specials.pass[parts.specials.pass[0].n == 0];
+    for (size_t i = 0; i < set->n; i++) {
         zo2t_ids ids = {0};
-        FUZZ_CHECK(FUZZ_OK(zo2t_encode(t, sp.token[i].text, sp.token[i].bytes, -1, &ids)));
-        FUZZ_CHECK(ids.n == 1 && ids.id[0] == sp.token[i].id);
+        FUZZ_CHECK(FUZZ_OK(zo2t_encode(t, set->token[i].text, set->token[i].bytes, -1, &ids)));
+        FUZZ_CHECK(ids.n == 1 && ids.id[0] == set->token[i].id);
         zo2t_ids_free(&ids);
     }
-    zo2t_specials_free(&sp);
+    free_parts(&parts);
+    json_decref(r.tokenizer);
+    json_decref(r.config);
+    json_decref(r.map);
+    json_decref(r.added);
 }
 
 /* ---- a text there and back --------------------------------------------------------------------------------------- */
 
 /* A special token written in the byte alphabet ("\u0120a") can have the id of an ordinary token (" a"), and decodes to
- * its own text: then there is no way back. */
+ * its own text: then there is no way back. Nor is there where one takes white space with it ("lstrip"). */
 static int may_hide_bytes(const zo2t_file *f)
 {
     for (size_t i = 0; i < f->bytes; i++)
-        if ((unsigned char)f->data[i] >= 0x80 || f->data[i] == '\\')
+        if ((unsigned char)f->data[i] >= 0x80 || f->data[i] == '\\' ||
+            (f->bytes - i >= 5 && memcmp(f->data + i, "strip", 5) == 0))
             return 1;
     return 0;
 }
@@ -158,42 +182,83 @@ static zo2t_file optional(fuzz_input *in)
     return f.bytes ? f : (zo2t_file){0};
 }
 
+/* Both texts one after another; malloc'ed. */
+static char *joined(const char *a, size_t a_bytes, const char *b, size_t b_bytes)
+{
+    char *out = fuzz_alloc(a_bytes + b_bytes);
+    memcpy(out, a, a_bytes);
+    if (b_bytes)
+        memcpy(out + a_bytes, b, b_bytes);
+    return out;
+}
+
+/* Puts `front`, the vocabulary and `rest` of a tokenizer.json together. */
+static zo2t_file make_json(const zo2t_file *vocab, const zo2t_file *rest)
+{
+    static const char front[] = "{\"model\": {\"vocab\": ";
+    char *begin = joined(front, sizeof front - 1, vocab->data, vocab->bytes);
+    zo2t_file out = {NULL, sizeof front - 1 + vocab->bytes + rest->bytes};
+    out.data = joined(begin, out.bytes - rest->bytes, rest->data, rest->bytes);
+    free(begin);
+    return out;
+}
+
+static void run(const zo2t_tokenizer_files *f, const fuzz_input *in, int there_and_back)
+{
+    const char *text = (const char *)in->at;
+    zo2t_tokenizer *t;
+    if (!FUZZ_OK(zo2t_tokenizer_open(&t, f))) {
+        FUZZ_CHECK(!t);
+        return;
+    }
+    check_text(t, text, in->left, there_and_back);
+    FUZZ_CHECK(zo2t_tokenizer_bos(t) >= ZO2T_BOS_UNSAID);
+    for (size_t i = 0; zo2t_tokenizer_note(t, i); i++)
+        FUZZ_CHECK(zo2t_tokenizer_note(t, i)[0] && !strchr(zo2t_tokenizer_note(t, i), '\n'));
+    if (!f->tokenizer.data) {
+        zo2t_vocab v;
+        FUZZ_CHECK(FUZZ_OK(zo2t_vocab_load(&v, f->vocab.data, f->vocab.bytes)));
+        check_merging(&v, &f->merges, text, in->left);
+        zo2t_vocab_free(&v);
+    }
+    check_specials(t, f);
+    zo2t_tokenizer_close(t);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fuzz_input in = {data, size};
     const int mode = fuzz_u8(&in);
     zo2t_tokenizer_files f = {0};
-    size_t n;
-    const char *vocab = fuzz_text(&in, &n);
-    char *own_vocab = mode & RAW_VOCAB ? NULL : byte_vocab(vocab, n, &f.vocab.bytes);
-    f.vocab.data = own_vocab ? own_vocab : vocab;
-    f.vocab.bytes = own_vocab ? f.vocab.bytes : n;
-
-    const char *merges = fuzz_text(&in, &n), *version = mode & RAW_MERGES ? "" : VERSION;
-    char *own_merges = fuzz_alloc(strlen(version) + n);
-    memcpy(own_merges, version, strlen(version));
-    if (n)
-        memcpy(own_merges + strlen(version), merges, n);
-    f.merges = (zo2t_file){own_merges, strlen(version) + n};
-
+    zo2t_file vocab, merges;
+    vocab.data = fuzz_text(&in, &vocab.bytes);
+    merges.data = fuzz_text(&in, &merges.bytes);
     f.special_tokens_map = optional(&in);
     f.tokenizer_config = optional(&in);
     f.added_tokens = optional(&in);
-    zo2t_tokenizer *t;
-    if (FUZZ_OK(zo2t_tokenizer_open(&t, &f))) {
-        check_text(t, (const char *)in.at, in.left,
-                   !may_hide_bytes(&f.special_tokens_map) && !may_hide_bytes(&f.tokenizer_config) &&
-                       !may_hide_bytes(&f.added_tokens));
-        zo2t_vocab v;
-        FUZZ_CHECK(FUZZ_OK(zo2t_vocab_load(&v, f.vocab.data, f.vocab.bytes)));
-        check_merging(&v, &f.merges, (const char *)in.at, in.left);
-        check_specials(t, &v, &f); /* adds to the vocabulary */
-        zo2t_vocab_free(&v);
-    } else {
-        FUZZ_CHECK(!t);
+    int there_and_back = !may_hide_bytes(&f.special_tokens_map) && !may_hide_bytes(&f.tokenizer_config) &&
+                         !may_hide_bytes(&f.added_tokens);
+
+    char *own_vocab = NULL;
+    if (!(mode & RAW_VOCAB)) {
+        own_vocab = byte_vocab(vocab.data, vocab.bytes, &vocab.bytes);
+        vocab.data = own_vocab;
     }
-    zo2t_tokenizer_close(t);
+    const char *version = mode & RAW_MERGES && !(mode & JSON) ? "" : VERSION;
+    char *own_merges = joined(version, strlen(version), merges.data, mode & JSON ? 0 : merges.bytes);
+    if (!(mode & JSON) || mode & BOTH) {
+        f.vocab = vocab;
+        f.merges = (zo2t_file){own_merges, strlen(version) + (mode & JSON ? 0 : merges.bytes)};
+    }
+    char *own_json = NULL;
+    if (mode & JSON) {
+        f.tokenizer = mode & RAW_MERGES ? merges : make_json(&vocab, &merges);
+        own_json = mode & RAW_MERGES ? NULL : (char *)(uintptr_t)f.tokenizer.data;
+        there_and_back &= !may_hide_bytes(&merges);
+    }
+    run(&f, &in, there_and_back);
     free(own_vocab);
     free(own_merges);
+    free(own_json);
     return 0;
 }

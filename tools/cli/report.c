@@ -28,6 +28,16 @@ int cli_error(const char *program, const char *fmt, ...)
     return CLI_EXIT_FAILED;
 }
 
+void cli_warning(const char *program, const char *fmt, ...)
+{
+    va_list args;
+    fprintf(stderr, "%s: warning: ", program);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    putc('\n', stderr);
+}
+
 int cli_fail(const char *program, const char *what, zo2_status s)
 {
     if (s == ZO2_ERR_CANCELLED && cli_interrupted()) {

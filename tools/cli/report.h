@@ -16,6 +16,9 @@ void cli_fill_closed_streams(void);
 /* "PROGRAM: text" on stderr. Returns CLI_EXIT_FAILED. */
 int cli_error(const char *program, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
+/* "PROGRAM: warning: text" on stderr, before there is a progress bar. */
+void cli_warning(const char *program, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* The last library call returned s: "PROGRAM: what: particulars" on stderr; what may be NULL. Returns the exit status:
  * 130 if it was cancelled by Ctrl-C, else 1. */
 int cli_fail(const char *program, const char *what, zo2_status s);

@@ -6,6 +6,7 @@
 #include "tools/cli/numbers.h"
 #include "tools/cli/report.h"
 #include "tools/pack/commands.h"
+#include "tools/pack/tokenizer_check.h"
 #include "tools/pack/work.h"
 
 /* What was made, in one line on stdout. Returns the exit status. */
@@ -29,6 +30,22 @@ static int describe(const char *program, const char *path)
 }
 
 #define ZSTD_HELP "compress chunks that shrink: 1 to 19; 1 is enough for weights (not compressed)"
+
+/* What is wrong with the tokenizer comes up before gigabytes are written rather than after. Returns the exit status. */
+static int check_tokenizer(const char *program, const char *dir)
+{
+    char config[4096];
+    zo2_pack *model = NULL;
+    zo2_pack_info info;
+    /* Whatever else is wrong with the folder, the conversion says better. */
+    if (snprintf(config, sizeof config, "%s/config.json", dir) >= (int)sizeof config ||
+        zo2_pack_open_arch(&model, config) != ZO2_OK)
+        return CLI_EXIT_OK;
+    zo2_status s = zo2_pack_get_info(model, &info);
+    int status = s == ZO2_OK ? pack_tokenizer_check(program, dir, &info, false) : cli_fail(program, dir, s);
+    zo2_pack_close(model);
+    return status;
+}
 
 int pack_convert(int argc, char **argv)
 {
@@ -54,6 +71,7 @@ int pack_convert(int argc, char **argv)
         positionals,
         groups,
         "Needs little memory whatever the model's size. OUT.zo2 appears when it is complete, or not at all.\n"
+        "The tokenizer is opened first, as zo2-tune will: what is wrong with its files, or odd, is said before weights are read.\n"
         "Tensor names of a wrapped model (module., _orig_mod., base_model.model.) are freed of what the wrapper added.\n"
         "--zstd makes the file a sixth smaller, a third for bf16; weights, runs and results are the same.",
     };
@@ -61,6 +79,9 @@ int pack_convert(int argc, char **argv)
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
 
+    status = check_tokenizer(command.program, dir);
+    if (status != CLI_EXIT_OK)
+        return cli_finish(command.program, status);
     pack_work work;
     pack_work_begin(&work, command.program, out, flags.force.given);
     zo2_convert_opts o;

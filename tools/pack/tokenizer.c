@@ -17,7 +17,7 @@ static int check(const char *program, const char *path, const char *dir)
     zo2_status s = zo2_pack_open(&pack, path);
     if (s == ZO2_OK)
         s = zo2_pack_get_info(pack, &info);
-    int status = s == ZO2_OK ? pack_tokenizer_check(program, dir, &info) : cli_fail(program, NULL, s);
+    int status = s == ZO2_OK ? pack_tokenizer_check(program, dir, &info, true) : cli_fail(program, NULL, s);
     zo2_pack_close(pack);
     return status;
 }

@@ -6,6 +6,7 @@
  * pair: they hold the merged token, which is longer than both of its parts.) */
 #include "tools/text/bpe.h"
 #include "tools/text/bytes.h"
+#include "tools/text/json_file.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,52 +27,65 @@ static zo2t_merge *slot_of(const zo2t_bpe *b, uint64_t pair)
     return &b->slot[at];
 }
 
-static zo2_status load_bytes(zo2t_bpe *b, const zo2t_vocab *v)
+static zo2_status load_bytes(zo2t_bpe *b, const zo2t_vocab *v, const char *vocab_file)
 {
     for (int i = 0; i < 256; i++) {
         char text[2];
         size_t n = zo2t_utf8_put2(zo2t_byte_char((uint8_t)i), text);
         b->byte_id[i] = zo2t_vocab_find(v, text, n);
         if (b->byte_id[i] < 0)
-            return zo2_error(ZO2_ERR_FORMAT,
-                             "vocab.json: no token \"%.*s\" for byte 0x%02X: not a byte-level vocabulary", (int)n, text,
-                             i);
+            return zo2_error(ZO2_ERR_FORMAT, "%s: no token \"%.*s\" for byte 0x%02X: not a byte-level vocabulary",
+                             vocab_file, (int)n, text, i);
     }
     return ZO2_OK;
 }
 
-/* One line of merges.txt without its end. */
-static zo2_status load_merge(zo2t_bpe *b, const zo2t_vocab *v, const char *line, size_t bytes, uint64_t number)
+/* The tokens of a merge: texts without end. */
+typedef struct pair {
+    const char *left, *right;
+    size_t left_bytes, right_bytes;
+} pair;
+
+/* "left right". `number` counts lines or list items from 1. */
+static zo2_status split_pair(const zo2t_bpe *b, pair *out, const char *text, size_t bytes, uint64_t number)
 {
     char q[ZO2T_QUOTE_BYTES];
-    const char *space = memchr(line, ' ', bytes);
-    size_t left = space ? (size_t)(space - line) : 0;
-    size_t right = space ? bytes - left - 1 : 0;
-    if (!left || !right || memchr(space + 1, ' ', right))
-        return zo2_error(ZO2_ERR_FORMAT, "merges.txt line %llu: %s is not two tokens with a space between",
-                         (unsigned long long)number, zo2t_quote(q, line, bytes));
-    int32_t a = zo2t_vocab_find(v, line, left), c = zo2t_vocab_find(v, space + 1, right);
+    const char *space = memchr(text, ' ', bytes);
+    size_t left = space ? (size_t)(space - text) : 0;
+    *out = (pair){text, space ? space + 1 : text, left, space ? bytes - left - 1 : 0};
+    if (!out->left_bytes || !out->right_bytes || memchr(out->right, ' ', out->right_bytes))
+        return zo2_error(ZO2_ERR_FORMAT, "%s %s %llu: %s is not two tokens with a space between", b->file, b->unit,
+                         (unsigned long long)number, zo2t_quote(q, text, bytes));
+    return ZO2_OK;
+}
+
+static zo2_status add_merge(zo2t_bpe *b, const zo2t_vocab *v, const pair *p, uint64_t number)
+{
+    char q[ZO2T_QUOTE_BYTES], q2[ZO2T_QUOTE_BYTES];
+    const unsigned long long n = number;
+    int32_t a = zo2t_vocab_find(v, p->left, p->left_bytes), c = zo2t_vocab_find(v, p->right, p->right_bytes);
     if (a < 0 || c < 0)
-        return zo2_error(ZO2_ERR_FORMAT, "merges.txt line %llu: token %s is not in vocab.json",
-                         (unsigned long long)number,
-                         a < 0 ? zo2t_quote(q, line, left) : zo2t_quote(q, space + 1, right));
+        return zo2_error(ZO2_ERR_FORMAT, "%s %s %llu: token %s is not in %s", b->file, b->unit, n,
+                         a < 0 ? zo2t_quote(q, p->left, p->left_bytes) : zo2t_quote(q, p->right, p->right_bytes),
+                         b->vocab_file);
+    const size_t bytes = p->left_bytes + p->right_bytes;
     char joined_small[256], *joined = joined_small;
-    if (left + right > sizeof joined_small) {
-        joined = malloc(left + right);
+    if (bytes > sizeof joined_small) {
+        joined = malloc(bytes);
         if (!joined)
-            return zo2_error(ZO2_ERR_NOMEM, "out of memory for merges.txt");
+            return zo2_error(ZO2_ERR_NOMEM, "out of memory for %s", b->file);
     }
-    memcpy(joined, line, left);
-    memcpy(joined + left, space + 1, right);
+    memcpy(joined, p->left, p->left_bytes);
+    memcpy(joined + p->left_bytes, p->right, p->right_bytes);
     zo2_status s = ZO2_OK;
-    int32_t result = zo2t_vocab_find(v, joined, left + right);
+    int32_t result = zo2t_vocab_find(v, joined, bytes);
     zo2t_merge *m = slot_of(b, pair_of(a, c));
     if (result < 0)
-        s = zo2_error(ZO2_ERR_FORMAT, "merges.txt line %llu: the merged token %s is not in vocab.json",
-                      (unsigned long long)number, zo2t_quote(q, joined, left + right));
+        s = zo2_error(ZO2_ERR_FORMAT, "%s %s %llu: the merged token %s is not in %s", b->file, b->unit, n,
+                      zo2t_quote(q, joined, bytes), b->vocab_file);
     else if (m->rank)
-        s = zo2_error(ZO2_ERR_FORMAT, "merges.txt line %llu: the pair %s is there already", (unsigned long long)number,
-                      zo2t_quote(q, line, bytes));
+        s = zo2_error(ZO2_ERR_FORMAT, "%s %s %llu: the pair %s %s is there already", b->file, b->unit, n,
+                      zo2t_quote(q, p->left, p->left_bytes), zo2t_quote(q2, p->right, p->right_bytes));
     else
         *m = (zo2t_merge){pair_of(a, c), (uint32_t)++b->merges, result};
     if (joined != joined_small)
@@ -79,30 +93,40 @@ static zo2_status load_merge(zo2t_bpe *b, const zo2t_vocab *v, const char *line,
     return s;
 }
 
-zo2_status zo2t_bpe_load(zo2t_bpe *b, const zo2t_vocab *v, const char *merges, size_t bytes)
+/* Room for that many merges. */
+static zo2_status begin(zo2t_bpe *b, size_t merges)
+{
+    b->slots = 16;
+    while (b->slots / 2 < merges)
+        b->slots *= 2;
+    b->slot = calloc(b->slots, sizeof *b->slot);
+    return b->slot ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "out of memory for %zu merges", merges);
+}
+
+static int is_version(const char *text, size_t bytes)
 {
     static const char version[] = "#version";
-    *b = (zo2t_bpe){0};
-    zo2_status s = load_bytes(b, v);
+    return text && bytes >= sizeof version - 1 && !memcmp(text, version, sizeof version - 1);
+}
+
+zo2_status zo2t_bpe_load(zo2t_bpe *b, const zo2t_vocab *v, const char *merges, size_t bytes)
+{
+    *b = (zo2t_bpe){.file = "merges.txt", .unit = "line", .vocab_file = "vocab.json"};
+    zo2_status s = load_bytes(b, v, b->vocab_file);
     if (s)
         return s;
     if (bytes > ZO2T_TEXT_FILE_BYTES)
         return zo2_error(ZO2_ERR_FORMAT, "merges.txt: %zu bytes, at most %zu are supported", bytes,
                          ZO2T_TEXT_FILE_BYTES);
-    if (bytes < sizeof version - 1 || memcmp(merges, version, sizeof version - 1))
+    if (!is_version(merges, bytes))
         return zo2_error(ZO2_ERR_FORMAT, "merges.txt line 1: does not begin with \"#version\"");
     size_t lines = 1;
     for (size_t i = 0; i < bytes; i++)
         lines += merges[i] == '\n';
-    b->slots = 16;
-    while (b->slots / 2 < lines)
-        b->slots *= 2;
-    b->slot = calloc(b->slots, sizeof *b->slot);
-    if (!b->slot)
-        return zo2_error(ZO2_ERR_NOMEM, "out of memory for %zu merges", lines);
+    s = begin(b, lines);
 
     uint64_t number = 0;
-    for (size_t at = 0; at < bytes;) {
+    for (size_t at = 0; at < bytes && !s;) {
         const char *line = merges + at, *end = memchr(line, '\n', bytes - at);
         size_t n = end ? (size_t)(end - line) : bytes - at;
         at += n + 1;
@@ -111,11 +135,39 @@ zo2_status zo2t_bpe_load(zo2t_bpe *b, const zo2t_vocab *v, const char *merges, s
             n--; /* written on Windows; a carriage return is no character of the alphabet */
         if (number == 1 || !n)
             continue;
-        s = load_merge(b, v, line, n, number);
-        if (s)
-            return s;
+        pair p;
+        s = split_pair(b, &p, line, n, number);
+        if (!s)
+            s = add_merge(b, v, &p, number);
     }
-    return ZO2_OK;
+    return s;
+}
+
+zo2_status zo2t_bpe_from(zo2t_bpe *b, const zo2t_vocab *v, const json_t *merges)
+{
+    *b = (zo2t_bpe){.file = "tokenizer.json", .unit = "merge", .vocab_file = "its vocabulary"};
+    zo2_status s = load_bytes(b, v, b->file);
+    if (s)
+        return s;
+    if (!json_is_array(merges))
+        return zo2_error(ZO2_ERR_FORMAT, "tokenizer.json: \"merges\" is not a list");
+    s = begin(b, json_array_size(merges));
+    for (size_t i = 0; i < json_array_size(merges) && !s; i++) {
+        const json_t *item = json_array_get(merges, i);
+        if (is_version(json_string_value(item), json_string_length(item)))
+            continue; /* the first line of merges.txt, as old files have it */
+        const json_t *left = json_array_get(item, 0), *right = json_array_get(item, 1);
+        pair p = {json_string_value(left), json_string_value(right), json_string_length(left),
+                  json_string_length(right)};
+        if (json_is_string(item))
+            s = split_pair(b, &p, json_string_value(item), json_string_length(item), i + 1);
+        else if (json_array_size(item) != 2 || !p.left || !p.right)
+            s = zo2_error(ZO2_ERR_FORMAT, "tokenizer.json merge %zu: neither \"left right\" nor [\"left\", \"right\"]",
+                          i + 1);
+        if (!s)
+            s = add_merge(b, v, &p, i + 1);
+    }
+    return s;
 }
 
 static int before(const zo2t_candidate *a, const zo2t_candidate *b)

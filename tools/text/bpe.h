@@ -2,12 +2,14 @@
 #ifndef ZO2_TOOLS_TEXT_BPE_H
 #define ZO2_TOOLS_TEXT_BPE_H
 
+#include <jansson.h>
+
 #include "tools/text/ids.h"
 #include "tools/text/vocab.h"
 
 typedef struct zo2t_merge {
     uint64_t pair; /* left id << 32 | right id */
-    uint32_t rank; /* 0 = free slot, else 1 + place in merges.txt */
+    uint32_t rank; /* 0 = free slot, else 1 + place in the file */
     int32_t result;
 } zo2t_merge;
 
@@ -23,6 +25,8 @@ typedef struct zo2t_candidate {
 } zo2t_candidate;
 
 typedef struct zo2t_bpe {
+    const char *file, *unit; /* of the merges, for messages: "merges.txt", "line" */
+    const char *vocab_file;
     int32_t byte_id[256];
     zo2t_merge *slot; /* [slots] open addressing, at most half full */
     size_t slots;
@@ -41,6 +45,9 @@ typedef struct zo2t_bpe {
  * tokens; a token or a merged token that isn't in the vocabulary; a pair twice; too large. zo2t_bpe_free() in any
  * case. */
 zo2_status zo2t_bpe_load(zo2t_bpe *b, const zo2t_vocab *v, const char *merges, size_t bytes);
+
+/* The same from "merges" of tokenizer.json, ["left right" or ["left", "right"], ...], with the vocabulary there. */
+zo2_status zo2t_bpe_from(zo2t_bpe *b, const zo2t_vocab *v, const json_t *merges);
 
 /* Appends the ids of a word (any bytes, fewer than 2^31). The pair with the best rank is merged everywhere in the word,
  * left to right, until no pair has a rank: exactly GPT-2's reference procedure, in O(n log n). ZO2_ERR_NOMEM. */

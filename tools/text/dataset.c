@@ -4,7 +4,6 @@
 #include "tools/text/lines.h"
 
 #include <assert.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,29 +24,6 @@ struct zo2t_dataset {
     entry *entry; /* [examples + 1]: the last one is the end */
     size_t entries, entry_capacity;
 };
-
-zo2_status zo2t_bos_parse(const char *arg, const zo2_pack_info *model, int32_t *bos)
-{
-    *bos = -1;
-    if (!strcmp(arg, "none"))
-        return ZO2_OK;
-    int64_t id = model->bos_token_id;
-    if (!strcmp(arg, "auto")) {
-        if (id < 0)
-            return ZO2_OK;
-    } else {
-        char *end;
-        errno = 0;
-        id = arg[0] >= '0' && arg[0] <= '9' ? strtoll(arg, &end, 10) : -1;
-        if (id < 0 || errno || *end)
-            return zo2_error(ZO2_ERR_ARG, "BOS \"%s\": use auto, none or a token id", arg);
-    }
-    if (id >= model->vocab)
-        return zo2_error(ZO2_ERR_ARG, "BOS id %lld is outside the model's vocabulary of %u", (long long)id,
-                         model->vocab);
-    *bos = (int32_t)id;
-    return ZO2_OK;
-}
 
 static zo2_status add_entry(zo2t_dataset *d, uint32_t prompt, uint32_t label)
 {

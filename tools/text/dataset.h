@@ -29,10 +29,6 @@ typedef struct zo2t_dataset_opts {
     zo2t_cancelled_fn cancelled; /* ends the reading of a file; NULL = nothing does */
 } zo2t_dataset_opts;
 
-/* The value of --bos, "auto" (the model's own), "none" or an id below the model's vocabulary, as an id or -1.
- * ZO2_ERR_ARG. */
-zo2_status zo2t_bos_parse(const char *arg, const zo2_pack_info *model, int32_t *bos);
-
 /* Reads and tokenises a file. t may be NULL for a model without tokenizer: then only "tokens" lines work. On success
  * *out is the caller's until zo2t_dataset_close(); it doesn't need t any more. On failure *out is NULL.
  * ZO2_ERR_NOTFOUND, ZO2_ERR_IO, ZO2_ERR_CANCELLED; ZO2_ERR_FORMAT with file and line: not UTF-8, not JSON, a missing

@@ -1,8 +1,9 @@
-/* tokenizer.h: the tokenizer of OPT and GPT-2: byte-level BPE with vocab.json and merges.txt.
+/* tokenizer.h: byte-level BPE as OPT and GPT-2 have it, from tokenizer.json or from vocab.json and merges.txt.
  *
- * A text is cut at special tokens, the pieces in between into words by GPT-2's pattern (PCRE2), words into ids by
- * ranked merges. No normalisation, no prefix space: every text has one encoding and decodes to the same bytes. Special
- * tokens are recognised anywhere in a text, as Hugging Face's tokenizers do.
+ * A text is cut at special and other added tokens, the pieces in between into words by a pattern (pretokenizer.h), words into ids by
+ * ranked merges. No normalisation, no prefix space: every text has one encoding, and decodes to the same bytes but for white space that
+ * an added token takes with it ("lstrip", "rstrip"). Added tokens are recognised anywhere in a text. Ids are those of Hugging
+ * Face's tokenizers; what they would cut or change in another way is refused by name.
  *
  * A tokenizer is one caller's at a time (it keeps a cache of words and scratch memory); different ones are independent.
  * All functions set zo2_last_error() when they fail; messages about a file begin with its name. */
@@ -18,21 +19,26 @@ typedef struct zo2t_file {
     size_t bytes;
 } zo2t_file;
 
-/* The files by content; read during zo2t_tokenizer_open() only. The last three are optional. Special tokens are those
- * that these three name: `added_tokens.json` {"text": id}, `tokenizer_config.json` "added_tokens_decoder", and in it
- * and in `special_tokens_map.json` the keys bos_token, eos_token, unk_token, pad_token, sep_token, cls_token,
- * mask_token and additional_special_tokens. Where they name none: those of <s>, <pad>, </s>, <unk> that are in the
- * vocabulary. */
+/* The files by content; read during zo2t_tokenizer_open() only. Either tokenizer.json or both vocab.json and merges.txt are needed; where all
+ * are there tokenizer.json counts, as in Hugging Face's tokenizers, and a note says where the others differ. Added tokens are
+ * those of tokenizer.json and those that the other three name: `tokenizer_config.json` in "added_tokens_decoder"; without that
+ * `added_tokens.json` {"text": id}; and, in both and in `special_tokens_map.json` (which goes before, and counts without that
+ * decoder only), bos_token, eos_token, unk_token, pad_token, sep_token, cls_token, mask_token, additional_special_tokens,
+ * extra_special_tokens. Where vocab.json and merges.txt are used and no token is named: those of <s>, <pad>, </s>, <unk> that
+ * are in the vocabulary. */
 typedef struct zo2t_tokenizer_files {
-    zo2t_file vocab, merges, special_tokens_map, tokenizer_config, added_tokens;
+    zo2t_file vocab, merges, special_tokens_map, tokenizer_config, added_tokens, tokenizer;
 } zo2t_tokenizer_files;
 
-/* On success *out is the caller's until zo2t_tokenizer_close(); on failure it is NULL. ZO2_ERR_NOTFOUND: vocab or
- * merges are absent. ZO2_ERR_FORMAT: a malformed file. ZO2_ERR_UNSUPPORTED: a setting of another tokenizer. */
+/* On success *out is the caller's until zo2t_tokenizer_close(); on failure it is NULL. ZO2_ERR_NOTFOUND: neither
+ * tokenizer.json nor the two others are there. ZO2_ERR_FORMAT: a malformed file. ZO2_ERR_UNSUPPORTED: what another tokenizer has, by name. */
 zo2_status zo2t_tokenizer_open(zo2t_tokenizer **out, const zo2t_tokenizer_files *files);
 
 /* The same with the files that a pack carries; ZO2_ERR_NOTFOUND if it carries no tokenizer (synthetic models). */
 zo2_status zo2t_tokenizer_open_pack(zo2t_tokenizer **out, const zo2_pack *pack);
+
+/* The same with those in a folder, which may have none either. ZO2_ERR_IO, too. */
+zo2_status zo2t_tokenizer_open_folder(zo2t_tokenizer **out, const char *folder);
 
 void zo2t_tokenizer_close(zo2t_tokenizer *t); /* NULL is fine */
 
@@ -50,5 +56,13 @@ int32_t zo2t_token_id(const zo2t_tokenizer *t, const char *token);
 /* How many tokens there are, and the largest id. */
 size_t zo2t_tokenizer_size(const zo2t_tokenizer *t);
 int32_t zo2t_tokenizer_max_id(const zo2t_tokenizer *t);
+
+/* The token that the tokenizer puts in front of a text when Hugging Face's calls it: an id, -1 for none, ZO2T_BOS_UNSAID where no
+ * file says (vocab.json and merges.txt alone). */
+#define ZO2T_BOS_UNSAID (-2)
+int32_t zo2t_tokenizer_bos(const zo2t_tokenizer *t);
+
+/* What is odd about the files: note i, a sentence for a warning; NULL past the last. */
+const char *zo2t_tokenizer_note(const zo2t_tokenizer *t, size_t i);
 
 #endif

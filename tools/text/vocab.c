@@ -1,8 +1,8 @@
 /* vocab.c: see vocab.h. */
 #include "tools/text/vocab.h"
-#include "engine/base/json.h"
 #include "tools/text/bytes.h"
 #include "tools/text/ids.h"
+#include "tools/text/json_file.h"
 
 #include <jansson.h>
 #include <stdlib.h>
@@ -127,7 +127,7 @@ static int compare(const void *a, const void *b)
 }
 
 /* Fills by_id in one go: one insertion per token would take quadratic time on a file with falling ids. */
-static zo2_status sort_ids(zo2t_vocab *v)
+static zo2_status sort_ids(zo2t_vocab *v, const char *file)
 {
     uint64_t *key = malloc((v->n ? v->n : 1) * sizeof *key);
     if (!key)
@@ -140,47 +140,42 @@ static zo2_status sort_ids(zo2t_vocab *v)
         v->by_id[i] = (uint32_t)key[i];
         if (i && key[i] >> 32 == key[i - 1] >> 32) {
             const zo2t_token *t = &v->token[v->by_id[i]];
-            s = same_id(v, v->by_id[i - 1], v->pool + t->at, t->bytes, "vocab.json");
+            s = same_id(v, v->by_id[i - 1], v->pool + t->at, t->bytes, file);
         }
     }
     free(key);
     return s;
 }
 
-zo2_status zo2t_vocab_load(zo2t_vocab *v, const char *json, size_t bytes)
+zo2_status zo2t_vocab_from(zo2t_vocab *v, const json_t *object, const char *file)
 {
-    zo2_status s = ZO2_OK;
-    json_t *root = NULL;
-    json_error_t e;
     *v = (zo2t_vocab){0};
-    if (bytes > ZO2T_TEXT_FILE_BYTES)
-        return zo2_error(ZO2_ERR_FORMAT, "vocab.json: %zu bytes, at most %zu are supported", bytes,
-                         ZO2T_TEXT_FILE_BYTES);
-    root = zo2_json_parse(json, bytes, JSON_REJECT_DUPLICATES, &e);
-    if (!root) {
-        s = zo2_error(ZO2_ERR_FORMAT, "vocab.json line %d: not JSON: %s", e.line, e.text);
-        goto done;
-    }
-    if (!json_is_object(root)) {
-        s = zo2_error(ZO2_ERR_FORMAT, "vocab.json: not an object {\"token\": id, ...}");
-        goto done;
-    }
+    if (!json_is_object(object))
+        return zo2_error(ZO2_ERR_FORMAT, "%s: the vocabulary is not an object {\"token\": id, ...}", file);
     const char *key;
     json_t *value;
-    json_object_foreach(root, key, value)
+    json_object_foreach((json_t *)(uintptr_t)object, key, value)
     {
         if (!json_is_integer(value)) {
             char q[ZO2T_QUOTE_BYTES];
-            s = zo2_error(ZO2_ERR_FORMAT, "vocab.json: the id of token %s is not an integer",
-                          zo2t_quote(q, key, strlen(key)));
-            goto done;
+            return zo2_error(ZO2_ERR_FORMAT, "%s: the id of token %s is not an integer", file,
+                             zo2t_quote(q, key, strlen(key)));
         }
-        s = append(v, key, strlen(key), json_integer_value(value), "vocab.json");
+        zo2_status s = append(v, key, strlen(key), json_integer_value(value), file);
         if (s)
-            goto done;
+            return s;
     }
-    s = v->n ? sort_ids(v) : zo2_error(ZO2_ERR_FORMAT, "vocab.json: no tokens");
-done:
+    return v->n ? sort_ids(v, file) : zo2_error(ZO2_ERR_FORMAT, "%s: no tokens", file);
+}
+
+zo2_status zo2t_vocab_load(zo2t_vocab *v, const char *json, size_t bytes)
+{
+    static const char name[] = "vocab.json";
+    json_t *root;
+    *v = (zo2t_vocab){0};
+    zo2_status s = zo2t_json_object(&root, name, &(zo2t_file){json, bytes});
+    if (!s)
+        s = zo2t_vocab_from(v, root, name);
     json_decref(root);
     return s;
 }

@@ -2,6 +2,8 @@
 #ifndef ZO2_TOOLS_TEXT_VOCAB_H
 #define ZO2_TOOLS_TEXT_VOCAB_H
 
+#include <jansson.h>
+
 #include "engine/zo2.h"
 
 typedef struct zo2t_token {
@@ -20,10 +22,11 @@ typedef struct zo2t_vocab {
     size_t pool_bytes, pool_capacity;
 } zo2t_vocab;
 
-#define ZO2T_TEXT_FILE_BYTES ((size_t)64 << 20) /* largest vocab.json, merges.txt, ...: OPT's have 0.9 and 0.5 MB */
+/* Reads an object {"token": id, ...} of `file`, which messages begin with, into *v. ZO2_ERR_FORMAT: no object, an id twice, ids
+ * outside [0, 2^31). zo2t_vocab_free() in any case. */
+zo2_status zo2t_vocab_from(zo2t_vocab *v, const json_t *object, const char *file);
 
-/* Reads vocab.json ({"token": id, ...}) into *v. ZO2_ERR_FORMAT (the message begins with "vocab.json"): not JSON, a
- * token or an id twice, ids outside [0, 2^31), larger than ZO2T_TEXT_FILE_BYTES. zo2t_vocab_free() in any case. */
+/* The same from the text of vocab.json. ZO2_ERR_FORMAT, too: not JSON, a token twice, larger than ZO2T_TEXT_FILE_BYTES. */
 zo2_status zo2t_vocab_load(zo2t_vocab *v, const char *json, size_t bytes);
 
 /* Adds one token; fine if it is there with the same id. ZO2_ERR_FORMAT with `file` in front if it has another id or

@@ -31,7 +31,7 @@ static const cli_option options[] = {
     {"at-step", "N", CLI_COUNT, AT(at_step), "as they were after N steps (all)", 0, INT64_MAX},
     {"batch", "N", CLI_COUNT, AT(engine.batch), "lines in a batch (the run's, else 16)", 1, CLI_MAX_BATCH},
     {"seq", "N", CLI_COUNT, AT(engine.seq), "longest row in tokens; longer ones are cut (the run's, else the context)", 2, 0},
-    {"bos", "auto|none|ID", CLI_TEXT, AT(bos), "token in front of texts and prompts (the run's, else the model's own)", 0, 0},
+    {"bos", "auto|none|ID", CLI_TEXT, AT(bos), "token in front of texts and prompts (the run's, else the tokenizer's own)", 0, 0},
     {"wire", NULL, CLI_WIRE, AT(engine.wire), "evaluate through this codec too (the run's, else fp32)", 0, 0},
     {"compute", CLI_COMPUTES, CLI_CHOICE, AT(engine.compute), "type that matrices are multiplied in (the run's, else " CLI_COMPUTE_DEFAULT ")", 0, 0},
     {"backend", CLI_BACKENDS, CLI_CHOICE, AT(engine.backend), "where to compute (auto: the fastest here)", 0, 0},

@@ -6,6 +6,7 @@
 
 #include "tools/cli/interrupt.h"
 #include "tools/cli/report.h"
+#include "tools/text/fit.h"
 
 int tune_model_open(tune_model *m, const char *program, const char *path)
 {
@@ -14,10 +15,15 @@ int tune_model_open(tune_model *m, const char *program, const char *path)
     zo2_status s = zo2_pack_open(&m->pack, path);
     if (s == ZO2_OK)
         s = zo2_pack_get_info(m->pack, &m->info);
-    if (s == ZO2_OK) {
+    if (s == ZO2_OK)
         s = zo2t_tokenizer_open_pack(&m->tokenizer, m->pack);
-        if (s == ZO2_ERR_NOTFOUND) /* synthetic models */
-            s = ZO2_OK;
+    for (size_t i = 0; s == ZO2_OK && zo2t_tokenizer_note(m->tokenizer, i); i++)
+        cli_warning(program, "%s: %s", path, zo2t_tokenizer_note(m->tokenizer, i));
+    if (m->pack && s == ZO2_ERR_UNSUPPORTED) { /* ready ids need no tokenizer */
+        cli_warning(program, "%s: %s; only \"tokens\" lines work with it", path, zo2_last_error());
+        s = ZO2_OK;
+    } else if (m->pack && s == ZO2_ERR_NOTFOUND) { /* synthetic models */
+        s = ZO2_OK;
     }
     return s == ZO2_OK ? 0 : cli_fail(program, NULL, s);
 }
@@ -40,11 +46,18 @@ int tune_resolve_seq(const cli_command *c, const tune_model *m, const cli_value 
 int tune_resolve_bos(const cli_command *c, const tune_model *m, const cli_value *bos, const int32_t *run_bos,
                      int32_t *out)
 {
-    if (!bos->given && run_bos) {
+    const bool automatic = !bos->given || !strcmp(bos->text, "auto");
+    if (automatic && run_bos) {
         *out = *run_bos;
         return 0;
     }
-    zo2_status s = zo2t_bos_parse(bos->given ? bos->text : "auto", &m->info, out);
+    zo2t_notes notes = {0};
+    zo2_status s = zo2t_bos_parse(automatic ? "auto" : bos->text, m->tokenizer, &m->info, out);
+    if (s == ZO2_OK && automatic && m->tokenizer)
+        s = zo2t_fit_bos(m->tokenizer, &m->info, &notes);
+    for (size_t i = 0; i < notes.n; i++)
+        cli_warning(c->program, "%s: %s", m->path, notes.text[i]);
+    zo2t_notes_free(&notes);
     return s == ZO2_OK ? 0 : cli_usage_error(c, "--bos: %s", zo2_last_error());
 }
 

@@ -13,10 +13,10 @@ typedef struct tune_model {
     const char *path;
     zo2_pack *pack;
     zo2_pack_info info;
-    zo2t_tokenizer *tokenizer; /* NULL: the pack has none, only "tokens" lines work */
+    zo2t_tokenizer *tokenizer; /* NULL: the pack has none, or one that isn't supported: only "tokens" lines work */
 } tune_model;
 
-/* tune_model_close() in any case. */
+/* Warns of what is odd about the tokenizer. tune_model_close() in any case. */
 int tune_model_open(tune_model *m, const char *program, const char *path);
 void tune_model_close(tune_model *m);
 
@@ -24,7 +24,7 @@ void tune_model_close(tune_model *m);
  * length beyond the context. */
 int tune_resolve_seq(const cli_command *c, const tune_model *m, const cli_value *seq, uint32_t run_seq, uint32_t *out);
 
-/* The BOS id in force; `run_bos` is NULL without a run. */
+/* The BOS id in force; `run_bos` is NULL without a run, and what "auto" means with one. Warns where tokenizer and model differ. */
 int tune_resolve_bos(const cli_command *c, const tune_model *m, const cli_value *bos, const int32_t *run_bos,
                      int32_t *out);
 

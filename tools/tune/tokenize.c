@@ -17,7 +17,8 @@ typedef struct tokenize_flags {
 
 static const cli_option options[] = {
     {"model", "FILE", CLI_TEXT, offsetof(tokenize_flags, model), "the pack whose tokenizer to use", CLI_NEEDED, 0},
-    {"bos", "auto|none|ID", CLI_TEXT, offsetof(tokenize_flags, bos), "token in front (auto: the model's own)", 0, 0},
+    {"bos", "auto|none|ID", CLI_TEXT, offsetof(tokenize_flags, bos), "token in front (auto: the tokenizer's own)", 0,
+     0},
     {"json", NULL, CLI_FLAG, offsetof(tokenize_flags, json), "a JSON object per text", 0, 0},
     {0},
 };
@@ -111,7 +112,8 @@ int tune_tokenize(int argc, char **argv)
     int32_t bos = -1;
     status = tune_model_open(&model, command.program, flags.model.text);
     if (!status && !model.tokenizer)
-        status = cli_error(command.program, "%s has no tokenizer (synthetic models have none)", flags.model.text);
+        status = cli_error(command.program, "%s has no tokenizer that can be used (synthetic models have none)",
+                           flags.model.text);
     if (!status)
         status = tune_resolve_bos(&command, &model, &flags.bos, NULL, &bos);
     if (!status && text) {

@@ -19,7 +19,7 @@ static const cli_option file_options[] = {
 
 static const cli_option size_options[] = {
     {"steps", "N", CLI_COUNT, AT(steps), "where the run ends (20000); may grow later with a constant schedule", 1, MAX_STEPS},
-    {"bos", "auto|none|ID", CLI_TEXT, AT(bos), "token in front of texts and prompts (auto: the model's own)", 0, 0},
+    {"bos", "auto|none|ID", CLI_TEXT, AT(bos), "token in front of texts and prompts (auto: the tokenizer's own)", 0, 0},
     {0},
 };
 

@@ -68,7 +68,7 @@ static void a_tensor(void **state)
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++) {
         char name[128];
         bench b = begin(NULL, NULL);
-        snprintf(name, sizeof name, "model.decoder.layers.0.fc1.%s", suffixes[i]);
+        snprintf(name, sizeof name, "decoder.layers.0.fc1.%s", suffixes[i]);
         hf_add(b.m, name, "F16", 1, 1, 4, 8, NULL);
         assert_error(convert(&b, NULL), ZO2_ERR_UNSUPPORTED, name);
         assert_non_null(strstr(zo2_last_error(),
@@ -76,7 +76,7 @@ static void a_tensor(void **state)
         end(&b);
     }
     bench b = begin(NULL, NULL); /* of a key-value cache: the weights are plain */
-    hf_add(b.m, "model.decoder.layers.0.self_attn.k_scale", "F32", 1, 1, 1, 4, NULL);
+    hf_add(b.m, "decoder.layers.0.self_attn.k_scale", "F32", 1, 1, 1, 4, NULL);
     assert_ok(convert(&b, NULL));
     end(&b);
 }

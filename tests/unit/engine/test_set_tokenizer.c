@@ -156,7 +156,7 @@ static void refusals(void **state)
     assert_error(zo2_pack_set_tokenizer(b.pack, b.tokenizer, &b.o), ZO2_ERR_FORMAT, "vocab.json is not a regular file");
     assert_error(zo2_pack_set_tokenizer(hf_path(b.dir, "none.zo2"), b.model, &b.o), ZO2_ERR_NOTFOUND, "none.zo2");
     assert_error(zo2_pack_set_tokenizer(hf_path(b.model, "config.json"), b.model, &b.o), ZO2_ERR_FORMAT,
-                 "is not a pack");
+                 "is a JSON text");
     assert_error(zo2_pack_set_tokenizer(NULL, b.model, &b.o), ZO2_ERR_ARG, "pack and dir");
     assert_error(zo2_pack_set_tokenizer(b.pack, NULL, &b.o), ZO2_ERR_ARG, "pack and dir");
     zo2_tokenizer_opts bad = {0};

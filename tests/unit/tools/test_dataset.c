@@ -1,6 +1,7 @@
 /* Data sets: the four kinds of lines, BOS, truncation, counts and bounds, the tiny model's own files. */
 #include "tests/unit/tools/test_tokenizer_files.h"
 #include "tools/text/dataset.h"
+#include "tools/text/fit.h"
 
 #include <xxhash.h>
 
@@ -268,22 +269,23 @@ static void bos(void **state)
     (void)state;
     zo2_pack_info info = {.vocab = 4096, .bos_token_id = 2}, none = {.vocab = 4096, .bos_token_id = -1};
     int32_t id = 99;
-    assert_int_equal(zo2t_bos_parse("auto", &info, &id), ZO2_OK);
+    assert_int_equal(zo2t_bos_parse("auto", NULL, &info, &id), ZO2_OK);
     assert_int_equal(id, 2);
-    assert_int_equal(zo2t_bos_parse("auto", &none, &id), ZO2_OK);
+    assert_int_equal(zo2t_bos_parse("auto", NULL, &none, &id), ZO2_OK);
     assert_int_equal(id, -1);
-    assert_int_equal(zo2t_bos_parse("none", &info, &id), ZO2_OK);
+    assert_int_equal(zo2t_bos_parse("none", NULL, &info, &id), ZO2_OK);
     assert_int_equal(id, -1);
-    assert_int_equal(zo2t_bos_parse("0", &info, &id), ZO2_OK);
+    assert_int_equal(zo2t_bos_parse("0", NULL, &info, &id), ZO2_OK);
     assert_int_equal(id, 0);
-    assert_int_equal(zo2t_bos_parse("4095", &none, &id), ZO2_OK);
+    assert_int_equal(zo2t_bos_parse("4095", NULL, &none, &id), ZO2_OK);
     assert_int_equal(id, 4095);
     static const char *const bad[] = {"", "-1", "2x", "all", " 2", "99999999999999999999"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
-        assert_error(zo2t_bos_parse(bad[i], &info, &id), ZO2_ERR_ARG, "use auto, none or a token id");
-    assert_error(zo2t_bos_parse("4096", &info, &id), ZO2_ERR_ARG, "BOS id 4096 is outside the model's vocabulary");
+        assert_error(zo2t_bos_parse(bad[i], NULL, &info, &id), ZO2_ERR_ARG, "use auto, none or a token id");
+    assert_error(zo2t_bos_parse("4096", NULL, &info, &id), ZO2_ERR_ARG,
+                 "BOS id 4096 is outside the model's vocabulary");
     info.bos_token_id = 5000;
-    assert_error(zo2t_bos_parse("auto", &info, &id), ZO2_ERR_ARG, "BOS id 5000");
+    assert_error(zo2t_bos_parse("auto", NULL, &info, &id), ZO2_ERR_ARG, "BOS id 5000");
 }
 
 int main(void)

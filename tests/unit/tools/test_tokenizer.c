@@ -287,15 +287,21 @@ static void special_sources(void **state)
 {
     (void)state;
     static const char merges[] = "#version: 0.2\n";
-    /* Named by one file or the other, as a string or an object; ids from added_tokens.json and the decoder table. */
+    /* Named by one file or the other, as a string or an object; ids from added_tokens.json. */
     zo2t_tokenizer *t =
         made_up("\"<mask>\": 400", merges, "{\"mask_token\": {\"content\": \"<mask>\", \"lstrip\": false}}",
-                "{\"bos_token\": \"</s>\", \"unk_token\": null, \"additional_special_tokens\": [\"<two words>\"], "
-                "\"added_tokens_decoder\": {\"501\": {\"content\": \"<more>\"}}}",
+                "{\"bos_token\": \"</s>\", \"unk_token\": null, \"additional_special_tokens\": [\"<two words>\"]}",
                 "{\"<two words>\": 2000000000, \"<more\": 7000}");
     check_ids(t, "<mask></s><two words><more><more<s>", 35, -1,
-              IDS(400, 2, 2000000000, 501, 7000, B('<'), B('s'), B('>')));
+              IDS(400, 2, 2000000000, 7000, B('>'), 7000, B('<'), B('s'), B('>')));
     assert_int_equal(zo2t_tokenizer_max_id(t), 2000000000);
+    zo2t_tokenizer_close(t);
+    /* A decoder table is the only source of ids, and special_tokens_map.json counts no more. */
+    t = made_up("\"<mask>\": 400", merges, "{\"mask_token\": \"<mask>\"}",
+                "{\"bos_token\": \"</s>\", \"added_tokens_decoder\": {\"501\": {\"content\": \"<more>\"}}}",
+                "{\"<two words>\": 2000000000, \"<more\": 7000}");
+    check_ids(t, "</s><more><two", 14, -1, IDS(2, 501, B('<'), B('t'), B('w'), B('o')));
+    check_ids(t, "<mask>", 6, -1, IDS(B('<'), B('m'), B('a'), B('s'), B('k'), B('>')));
     zo2t_tokenizer_close(t);
     /* Named by none: OPT's. */
     t = made_up("", merges, NULL, "{\"errors\": \"replace\"}", NULL);

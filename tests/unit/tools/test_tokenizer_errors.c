@@ -1,5 +1,6 @@
 /* Tokenizer files that are wrong, text that isn't UTF-8, and the byte alphabet. */
 #include "tests/unit/tools/test_tokenizer_files.h"
+#include "tools/text/json_file.h"
 #include "tools/text/vocab.h"
 
 #define MERGES "#version: 0.2\n"
@@ -96,7 +97,7 @@ static void merges(void **state)
     MERGE(MERGES "a b\n\xFF\xFE c\n", "line 3: token \"\\xFF\\xFE\" is not in vocab.json");
     MERGE(MERGES "a nothing\n", "line 2: token \"nothing\" is not in vocab.json");
     MERGE(MERGES "b a\n", "line 2: the merged token \"ba\" is not in vocab.json");
-    MERGE(MERGES "a b\n\na b\n", "line 4: the pair \"a b\" is there already");
+    MERGE(MERGES "a b\n\na b\n", "line 4: the pair \"a\" \"b\" is there already");
     char *longest = malloc(5001);
     memset(longest, 'q', 5000);
     longest[5000] = '\0';
@@ -117,11 +118,19 @@ static void specials(void **state)
 #define ADDED(json, part)          assert_error(try_extra("", MERGES, NULL, NULL, json), ZO2_ERR_FORMAT, part)
     MAP("{", "special_tokens_map.json line 1: not JSON");
     MAP("[]", "special_tokens_map.json: not an object");
-    MAP("{\"bos_token\": \"<no>\"}", "special_tokens_map.json: token \"<no>\" has no id");
+    /* Tokens without id get the next ones, as long as there are any. */
+    assert_int_equal(try_extra("\"xy\": 2147483646", MERGES,
+                               "{\"bos_token\": \"xy\", \"pad_token\": \"P\", "
+                               "\"eos_token\": \"<s>\", \"unk_token\": \"Q Q\"}",
+                               NULL, NULL),
+                     ZO2_OK);
+    assert_error(try_extra("\"xy\": 2147483647", MERGES, "{\"bos_token\": \"xy\", \"pad_token\": \"[P]\"}", NULL, NULL),
+                 ZO2_ERR_FORMAT, "token \"[P]\" has id 214748364");
     MAP("{\"bos_token\": 1}", "\"bos_token\" is neither a string nor an object");
     MAP("{\"bos_token\": {\"content\": 1}}", "\"bos_token\" is neither a string nor an object");
     MAP("{\"additional_special_tokens\": \"a\"}", "\"additional_special_tokens\" is not a list");
-    CONFIG("{\"pad_token\": {\"content\": \"<pad>\", \"lstrip\": true}}", ZO2_ERR_UNSUPPORTED, "\"lstrip\": true");
+    CONFIG("{\"split_special_tokens\": true}", ZO2_ERR_UNSUPPORTED, "\"split_special_tokens\": true");
+    CONFIG("{\"tokenizer_class\": \"Qwen2Tokenizer\"}", ZO2_ERR_UNSUPPORTED, "of class \"Qwen2Tokenizer\"");
     CONFIG("{\"add_prefix_space\": true}", ZO2_ERR_UNSUPPORTED, "tokenizer_config.json: \"add_prefix_space\": true");
     CONFIG("{\"added_tokens_decoder\": []}", ZO2_ERR_FORMAT, "\"added_tokens_decoder\" is not an object");
     CONFIG("{\"added_tokens_decoder\": {\"x\": \"a\"}}", ZO2_ERR_FORMAT, "the key \"x\", which is no id");
@@ -220,7 +229,7 @@ static void damaged(void **state)
                     file[i][at] = (char)(keep ^ 1 << change);
                 else
                     n[i] = at;
-                zo2t_tokenizer_files f = {{vocab, n[0]}, {merge, n[1]}, {map, n[2]}, {config, n[3]}, {0}};
+                zo2t_tokenizer_files f = {{vocab, n[0]}, {merge, n[1]}, {map, n[2]}, {config, n[3]}, {0}, {0}};
                 zo2t_tokenizer *t;
                 zo2_status s = zo2t_tokenizer_open(&t, &f);
                 if (s) {

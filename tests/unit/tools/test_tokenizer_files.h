@@ -49,6 +49,8 @@ static inline zo2t_tokenizer *test_tokenizer(const char *folder)
         .merges = test_read(folder, "merges.txt"),
         .special_tokens_map = test_read(folder, "special_tokens_map.json"),
         .tokenizer_config = test_read(folder, "tokenizer_config.json"),
+        .added_tokens = test_read(folder, "added_tokens.json"),
+        .tokenizer = test_read(folder, "tokenizer.json"),
     };
     zo2t_tokenizer *t = NULL;
     zo2_status s = zo2t_tokenizer_open(&t, &files);
@@ -56,6 +58,8 @@ static inline zo2t_tokenizer *test_tokenizer(const char *folder)
     free((char *)(uintptr_t)files.merges.data);
     free((char *)(uintptr_t)files.special_tokens_map.data);
     free((char *)(uintptr_t)files.tokenizer_config.data);
+    free((char *)(uintptr_t)files.added_tokens.data);
+    free((char *)(uintptr_t)files.tokenizer.data);
     if (s && s != ZO2_ERR_NOTFOUND)
         fail_msg("%s: %s", folder, zo2_last_error());
     return t;

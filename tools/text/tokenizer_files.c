@@ -1,0 +1,99 @@
+/* tokenizer_files.c: a tokenizer from the files that a pack carries or a folder has. */
+#include "tools/text/json_file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILES 6
+
+typedef struct wanted {
+    const char *name;
+    zo2t_file *file;
+} wanted;
+
+static void list_files(zo2t_tokenizer_files *f, wanted out[FILES])
+{
+    const wanted list[FILES] = {{"vocab.json", &f->vocab},
+                                {"merges.txt", &f->merges},
+                                {"special_tokens_map.json", &f->special_tokens_map},
+                                {"tokenizer_config.json", &f->tokenizer_config},
+                                {"added_tokens.json", &f->added_tokens},
+                                {"tokenizer.json", &f->tokenizer}};
+    memcpy(out, list, sizeof list);
+}
+
+zo2_status zo2t_tokenizer_open_pack(zo2t_tokenizer **out, const zo2_pack *pack)
+{
+    zo2t_tokenizer_files files = {0};
+    wanted list[FILES];
+    list_files(&files, list);
+    *out = NULL;
+    for (size_t i = 0; i < FILES; i++) {
+        zo2_status s = zo2_pack_file(pack, list[i].name, &list[i].file->data, &list[i].file->bytes);
+        if (s == ZO2_ERR_NOTFOUND)
+            *list[i].file = (zo2t_file){0};
+        else if (s)
+            return s;
+    }
+    return zo2t_tokenizer_open(out, &files);
+}
+
+static zo2_status failed(const char *path)
+{
+    return zo2_error(ZO2_ERR_IO, "cannot read %s: %s", path, strerror(errno));
+}
+
+/* All of a file, or one byte more than a tokenizer's file may have, which is refused then. *data is the caller's. */
+static zo2_status read_all(const char *path, FILE *in, char **data, size_t *bytes)
+{
+    size_t capacity = 0;
+    for (;;) {
+        if (*bytes == capacity) {
+            capacity = capacity ? 2 * capacity : 1 << 16;
+            char *more = realloc(*data, capacity);
+            if (!more)
+                return zo2_error(ZO2_ERR_NOMEM, "out of memory for %s", path);
+            *data = more;
+        }
+        size_t n = fread(*data + *bytes, 1, capacity - *bytes, in);
+        *bytes += n;
+        if (ferror(in))
+            return failed(path);
+        if (!n || *bytes > ZO2T_TEXT_FILE_BYTES)
+            return ZO2_OK;
+    }
+}
+
+static zo2_status read_file(const char *folder, const wanted *w, char **data)
+{
+    char path[4096];
+    size_t bytes = 0;
+    if (snprintf(path, sizeof path, "%s/%s", folder, w->name) >= (int)sizeof path)
+        return zo2_error(ZO2_ERR_IO, "%s: the path is too long", folder);
+    FILE *in = fopen(path, "rb");
+    if (!in)
+        return errno == ENOENT ? ZO2_OK : failed(path);
+    zo2_status s = read_all(path, in, data, &bytes);
+    fclose(in);
+    *w->file = (zo2t_file){*data, bytes};
+    return s;
+}
+
+zo2_status zo2t_tokenizer_open_folder(zo2t_tokenizer **out, const char *folder)
+{
+    zo2t_tokenizer_files files = {0};
+    char *data[FILES] = {NULL};
+    wanted list[FILES];
+    list_files(&files, list);
+    zo2_status s = ZO2_OK;
+    *out = NULL;
+    for (size_t i = 0; i < FILES && !s; i++)
+        s = read_file(folder, &list[i], &data[i]);
+    if (!s)
+        s = zo2t_tokenizer_open(out, &files);
+    for (size_t i = 0; i < FILES; i++)
+        free(data[i]);
+    return s;
+}
