@@ -192,8 +192,8 @@ static inline void zo2_convert_opts_init(zo2_convert_opts *o)
  * source's own bits are kept, and the file doesn't depend on the number of threads. Streams: needs memory for one chunk
  * (4 MiB; three with zstd) a thread whatever the model. Written under a temporary name
  * and renamed when complete and synced; on error or cancellation nothing is left. o NULL: defaults. Errors:
- * ZO2_ERR_EXISTS (and not force), ZO2_ERR_FORMAT (with file, tensor and offset), ZO2_ERR_NOTFOUND (missing file or tensor,
- * by name), ZO2_ERR_UNSUPPORTED (an architecture or a setting of one), ZO2_ERR_NONFINITE, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
+ * ZO2_ERR_EXISTS (and not force), ZO2_ERR_ARG (out is no regular file, which force doesn't replace), ZO2_ERR_FORMAT (with
+ * file, tensor and offset), ZO2_ERR_NOTFOUND (missing file or tensor, by name), ZO2_ERR_UNSUPPORTED (an architecture or a setting of one), ZO2_ERR_NONFINITE, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
  * ZO2_ERR_CANCELLED. Format: storage/PACK.md. */
 ZO2_API zo2_status zo2_pack_convert(const char *hf_dir, const char *out, const zo2_convert_opts *o);
 
@@ -302,7 +302,7 @@ static inline void zo2_export_opts_init(zo2_export_opts *o)
  * or before the step, else from the pack: the same bits. Streams: memory for 8 million weights (12 bytes each) and, with
  * a snapshot, for a panel tile of at most 128 MiB. The directory appears complete or not at all. o NULL: defaults. Errors:
  * ZO2_ERR_EXISTS (and not force), ZO2_ERR_NOTFOUND, ZO2_ERR_MISMATCH (a run of another model), ZO2_ERR_ARG (at_step beyond
- * the run), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
+ * the run; an out_dir that force doesn't replace), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
  * ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o);
 
