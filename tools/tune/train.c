@@ -180,8 +180,10 @@ static int loop(train *t)
     recent w = {.n = 0};
     zo2_status s = ZO2_OK;
     if (steps >= target) {
-        cli_progress_message(&t->progress, "the run has its %" PRIu64 " steps already; go on with a larger --steps",
-                             steps);
+        cli_progress_message(&t->progress, "the run has its %" PRIu64 " steps already; %s", steps,
+                             t->opts.schedule == ZO2_CONSTANT
+                                 ? "go on with a larger --steps"
+                                 : "its learning-rate schedule ends there, so more of them take another run");
         return train_summary(t);
     }
     if (state.resumed && steps && !t->progress.quiet)

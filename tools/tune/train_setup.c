@@ -11,6 +11,7 @@
 
 #include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
+#include "tools/cli/fit_advice.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/numbers.h"
 #include "tools/cli/plan_print.h"
@@ -165,14 +166,34 @@ static void apply_flags(const train *t, zo2_engine_opts *o)
 }
 
 /* Sizes of the largest batch, from the data. */
-static int bounds(const train *t, zo2_engine_opts *o, uint32_t micro)
+static int bounds(const train *t, zo2_engine_opts *o, uint64_t batch, uint32_t micro)
 {
     o->max_rows = o->max_rows_micro = o->max_seq = 0;
     o->max_loss_tokens = 0;
-    int status = tune_raise_bounds(o, t->command->program, t->data, t->settings.batch, micro, false);
+    int status = tune_raise_bounds(o, t->command->program, t->data, batch, micro, false);
     if (!status && t->eval_data)
-        status = tune_raise_bounds(o, t->command->program, t->eval_data, t->settings.batch, micro, true);
+        status = tune_raise_bounds(o, t->command->program, t->eval_data, batch, micro, true);
     return status;
+}
+
+static bool other_bounds(const void *ud, uint64_t batch, uint64_t micro, zo2_engine_opts *o)
+{
+    return bounds(ud, o, batch, (uint32_t)micro) == 0;
+}
+
+/* The last call planned: what was wrong and, if a budget was too small, what to do. Returns the exit status. */
+static int fail_to_fit(const train *t, const char *what, zo2_status s)
+{
+    return cli_fail_to_fit(t->command->program, what, s,
+                           &(cli_fit){.model = t->model.path,
+                                      .opts = &t->opts,
+                                      .batch = t->settings.batch,
+                                      .micro = t->opts.micro_batch,
+                                      .here = true,
+                                      .batch_option = !t->existed,
+                                      .micro_option = !t->existed,
+                                      .sizes = t->existed ? NULL : other_bounds,
+                                      .ud = t});
 }
 
 int train_setup(train *t, const cli_command *c, const train_flags *f)
@@ -198,7 +219,7 @@ int train_setup(train *t, const cli_command *c, const train_flags *f)
     /* For the plan: the run's own values with what was given on top. (The engine refuses differences by name later.) */
     apply_flags(t, &t->opts);
     uint32_t micro = t->opts.micro_batch;
-    status = bounds(t, &t->opts, micro == UINT32_MAX ? 0 : micro);
+    status = bounds(t, &t->opts, t->settings.batch, micro == UINT32_MAX ? 0 : micro);
     if (status)
         return status;
     t->opts.log = cli_log;
@@ -208,9 +229,20 @@ int train_setup(train *t, const cli_command *c, const train_flags *f)
     return 0;
 }
 
+/* Rows of the line that has most. */
+static uint32_t most_options(const train *t)
+{
+    zo2t_dataset_info data, eval = {.max_options = 0};
+    zo2t_dataset_get_info(t->data, &data);
+    if (t->eval_data)
+        zo2t_dataset_get_info(t->eval_data, &eval);
+    return data.max_options > eval.max_options ? data.max_options : eval.max_options;
+}
+
 int train_show_plan(train *t)
 {
     zo2_plan plan = {.struct_size = sizeof plan};
+    cli_plan_lines lines = {.batch = t->settings.batch, .rows_per_line = most_options(t), .fixed = t->existed};
     if (!t->opts.host_bytes)
         t->opts.host_bytes = zo2_host_budget_bytes(); /* a plan alone has no limit, a run has */
     zo2_status s = zo2_plan_estimate(t->model.path, &t->opts, &plan);
@@ -218,8 +250,9 @@ int train_show_plan(train *t)
     if (known && t->flags->json.given)
         cli_plan_print_json(t->model.path, &plan, s == ZO2_OK);
     else if (known)
-        cli_plan_print(t->model.path, &t->opts, &plan, (uint32_t)(t->opts.max_rows / t->settings.batch));
-    return s == ZO2_OK ? 0 : cli_fail(t->command->program, known ? "doesn't fit" : NULL, s);
+        cli_plan_print(t->model.path, &t->opts, &plan, &lines);
+    fflush(stdout);
+    return s == ZO2_OK ? 0 : fail_to_fit(t, known ? "doesn't fit" : NULL, s);
 }
 
 /* ---- start
@@ -253,7 +286,7 @@ static int check_disk(const train *t)
     o.probe_seconds = 0; /* sizes are all that matters here */
     zo2_status s = zo2_plan_estimate(t->model.path, &o, &plan);
     if (s != ZO2_OK)
-        return cli_fail(t->command->program, s == ZO2_ERR_NOMEM ? "doesn't fit" : NULL, s);
+        return fail_to_fit(t, s == ZO2_ERR_NOMEM ? "doesn't fit" : NULL, s);
     char where[4096], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
     uint64_t available = 0;
     const char *dir = t->opts.snapshot_dir ? t->opts.snapshot_dir : t->flags->run.text;
@@ -343,7 +376,7 @@ int train_start(train *t)
         s = zo2_engine_open(&t->engine, t->flags->model.text, t->flags->run.text, &o);
     cli_progress_clear(&t->progress);
     if (s != ZO2_OK)
-        return cli_fail(t->command->program, NULL, s);
+        return fail_to_fit(t, NULL, s);
     cli_interrupt_engine(t->engine);
     zo2_engine_get_opts(t->engine, &t->opts);
 
