@@ -33,7 +33,7 @@ typedef struct zo2t_dataset_opts {
  * ZO2_ERR_ARG. */
 zo2_status zo2t_bos_parse(const char *arg, const zo2_pack_info *model, int32_t *bos);
 
-/* Reads and tokenises a file. t may be NULL for a model without tokenizer: then only "tokens" lines work. On success
+/* Reads and tokenises a file, or standard input, "-" (lines.h). t may be NULL for a model without tokenizer: then only "tokens" lines work. On success
  * *out is the caller's until zo2t_dataset_close(); it doesn't need t any more. On failure *out is NULL.
  * ZO2_ERR_NOTFOUND, ZO2_ERR_IO, ZO2_ERR_CANCELLED; ZO2_ERR_FORMAT with file and line: not UTF-8, not JSON, a missing
  * key or wrong type, too few options, a label that isn't one, an empty completion or option, no loss token, a token

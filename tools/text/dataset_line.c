@@ -2,6 +2,7 @@
 #include "tools/text/dataset_line.h"
 #include "engine/base/json.h"
 #include "tools/text/bytes.h"
+#include "tools/text/foreign.h"
 
 #include <jansson.h>
 #include <stdarg.h>
@@ -20,7 +21,7 @@ typedef struct context {
 
 ZO2_PRINTF(2, 3) static zo2_status bad(const context *c, const char *fmt, ...)
 {
-    char text[512];
+    char text[1024];
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
@@ -37,6 +38,19 @@ static zo2_status encode(const context *c, const json_t *value, const char *what
         return bad(c, "%s is text, but the model file carries no tokenizer: only \"tokens\" lines work with it", what);
     zo2_status s = zo2t_encode(c->tokenizer, json_string_value(value), json_string_length(value), bos, &c->out->ids);
     return s == ZO2_ERR_FORMAT ? bad(c, "%s: %s", what, zo2_last_error()) : s;
+}
+
+/* What is there in place of a JSON object. */
+ZO2_PRINTF(4, 5)
+static zo2_status not_an_object(const context *c, const char *line, size_t bytes, const char *fmt, ...)
+{
+    char text[256];
+    const char *found = zo2t_foreign(line, bytes, c->number == 1);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    return bad(c, "%s, and data are one JSON object a line%s%s", text, found ? "; " : "", found ? found : "");
 }
 
 static zo2_status add_suffix(const context *c, size_t tokens, const char *what)
@@ -194,6 +208,28 @@ static zo2_status parse_tokens(const context *c)
     return s ? s : finish_prompt(c, head, (size_t)first, "\"tokens\" from \"loss_from\" on");
 }
 
+/* An object of something else: which keys it has, and, where one of them holds the examples, how they become lines. */
+static zo2_status no_key(const context *c)
+{
+    enum { SHOWN = 4 };
+    char keys[SHOWN * ZO2T_QUOTE_BYTES] = "", quoted[ZO2T_QUOTE_BYTES], advice[128] = "";
+    size_t n = 0, at = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)c->root, key, value)
+    {
+        if (n++ < SHOWN)
+            at += (size_t)snprintf(keys + at, sizeof keys - at, "%s%s", n > 1 ? ", " : "; it has ",
+                                   zo2t_quote(quoted, key, strlen(key)));
+        bool plain = *key && strlen(key) < 32 &&
+                     key[strspn(key, "abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
+        if (!*advice && plain && json_is_object(json_array_get(value, 0)))
+            snprintf(advice, sizeof advice, "; for a line of each entry: jq -c '.%s[]' FILE >DATA.jsonl", key);
+    }
+    return bad(c, "has none of the keys \"text\", \"prompt\" and \"tokens\"%s%s%s", keys, n > SHOWN ? " and more" : "",
+               advice);
+}
+
 /* Which of the four kinds of lines it is. Other keys are nobody's business. */
 static zo2_status parse_object(const context *c)
 {
@@ -214,7 +250,7 @@ static zo2_status parse_object(const context *c)
     if (!prompt) {
         if (completion || options)
             return bad(c, "has \"%s\" without a \"prompt\"", completion ? "completion" : "options");
-        return bad(c, "has none of the keys \"text\", \"prompt\" and \"tokens\"");
+        return no_key(c);
     }
     if (completion && options)
         return bad(c, "has both \"completion\" and \"options\"");
@@ -235,13 +271,13 @@ zo2_status zo2t_line_parse(zo2t_tokenizer *t, const zo2t_dataset_opts *o, const 
     out->truncated = 0;
     size_t valid = zo2t_utf8_check(line, bytes);
     if (valid != bytes)
-        return bad(&c, "not UTF-8 at byte %zu of the line", valid);
+        return not_an_object(&c, line, bytes, "not UTF-8 at byte %zu of the line", valid);
     json_error_t e;
     json_t *root = zo2_json_parse(line, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (!root)
-        return bad(&c, "not JSON: %s (byte %d)", e.text, e.position);
+        return not_an_object(&c, line, bytes, "not JSON: %s (byte %d)", e.text, e.position);
     c.root = root;
-    zo2_status s = json_is_object(root) ? parse_object(&c) : bad(&c, "not a JSON object");
+    zo2_status s = json_is_object(root) ? parse_object(&c) : not_an_object(&c, line, bytes, "not a JSON object");
     json_decref(root);
     return s;
 }

@@ -27,7 +27,7 @@ typedef struct eval_flags {
 // clang-format off
 static const cli_option options[] = {
     {"model", "FILE", CLI_TEXT, AT(model), "the pack", CLI_NEEDED, 0},
-    {"data", "EVAL.jsonl", CLI_TEXT, AT(data), "lines to evaluate on", CLI_NEEDED, 0},
+    {"data", "EVAL.jsonl", CLI_TEXT, AT(data), "lines to evaluate on (-: standard input)", CLI_NEEDED, 0},
     {"run", "RUN_DIR", CLI_TEXT, AT(run), "the weights of this run, and its settings (the pack's own)", 0, 0},
     {"at-step", "N", CLI_COUNT, AT(at_step), "as they were after N steps (all)", 0, INT64_MAX},
     {"batch", "N", CLI_COUNT, AT(engine.batch), "lines in a batch (the run's, else 16)", 1, CLI_MAX_BATCH},

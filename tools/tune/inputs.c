@@ -61,7 +61,7 @@ int tune_data_load(zo2t_dataset **out, const char *path, const tune_model *m, ui
         cli_progress_message(progress,
                              "%s: %" PRIu64 " of %" PRIu64 " lines have more than %u tokens and lost their oldest ones"
                              " (the first is line %" PRIu64 ")",
-                             path, info.truncated, info.examples, seq, info.first_truncated);
+                             zo2t_lines_name(path), info.truncated, info.examples, seq, info.first_truncated);
     return 0;
 }
 

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tools/cli/interrupt.h"
 #include "tools/cli/numbers.h"
@@ -209,6 +210,9 @@ int tune_train(int argc, char **argv)
         return cli_finish(command.program, status);
     if (flags.eval_every.given && !flags.eval.given)
         return cli_usage_error(&command, "--eval-every needs --eval EVAL.jsonl");
+
+    if (flags.eval.given && !strcmp(flags.data.text, "-") && !strcmp(flags.eval.text, "-"))
+        return cli_usage_error(&command, "--data - --eval -: standard input can be read once only");
 
     cli_interrupt_install();
     train t;

@@ -137,8 +137,8 @@ static int load_data(train *t)
         return cli_error(t->command->program,
                          "--data %s is not the run's training file%s%s: its XXH3 is 0x%016" PRIx64
                          ", that of the run's 0x%016" PRIx64,
-                         f->data.text, s->train ? ", which was " : "", s->train ? s->train : "", info.file_hash,
-                         s->train_hash);
+                         f->data.text, s->train ? ", which was " : "", s->train ? zo2t_lines_name(s->train) : "",
+                         info.file_hash, s->train_hash);
     s->train_hash = info.file_hash;
     return f->eval.given ? tune_data_load(&t->eval_data, f->eval.text, &t->model, s->seq, s->bos, &t->progress) : 0;
 }
@@ -309,7 +309,7 @@ static void remember(char **to, const char *path)
     *to = NULL;
     if (!path)
         return;
-    *to = realpath(path, NULL);
+    *to = strcmp(path, "-") ? realpath(path, NULL) : NULL; /* standard input has no place */
     if (!*to)
         *to = strdup(path);
 }

@@ -66,6 +66,57 @@ static void lines(void **state)
         "line 3: is a language-model line, line 2 is an options line");
 }
 
+/* What a file is instead, by a line of it that was refused; a command for it is tried in tests/cli/test_tune_data.sh. */
+static void foreign(void **state)
+{
+    (void)state;
+#define FIRST(line, part) BAD(line "\n", "and data are one JSON object a line; " part)
+    FIRST("\x1F\x8B\x08\0\0\0\0\0", "this is a gzip file");
+    FIRST("\x28\xB5\x2F\xFD\x04", "this is a zstd file");
+    FIRST("PK\x03\x04\x14", "this is a zip archive");
+    FIRST("PAR1\x15\x04", "this is a Parquet file");
+    FIRST("\xFF\xFE{\0\"\0", "this is UTF-16: ");
+    FIRST("\xFF\xFE\0\0{\0\0\0", "this is UTF-32: ");
+    FIRST("{\0\"\0t\0", "this is UTF-16 without a mark: iconv -f UTF-16LE");
+    FIRST("\0{\0\"", "this is UTF-16 without a mark: iconv -f UTF-16BE");
+    FIRST("\x80\x04\x95\x01", "this is a Python pickle");
+    FIRST("\x20\x01\0\0\0\0\0\0{\"a\"", "this is a safetensors file");
+    FIRST("version https://git-lfs.github.com/spec/v1", "this is a pointer of Git LFS");
+    FIRST("<!DOCTYPE html>", "this is a web page");
+    FIRST("Entry not found", "this is a server's answer");
+    FIRST("[", "this is a JSON array: jq");
+    FIRST("[{\"text\": \"a\"},", "this is a JSON array: jq");
+    FIRST("[2, 17, 18]", "this is an array of numbers");
+    FIRST("[[2, 17]]", "this is a JSON array");
+    FIRST("{", "the object doesn't end in its line");
+    FIRST("{\"text\": \"a}\\\"}\"", "the object doesn't end in its line");
+    FIRST("{\"text\": \"a}\"},", "there is a comma behind the object");
+    FIRST("{\"text\": \"a\"} {\"text\": \"b\"}", "there is more than one object in the line");
+    FIRST("{\"text\": \"a\"}\r{\"text\": \"b\"}", "there is more than one object in the line");
+    FIRST("{\"text\": \"a\"}\xEF\xBB\xBF{\"text\": \"b\"}", "there is a byte order mark behind the object");
+    FIRST("{'text': 'a'}", "this is Python's notation");
+    FIRST("\"a text\"", "this is a JSON string");
+    FIRST("text,label", "this looks like comma-separated values");
+    FIRST("\"text\",\"label\"", "this is a JSON string"); /* a guess may be wrong, the line and its fault are right */
+    FIRST("prompt\tcompletion", "this looks like tab-separated values");
+    FIRST("Once upon a time, there was a text.", "this looks like plain text");
+    /* nothing is known of these, and further down a line of text is no file of text */
+    BAD("{\"text\": }\n", "one JSON object a line");
+    assert_null(strstr(zo2_last_error(), "; "));
+    BAD("\x01\x02\n", "one JSON object a line");
+    assert_null(strstr(zo2_last_error(), "; "));
+    BAD("{\"text\": \"abc\"}\nOnce upon a time\n", "one JSON object a line");
+    assert_null(strstr(zo2_last_error(), "; "));
+    BAD("{\"text\": \"abc\"}\n\xEF\xBB\xBF{\"text\": \"abc\"}\n", "line 2: not JSON: ");
+    assert_non_null(strstr(zo2_last_error(), "it begins with a byte order mark, which only a file's first line may"));
+    /* keys that a line has instead */
+    BAD("{\"messages\": [{\"role\": \"user\"}]}",
+        "; it has \"messages\"; for a line of each entry: jq -c '.messages[]'");
+    BAD("{\"a\": 1, \"b\": 2, \"c\": 3, \"d\": 4, \"e\": 5}", "; it has \"a\", \"b\", \"c\", \"d\" and more");
+    BAD("{\"it's\": [{}]}", "; it has \"it's\"");
+    assert_null(strstr(zo2_last_error(), "jq"));
+}
+
 static void values(void **state)
 {
     (void)state;
@@ -199,10 +250,8 @@ static void damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines),
-        cmocka_unit_test(values),
-        cmocka_unit_test(sizes),
-        cmocka_unit_test(damaged),
+        cmocka_unit_test(lines), cmocka_unit_test(foreign), cmocka_unit_test(values),
+        cmocka_unit_test(sizes), cmocka_unit_test(damaged),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
