@@ -82,6 +82,11 @@ static zo2_status add_line(zo2t_dataset *d, const zo2t_line *l, uint64_t number)
     }
     if (l->truncated && !info->truncated++)
         info->first_truncated = number;
+    for (int i = 0; i < ZO2T_ODDITIES; i++)
+        if (l->odd & 1u << i && !info->odd[i].lines++)
+            info->odd[i].first = number;
+    info->one_label =
+        l->kind == ZO2T_OPTIONS && (info->examples == 1 || (info->one_label && l->label == d->entry->label));
     return ZO2_OK;
 }
 

@@ -41,6 +41,19 @@ zo2_status zo2t_bos_parse(const char *arg, const zo2_pack_info *model, int32_t *
 zo2_status zo2t_dataset_load(zo2t_dataset **out, const char *path, zo2t_tokenizer *t, const zo2t_dataset_opts *o);
 void zo2t_dataset_close(zo2t_dataset *d); /* NULL is fine */
 
+/* What is in order, but rarely meant. */
+typedef enum zo2t_oddity {
+    ZO2T_SPACE_AT_END, /* a prompt that ends in a space: a token of its own there, which texts don't have */
+    ZO2T_NO_SPACE,     /* a letter or digit at its end, one at the beginning of what follows: they become one word */
+    ZO2T_EMPTY_PROMPT,
+    ZO2T_SAME_OPTIONS, /* two of them have the same tokens */
+    ZO2T_ODDITIES
+} zo2t_oddity;
+
+typedef struct zo2t_count {
+    uint64_t lines, first; /* first: number of the first of them in the file, 0 = none */
+} zo2t_count;
+
 typedef struct zo2t_dataset_info {
     zo2t_kind kind;
     uint64_t examples;        /* lines, blank ones not counted */
@@ -51,6 +64,8 @@ typedef struct zo2t_dataset_info {
     uint32_t longest_row;     /* tokens */
     uint64_t truncated;       /* lines that lost tokens */
     uint64_t first_truncated; /* number of the first such line in the file, 0 = none */
+    zo2t_count odd[ZO2T_ODDITIES];
+    int one_label; /* options: all lines have the same label */
     uint64_t file_bytes;
     uint64_t file_hash; /* XXH3-64 of the file's bytes */
 } zo2t_dataset_info;

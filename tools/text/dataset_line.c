@@ -126,6 +126,42 @@ static zo2_status finish_prompt(const context *c, size_t head, size_t prompt, co
     return ZO2_OK;
 }
 
+/* ---- what is in order, but rarely meant ---- */
+
+static int is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* How a prompt and what follows it meet. Both are strings. */
+static unsigned joint(const json_t *prompt, const json_t *next)
+{
+    size_t n = json_string_length(prompt);
+    if (!n)
+        return 1u << ZO2T_EMPTY_PROMPT;
+    char last = json_string_value(prompt)[n - 1];
+    if (last == ' ')
+        return 1u << ZO2T_SPACE_AT_END;
+    return is_word(last) && is_word(json_string_value(next)[0]) ? 1u << ZO2T_NO_SPACE : 0;
+}
+
+/* Whether two of a line's options have the same tokens; the first few hundred are looked at. */
+static int has_equal_suffixes(const zo2t_line *l, size_t prompt)
+{
+    enum { MOST = 256 };
+    size_t rows = l->rows < MOST ? l->rows : MOST;
+    const int32_t *a = l->ids.id + prompt;
+    for (size_t i = 0; i < rows; a += l->suffix[i++]) {
+        const int32_t *b = a + l->suffix[i];
+        for (size_t k = i + 1; k < rows; b += l->suffix[k++])
+            if (l->suffix[i] == l->suffix[k] && !memcmp(a, b, l->suffix[i] * sizeof *a))
+                return 1;
+    }
+    return 0;
+}
+
+/* ---- the kinds ---- */
+
 static zo2_status parse_completion(const context *c, size_t head)
 {
     zo2t_line *l = c->out;
@@ -136,6 +172,8 @@ static zo2_status parse_completion(const context *c, size_t head)
         s = encode(c, json_object_get(c->root, "completion"), "\"completion\"", -1);
     if (!s)
         s = add_suffix(c, l->ids.n - prompt, "\"completion\"");
+    if (!s)
+        l->odd = joint(json_object_get(c->root, "prompt"), json_object_get(c->root, "completion"));
     return s ? s : finish_prompt(c, head, prompt, "\"completion\"");
 }
 
@@ -167,7 +205,11 @@ static zo2_status parse_options(const context *c, size_t head)
         s = encode(c, json_array_get(options, i), what, -1);
         if (!s)
             s = add_suffix(c, l->ids.n - first, what);
+        if (!s)
+            l->odd |= joint(json_object_get(c->root, "prompt"), json_array_get(options, i));
     }
+    if (!s && has_equal_suffixes(l, prompt))
+        l->odd |= 1u << ZO2T_SAME_OPTIONS;
     return s ? s : finish_prompt(c, head, prompt, "the longest option");
 }
 
@@ -269,6 +311,7 @@ zo2_status zo2t_line_parse(zo2t_tokenizer *t, const zo2t_dataset_opts *o, const 
     out->rows = 0;
     out->prompt = out->label = 0;
     out->truncated = 0;
+    out->odd = 0;
     size_t valid = zo2t_utf8_check(line, bytes);
     if (valid != bytes)
         return not_an_object(&c, line, bytes, "not UTF-8 at byte %zu of the line", valid);

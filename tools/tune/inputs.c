@@ -6,6 +6,7 @@
 
 #include "tools/cli/interrupt.h"
 #include "tools/cli/report.h"
+#include "tools/tune/warn.h"
 
 int tune_model_open(tune_model *m, const char *program, const char *path)
 {
@@ -62,6 +63,7 @@ int tune_data_load(zo2t_dataset **out, const char *path, const tune_model *m, ui
                              "%s: %" PRIu64 " of %" PRIu64 " lines have more than %u tokens and lost their oldest ones"
                              " (the first is line %" PRIu64 ")",
                              zo2t_lines_name(path), info.truncated, info.examples, seq, info.first_truncated);
+    tune_warn_data(progress, zo2t_lines_name(path), &info);
     return 0;
 }
 

@@ -28,7 +28,7 @@ int tune_resolve_seq(const cli_command *c, const tune_model *m, const cli_value 
 int tune_resolve_bos(const cli_command *c, const tune_model *m, const cli_value *bos, const int32_t *run_bos,
                      int32_t *out);
 
-/* Loads a data file and tells how many lines were cut. *out is the caller's. */
+/* Loads a data file, tells how many lines were cut and warns of likely mistakes. *out is the caller's. */
 int tune_data_load(zo2t_dataset **out, const char *path, const tune_model *m, uint32_t seq, int32_t bos,
                    cli_progress *progress);
 

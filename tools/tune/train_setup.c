@@ -22,6 +22,7 @@
 #include "tools/tune/settings.h"
 #include "tools/tune/trace.h"
 #include "tools/tune/train.h"
+#include "tools/tune/warn.h"
 
 /* "--NAME ...: the run has ...": a difference from the run, by name. Returns the exit status. */
 static int differs(const train *t, const char *name, const char *here, const char *there)
@@ -226,6 +227,7 @@ int train_setup(train *t, const cli_command *c, const train_flags *f)
     t->opts.log_ud = &t->progress;
     t->opts.progress = cli_progress_work;
     t->opts.progress_ud = &t->progress;
+    tune_warn_train(t);
     return 0;
 }
 
@@ -379,6 +381,7 @@ int train_start(train *t)
         return fail_to_fit(t, NULL, s);
     cli_interrupt_engine(t->engine);
     zo2_engine_get_opts(t->engine, &t->opts);
+    tune_warn_eps(t);
 
     status = save_settings(t);
     if (!status)

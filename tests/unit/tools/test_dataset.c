@@ -101,6 +101,53 @@ static void kinds(void **state)
     zo2t_dataset_close(d);
 }
 
+/* What is in order, but rarely meant: lines are counted once, the first is named. */
+static void oddities(void **state)
+{
+    (void)state;
+    zo2t_dataset_info i;
+    zo2t_dataset *d = load("{\"text\": \"a \"}\n"
+                           "{\"prompt\": \"a\", \"completion\": \" b\"}\n"
+                           "{\"prompt\": \"a\\n\", \"completion\": \"b\"}\n"
+                           "{\"prompt\": \"a:\", \"completion\": \"b\"}\n"
+                           "{\"prompt\": \"a\", \"completion\": \"\xC3\xA9\"}\n"
+                           "{\"tokens\": [5, 6]}\n",
+                           16, 2);
+    zo2t_dataset_get_info(d, &i);
+    for (int k = 0; k < ZO2T_ODDITIES; k++)
+        assert_true(i.odd[k].lines == 0 && i.odd[k].first == 0);
+    assert_false(i.one_label);
+    zo2t_dataset_close(d);
+    d = load("{\"prompt\": \"a\", \"completion\": \" b\"}\n\n"
+             "{\"prompt\": \"a \", \"completion\": \"b\"}\n"
+             "{\"prompt\": \"\", \"completion\": \"b\"}\n"
+             "{\"prompt\": \"9\", \"completion\": \"Z\"}\n"
+             "{\"prompt\": \"  \", \"completion\": \" b\"}\n",
+             16, 2);
+    zo2t_dataset_get_info(d, &i);
+    assert_true(i.odd[ZO2T_SPACE_AT_END].lines == 2 && i.odd[ZO2T_SPACE_AT_END].first == 3);
+    assert_true(i.odd[ZO2T_EMPTY_PROMPT].lines == 1 && i.odd[ZO2T_EMPTY_PROMPT].first == 4);
+    assert_true(i.odd[ZO2T_NO_SPACE].lines == 1 && i.odd[ZO2T_NO_SPACE].first == 5);
+    assert_int_equal(i.odd[ZO2T_SAME_OPTIONS].lines, 0);
+    zo2t_dataset_close(d);
+    d = load("{\"prompt\": \"a\", \"options\": [\" b\", \" c\", \" bc\"], \"label\": 1}\n"
+             "{\"prompt\": \"a\", \"options\": [\" b\", \" c\", \" b\"], \"label\": 1}\n"
+             "{\"prompt\": \"a \", \"options\": [\" b\", \" b\", \" b\"], \"label\": 1}\n"
+             "{\"prompt\": \"a\", \"options\": [\" b\", \"c\"], \"label\": 1}\n",
+             16, 2);
+    zo2t_dataset_get_info(d, &i);
+    assert_true(i.odd[ZO2T_SAME_OPTIONS].lines == 2 && i.odd[ZO2T_SAME_OPTIONS].first == 2);
+    assert_true(i.odd[ZO2T_SPACE_AT_END].lines == 1 && i.odd[ZO2T_NO_SPACE].lines == 1 && i.one_label);
+    zo2t_dataset_close(d);
+    d = load("{\"prompt\": \"a\", \"options\": [\" b\", \" c\"], \"label\": 0}\n"
+             "{\"prompt\": \"a\", \"options\": [\" b\", \" c\"], \"label\": 1}\n"
+             "{\"prompt\": \"a\", \"options\": [\" b\", \" c\"], \"label\": 0}\n",
+             16, 2);
+    zo2t_dataset_get_info(d, &i);
+    assert_false(i.one_label);
+    zo2t_dataset_close(d);
+}
+
 /* "a"s with a space in front are one token each (" a" = 261). */
 #define A6 " a a a a a a"
 
@@ -289,8 +336,9 @@ static void bos(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kinds),      cmocka_unit_test(truncation), cmocka_unit_test(bounds),
-        cmocka_unit_test(tiny_files), cmocka_unit_test(large_file), cmocka_unit_test(bos),
+        cmocka_unit_test(kinds),  cmocka_unit_test(oddities),   cmocka_unit_test(truncation),
+        cmocka_unit_test(bounds), cmocka_unit_test(tiny_files), cmocka_unit_test(large_file),
+        cmocka_unit_test(bos),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
