@@ -49,16 +49,33 @@ static void show_progress(train *t, const recent *w, uint64_t steps, uint64_t ta
     char details[128];
     bool by_steps = t->flags->log_every.given && !t->progress.tty;
     bool due = by_steps ? steps % t->flags->log_every.u == 0 || steps == target : cli_progress_due(&t->progress);
-    if (due)
-        cli_progress_show(&t->progress, steps, target, recent_text(details, sizeof details, w, steps));
+    if (!due)
+        return;
+    uint64_t evaluations = t->eval_data ? cli_pace_evaluations(steps, target, t->flags->eval_every.u) : 0;
+    cli_progress_show_left(&t->progress, steps, target, recent_text(details, sizeof details, w, steps),
+                           cli_pace_left(&t->pace, target - steps, evaluations));
+}
+
+/* What the time left is made of. */
+static void begin_pace(train *t)
+{
+    t->pace.passes_per_step = 2.0 * t->opts.queries;
+    t->pace.snapshot_every = t->opts.snapshot_seconds;
+    if (t->eval_data) {
+        zo2t_dataset_info info;
+        zo2t_dataset_get_info(t->eval_data, &info);
+        t->pace.evaluation_pass_tokens = (t->opts.wire == ZO2_WIRE_FP32 ? 1 : 2) * (double)info.tokens;
+    }
 }
 
 static zo2_status evaluate(train *t, uint64_t steps, tune_evaluation *out)
 {
     zo2_status s = tune_evaluate(out, t->engine, t->eval_data, t->settings.batch, &t->progress);
     cli_progress_begin(&t->progress, "training", steps);
-    if (s == ZO2_OK)
+    if (s == ZO2_OK) {
+        cli_pace_evaluation(&t->pace, out->seconds);
         train_show_evaluation(t, steps, out);
+    }
     return s;
 }
 
@@ -74,6 +91,7 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
 {
     zo2_batch batch = {.struct_size = sizeof batch};
     zo2_step_result r = {.struct_size = sizeof r};
+    double began = cli_clock();
     zo2_status s = zo2t_batcher_fill(t->batcher, *position, t->settings.batch, &batch);
     if (s == ZO2_OK)
         s = zo2_step(t->engine, &batch, &r);
@@ -82,6 +100,7 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     *position = batch.data_position;
     *steps = r.step + 1;
     *skipped = r.skipped ? *skipped + 1 : 0;
+    cli_pace_step(&t->pace, cli_clock() - began, r.seconds, r.tokens);
     t->seconds += r.seconds;
     t->tokens += r.tokens;
     t->update_busy += r.update.busy;
@@ -189,6 +208,7 @@ static int loop(train *t)
     }
     if (state.resumed && steps && !t->progress.quiet)
         cli_progress_message(&t->progress, "going on after %" PRIu64 " of %" PRIu64 " steps", steps, target);
+    begin_pace(t);
     t->progress.silent = true; /* the bar counts steps, not what the engine does for each */
     cli_progress_begin(&t->progress, "training", steps);
     if (t->eval_data && steps == 0)

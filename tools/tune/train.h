@@ -8,6 +8,7 @@
 #include "engine/zo2.h"
 #include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
+#include "tools/cli/pace.h"
 #include "tools/cli/progress.h"
 #include "tools/text/batcher.h"
 #include "tools/tune/evaluate.h"
@@ -58,6 +59,7 @@ typedef struct train {
     /* results of this session */
     tune_evaluation first_eval; /* before step 0 */
     tune_evaluation last_eval;
+    cli_pace pace;
     double seconds; /* spent in steps */
     uint64_t tokens;
     double update_busy, upload_busy, compute_busy; /* seconds of the lanes */
