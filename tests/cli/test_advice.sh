@@ -70,6 +70,17 @@ expect 0 '^export: ' zo2-tune train --model tiny.zo2 --data "$data" --run "-a b/
 command=$(sed -n 's/^export: //p' out.txt)
 expect 0 'exported: the weights of' sh -c "$(echo "$command" | sed 's/ OUT / exported /')"
 
+# A completion that is longer than the sequence, but not than the context; a run's sequence is its own.
+echo '{"prompt": "The Crown", "completion": " is a symbol of the state and of the one who wears it."}' >long.jsonl
+echo '{"text": "The Crown"}' >short.jsonl
+for command in 'eval' 'train --run seq --steps 1 --batch 1'; do
+    expect 1 'long.jsonl line 1: .*use --seq [0-9]* or more' zo2-tune $command --model tiny.zo2 --data long.jsonl --seq 6
+    expect 0 '' zo2-tune $command --model tiny.zo2 --data long.jsonl --seq "$(sed -n 's/.*use --seq \([0-9]*\) or more.*/\1/p' err.txt)"
+done
+expect 0 '' zo2-tune train --model tiny.zo2 --run seq6 --data short.jsonl --steps 1 --batch 1 --seq 6
+expect 1 'long.jsonl line 1: .*; shorten it, or leave the line out' \
+    zo2-tune train --model tiny.zo2 --run seq6 --data short.jsonl --steps 2 --resume --eval long.jsonl
+
 # zo2-plan counts rows
 plan="zo2-plan opt-125m --batch 64 --seq 512 --probe 0"
 follow $plan --device-mem 600M

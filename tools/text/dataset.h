@@ -27,6 +27,7 @@ typedef struct zo2t_dataset_opts {
     uint32_t vocab;              /* of the model: ids are below it */
     int32_t bos;                 /* id put in front, -1 = none */
     zo2t_cancelled_fn cancelled; /* ends the reading of a file; NULL = nothing does */
+    uint32_t most_seq;           /* what seq could be, for messages; 0 = unknown */
 } zo2t_dataset_opts;
 
 /* The value of --bos, "auto" (the model's own), "none" or an id below the model's vocabulary, as an id or -1.

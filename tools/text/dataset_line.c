@@ -105,6 +105,17 @@ static zo2_status finish_text(const context *c, size_t head, const char *what)
     return add_suffix(c, l->ids.n - 1, what);
 }
 
+static zo2_status does_not_fit(const context *c, const char *what, size_t tokens)
+{
+    char advice[80] = "";
+    if (tokens < c->opts->most_seq)
+        snprintf(advice, sizeof advice, "; use --seq %zu or more", tokens + 1);
+    else if (c->opts->most_seq)
+        snprintf(advice, sizeof advice, "; shorten it, or leave the line out");
+    return bad(c, "%s has %zu tokens, which with one before them don't fit in a sequence of %u%s", what, tokens,
+               c->opts->seq, advice);
+}
+
 /* ids hold prompt tokens, then the suffixes. */
 static zo2_status finish_prompt(const context *c, size_t head, size_t prompt, const char *what)
 {
@@ -116,10 +127,9 @@ static zo2_status finish_prompt(const context *c, size_t head, size_t prompt, co
     for (size_t i = 0; i < l->rows; i++)
         longest = l->suffix[i] > longest ? l->suffix[i] : longest;
     if (!prompt)
-        return bad(c, "\"prompt\" is empty and there is no BOS: nothing predicts the first token");
+        return bad(c, "\"prompt\" is empty and there is no BOS: nothing predicts the first token; say what it follows");
     if (longest + 1 > c->opts->seq)
-        return bad(c, "%s has %zu tokens, which with one before them don't fit in a sequence of %u", what, longest,
-                   c->opts->seq);
+        return does_not_fit(c, what, longest);
     size_t before = l->ids.n;
     truncate_to_fit(c, head, prompt + longest);
     l->prompt = (uint32_t)(prompt - (before - l->ids.n));

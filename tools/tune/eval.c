@@ -213,7 +213,7 @@ int tune_eval(int argc, char **argv)
     if (!status)
         status = tune_resolve_bos(&command, &model, &flags.bos, settings.batch ? &settings.bos : NULL, &bos);
     if (!status)
-        status = tune_data_load(&data, flags.data.text, &model, seq, bos, &progress);
+        status = tune_data_load(&data, flags.data.text, &model, seq, bos, true, &progress);
     if (!status)
         status = evaluate(command.program, &flags, data, &settings, &run_opts, &progress);
     zo2t_dataset_close(data);

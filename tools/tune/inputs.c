@@ -50,9 +50,13 @@ int tune_resolve_bos(const cli_command *c, const tune_model *m, const cli_value 
 }
 
 int tune_data_load(zo2t_dataset **out, const char *path, const tune_model *m, uint32_t seq, int32_t bos,
-                   cli_progress *progress)
+                   bool seq_option, cli_progress *progress)
 {
-    const zo2t_dataset_opts o = {.seq = seq, .vocab = m->info.vocab, .bos = bos, .cancelled = cli_interrupted};
+    const zo2t_dataset_opts o = {.seq = seq,
+                                 .vocab = m->info.vocab,
+                                 .bos = bos,
+                                 .cancelled = cli_interrupted,
+                                 .most_seq = seq_option ? m->info.context : seq};
     zo2_status s = zo2t_dataset_load(out, path, m->tokenizer, &o);
     if (s != ZO2_OK)
         return cli_fail(progress->program, NULL, s);

@@ -129,7 +129,7 @@ static int load_data(train *t)
     const train_flags *f = t->flags;
     tune_settings *s = &t->settings;
     bool known = s->train_hash != 0; /* settings.json was there */
-    int status = tune_data_load(&t->data, f->data.text, &t->model, s->seq, s->bos, &t->progress);
+    int status = tune_data_load(&t->data, f->data.text, &t->model, s->seq, s->bos, !t->existed, &t->progress);
     if (status)
         return status;
     zo2t_dataset_info info;
@@ -137,11 +137,13 @@ static int load_data(train *t)
     if (known && info.file_hash != s->train_hash)
         return cli_error(t->command->program,
                          "--data %s is not the run's training file%s%s: its XXH3 is 0x%016" PRIx64
-                         ", that of the run's 0x%016" PRIx64,
+                         ", that of the run's 0x%016" PRIx64 "; give that file, or start another run",
                          f->data.text, s->train ? ", which was " : "", s->train ? zo2t_lines_name(s->train) : "",
                          info.file_hash, s->train_hash);
     s->train_hash = info.file_hash;
-    return f->eval.given ? tune_data_load(&t->eval_data, f->eval.text, &t->model, s->seq, s->bos, &t->progress) : 0;
+    return f->eval.given
+               ? tune_data_load(&t->eval_data, f->eval.text, &t->model, s->seq, s->bos, !t->existed, &t->progress)
+               : 0;
 }
 
 /* ---- options and plan

@@ -23,7 +23,7 @@ static zo2_status try(zo2t_tokenizer *t, const void *data, size_t bytes, uint32_
     char path[64];
     zo2t_dataset *d = (zo2t_dataset *)1;
     test_write(path, data, bytes);
-    zo2_status s = zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){seq, vocab, bos, NULL});
+    zo2_status s = zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){seq, vocab, bos, NULL, 0});
     unlink(path);
     if (s)
         assert_null(d);
@@ -179,7 +179,7 @@ static void sizes(void **state)
                  "line 2: \"text\" is text, but the model file carries no tokenizer");
 
     zo2t_dataset *d;
-    const zo2t_dataset_opts o = {8, 4096, 2, NULL};
+    const zo2t_dataset_opts o = {8, 4096, 2, NULL, 0};
     assert_error(zo2t_dataset_load(&d, "/nowhere/x.jsonl", tokenizer, &o), ZO2_ERR_NOTFOUND,
                  "/nowhere/x.jsonl: No such");
     assert_error(zo2t_dataset_load(&d, "/tmp", tokenizer, &o), ZO2_ERR_IO, "/tmp: Is a directory");
@@ -217,7 +217,7 @@ static void damaged(void **state)
                 fclose(f);
                 files[i][at] = keep;
                 zo2t_dataset *d;
-                zo2_status s = zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){6, 4096, 2, NULL});
+                zo2_status s = zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){6, 4096, 2, NULL, 0});
                 if (s) {
                     assert_int_equal(s, ZO2_ERR_FORMAT);
                     assert_true(strstr(zo2_last_error(), " line ") || strstr(zo2_last_error(), "no examples"));
