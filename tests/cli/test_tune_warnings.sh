@@ -2,9 +2,10 @@
 # Likely mistakes: one warning each, whatever the number of lines, with --quiet and --json, too; none of what is in order.
 . "$(dirname "$0")/cli_testing.sh"
 tiny
-data=$TEXTS/wordnet_kind.train.jsonl
 head -n 20 "$TEXTS/wordnet_kind.dev.jsonl" >dev.jsonl
-head -n 20 "$data" >train.jsonl
+head -n 20 "$TEXTS/wordnet_kind.train.jsonl" >train.jsonl
+data=train.jsonl
+[ "$slow" = 1 ] || data=$TEXTS/wordnet_kind.train.jsonl
 runs=0
 
 # warned N PATTERN COMMAND...: it succeeds, with so many warnings on stderr, and the pattern in one of them, and none on stdout.
@@ -26,7 +27,8 @@ new() { # N, pattern, options: of a training run
 # The quickstart's commands, README's and their like.
 new 0 '' --data "$data" --seed 0 --lr 1e-4 --batch 16 --queries 2
 warned 0 '' zo2-tune train --model tiny.zo2 --run run-$runs --data "$data" --steps 2 --resume
-new 0 '' --data "$TEXTS/proverbs.train.jsonl" --eval "$TEXTS/proverbs.test.jsonl" --eval-every 1
+head -n 20 "$TEXTS/proverbs.test.jsonl" >proverbs.jsonl
+new 0 '' --data "$TEXTS/proverbs.train.jsonl" --eval proverbs.jsonl --eval-every 1
 new 0 '' --eval dev.jsonl --eval-every 1 --warmup 1 --micro-batch 2 --batch 20 --eps 1e-4
 for compute in fp16 bf16; do new 0 '' --compute $compute; done
 warned 0 '' zo2-tune eval --model tiny.zo2 --data dev.jsonl
