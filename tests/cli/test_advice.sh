@@ -1,5 +1,6 @@
 #!/bin/sh
 # Advice works: each message that names an option, a value or a command is provoked, and what it says is done.
+# shellcheck disable=SC2086  # lists of options
 . "$(dirname "$0")/cli_testing.sh"
 tiny
 head -n 60 "$TEXTS/wordnet_kind.train.jsonl" >train.jsonl # lines of four options: four rows each
@@ -13,7 +14,6 @@ follow() {
     sed -n 's/.*; try \(--.*\)$/\1/p' err.txt | sed 's/, or /\n/' >ways.txt
     [ -s ways.txt ] || { fail "no advice from: $*" && cat err.txt; }
     while read -r way; do
-        # shellcheck disable=SC2086  # several options
         expect 0 '' "$@" $way
         rm -rf followed
     done <ways.txt
@@ -57,7 +57,6 @@ way=$(sed -n 's/.*; try \(--.*\)$/\1/p' err.txt)
 case $way in
     *batch* | "") fail "a resume is advised: '$way'" ;;
 esac
-# shellcheck disable=SC2086  # several options
 expect 0 '1 steps already' zo2-tune train --model tiny.zo2 --data "$data" --run r --resume $way
 grep -q -e 'larger --steps' err.txt && fail "a larger --steps is advised where the schedule ends"
 expect 0 '' zo2-tune train --model tiny.zo2 --data "$data" --run r --resume --dry-run --device-mem 30M
@@ -94,7 +93,7 @@ follow zo2-plan opt-125m --batch 512 --seq 2048 --probe 0 --device-mem 600M
 follow zo2-plan opt-13b --probe 0 --device-mem 1
 follow zo2-plan opt-175b --probe 0 --host-mem 1G
 # what it proposes fits, for lines of different numbers of options, too
-for i in 1 2 3 4 5 6; do
+for _ in 1 2 3 4 5 6; do
     echo '{"prompt": "A dog is", "options": [" an animal", " a plant"], "label": 0}'
     echo '{"prompt": "A rose is", "options": [" an animal", " a plant", " a person", " a food", " a town"], "label": 1}'
 done >mixed.jsonl
@@ -105,7 +104,6 @@ case $way in
     *--micro-batch*) ;;
     *) fail "no proposal of a micro-batch but '$way'" ;;
 esac
-# shellcheck disable=SC2086  # several options
 expect 0 '' $mixed --device-mem 12M $way
 
 # --force is advised where it helps.

@@ -58,15 +58,15 @@ new 2 '--lr is 0' --dry-run --lr 0 --resume
 
 # Data, in training and in evaluating: the number of lines and the first of them.
 line() { echo "{\"prompt\": \"$1\", \"options\": [\"$2\", \"$3\"], \"label\": $4}"; }
-for i in 1 2 3 4; do
+for _ in 1 2 3 4; do
     line 'It is' ' an animal' ' a plant' 0
     line 'It is ' ' an animal' ' a plant' 1
 done >spaces.jsonl
-for i in 1 2 3 4; do
+for _ in 1 2 3 4; do
     line 'It is' ' an animal' ' a plant' 0
     line 'It is' ' a plant' ' a plant' 1
 done >same.jsonl
-for i in 1 2 3 4; do
+for _ in 1 2 3 4; do
     line 'It is' 'an animal' 'a plant' 0
     line 'It is' 'an animal' ' a plant' 1
 done >joined.jsonl

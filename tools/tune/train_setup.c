@@ -1,20 +1,15 @@
-/* train_setup.c: everything before the first step: which run this is, whether the command fits it, and the plan. */
-#include <errno.h>
+/* train_setup.c: everything before the first step: which run this is, and whether the command fits it. Whether the machine does:
+ * train_fit.c. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 #include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
-#include "tools/cli/fit_advice.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/numbers.h"
-#include "tools/cli/plan_print.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/report.h"
 #include "tools/tune/inputs.h"
@@ -146,7 +141,7 @@ static int load_data(train *t)
                : 0;
 }
 
-/* ---- options and plan
+/* ---- options
  * ------------------------------------------------------------------------------------------------ */
 
 /* Stores everything given in o. */
@@ -166,37 +161,6 @@ static void apply_flags(const train *t, zo2_engine_opts *o)
         o->snapshot_seconds = f->snapshot_every.f;
     o->total_steps = t->settings.steps;
     o->snapshot_dir = f->snapshot.given ? f->snapshot.text : t->settings.snapshot_dir;
-}
-
-/* Sizes of the largest batch, from the data. */
-static int bounds(const train *t, zo2_engine_opts *o, uint64_t batch, uint32_t micro)
-{
-    o->max_rows = o->max_rows_micro = o->max_seq = 0;
-    o->max_loss_tokens = 0;
-    int status = tune_raise_bounds(o, t->command->program, t->data, batch, micro, false);
-    if (!status && t->eval_data)
-        status = tune_raise_bounds(o, t->command->program, t->eval_data, batch, micro, true);
-    return status;
-}
-
-static bool other_bounds(const void *ud, uint64_t batch, uint64_t micro, zo2_engine_opts *o)
-{
-    return bounds(ud, o, batch, (uint32_t)micro) == 0;
-}
-
-/* The last call planned: what was wrong and, if a budget was too small, what to do. Returns the exit status. */
-static int fail_to_fit(const train *t, const char *what, zo2_status s)
-{
-    return cli_fail_to_fit(t->command->program, what, s,
-                           &(cli_fit){.model = t->model.path,
-                                      .opts = &t->opts,
-                                      .batch = t->settings.batch,
-                                      .micro = t->opts.micro_batch,
-                                      .here = true,
-                                      .batch_option = !t->existed,
-                                      .micro_option = !t->existed,
-                                      .sizes = t->existed ? NULL : other_bounds,
-                                      .ud = t});
 }
 
 int train_setup(train *t, const cli_command *c, const train_flags *f)
@@ -222,7 +186,7 @@ int train_setup(train *t, const cli_command *c, const train_flags *f)
     /* For the plan: the run's own values with what was given on top. (The engine refuses differences by name later.) */
     apply_flags(t, &t->opts);
     uint32_t micro = t->opts.micro_batch;
-    status = bounds(t, &t->opts, t->settings.batch, micro == UINT32_MAX ? 0 : micro);
+    status = train_bounds(t, &t->opts, t->settings.batch, micro == UINT32_MAX ? 0 : micro);
     if (status)
         return status;
     t->opts.log = cli_log;
@@ -233,79 +197,8 @@ int train_setup(train *t, const cli_command *c, const train_flags *f)
     return 0;
 }
 
-/* Rows of the line that has most. */
-static uint32_t most_options(const train *t)
-{
-    zo2t_dataset_info data, eval = {.max_options = 0};
-    zo2t_dataset_get_info(t->data, &data);
-    if (t->eval_data)
-        zo2t_dataset_get_info(t->eval_data, &eval);
-    return data.max_options > eval.max_options ? data.max_options : eval.max_options;
-}
-
-int train_show_plan(train *t)
-{
-    zo2_plan plan = {.struct_size = sizeof plan};
-    cli_plan_lines lines = {.batch = t->settings.batch, .rows_per_line = most_options(t), .fixed = t->existed};
-    if (!t->opts.host_bytes)
-        t->opts.host_bytes = zo2_host_budget_bytes(); /* a plan alone has no limit, a run has */
-    zo2_status s = zo2_plan_estimate(t->model.path, &t->opts, &plan);
-    bool known = plan.parameters != 0;
-    if (known && t->flags->json.given)
-        cli_plan_print_json(t->model.path, &plan, s == ZO2_OK);
-    else if (known)
-        cli_plan_print(t->model.path, &t->opts, &plan, &lines);
-    fflush(stdout);
-    return s == ZO2_OK ? 0 : fail_to_fit(t, known ? "doesn't fit" : NULL, s);
-}
-
 /* ---- start
  * ------------------------------------------------------------------------------------------------------------ */
-
-/* Free bytes where `path` is or will be: of the nearest folder that exists. False: nobody knows. */
-static bool free_bytes(const char *path, uint64_t *out, char *where, size_t size)
-{
-    struct statvfs v;
-    snprintf(where, size, "%s", path);
-    while (statvfs(where, &v) != 0) {
-        char *slash = strrchr(where, '/');
-        if ((errno != ENOENT && errno != ENOTDIR) || !strcmp(where, ".") || !strcmp(where, "/"))
-            return false;
-        if (!slash)
-            snprintf(where, size, ".");
-        else if (slash == where)
-            where[1] = '\0';
-        else
-            *slash = '\0';
-    }
-    *out = (uint64_t)v.f_bavail * v.f_frsize;
-    return v.f_blocks > 0; /* /proc and its like have none: there the writing itself tells what is wrong */
-}
-
-/* Before step 0: two snapshots must fit, or the run would lose its way back when the disk is full. */
-static int check_disk(const train *t)
-{
-    zo2_plan plan = {.struct_size = sizeof plan};
-    zo2_engine_opts o = t->opts;
-    o.probe_seconds = 0; /* sizes are all that matters here */
-    zo2_status s = zo2_plan_estimate(t->model.path, &o, &plan);
-    if (s != ZO2_OK)
-        return fail_to_fit(t, s == ZO2_ERR_NOMEM ? "doesn't fit" : NULL, s);
-    char where[4096], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
-    uint64_t available = 0;
-    const char *dir = t->opts.snapshot_dir ? t->opts.snapshot_dir : t->flags->run.text;
-    struct stat st;
-    bool known = free_bytes(dir, &available, where, sizeof where);
-    if (t->opts.snapshot_dir && stat(where, &st) == 0 && (!S_ISDIR(st.st_mode) || access(where, W_OK | X_OK) != 0))
-        return cli_error(t->command->program, "%s: %s, so no snapshot could be written; choose another --snapshot DIR",
-                         where, S_ISDIR(st.st_mode) ? strerror(errno) : "not a directory");
-    if (t->steps_before || !known || available / 2 >= plan.snapshot_bytes)
-        return 0;
-    return cli_error(t->command->program,
-                     "%s: two snapshots take %s, but %s are free there; make room, or choose another place with "
-                     "--snapshot DIR",
-                     where, cli_human_size(need, 2 * plan.snapshot_bytes), cli_human_size(have, available));
-}
 
 static void remember(char **to, const char *path)
 {
@@ -354,7 +247,7 @@ static int open_metrics(train *t)
 
 int train_start(train *t)
 {
-    int status = check_disk(t);
+    int status = train_check_disk(t);
     if (status)
         return status;
     /* For the engine: only what was given; it fills in the run's values and refuses differences. */
@@ -380,7 +273,7 @@ int train_start(train *t)
         s = zo2_engine_open(&t->engine, t->flags->model.text, t->flags->run.text, &o);
     cli_progress_clear(&t->progress);
     if (s != ZO2_OK)
-        return fail_to_fit(t, NULL, s);
+        return train_fail_to_fit(t, NULL, s);
     cli_interrupt_engine(t->engine);
     zo2_engine_get_opts(t->engine, &t->opts);
     tune_warn_eps(t);
