@@ -198,7 +198,7 @@ static inline void zo2_convert_opts_init(zo2_convert_opts *o)
  * the wrong file, and buffers of any type are no obstacle; a tensor that is stored twice must be the same. Where tensors would be
  * missing, what a wrapper (DistributedDataParallel, FSDP, torch.compile, PEFT) put around their names is taken away. The log tells
  * what was ignored or odd. A file or folder that is something else is named as what it is. Errors:
- * ZO2_ERR_EXISTS (and not force), ZO2_ERR_FORMAT (with file, tensor and offset), ZO2_ERR_NOTFOUND (missing file or tensor,
+ * ZO2_ERR_EXISTS (and not force), ZO2_ERR_ARG (out is no regular file, which force doesn't replace), ZO2_ERR_FORMAT (with file, tensor and offset), ZO2_ERR_NOTFOUND (missing file or tensor,
  * by name), ZO2_ERR_UNSUPPORTED (an architecture or a setting of one; quantised
  * weights), ZO2_ERR_NONFINITE, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
  * ZO2_ERR_CANCELLED. Format: storage/PACK.md. */
@@ -333,7 +333,7 @@ static inline void zo2_export_opts_init(zo2_export_opts *o)
  * or before the step, else from the pack: the same bits. Streams: memory for 8 million weights (12 bytes each) and, with
  * a snapshot, for a panel tile of at most 128 MiB. The directory appears complete or not at all. o NULL: defaults. Errors:
  * ZO2_ERR_EXISTS (and not force), ZO2_ERR_NOTFOUND, ZO2_ERR_MISMATCH (a run of another model), ZO2_ERR_ARG (at_step beyond
- * the run), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
+ * the run; an out_dir that force doesn't replace), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
  * ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o);
 

@@ -55,21 +55,21 @@ static int is_dot(const char *name)
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* With force: what is there may be replaced. */
+/* What is there, if anything, may be replaced if that is wished: no advice to use force where it would be refused. */
 static zo2_status check_replaceable(const char *path)
 {
     struct stat st;
     if (lstat(path, &st) != 0)
         return errno == ENOENT ? ZO2_OK : zo2_io_error("cannot examine", path);
     if (!S_ISDIR(st.st_mode))
-        return zo2_error(ZO2_ERR_EXISTS, "%s exists and is not a directory; choose another name", path);
+        return zo2_error(ZO2_ERR_ARG, "%s exists and is not a directory; choose another name", path);
     DIR *dir = opendir(path);
     if (!dir)
         return zo2_io_error("cannot list", path);
     zo2_status s = ZO2_OK;
     for (struct dirent *e; !s && (e = readdir(dir));)
         if (!is_dot(e->d_name) && !is_ours(e->d_name))
-            s = zo2_error(ZO2_ERR_EXISTS,
+            s = zo2_error(ZO2_ERR_ARG,
                           "%s holds %s, which no export writes, so it isn't replaced; remove it or choose another name",
                           path, e->d_name);
     closedir(dir);
@@ -169,7 +169,9 @@ zo2_status zo2_export_dir_begin(zo2_export_dir *d, const char *path, int force)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of %s", path);
     for (size_t n = strlen(d->path); n > 1 && d->path[n - 1] == '/'; n--)
         d->path[n - 1] = '\0';
-    zo2_status s = force ? check_replaceable(d->path) : zo2_require_absent(d->path, 0);
+    zo2_status s = check_replaceable(d->path);
+    if (!s)
+        s = zo2_require_absent(d->path, force);
     if (s)
         return s;
     remove_siblings(d->path);

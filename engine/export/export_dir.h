@@ -12,9 +12,9 @@ typedef struct zo2_export_dir {
     int lock; /* on tmp while it is built: tells whoever exports here next that this is no leftover; -1: none */
 } zo2_export_dir;
 
-/* Removes the temporary siblings that killed exports left, and makes one. ZO2_ERR_EXISTS if path exists and not force,
- * or with force if it is not a directory or holds anything that an export would not write: a mistyped path must not cost
- * a folder. */
+/* Removes the temporary siblings that killed exports left, and makes one. ZO2_ERR_EXISTS if path exists and not force;
+ * ZO2_ERR_ARG, with force or without, if it is not a directory or holds anything that an export would not write: a mistyped
+ * path must not cost a folder. */
 zo2_status zo2_export_dir_begin(zo2_export_dir *d, const char *path, int force);
 
 /* Writes one whole file into it. */

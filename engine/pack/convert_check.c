@@ -165,7 +165,7 @@ zo2_status zo2_convert_check(zo2_convert_job *j)
             return s;
         j->total += t->rows * t->cols * zo2_dtype_bytes(zo2_pieces_dtype(&j->pieces, i));
     }
-    if ((s = zo2_require_absent(j->out, j->o.force)) ||
+    if ((s = zo2_require_replaceable(j->out)) || (s = zo2_require_absent(j->out, j->o.force)) ||
         (s = zo2_require_space(j->out, zo2_pack_bytes_at_most(j->arch.n_tensors, j->total))))
         return s;
     return (s = check_copies(j)) ? s : check_head(j);

@@ -121,7 +121,9 @@ static zo2_status check_space(job *j)
         j->total += t->rows * t->cols * zo2_dtype_bytes(j->o.dtype);
         stored++;
     }
-    zo2_status s = zo2_require_absent(j->out, j->o.force);
+    zo2_status s = zo2_require_replaceable(j->out);
+    if (!s)
+        s = zo2_require_absent(j->out, j->o.force);
     return s ? s : zo2_require_space(j->out, zo2_pack_bytes_at_most(stored, j->total));
 }
 

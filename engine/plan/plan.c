@@ -9,28 +9,30 @@
 #include <stdio.h>
 #include <string.h>
 
-static zo2_status too_small(const char *what, const char *flag, uint64_t have, uint64_t need, const char *advice)
+static zo2_status too_small(const char *what, uint64_t have, uint64_t need, const char *within)
 {
     return zo2_error(
         ZO2_ERR_NOMEM,
-        "the %s budget of %llu bytes is too small: the smallest that works with these settings is %llu bytes "
-        "(%s %lluM)%s",
-        what, (unsigned long long)have, (unsigned long long)need, flag, (unsigned long long)((need + 0xFFFFF) >> 20),
-        advice);
+        "the %s budget of %llu bytes is too small: the smallest that works with these settings is %llu bytes%s", what,
+        (unsigned long long)have, (unsigned long long)need, within);
 }
 
+/* Counts rows, as a caller of the library does; how many lines of a data file those are, and which options set them, is the
+ * tools' to say (tools/cli/fit_advice.h). */
 static zo2_status device_too_small(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t need)
 {
-    char advice[120] = "; even one row is too much for it";
+    char within[120] = "; even one row is too much for it";
     uint64_t rows = s->batch_tokens / s->max_keys, micro = zo2_plan_largest_micro(a, be, s, rows);
     uint64_t batch = micro ? 0 : zo2_plan_largest_batch(a, be, s, rows);
     if (micro)
-        snprintf(advice, sizeof advice, "; within it, micro-batches of up to %llu rows work (--micro-batch %llu)",
-                 (unsigned long long)micro, (unsigned long long)micro);
+        snprintf(within, sizeof within, "; within it, micro-batches of up to %llu row%s work",
+                 (unsigned long long)micro, micro == 1 ? "" : "s");
+    else if (batch > 1)
+        snprintf(within, sizeof within, "; within it, batches of up to %llu rows in micro-batches of one row work",
+                 (unsigned long long)batch);
     else if (batch)
-        snprintf(advice, sizeof advice, "; within it, batches of up to %llu rows work (--batch %llu --micro-batch 1)",
-                 (unsigned long long)batch, (unsigned long long)batch);
-    return too_small("device", "--device-mem", s->device_bytes, need, advice);
+        snprintf(within, sizeof within, "; within it, a batch of one row works");
+    return too_small("device", s->device_bytes, need, within);
 }
 
 zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
@@ -55,6 +57,6 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
     if (!fits)
         return device_too_small(a, be, s, out->pub.device_min_bytes);
     if (s->host_bytes && out->pub.host_peak_bytes > s->host_bytes)
-        return too_small("host", "--host-mem", s->host_bytes, out->pub.host_peak_bytes, "");
+        return too_small("host", s->host_bytes, out->pub.host_peak_bytes, "");
     return ZO2_OK;
 }

@@ -47,9 +47,8 @@ zo2_status zo2_run_dir_open_journal(zo2_engine *e, zo2_journal **journal)
     free(path);
     if (!s && *journal && !e->opts.read_only && !e->opts.resume)
         s = zo2_error(ZO2_ERR_EXISTS,
-                      "%s already holds a run of %" PRIu64
-                      " steps: continue it with --resume, or choose another directory",
-                      e->run_dir, zo2_journal_steps(*journal));
+                      "%s already holds a run of %" PRIu64 " steps: resume it, or choose another directory", e->run_dir,
+                      zo2_journal_steps(*journal));
     if (!s && *journal && zo2_journal_torn_bytes(*journal)) {
         char text[160];
         snprintf(text, sizeof text,

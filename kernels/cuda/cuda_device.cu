@@ -170,7 +170,7 @@ static zo2_status open_arena(zo2_cuda *c, uint64_t bytes)
         return zo2_error(
             ZO2_ERR_NOMEM,
             "device %d, %s, has %llu of %llu bytes free and the plan needs %llu: end what else uses it, or "
-            "give a smaller --device-mem, batch or sequence",
+            "give it a smaller device budget, batch or sequence",
             c->device, c->name, (ull)free, (ull)total, (ull)bytes);
     }
     c->arena = (unsigned char *)p;

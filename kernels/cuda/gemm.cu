@@ -21,7 +21,7 @@ zo2_status zo2_cuda_multiplies(const zo2_cuda *c, zo2_dtype type)
     if (type != ZO2_BF16 || c->capability >= 80)
         return ZO2_OK;
     return zo2_error(ZO2_ERR_UNSUPPORTED,
-                     "%s multiplies no bf16 (compute capability %d.%d, needed is 8.0): use --compute fp16 or fp32",
+                     "%s multiplies no bf16 (compute capability %d.%d, needed is 8.0): compute in fp16 or fp32",
                      c->name, c->capability / 10, c->capability % 10);
 }
 

@@ -44,7 +44,7 @@ typedef struct zo2_outfile {
     char *path, *tmp;
 } zo2_outfile;
 
-/* ZO2_ERR_EXISTS if path exists and not force. The folder must exist. */
+/* ZO2_ERR_EXISTS if path exists and not force; ZO2_ERR_ARG as of zo2_require_replaceable(). The folder must exist. */
 zo2_status zo2_outfile_open(zo2_outfile *f, const zo2_io *io, const char *path, int force);
 zo2_status zo2_outfile_commit(zo2_outfile *f);
 /* Removes the temporary file; a no-op on a committed or zeroed one. */
@@ -62,6 +62,9 @@ zo2_status zo2_io_free_bytes(const char *path, uint64_t *bytes);
 /* ZO2_ERR_NOSPACE if the file system that will hold `path` (which needn't exist, its folder must) can't take that many
  * bytes more. */
 zo2_status zo2_require_space(const char *path, uint64_t bytes);
+
+/* ZO2_ERR_ARG if something is at path that a file doesn't replace whatever the force: a folder, a device. */
+zo2_status zo2_require_replaceable(const char *path);
 
 /* ZO2_ERR_EXISTS if something is at path, unless force. */
 zo2_status zo2_require_absent(const char *path, int force);

@@ -90,15 +90,12 @@ static void forget(zo2_outfile *f)
 
 zo2_status zo2_outfile_open(zo2_outfile *f, const zo2_io *io, const char *path, int force)
 {
-    zo2_status s;
     memset(f, 0, sizeof *f);
     f->fd = -1;
     f->force = force;
-    if (!force && (s = refuse_existing(path)) != ZO2_OK)
+    zo2_status s = zo2_require_replaceable(path);
+    if (s || (!force && (s = refuse_existing(path)) != ZO2_OK))
         return s;
-    struct stat st;
-    if (force && stat(path, &st) == 0 && !S_ISREG(st.st_mode))
-        return zo2_error(ZO2_ERR_EXISTS, "%s exists and is not a regular file; choose another name", path);
 
     zo2_outfile_clean(io, path);
     size_t n = strlen(path) + 32;
@@ -183,6 +180,14 @@ zo2_status zo2_require_space(const char *path, uint64_t bytes)
                       path, bytes, (double)bytes / 0x1p30, available, (double)available / 0x1p30, dir);
     free(dir);
     return s;
+}
+
+zo2_status zo2_require_replaceable(const char *path)
+{
+    struct stat st;
+    if (stat(path, &st) == 0 && !S_ISREG(st.st_mode))
+        return zo2_error(ZO2_ERR_ARG, "%s exists and is not a regular file; choose another name", path);
+    return ZO2_OK;
 }
 
 zo2_status zo2_require_absent(const char *path, int force)

@@ -38,7 +38,7 @@ RANKS = [
     ["engine/export"],
 ]
 PUBLIC = "engine/zo2.h"
-TOOLS_TOO = ["engine/base/json.h"]  # compiled into the tools, too
+TOOLS_TOO = ["engine/base/json.h", "storage/instead/instead.h"]  # compiled into the tools, too
 HIDDEN_FROM = {  # lower, but none of their business
     "codec": ["storage/io"],
     "kernels": ["storage"],

@@ -126,11 +126,19 @@ fi
 
 # --- The source tree --------------------------------------------------------------------------------------------------
 
-# A second build, in a folder outside, changes nothing in the sources (tracked, untracked or ignored).
+# A second build, in a folder outside, changes nothing in the sources (tracked, untracked or ignored). It builds what the
+# quickstart does, and that can be installed; before, an installation says what is missing.
 if git -C "$SRC" rev-parse --git-dir >/dev/null 2>&1; then
     git -C "$SRC" status --porcelain --ignored >"$work/before"
-    cmake -S "$SRC" -B "$work/build" -DZO2_BUILD_TESTS=OFF -DZO2_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug >"$work/log" 2>&1 &&
-        cmake --build "$work/build" -j 2 >>"$work/log" 2>&1 &&
+    target=$(sed -n 's/.*cmake --build build.* --target \([a-z0-9 -]*\);.*/\1/p' "$SRC/tools/quickstart")
+    [ -n "$target" ] || fail "no targets in tools/quickstart"
+    cmake -S "$SRC" -B "$work/build" -DZO2_CUDA=OFF -DCMAKE_BUILD_TYPE=Debug >"$work/log" 2>&1 || fail "an out-of-source build"
+    ! cmake --install "$work/build" --prefix "$work/nothing" >"$work/early" 2>&1 || fail "what isn't built was installed"
+    build=$(sed -n 's/^ *\(cmake --build .*\)/\1/p' "$work/early")
+    [ "$build" = "cmake --build $work/build --target $target" ] || { cat "$work/early"; fail "no advice to build first"; }
+    [ -z "$(find "$work/nothing" -type f 2>/dev/null)" ] || fail "a part of what isn't built was installed"
+    # shellcheck disable=SC2086  # several targets
+    cmake --build "$work/build" -j 2 --target $target >>"$work/log" 2>&1 &&
         DESTDIR=$work/stage cmake --install "$work/build" >>"$work/log" 2>&1 || { tail -n 20 "$work/log"; fail "an out-of-source build"; }
     git -C "$SRC" status --porcelain --ignored >"$work/after"
     cmp "$work/before" "$work/after" || fail "building outside the sources changed them"

@@ -50,7 +50,7 @@ expect 0 '^ *resident .*wires that stay' plan opt-125m --batch 1 --seq 64 --devi
 # too small for the batch at once: the message has the micro-batch that fits, whose streams wait in host memory
 expect 1 'micro-batch [1-9]' zo2-plan opt-125m --batch 64 --seq 512 --device-mem 600M --probe 0.05s
 grep -q '^proposal .*--micro-batch' out.txt || fail "no proposal of a micro-batch"
-micro=$(sed -n 's/.*(--micro-batch \([0-9]*\)).*/\1/p' err.txt)
+micro=$(sed -n 's/.*try --micro-batch \([0-9]*\).*/\1/p' err.txt)
 expect 0 'residual streams, both ways' plan opt-125m --batch 64 --seq 512 --device-mem 600M --micro-batch "$micro"
 expect 1 '' plan opt-125m --batch 64 --seq 512 --device-mem 600M --micro-batch $((micro + 1))
 expect 0 '"proposed_pending": [0-9].*"proposed_dist": "[a-z]' zo2-plan opt-125m --batch 1 --seq 16 --probe 0.05s --json

@@ -68,9 +68,9 @@ expect 0 '"examples": 3, ' zo2-tune eval --model tiny.zo2 --data fifo --json
 expect 0 '^1 steps in ' zo2-tune train --model tiny.zo2 --data fifo --run run-fifo --steps 1
 expect 0 '"examples": 3, ' sh -c 'cat completion.jsonl | zo2-tune eval --model tiny.zo2 --data /dev/stdin --json'
 
-reads() { # PID FILE: until the process, no longer the shell it began as, has the file open
+reads() { # PID FILE: until the process, no longer the shell it began as, catches SIGINT and has the file open
     _tries=0
-    until grep -qs zo2 "/proc/$1/comm" && find "/proc/$1/fd" -lname "$2" 2>/dev/null | grep -q .; do
+    until grep -qs zo2 "/proc/$1/comm" && grep -qs '^SigCgt:.*[2367abef]$' "/proc/$1/status" && find "/proc/$1/fd" -lname "$2" 2>/dev/null | grep -q .; do
         kill -0 "$1" 2>/dev/null && [ $_tries -lt 600 ] || return 1
         _tries=$((_tries + 1))
         sleep 0.02
@@ -99,8 +99,84 @@ interrupted zo2-tune train --model tiny.zo2 --data completion.jsonl --eval fifo 
 exec 3<>fifo # a writer that has written a line, and more to say
 head -n 1 completion.jsonl >&3
 interrupted zo2-tune eval --model tiny.zo2 --data fifo
+interrupted sh -c 'exec zo2-tune eval --model tiny.zo2 --data - <fifo'
 exec 3>&-
 
+# --- Other things than JSON lines: told what they are, and what the message says makes lines of them ----------------------------
+becomes() { # file, pattern of the message, examples that its command makes of it (0: it has none)
+    expect 1 "$1 line 1: .*one JSON object a line.*$2" zo2-tune eval --model tiny.zo2 --data "$1"
+    [ "$3" != 0 ] || return
+    command=$(sed -n 's/.*[ (]\(\(jq\|python3\|gzip\|zstd\|bzip2\|xz\|sed\|iconv\) .* \(<FILE \)*>DATA.jsonl\).*/\1/p' err.txt)
+    [ -n "$command" ] || { fail "no command in: $(cat err.txt)" && return; }
+    command -v "${command%% *}" >/dev/null 2>&1 || return
+    sh -c "$(printf '%s' "$command" | sed "s/FILE/$1/")" || fail "$command"
+    expect 0 "^$3 examples" zo2-tune eval --model tiny.zo2 --data DATA.jsonl
+}
+for tool in gzip zstd bzip2 xz; do
+    command -v $tool >/dev/null 2>&1 || continue
+    $tool -c <completion.jsonl >completion.$tool
+    becomes completion.$tool "this is an* $tool file" 3
+done
+for type in UTF-16 UTF-16LE UTF-16BE UTF-32; do
+    iconv -f UTF-8 -t $type completion.jsonl >completion.$type
+    becomes completion.$type "UTF-[13][62]" 3
+done
+{ echo '['; sed '$!s/$/,/' completion.jsonl; echo ']'; } >array.json
+becomes array.json 'JSON array' 3
+tr -d '\n' <array.json >one-line.json
+becomes one-line.json 'JSON array' 3
+sed 's/^{/{\n  /; s/", "/",\n  "/; s/}$/\n}/' completion.jsonl >pretty.json
+becomes pretty.json 'pretty-printed' 3
+sed 's/$/,/' completion.jsonl >commas.json
+becomes commas.json 'comma behind' 3
+tr -d '\n' <completion.jsonl >together.json
+becomes together.json 'more than one object' 3
+sed "s/\"/'/g" completion.jsonl >python.txt
+becomes python.txt "Python's notation" 3
+printf 'prompt,completion\nThe Crown," is a symbol, they say."\nA dog, is an animal.\n' >table.csv
+becomes table.csv 'comma-separated' 2
+printf 'prompt\tcompletion\nThe Crown\t is a symbol.\nA dog\t is an animal.\n' >table.tsv
+becomes table.tsv 'tab-separated' 2
+printf 'The Crown is a symbol, they say.\n\nA dog is an animal.\n' >plain.txt
+becomes plain.txt 'plain text' 2
+printf '"The Crown is a symbol."\n"A dog is an animal."\n' >strings.json
+becomes strings.json 'JSON string' 2
+echo '{"version": 1, "data": [{"text": "The Crown"}, {"text": "A dog"}]}' >wrapped.json
+expect 1 'none of the keys .*; it has "version", "data"; .*jq' zo2-tune eval --model tiny.zo2 --data wrapped.json
+if command -v jq >/dev/null 2>&1; then
+    jq -c "$(sed -n "s/.*jq -c '\(.*\)' FILE.*/\1/p" err.txt)" wrapped.json >DATA.jsonl
+    expect 0 '^2 examples' zo2-tune eval --model tiny.zo2 --data DATA.jsonl
+fi
+becomes tiny.zo2 'a pack, a model' 0
+becomes "$HF/model.safetensors" 'safetensors' 0
+# Files that were put together, the second one with a byte order mark: in a line of its own, and behind one without a line end.
+printf '\357\273\277{"text": "The Crown"}\n' >mark.jsonl
+expect 0 '^1 examples' zo2-tune eval --model tiny.zo2 --data mark.jsonl
+cat mark.jsonl mark.jsonl >marks.jsonl
+printf '{"text": "The Crown"}' | cat - mark.jsonl >marks-within.jsonl
+for file in marks marks-within; do
+    expect 1 "$file.jsonl line [12]: .*byte order mark" zo2-tune eval --model tiny.zo2 --data $file.jsonl
+    sh -c "$(sed -n "s/.*\(sed '.*\) FILE >DATA.jsonl.*/\1/p" err.txt) $file.jsonl >DATA.jsonl"
+    expect 0 '^2 examples' zo2-tune eval --model tiny.zo2 --data DATA.jsonl
+done
+expect 1 'Is a directory; data are one file with a JSON object a line' zo2-tune eval --model tiny.zo2 --data .
+
+# --- Standard input ---------------------------------------------------------------------------------------------------------
+expect 0 '"examples": 3, ' sh -c 'cat completion.jsonl | zo2-tune eval --model tiny.zo2 --data - --json'
+expect 0 '"examples": 2, ' sh -c '{ read -r line && zo2-tune eval --model tiny.zo2 --data - --json; } <completion.jsonl'
+expect 0 '^1 steps in ' sh -c 'gzip -c completion.jsonl | gzip -dc | zo2-tune train --model tiny.zo2 --data - --run run-input --steps 1'
+expect 0 '^2 steps, 1 of them' sh -c 'cat completion.jsonl | zo2-tune train --model tiny.zo2 --data - --run run-input --resume --steps 2'
+expect 0 '^data  *standard input$' zo2-tune log run-input
+expect 1 'not the run.s training file, which was standard input' \
+    sh -c 'cat tokens.jsonl | zo2-tune train --model tiny.zo2 --data - --run run-input --resume'
+expect 0 '^3 steps, 1 of them' zo2-tune train --model tiny.zo2 --data completion.jsonl --run run-input --resume --steps 3
+expect 0 '^after 1 steps: evaluation' sh -c 'cat completion.jsonl | zo2-tune train --model tiny.zo2 --data completion.jsonl --eval - --run run-input2 --steps 1'
+expect 1 '^zo2-tune eval: standard input line 2: not JSON' sh -c 'printf "{\"text\": \"a\"}\nx\n" | zo2-tune eval --model tiny.zo2 --data -'
+expect 1 'standard input: no examples' zo2-tune eval --model tiny.zo2 --data - </dev/null
+expect 1 'standard input is closed' sh -c 'exec zo2-tune eval --model tiny.zo2 --data - <&-'
+expect 2 'standard input can be read once' zo2-tune train --model tiny.zo2 --data - --eval - --run run-input3
+cp completion.jsonl ./-
+expect 0 '"examples": 3, ' zo2-tune eval --model tiny.zo2 --data ./- --json </dev/null
 # --- tokenize: the known answers --------------------------------------------------------------------------------------
 expect 0 '^2 592 387 1010$' zo2-tune tokenize --model tiny.zo2 'The Crown'
 expect 0 '^592 387 1010$' zo2-tune tokenize --model tiny.zo2 --bos none 'The Crown'

@@ -57,5 +57,15 @@ done
 zo2-pack export tiny.zo2 hf --run run --dtype fp32 >/dev/null && zo2-pack convert hf tuned.zo2 >/dev/null || fail "export"
 expect 0 '' zo2-tune eval --model tuned.zo2 --data dev.jsonl --seq 100 --batch 4 --json
 [ "$(value eval_loss_fp32)" = "$(value eval_loss_fp32 end.txt)" ] || fail "the exported weights have another loss"
+# The time left has the evaluation to come, which is many times a step: after one of two steps, and in a session that has seen none.
+head -n 200 "$TEXTS/wordnet_kind.dev.jsonl" >dev200.jsonl
+left() { # pattern, options
+    like=$1
+    shift
+    expect 0 "$like" zo2-tune train --model tiny.zo2 --data "$TEXTS/wordnet_kind.train.jsonl" --run left --batch 1 --log-every 1 \
+        --eval dev200.jsonl "$@"
+}
+left '^training: 50 %, step 1, .*, [0-9][0-9.]* \(s\|min .*\) left$' --steps 2
+left '^training: 75 %, step 3, .*, [0-9][0-9.]* \(s\|min .*\) left$' --steps 4 --resume
 expect 1 'at-step 9.*8 steps' zo2-tune eval --model tiny.zo2 --data dev.jsonl --run run --at-step 9
 finish

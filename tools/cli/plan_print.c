@@ -49,22 +49,37 @@ static void print_rates(const zo2_plan *plan)
                    rates[i].note);
 }
 
-static uint32_t lines_of(uint32_t rows, uint32_t rows_per_line)
+/* The most lines that surely have no more than that many rows. */
+static uint32_t lines_of(uint32_t rows, const cli_plan_lines *l)
 {
-    return rows_per_line > 1 ? rows / rows_per_line : rows;
+    return rows / l->rows_per_line;
+}
+
+static void print_larger_batch(const zo2_plan *plan, uint32_t rows, const cli_plan_lines *l)
+{
+    uint32_t batch = lines_of(plan->proposed_batch, l), micro = lines_of(plan->proposed_batch_micro, l);
+    char time[CLI_TEXT_BYTES];
+    if (batch <= l->batch || !micro)
+        return;
+    double per_row = plan->proposed_seconds / rows, then = plan->proposed_batch_seconds / plan->proposed_batch;
+    printf("proposal       --batch %u", batch);
+    if (micro < batch)
+        printf(" --micro-batch %u", micro);
+    printf(": %s a step, %.1f times the tokens/s; weights move once a step, whatever the batch\n",
+           cli_human_time(time, plan->proposed_batch_seconds), per_row / then);
 }
 
 /* What would be faster, or fit; the run takes it only if it is asked to. */
-static void print_proposals(const zo2_engine_opts *o, const zo2_plan *plan, uint32_t per_line)
+static void print_proposals(const zo2_engine_opts *o, const zo2_plan *plan, const cli_plan_lines *l)
 {
     char time[CLI_TEXT_BYTES];
     uint32_t rows = o->max_rows ? o->max_rows : CLI_DEFAULT_BATCH;
     uint32_t micro = o->max_rows_micro && o->max_rows_micro < rows ? o->max_rows_micro : rows;
     uint32_t pending = o->pending > 0 ? (uint32_t)o->pending : 0;
-    uint32_t fewer = lines_of(plan->proposed_micro_batch, per_line), batch = lines_of(plan->proposed_batch, per_line);
+    uint32_t fewer = lines_of(plan->proposed_micro_batch, l);
     int other_pending = plan->proposed_pending != pending;
-    int other_micro = fewer && plan->proposed_micro_batch != micro;
-    if (other_pending || other_micro) {
+    int other_micro = plan->proposed_micro_batch && plan->proposed_micro_batch != micro;
+    if ((other_pending || other_micro) && (!other_micro || fewer)) {
         printf("proposal      ");
         if (other_pending)
             printf(" --pending %u", plan->proposed_pending);
@@ -74,17 +89,10 @@ static void print_proposals(const zo2_engine_opts *o, const zo2_plan *plan, uint
     }
     if (plan->proposed_dist && plan->proposed_dist != (o->dist ? o->dist : ZO2_GAUSSIAN))
         printf("proposal       --dist %s: making noise is what takes the time\n", zo2_dist_name(plan->proposed_dist));
-    if (batch > lines_of(rows, per_line)) {
-        double per_row = plan->proposed_seconds / rows, then = plan->proposed_batch_seconds / plan->proposed_batch;
-        printf("proposal       --batch %u", batch);
-        if (lines_of(plan->proposed_batch_micro, per_line) < batch)
-            printf(" --micro-batch %u", lines_of(plan->proposed_batch_micro, per_line));
-        printf(": %s a step, %.1f times the tokens/s; weights move once a step, whatever the batch\n",
-               cli_human_time(time, plan->proposed_batch_seconds), per_row / then);
-    }
+    print_larger_batch(plan, rows, l);
 }
 
-static void print_times(const zo2_engine_opts *o, const zo2_plan *plan, uint32_t per_line)
+static void print_times(const zo2_engine_opts *o, const zo2_plan *plan, const cli_plan_lines *l)
 {
     char a[CLI_TEXT_BYTES];
     if (plan->gemm_rate > 0) {
@@ -99,11 +107,11 @@ static void print_times(const zo2_engine_opts *o, const zo2_plan *plan, uint32_t
     printf("  %-12s %14s  of wires over the link\n", "traffic", cli_human_size(a, plan->wire_bytes_per_step));
     if (plan->staged_bytes_per_step)
         printf("  %-12s %14s  of residual streams, both ways\n", "", cli_human_size(a, plan->staged_bytes_per_step));
-    if (plan->gemm_rate > 0)
-        print_proposals(o, plan, per_line);
+    if (plan->gemm_rate > 0 && !l->fixed)
+        print_proposals(o, plan, l);
 }
 
-void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, uint32_t rows_per_line)
+void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, const cli_plan_lines *lines)
 {
     char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES], c[CLI_TEXT_BYTES], ring[96];
     printf("%s: %s parameters; a batch holds up to %s tokens, a micro-batch %s\n", title,
@@ -155,7 +163,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
     };
     print_parts(disk, sizeof disk / sizeof *disk);
 
-    print_times(o, plan, rows_per_line);
+    print_times(o, plan, lines);
 }
 
 void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits)

@@ -2,12 +2,20 @@
 #ifndef ZO2_TOOLS_CLI_PLAN_PRINT_H
 #define ZO2_TOOLS_CLI_PLAN_PRINT_H
 
+#include <stdbool.h>
+
 #include "engine/zo2.h"
 
+/* What proposals are made for: they count lines, as the options do. */
+typedef struct cli_plan_lines {
+    uint64_t batch;         /* lines of a batch */
+    uint32_t rows_per_line; /* rows that a line has at most */
+    bool fixed;             /* a run's: it takes no other settings, so none are proposed */
+} cli_plan_lines;
+
 /* The table on stdout: bytes of every tier by part, rates measured here, the time of a step, and proposals. title names
- * the model. o: the options that were planned, for the head line; unset fields are left out. rows_per_line: rows that a
- * line of a batch has (proposals count lines, as the options do); 0 counts as 1. */
-void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, uint32_t rows_per_line);
+ * the model. o: the options that were planned, for the head line; unset fields are left out. */
+void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, const cli_plan_lines *lines);
 
 /* One JSON object on stdout: every field by its name in zo2.h, "fits", and "host_budget_bytes" of a run here. */
 void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits);

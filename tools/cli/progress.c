@@ -2,6 +2,7 @@
 #include "tools/cli/progress.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -55,20 +56,26 @@ static int terminal_columns(void)
 
 void cli_progress_show(cli_progress *p, uint64_t done, uint64_t total, const char *details)
 {
+    double elapsed = cli_clock() - p->began, left = NAN;
+    if (done > p->began_at && done < total && elapsed >= 1)
+        left = (double)(total - done) * elapsed / (double)(done - p->began_at);
+    cli_progress_show_left(p, done, total, details, left);
+}
+
+void cli_progress_show_left(cli_progress *p, uint64_t done, uint64_t total, const char *details, double seconds_left)
+{
     if (p->quiet)
         return;
-    double now = cli_clock(), elapsed = now - p->began;
     char left[CLI_TEXT_BYTES + 8] = "", line[LINE_BYTES];
-    if (done > p->began_at && done < total && elapsed >= 1) {
+    if (done < total && !isnan(seconds_left)) {
         char time[CLI_TEXT_BYTES];
-        double rate = (double)(done - p->began_at) / elapsed;
-        snprintf(left, sizeof left, "%s left", cli_human_time(time, (double)(total - done) / rate));
+        snprintf(left, sizeof left, "%s left", cli_human_time(time, seconds_left));
     }
     double fraction = total ? (double)done / (double)total : 0;
     if (fraction > 1)
         fraction = 1;
     int percent = (int)(fraction * 100);
-    p->last = now;
+    p->last = cli_clock();
     const char *comma = details[0] ? ", " : "", *comma2 = left[0] ? ", " : "";
     if (!p->tty) {
         fprintf(stderr, "%s: %d %%%s%s%s%s\n", p->what, percent, comma, details, comma2, left);

@@ -36,6 +36,9 @@ bool cli_progress_due(const cli_progress *p);
 /* Shows done of total now, whenever the last time was. details: "loss 1.23, 900 tokens/s" or "". */
 void cli_progress_show(cli_progress *p, uint64_t done, uint64_t total, const char *details);
 
+/* The same where the caller knows better than by the rate so far how many seconds are left; NAN: nobody knows yet. */
+void cli_progress_show_left(cli_progress *p, uint64_t done, uint64_t total, const char *details, double seconds_left);
+
 /* Takes the bar off the screen. */
 void cli_progress_clear(cli_progress *p);
 

@@ -2,6 +2,10 @@
 # (The tools' programs are installed by tools/CMakeLists.txt.) Everything is relocatable.
 include(CMakePackageConfigHelpers)
 
+# All that is installed and has to be built: enough for an installation, without tests and examples.
+add_custom_target(zo2-installed)
+add_dependencies(zo2-installed zo2 zo2_static)
+
 install(TARGETS zo2 EXPORT zo2-targets
     LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
     INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
@@ -43,6 +47,12 @@ string(REGEX REPLACE "/$" "" zo2_pc_to_prefix ${zo2_pc_to_prefix})
 configure_file(tools/cmake/zo2.pc.in ${PROJECT_BINARY_DIR}/zo2.pc @ONLY)
 install(FILES ${PROJECT_BINARY_DIR}/zo2.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
+foreach(tool pack tune plan bench)
+    if(TARGET zo2-${tool})
+        add_dependencies(zo2-installed zo2-${tool})
+    endif()
+endforeach()
+
 # Man pages and completion come out of the tools themselves, so they are made where the tools can run.
 if(NOT CMAKE_CROSSCOMPILING)
     foreach(tool pack tune plan bench)
@@ -60,6 +70,7 @@ if(NOT CMAKE_CROSSCOMPILING)
             DEPENDS zo2-${tool} ${prose} tools/man/completion.sh
             VERBATIM)
         add_custom_target(zo2-${tool}-man ALL DEPENDS ${page} ${completion})
+        add_dependencies(zo2-installed zo2-${tool}-man)
         install(FILES ${page} DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
         install(FILES ${completion} DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions)
     endforeach()

@@ -5,6 +5,7 @@
 #include "engine/zo2.h"
 #include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
+#include "tools/cli/fit_advice.h"
 #include "tools/cli/numbers.h"
 #include "tools/cli/plan_print.h"
 #include "tools/cli/report.h"
@@ -19,6 +20,15 @@ static const cli_option output_options[] = {
     {"json", NULL, CLI_FLAG, offsetof(plan_output, json), "one JSON object", 0, 0},
     {0},
 };
+
+/* A cli_fit_sizes_fn: here a line is a row. */
+static bool sizes(const void *ud, uint64_t batch, uint64_t micro, zo2_engine_opts *o)
+{
+    (void)ud;
+    o->max_rows = (uint32_t)batch;
+    o->max_rows_micro = (uint32_t)micro;
+    return true;
+}
 
 int main(int argc, char **argv)
 {
@@ -72,9 +82,16 @@ int main(int argc, char **argv)
     if (known && output.json.given)
         cli_plan_print_json(model, &plan, s == ZO2_OK);
     else if (known)
-        cli_plan_print(model, &o, &plan, 1);
+        cli_plan_print(model, &o, &plan, &(cli_plan_lines){.batch = o.max_rows, .rows_per_line = 1});
     fflush(stdout);
     if (s != ZO2_OK)
-        status = cli_fail(command.program, known ? "doesn't fit" : NULL, s);
+        status = cli_fail_to_fit(command.program, known ? "doesn't fit" : NULL, s,
+                                 &(cli_fit){.model = model,
+                                            .opts = &o,
+                                            .batch = o.max_rows,
+                                            .micro = o.max_rows_micro,
+                                            .batch_option = true,
+                                            .micro_option = true,
+                                            .sizes = sizes});
     return cli_finish(command.program, status);
 }

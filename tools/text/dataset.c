@@ -63,6 +63,11 @@ static zo2_status add_line(zo2t_dataset *d, const zo2t_line *l, uint64_t number)
     }
     if (l->truncated && !info->truncated++)
         info->first_truncated = number;
+    for (int i = 0; i < ZO2T_ODDITIES; i++)
+        if (l->odd & 1u << i && !info->odd[i].lines++)
+            info->odd[i].first = number;
+    info->one_label =
+        l->kind == ZO2T_OPTIONS && (info->examples == 1 || (info->one_label && l->label == d->entry->label));
     return ZO2_OK;
 }
 
@@ -95,6 +100,7 @@ static zo2_status hash_ids(zo2t_dataset *d)
 static zo2_status load(zo2t_dataset *d, const char *path, zo2t_tokenizer *t, const zo2t_dataset_opts *o,
                        zo2t_lines *file, zo2t_line *l)
 {
+    const char *name = zo2t_lines_name(path);
     static const char *const names[] = {"", "a language-model line", "an options line"};
     uint64_t first = 0; /* number of the first example's line */
     for (;;) {
@@ -108,26 +114,26 @@ static zo2_status load(zo2t_dataset *d, const char *path, zo2t_tokenizer *t, con
         uint64_t number = zo2t_lines_number(file);
         if (blank(line, bytes))
             continue;
-        s = zo2t_line_parse(t, o, path, number, line, bytes, l);
+        s = zo2t_line_parse(t, o, name, number, line, bytes, l);
         if (s)
             return s;
         if (!first) {
             first = number;
             d->info.kind = l->kind;
         } else if (l->kind != d->info.kind) {
-            return zo2_error(ZO2_ERR_FORMAT, "%s line %llu: is %s, line %llu is %s: a file holds one sort", path,
+            return zo2_error(ZO2_ERR_FORMAT, "%s line %llu: is %s, line %llu is %s: a file holds one sort", name,
                              (unsigned long long)number, names[l->kind], (unsigned long long)first,
                              names[d->info.kind]);
         }
         if (d->info.examples == UINT32_MAX)
-            return zo2_error(ZO2_ERR_FORMAT, "%s line %llu: more than 4294967295 examples", path,
+            return zo2_error(ZO2_ERR_FORMAT, "%s line %llu: more than 4294967295 examples", name,
                              (unsigned long long)number);
         s = add_line(d, l, number);
         if (s)
             return s;
     }
     if (!first)
-        return zo2_error(ZO2_ERR_FORMAT, "%s: no examples in the file", path);
+        return zo2_error(ZO2_ERR_FORMAT, "%s: no examples in the file", name);
     d->info.file_hash = zo2t_lines_hash(file);
     d->info.file_bytes = zo2t_lines_bytes(file);
     zo2_status s = add_entry(d, 0, 0);

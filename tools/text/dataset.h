@@ -27,15 +27,29 @@ typedef struct zo2t_dataset_opts {
     uint32_t vocab;              /* of the model: ids are below it */
     int32_t bos;                 /* id put in front, -1 = none */
     zo2t_cancelled_fn cancelled; /* ends the reading of a file; NULL = nothing does */
+    uint32_t most_seq;           /* what seq could be, for messages; 0 = unknown */
 } zo2t_dataset_opts;
 
-/* Reads and tokenises a file. t may be NULL for a model without tokenizer: then only "tokens" lines work. On success
+/* Reads and tokenises a file, or standard input, "-" (lines.h). t may be NULL for a model without tokenizer: then only "tokens" lines work. On success
  * *out is the caller's until zo2t_dataset_close(); it doesn't need t any more. On failure *out is NULL.
  * ZO2_ERR_NOTFOUND, ZO2_ERR_IO, ZO2_ERR_CANCELLED; ZO2_ERR_FORMAT with file and line: not UTF-8, not JSON, a missing
  * key or wrong type, too few options, a label that isn't one, an empty completion or option, no loss token, a token
  * outside the vocabulary, a completion that doesn't fit, the other kind of line, no line at all. */
 zo2_status zo2t_dataset_load(zo2t_dataset **out, const char *path, zo2t_tokenizer *t, const zo2t_dataset_opts *o);
 void zo2t_dataset_close(zo2t_dataset *d); /* NULL is fine */
+
+/* What is in order, but rarely meant. */
+typedef enum zo2t_oddity {
+    ZO2T_SPACE_AT_END, /* a prompt that ends in a space: a token of its own there, which texts don't have */
+    ZO2T_NO_SPACE,     /* a letter or digit at its end, one at the beginning of what follows: they become one word */
+    ZO2T_EMPTY_PROMPT,
+    ZO2T_SAME_OPTIONS, /* two of them have the same tokens */
+    ZO2T_ODDITIES
+} zo2t_oddity;
+
+typedef struct zo2t_count {
+    uint64_t lines, first; /* first: number of the first of them in the file, 0 = none */
+} zo2t_count;
 
 typedef struct zo2t_dataset_info {
     zo2t_kind kind;
@@ -47,6 +61,8 @@ typedef struct zo2t_dataset_info {
     uint32_t longest_row;     /* tokens */
     uint64_t truncated;       /* lines that lost tokens */
     uint64_t first_truncated; /* number of the first such line in the file, 0 = none */
+    zo2t_count odd[ZO2T_ODDITIES];
+    int one_label; /* options: all lines have the same label */
     uint64_t file_bytes;
     uint64_t file_hash; /* XXH3-64 of the file's bytes */
     uint64_t ids_hash;  /* XXH3-64 of what was made of them: ids, where rows and examples begin, prompts and labels */

@@ -2,6 +2,7 @@
 #include "tools/text/dataset_line.h"
 #include "engine/base/json.h"
 #include "tools/text/bytes.h"
+#include "tools/text/foreign.h"
 
 #include <jansson.h>
 #include <stdarg.h>
@@ -20,7 +21,7 @@ typedef struct context {
 
 ZO2_PRINTF(2, 3) static zo2_status bad(const context *c, const char *fmt, ...)
 {
-    char text[512];
+    char text[1024];
     va_list args;
     va_start(args, fmt);
     vsnprintf(text, sizeof text, fmt, args);
@@ -37,6 +38,19 @@ static zo2_status encode(const context *c, const json_t *value, const char *what
         return bad(c, "%s is text, but the model file carries no tokenizer: only \"tokens\" lines work with it", what);
     zo2_status s = zo2t_encode(c->tokenizer, json_string_value(value), json_string_length(value), bos, &c->out->ids);
     return s == ZO2_ERR_FORMAT ? bad(c, "%s: %s", what, zo2_last_error()) : s;
+}
+
+/* What is there in place of a JSON object. */
+ZO2_PRINTF(4, 5)
+static zo2_status not_an_object(const context *c, const char *line, size_t bytes, const char *fmt, ...)
+{
+    char text[256];
+    const char *found = zo2t_foreign(line, bytes, c->number == 1);
+    va_list args;
+    va_start(args, fmt);
+    vsnprintf(text, sizeof text, fmt, args);
+    va_end(args);
+    return bad(c, "%s, and data are one JSON object a line%s%s", text, found ? "; " : "", found ? found : "");
 }
 
 static zo2_status add_suffix(const context *c, size_t tokens, const char *what)
@@ -91,6 +105,17 @@ static zo2_status finish_text(const context *c, size_t head, const char *what)
     return add_suffix(c, l->ids.n - 1, what);
 }
 
+static zo2_status does_not_fit(const context *c, const char *what, size_t tokens)
+{
+    char advice[80] = "";
+    if (tokens < c->opts->most_seq)
+        snprintf(advice, sizeof advice, "; use --seq %zu or more", tokens + 1);
+    else if (c->opts->most_seq)
+        snprintf(advice, sizeof advice, "; shorten it, or leave the line out");
+    return bad(c, "%s has %zu tokens, which with one before them don't fit in a sequence of %u%s", what, tokens,
+               c->opts->seq, advice);
+}
+
 /* ids hold prompt tokens, then the suffixes. */
 static zo2_status finish_prompt(const context *c, size_t head, size_t prompt, const char *what)
 {
@@ -102,15 +127,50 @@ static zo2_status finish_prompt(const context *c, size_t head, size_t prompt, co
     for (size_t i = 0; i < l->rows; i++)
         longest = l->suffix[i] > longest ? l->suffix[i] : longest;
     if (!prompt)
-        return bad(c, "\"prompt\" is empty and there is no BOS: nothing predicts the first token");
+        return bad(c, "\"prompt\" is empty and there is no BOS: nothing predicts the first token; say what it follows");
     if (longest + 1 > c->opts->seq)
-        return bad(c, "%s has %zu tokens, which with one before them don't fit in a sequence of %u", what, longest,
-                   c->opts->seq);
+        return does_not_fit(c, what, longest);
     size_t before = l->ids.n;
     truncate_to_fit(c, head, prompt + longest);
     l->prompt = (uint32_t)(prompt - (before - l->ids.n));
     return ZO2_OK;
 }
+
+/* ---- what is in order, but rarely meant ---- */
+
+static int is_word(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* How a prompt and what follows it meet. Both are strings. */
+static unsigned joint(const json_t *prompt, const json_t *next)
+{
+    size_t n = json_string_length(prompt);
+    if (!n)
+        return 1u << ZO2T_EMPTY_PROMPT;
+    char last = json_string_value(prompt)[n - 1];
+    if (last == ' ')
+        return 1u << ZO2T_SPACE_AT_END;
+    return is_word(last) && is_word(json_string_value(next)[0]) ? 1u << ZO2T_NO_SPACE : 0;
+}
+
+/* Whether two of a line's options have the same tokens; the first few hundred are looked at. */
+static int has_equal_suffixes(const zo2t_line *l, size_t prompt)
+{
+    enum { MOST = 256 };
+    size_t rows = l->rows < MOST ? l->rows : MOST;
+    const int32_t *a = l->ids.id + prompt;
+    for (size_t i = 0; i < rows; a += l->suffix[i++]) {
+        const int32_t *b = a + l->suffix[i];
+        for (size_t k = i + 1; k < rows; b += l->suffix[k++])
+            if (l->suffix[i] == l->suffix[k] && !memcmp(a, b, l->suffix[i] * sizeof *a))
+                return 1;
+    }
+    return 0;
+}
+
+/* ---- the kinds ---- */
 
 static zo2_status parse_completion(const context *c, size_t head)
 {
@@ -122,6 +182,8 @@ static zo2_status parse_completion(const context *c, size_t head)
         s = encode(c, json_object_get(c->root, "completion"), "\"completion\"", -1);
     if (!s)
         s = add_suffix(c, l->ids.n - prompt, "\"completion\"");
+    if (!s)
+        l->odd = joint(json_object_get(c->root, "prompt"), json_object_get(c->root, "completion"));
     return s ? s : finish_prompt(c, head, prompt, "\"completion\"");
 }
 
@@ -153,7 +215,11 @@ static zo2_status parse_options(const context *c, size_t head)
         s = encode(c, json_array_get(options, i), what, -1);
         if (!s)
             s = add_suffix(c, l->ids.n - first, what);
+        if (!s)
+            l->odd |= joint(json_object_get(c->root, "prompt"), json_array_get(options, i));
     }
+    if (!s && has_equal_suffixes(l, prompt))
+        l->odd |= 1u << ZO2T_SAME_OPTIONS;
     return s ? s : finish_prompt(c, head, prompt, "the longest option");
 }
 
@@ -194,6 +260,28 @@ static zo2_status parse_tokens(const context *c)
     return s ? s : finish_prompt(c, head, (size_t)first, "\"tokens\" from \"loss_from\" on");
 }
 
+/* An object of something else: which keys it has, and, where one of them holds the examples, how they become lines. */
+static zo2_status no_key(const context *c)
+{
+    enum { SHOWN = 4 };
+    char keys[SHOWN * ZO2T_QUOTE_BYTES] = "", quoted[ZO2T_QUOTE_BYTES], advice[128] = "";
+    size_t n = 0, at = 0;
+    const char *key;
+    json_t *value;
+    json_object_foreach((json_t *)(uintptr_t)c->root, key, value)
+    {
+        if (n++ < SHOWN)
+            at += (size_t)snprintf(keys + at, sizeof keys - at, "%s%s", n > 1 ? ", " : "; it has ",
+                                   zo2t_quote(quoted, key, strlen(key)));
+        bool plain = *key && strlen(key) < 32 &&
+                     key[strspn(key, "abcdefghijklmnopqrstuvwxyz_ABCDEFGHIJKLMNOPQRSTUVWXYZ")] == '\0';
+        if (!*advice && plain && json_is_object(json_array_get(value, 0)))
+            snprintf(advice, sizeof advice, "; for a line of each entry: jq -c '.%s[]' FILE >DATA.jsonl", key);
+    }
+    return bad(c, "has none of the keys \"text\", \"prompt\" and \"tokens\"%s%s%s", keys, n > SHOWN ? " and more" : "",
+               advice);
+}
+
 /* Which of the four kinds of lines it is. Other keys are nobody's business. */
 static zo2_status parse_object(const context *c)
 {
@@ -214,7 +302,7 @@ static zo2_status parse_object(const context *c)
     if (!prompt) {
         if (completion || options)
             return bad(c, "has \"%s\" without a \"prompt\"", completion ? "completion" : "options");
-        return bad(c, "has none of the keys \"text\", \"prompt\" and \"tokens\"");
+        return no_key(c);
     }
     if (completion && options)
         return bad(c, "has both \"completion\" and \"options\"");
@@ -233,15 +321,16 @@ zo2_status zo2t_line_parse(zo2t_tokenizer *t, const zo2t_dataset_opts *o, const 
     out->rows = 0;
     out->prompt = out->label = 0;
     out->truncated = 0;
+    out->odd = 0;
     size_t valid = zo2t_utf8_check(line, bytes);
     if (valid != bytes)
-        return bad(&c, "not UTF-8 at byte %zu of the line", valid);
+        return not_an_object(&c, line, bytes, "not UTF-8 at byte %zu of the line", valid);
     json_error_t e;
     json_t *root = zo2_json_parse(line, bytes, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL, &e);
     if (!root)
-        return bad(&c, "not JSON: %s (byte %d)", e.text, e.position);
+        return not_an_object(&c, line, bytes, "not JSON: %s (byte %d)", e.text, e.position);
     c.root = root;
-    zo2_status s = json_is_object(root) ? parse_object(&c) : bad(&c, "not a JSON object");
+    zo2_status s = json_is_object(root) ? parse_object(&c) : not_an_object(&c, line, bytes, "not a JSON object");
     json_decref(root);
     return s;
 }

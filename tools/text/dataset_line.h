@@ -13,6 +13,7 @@ typedef struct zo2t_line {
     size_t rows, suffix_capacity;
     uint32_t label;
     int truncated;
+    unsigned odd; /* 1 << zo2t_oddity, each that applies */
 } zo2t_line;
 
 /* Reads one line into *out, whose memory is used again. Errors begin with "FILE line N: ". t may be NULL if no line

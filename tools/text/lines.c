@@ -1,5 +1,6 @@
 /* lines.c: see lines.h. */
 #include "tools/text/lines.h"
+#include "tools/text/foreign.h"
 #include "tools/text/ids.h"
 
 #include <errno.h>
@@ -13,14 +14,29 @@
 #define BLOCK ((size_t)1 << 18)
 
 struct zo2t_lines {
-    int fd, eof; /* fd: non-blocking */
+    int fd, eof; /* fd: non-blocking, but for standard input, whose settings others share: wait_and_read() asks first */
     zo2t_cancelled_fn cancelled;
-    char *path;
+    char *path; /* as messages have it */
     uint64_t number, bytes;
     XXH3_state_t *hash;
     char *buffer; /* [capacity]: [start, end) is read and not yet returned, [start, scanned) has no line feed */
     size_t start, scanned, end, capacity;
 };
+
+const char *zo2t_lines_name(const char *path)
+{
+    return strcmp(path, "-") ? path : "standard input";
+}
+
+/* Whether somebody closed it: cli_fill_closed_streams() puts something there that can't be read. */
+static zo2_status take_input(zo2t_lines *l)
+{
+    int flags = fcntl(STDIN_FILENO, F_GETFL);
+    if (flags == -1 || (flags & O_ACCMODE) == O_WRONLY)
+        return zo2_error(ZO2_ERR_IO, "%s is closed: nothing can be read from it", l->path);
+    l->fd = STDIN_FILENO;
+    return ZO2_OK;
+}
 
 zo2_status zo2t_lines_open(zo2t_lines **out, const char *path, zo2t_cancelled_fn cancelled)
 {
@@ -31,13 +47,17 @@ zo2_status zo2t_lines_open(zo2t_lines **out, const char *path, zo2t_cancelled_fn
     zo2_status s = ZO2_OK;
     l->fd = -1;
     l->cancelled = cancelled;
-    l->path = strdup(path);
+    l->path = strdup(zo2t_lines_name(path));
     l->hash = XXH3_createState();
     if (!l->path || !l->hash) {
         s = zo2_error(ZO2_ERR_NOMEM, "out of memory for %s", path);
         goto done;
     }
     XXH3_64bits_reset(l->hash);
+    if (!strcmp(path, "-")) {
+        s = take_input(l);
+        goto done;
+    }
     l->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (l->fd < 0)
         s = zo2_error(errno == ENOENT ? ZO2_ERR_NOTFOUND : ZO2_ERR_IO, "%s: %s", path, strerror(errno));
@@ -53,7 +73,7 @@ void zo2t_lines_close(zo2t_lines *l)
 {
     if (!l)
         return;
-    if (l->fd >= 0)
+    if (l->fd >= 0 && l->fd != STDIN_FILENO)
         close(l->fd);
     XXH3_freeState(l->hash);
     free(l->path);
@@ -75,6 +95,8 @@ static zo2_status wait_and_read(zo2t_lines *l, char *to, ssize_t *n)
             if (*n >= 0)
                 return ZO2_OK;
         }
+        if (got > 0 && errno == EISDIR)
+            return zo2_error(ZO2_ERR_IO, "%s: Is a directory; data are one file with a JSON object a line", l->path);
         if (got < 0 ? errno != EINTR : got > 0 && errno != EINTR && errno != EAGAIN)
             return zo2_error(ZO2_ERR_IO, "%s: %s", l->path, strerror(errno));
     }
@@ -105,6 +127,13 @@ static zo2_status more(zo2t_lines *l)
     return ZO2_OK;
 }
 
+static zo2_status too_long(const zo2t_lines *l)
+{
+    const char *found = zo2t_foreign(l->buffer + l->start, l->end - l->start, !l->number);
+    return zo2_error(ZO2_ERR_FORMAT, "%s line %llu: longer than %zu bytes, and a line is one JSON object%s%s", l->path,
+                     (unsigned long long)l->number + 1, ZO2T_LINE_BYTES, found ? "; " : "", found ? found : "");
+}
+
 zo2_status zo2t_lines_next(zo2t_lines *l, const char **line, size_t *bytes)
 {
     *line = NULL;
@@ -115,8 +144,7 @@ zo2_status zo2t_lines_next(zo2t_lines *l, const char **line, size_t *bytes)
             feed = memchr(l->buffer + l->scanned, '\n', l->end - l->scanned);
         l->scanned = feed ? (size_t)(feed - l->buffer) + 1 : l->end;
         if ((feed ? (size_t)(feed - l->buffer) : l->end) - l->start > ZO2T_LINE_BYTES)
-            return zo2_error(ZO2_ERR_FORMAT, "%s line %llu: longer than %zu bytes", l->path,
-                             (unsigned long long)l->number + 1, ZO2T_LINE_BYTES);
+            return too_long(l);
         if (feed || l->eof)
             break;
         zo2_status s = more(l);

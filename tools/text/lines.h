@@ -1,4 +1,4 @@
-/* lines.h: reads a file, a FIFO or a device line by line and hashes all its bytes on the way. */
+/* lines.h: reads a file, a FIFO, a device or standard input line by line and hashes all its bytes on the way. */
 #ifndef ZO2_TOOLS_TEXT_LINES_H
 #define ZO2_TOOLS_TEXT_LINES_H
 
@@ -13,7 +13,11 @@ typedef struct zo2t_lines zo2t_lines;
 /* Asked before every wait for data and every tenth of a second while it lasts: true ends it. */
 typedef bool (*zo2t_cancelled_fn)(void);
 
-/* Opening never waits: a FIFO that nobody writes to yet does so at the first line. `cancelled` may be NULL.
+/* A path as messages have it: "standard input" for "-". */
+const char *zo2t_lines_name(const char *path);
+
+/* path: "-" is standard input, from where it stands, which is left open; a file of that name is "./-".
+ * Opening never waits: a FIFO that nobody writes to yet does so at the first line. `cancelled` may be NULL.
  * ZO2_ERR_NOTFOUND, ZO2_ERR_IO (path and reason). On failure *out is NULL. `path` is copied. */
 zo2_status zo2t_lines_open(zo2t_lines **out, const char *path, zo2t_cancelled_fn cancelled);
 void zo2t_lines_close(zo2t_lines *l); /* NULL is fine */

@@ -1,4 +1,5 @@
 /* tokenizer_files.c: a tokenizer from the files that a pack carries or a folder has. */
+#include "storage/instead/instead.h"
 #include "tools/text/json_file.h"
 
 #include <errno.h>
@@ -24,6 +25,18 @@ static void list_files(zo2t_tokenizer_files *f, wanted out[FILES])
     memcpy(out, list, sizeof list);
 }
 
+/* Opens what is listed. A page or a pointer that stands for a file which wasn't downloaded is named as that. */
+static zo2_status open_listed(zo2t_tokenizer **out, const zo2t_tokenizer_files *files, const wanted list[FILES])
+{
+    for (size_t i = 0; i < FILES; i++) {
+        const zo2t_file *f = list[i].file;
+        const zo2_origin *is = f->data ? zo2_origin_of_bytes(f->data, f->bytes, f->bytes) : NULL;
+        if (is && is->placeholder)
+            return zo2_error(ZO2_ERR_FORMAT, "%s is %s; %s", list[i].name, is->what, is->advice);
+    }
+    return zo2t_tokenizer_open(out, files);
+}
+
 zo2_status zo2t_tokenizer_open_pack(zo2t_tokenizer **out, const zo2_pack *pack)
 {
     zo2t_tokenizer_files files = {0};
@@ -37,7 +50,7 @@ zo2_status zo2t_tokenizer_open_pack(zo2t_tokenizer **out, const zo2_pack *pack)
         else if (s)
             return s;
     }
-    return zo2t_tokenizer_open(out, &files);
+    return open_listed(out, &files, list);
 }
 
 static zo2_status failed(const char *path)
@@ -92,7 +105,7 @@ zo2_status zo2t_tokenizer_open_folder(zo2t_tokenizer **out, const char *folder)
     for (size_t i = 0; i < FILES && !s; i++)
         s = read_file(folder, &list[i], &data[i]);
     if (!s)
-        s = zo2t_tokenizer_open(out, &files);
+        s = open_listed(out, &files, list);
     for (size_t i = 0; i < FILES; i++)
         free(data[i]);
     return s;

@@ -5,6 +5,7 @@
 
 #include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
+#include "tools/cli/fit_advice.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
@@ -26,7 +27,7 @@ typedef struct eval_flags {
 // clang-format off
 static const cli_option options[] = {
     {"model", "FILE", CLI_TEXT, AT(model), "the pack", CLI_NEEDED, 0},
-    {"data", "EVAL.jsonl", CLI_TEXT, AT(data), "lines to evaluate on", CLI_NEEDED, 0},
+    {"data", "EVAL.jsonl", CLI_TEXT, AT(data), "lines to evaluate on (-: standard input)", CLI_NEEDED, 0},
     {"run", "RUN_DIR", CLI_TEXT, AT(run), "the weights of this run, and its settings (the pack's own)", 0, 0},
     {"at-step", "N", CLI_COUNT, AT(at_step), "as they were after N steps (all)", 0, INT64_MAX},
     {"batch", "N", CLI_COUNT, AT(engine.batch), "lines in a batch (the run's, else 16)", 1, CLI_MAX_BATCH},
@@ -98,9 +99,46 @@ static void print_json(const tune_evaluation *e)
     cli_json_end(&j);
 }
 
+typedef struct eval_sizes {
+    const char *program;
+    const zo2t_dataset *data;
+} eval_sizes;
+
+static bool other_sizes(const void *ud, uint64_t batch, uint64_t micro, zo2_engine_opts *o)
+{
+    const eval_sizes *e = ud;
+    o->max_rows = o->max_rows_micro = o->max_seq = 0;
+    o->max_loss_tokens = 0;
+    return tune_raise_bounds(o, e->program, e->data, batch, (uint32_t)micro, true) == 0;
+}
+
+/* The engine that o asked for could not be opened; if a budget was too small, the message says what to do. */
+static int fail_to_open(const eval_flags *f, const eval_sizes *sizes, const zo2_engine_opts *run_opts,
+                        const zo2_engine_opts *o, uint64_t batch, zo2_status s)
+{
+    zo2_engine_opts planned = *run_opts; /* a plan knows no run, so the run's settings are named */
+    planned.max_rows = o->max_rows;
+    planned.max_rows_micro = o->max_rows_micro;
+    planned.max_seq = o->max_seq;
+    planned.max_loss_tokens = o->max_loss_tokens;
+    planned.read_only = 1;
+    if (!f->run.given)
+        planned.wire = o->wire;
+    cli_engine_flags_apply(&f->engine, &planned);
+    return cli_fail_to_fit(sizes->program, NULL, s,
+                           &(cli_fit){.model = f->model.text,
+                                      .opts = &planned,
+                                      .batch = batch,
+                                      .micro = planned.micro_batch,
+                                      .here = true,
+                                      .batch_option = true,
+                                      .sizes = other_sizes,
+                                      .ud = sizes});
+}
+
 /* Engine on the weights asked for, sized for the data; evaluates and prints. */
 static int evaluate(const char *program, const eval_flags *f, const zo2t_dataset *d, const tune_settings *settings,
-                    uint32_t run_micro, cli_progress *progress)
+                    const zo2_engine_opts *run_opts, cli_progress *progress)
 {
     uint64_t batch = f->engine.batch.given ? f->engine.batch.u : settings->batch ? settings->batch : CLI_DEFAULT_BATCH;
     zo2_engine *e = NULL;
@@ -109,7 +147,8 @@ static int evaluate(const char *program, const eval_flags *f, const zo2t_dataset
     zo2_engine_opts_init(&o);
     o.max_rows = o.max_rows_micro = o.max_seq = 0;
     o.max_loss_tokens = 0;
-    int status = tune_raise_bounds(&o, program, d, batch, run_micro == UINT32_MAX ? 0 : run_micro, true);
+    uint32_t micro = run_opts->micro_batch == UINT32_MAX ? 0 : run_opts->micro_batch;
+    int status = tune_raise_bounds(&o, program, d, batch, micro, true);
     if (status)
         return status;
     if (!f->run.given)
@@ -130,9 +169,10 @@ static int evaluate(const char *program, const eval_flags *f, const zo2t_dataset
         s = tune_evaluate(&result, e, d, batch, progress);
         cli_interrupt_engine(NULL);
     }
+    bool opened = e != NULL;
     zo2_engine_close(e);
     if (s != ZO2_OK)
-        return cli_fail(program, NULL, s);
+        return opened ? cli_fail(program, NULL, s) : fail_to_open(f, &(eval_sizes){program, d}, run_opts, &o, batch, s);
     if (f->json.given)
         print_json(&result);
     else
@@ -173,9 +213,9 @@ int tune_eval(int argc, char **argv)
     if (!status)
         status = tune_resolve_bos(&command, &model, &flags.bos, settings.batch ? &settings.bos : NULL, &bos);
     if (!status)
-        status = tune_data_load(&data, flags.data.text, &model, seq, bos, &progress);
+        status = tune_data_load(&data, flags.data.text, &model, seq, bos, true, &progress);
     if (!status)
-        status = evaluate(command.program, &flags, data, &settings, run_opts.micro_batch, &progress);
+        status = evaluate(command.program, &flags, data, &settings, &run_opts, &progress);
     zo2t_dataset_close(data);
     tune_settings_free(&settings);
     tune_model_close(&model);

@@ -7,6 +7,7 @@
 #include "tools/cli/interrupt.h"
 #include "tools/cli/report.h"
 #include "tools/text/fit.h"
+#include "tools/tune/warn.h"
 
 int tune_model_open(tune_model *m, const char *program, const char *path)
 {
@@ -62,9 +63,13 @@ int tune_resolve_bos(const cli_command *c, const tune_model *m, const cli_value 
 }
 
 int tune_data_load(zo2t_dataset **out, const char *path, const tune_model *m, uint32_t seq, int32_t bos,
-                   cli_progress *progress)
+                   bool seq_option, cli_progress *progress)
 {
-    const zo2t_dataset_opts o = {.seq = seq, .vocab = m->info.vocab, .bos = bos, .cancelled = cli_interrupted};
+    const zo2t_dataset_opts o = {.seq = seq,
+                                 .vocab = m->info.vocab,
+                                 .bos = bos,
+                                 .cancelled = cli_interrupted,
+                                 .most_seq = seq_option ? m->info.context : seq};
     zo2_status s = zo2t_dataset_load(out, path, m->tokenizer, &o);
     if (s != ZO2_OK)
         return cli_fail(progress->program, NULL, s);
@@ -74,7 +79,8 @@ int tune_data_load(zo2t_dataset **out, const char *path, const tune_model *m, ui
         cli_progress_message(progress,
                              "%s: %" PRIu64 " of %" PRIu64 " lines have more than %u tokens and lost their oldest ones"
                              " (the first is line %" PRIu64 ")",
-                             path, info.truncated, info.examples, seq, info.first_truncated);
+                             zo2t_lines_name(path), info.truncated, info.examples, seq, info.first_truncated);
+    tune_warn_data(progress, zo2t_lines_name(path), &info);
     return 0;
 }
 

@@ -28,9 +28,10 @@ int tune_resolve_seq(const cli_command *c, const tune_model *m, const cli_value 
 int tune_resolve_bos(const cli_command *c, const tune_model *m, const cli_value *bos, const int32_t *run_bos,
                      int32_t *out);
 
-/* Loads a data file and tells how many lines were cut. *out is the caller's. */
+/* Loads a data file, tells how many lines were cut and warns of likely mistakes. seq_option: --seq may be larger.
+ * *out is the caller's. */
 int tune_data_load(zo2t_dataset **out, const char *path, const tune_model *m, uint32_t seq, int32_t bos,
-                   cli_progress *progress);
+                   bool seq_option, cli_progress *progress);
 
 /* Raises o's largest sizes to what batches of `batch` lines of d need in micro-batches of `micro` (0 or UINT32_MAX: the
  * whole batch). A file is evaluated once, so no batch of it has more lines than the file. */

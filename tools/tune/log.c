@@ -9,6 +9,7 @@
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
 #include "tools/cli/report.h"
+#include "tools/text/lines.h"
 #include "tools/tune/commands.h"
 #include "tools/tune/metrics.h"
 #include "tools/tune/settings.h"
@@ -21,7 +22,7 @@ static void print_settings(const char *dir, const zo2_engine_opts *o, uint64_t m
     printf("run            %s\n", dir);
     printf("model          0x%016" PRIx64 "%s%s\n", model_hash, s->model ? "  " : "", s->model ? s->model : "");
     if (s->train)
-        printf("data           %s\n", s->train);
+        printf("data           %s\n", zo2t_lines_name(s->train));
     if (s->batch) {
         char bos[24] = "none";
         if (s->bos >= 0)

@@ -3,6 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "tools/cli/interrupt.h"
 #include "tools/cli/numbers.h"
@@ -48,16 +49,33 @@ static void show_progress(train *t, const recent *w, uint64_t steps, uint64_t ta
     char details[128];
     bool by_steps = t->flags->log_every.given && !t->progress.tty;
     bool due = by_steps ? steps % t->flags->log_every.u == 0 || steps == target : cli_progress_due(&t->progress);
-    if (due)
-        cli_progress_show(&t->progress, steps, target, recent_text(details, sizeof details, w, steps));
+    if (!due)
+        return;
+    uint64_t evaluations = t->eval_data ? cli_pace_evaluations(steps, target, t->flags->eval_every.u) : 0;
+    cli_progress_show_left(&t->progress, steps, target, recent_text(details, sizeof details, w, steps),
+                           cli_pace_left(&t->pace, target - steps, evaluations));
+}
+
+/* What the time left is made of. */
+static void begin_pace(train *t)
+{
+    t->pace.passes_per_step = 2.0 * t->opts.queries;
+    t->pace.snapshot_every = t->opts.snapshot_seconds;
+    if (t->eval_data) {
+        zo2t_dataset_info info;
+        zo2t_dataset_get_info(t->eval_data, &info);
+        t->pace.evaluation_pass_tokens = (t->opts.wire == ZO2_WIRE_FP32 ? 1 : 2) * (double)info.tokens;
+    }
 }
 
 static zo2_status evaluate(train *t, uint64_t steps, tune_evaluation *out)
 {
     zo2_status s = tune_evaluate(out, t->engine, t->eval_data, t->settings.batch, &t->progress);
     cli_progress_begin(&t->progress, "training", steps);
-    if (s == ZO2_OK)
+    if (s == ZO2_OK) {
+        cli_pace_evaluation(&t->pace, out->seconds);
         train_show_evaluation(t, steps, out);
+    }
     return s;
 }
 
@@ -73,6 +91,7 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
 {
     zo2_batch batch = {.struct_size = sizeof batch};
     zo2_step_result r = {.struct_size = sizeof r};
+    double began = cli_clock();
     zo2_status s = zo2t_batcher_fill(t->batcher, *position, t->settings.batch, &batch);
     if (s == ZO2_OK)
         s = zo2_step(t->engine, &batch, &r);
@@ -81,6 +100,7 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     *position = batch.data_position;
     *steps = r.step + 1;
     *skipped = r.skipped ? *skipped + 1 : 0;
+    cli_pace_step(&t->pace, cli_clock() - began, r.seconds, r.tokens);
     t->seconds += r.seconds;
     t->tokens += r.tokens;
     t->update_busy += r.update.busy;
@@ -180,12 +200,15 @@ static int loop(train *t)
     recent w = {.n = 0};
     zo2_status s = ZO2_OK;
     if (steps >= target) {
-        cli_progress_message(&t->progress, "the run has its %" PRIu64 " steps already; go on with a larger --steps",
-                             steps);
+        cli_progress_message(&t->progress, "the run has its %" PRIu64 " steps already; %s", steps,
+                             t->opts.schedule == ZO2_CONSTANT
+                                 ? "go on with a larger --steps"
+                                 : "its learning-rate schedule ends there, so more of them take another run");
         return train_summary(t);
     }
     if (state.resumed && steps && !t->progress.quiet)
         cli_progress_message(&t->progress, "going on after %" PRIu64 " of %" PRIu64 " steps", steps, target);
+    begin_pace(t);
     t->progress.silent = true; /* the bar counts steps, not what the engine does for each */
     cli_progress_begin(&t->progress, "training", steps);
     if (t->eval_data && steps == 0)
@@ -207,6 +230,9 @@ int tune_train(int argc, char **argv)
         return cli_finish(command.program, status);
     if (flags.eval_every.given && !flags.eval.given)
         return cli_usage_error(&command, "--eval-every needs --eval EVAL.jsonl");
+
+    if (flags.eval.given && !strcmp(flags.data.text, "-") && !strcmp(flags.eval.text, "-"))
+        return cli_usage_error(&command, "--data - --eval -: standard input can be read once only");
 
     cli_interrupt_install();
     train t;

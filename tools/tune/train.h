@@ -1,5 +1,5 @@
-/* train.h: the state of zo2-tune train, shared by its setup (train_setup.c), loop (train.c) and summary
- * (train_summary.c). */
+/* train.h: the state of zo2-tune train, shared by its setup (train_setup.c, train_fit.c), loop (train.c) and
+ * summary (train_summary.c). */
 #ifndef ZO2_TOOLS_TUNE_TRAIN_H
 #define ZO2_TOOLS_TUNE_TRAIN_H
 
@@ -8,6 +8,7 @@
 #include "engine/zo2.h"
 #include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
+#include "tools/cli/pace.h"
 #include "tools/cli/progress.h"
 #include "tools/text/batcher.h"
 #include "tools/tune/evaluate.h"
@@ -58,6 +59,7 @@ typedef struct train {
     /* results of this session */
     tune_evaluation first_eval; /* before step 0 */
     tune_evaluation last_eval;
+    cli_pace pace;
     double seconds; /* spent in steps */
     uint64_t tokens;
     double update_busy, upload_busy, compute_busy; /* seconds of the lanes */
@@ -65,11 +67,19 @@ typedef struct train {
 
 /* Up to the engine's opening: model, run, data, options, all checks. 0 or the exit status. train_free() in any case. */
 int train_setup(train *t, const cli_command *c, const train_flags *f);
-/* The plan on stdout, for --dry-run. Returns the exit status. */
-int train_show_plan(train *t);
 /* Opens engine and metrics and writes settings.json. 0 or the exit status. */
 int train_start(train *t);
 void train_free(train *t);
+
+/* Sizes of the largest batch of `batch` lines in micro-batches of `micro` (0: the whole batch) into o, from the data. 0 or the exit
+ * status. */
+int train_bounds(const train *t, zo2_engine_opts *o, uint64_t batch, uint32_t micro);
+/* The last call planned: what was wrong and, if a budget was too small, what to do. Returns the exit status. */
+int train_fail_to_fit(const train *t, const char *what, zo2_status s);
+/* The plan on stdout, for --dry-run. Returns the exit status. */
+int train_show_plan(train *t);
+/* Before step 0: two snapshots must fit, or the run would lose its way back when the disk is full. 0 or the exit status. */
+int train_check_disk(const train *t);
 
 /* One line about an evaluation on stdout (not with --quiet or --json). */
 void train_show_evaluation(const train *t, uint64_t steps, const tune_evaluation *e);

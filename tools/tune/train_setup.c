@@ -1,19 +1,15 @@
-/* train_setup.c: everything before the first step: which run this is, whether the command fits it, and the plan. */
-#include <errno.h>
+/* train_setup.c: everything before the first step: which run this is, and whether the command fits it. Whether the machine does:
+ * train_fit.c. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <unistd.h>
 
 #include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/numbers.h"
-#include "tools/cli/plan_print.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/report.h"
 #include "tools/tune/inputs.h"
@@ -21,6 +17,7 @@
 #include "tools/tune/settings.h"
 #include "tools/tune/trace.h"
 #include "tools/tune/train.h"
+#include "tools/tune/warn.h"
 
 /* "--NAME ...: the run has ...": a difference from the run, by name. Returns the exit status. */
 static int differs(const train *t, const char *name, const char *here, const char *there)
@@ -127,7 +124,7 @@ static int load_data(train *t)
     const train_flags *f = t->flags;
     tune_settings *s = &t->settings;
     bool known = s->train_hash != 0; /* settings.json was there */
-    int status = tune_data_load(&t->data, f->data.text, &t->model, s->seq, s->bos, &t->progress);
+    int status = tune_data_load(&t->data, f->data.text, &t->model, s->seq, s->bos, !t->existed, &t->progress);
     if (status)
         return status;
     zo2t_dataset_info info;
@@ -135,9 +132,9 @@ static int load_data(train *t)
     if (known && info.file_hash != s->train_hash)
         return cli_error(t->command->program,
                          "--data %s is not the run's training file%s%s: its XXH3 is 0x%016" PRIx64
-                         ", that of the run's 0x%016" PRIx64,
-                         f->data.text, s->train ? ", which was " : "", s->train ? s->train : "", info.file_hash,
-                         s->train_hash);
+                         ", that of the run's 0x%016" PRIx64 "; give that file, or start another run",
+                         f->data.text, s->train ? ", which was " : "", s->train ? zo2t_lines_name(s->train) : "",
+                         info.file_hash, s->train_hash);
     if (known && s->ids_hash && info.ids_hash != s->ids_hash)
         return cli_error(
             t->command->program,
@@ -147,10 +144,12 @@ static int load_data(train *t)
     t->settings_changed |= info.ids_hash != s->ids_hash;
     s->train_hash = info.file_hash;
     s->ids_hash = info.ids_hash;
-    return f->eval.given ? tune_data_load(&t->eval_data, f->eval.text, &t->model, s->seq, s->bos, &t->progress) : 0;
+    return f->eval.given
+               ? tune_data_load(&t->eval_data, f->eval.text, &t->model, s->seq, s->bos, !t->existed, &t->progress)
+               : 0;
 }
 
-/* ---- options and plan
+/* ---- options
  * ------------------------------------------------------------------------------------------------ */
 
 /* Stores everything given in o. */
@@ -170,17 +169,6 @@ static void apply_flags(const train *t, zo2_engine_opts *o)
         o->snapshot_seconds = f->snapshot_every.f;
     o->total_steps = t->settings.steps;
     o->snapshot_dir = f->snapshot.given ? f->snapshot.text : t->settings.snapshot_dir;
-}
-
-/* Sizes of the largest batch, from the data. */
-static int bounds(const train *t, zo2_engine_opts *o, uint32_t micro)
-{
-    o->max_rows = o->max_rows_micro = o->max_seq = 0;
-    o->max_loss_tokens = 0;
-    int status = tune_raise_bounds(o, t->command->program, t->data, t->settings.batch, micro, false);
-    if (!status && t->eval_data)
-        status = tune_raise_bounds(o, t->command->program, t->eval_data, t->settings.batch, micro, true);
-    return status;
 }
 
 int train_setup(train *t, const cli_command *c, const train_flags *f)
@@ -206,77 +194,19 @@ int train_setup(train *t, const cli_command *c, const train_flags *f)
     /* For the plan: the run's own values with what was given on top. (The engine refuses differences by name later.) */
     apply_flags(t, &t->opts);
     uint32_t micro = t->opts.micro_batch;
-    status = bounds(t, &t->opts, micro == UINT32_MAX ? 0 : micro);
+    status = train_bounds(t, &t->opts, t->settings.batch, micro == UINT32_MAX ? 0 : micro);
     if (status)
         return status;
     t->opts.log = cli_log;
     t->opts.log_ud = &t->progress;
     t->opts.progress = cli_progress_work;
     t->opts.progress_ud = &t->progress;
+    tune_warn_train(t);
     return 0;
-}
-
-int train_show_plan(train *t)
-{
-    zo2_plan plan = {.struct_size = sizeof plan};
-    if (!t->opts.host_bytes)
-        t->opts.host_bytes = zo2_host_budget_bytes(); /* a plan alone has no limit, a run has */
-    zo2_status s = zo2_plan_estimate(t->model.path, &t->opts, &plan);
-    bool known = plan.parameters != 0;
-    if (known && t->flags->json.given)
-        cli_plan_print_json(t->model.path, &plan, s == ZO2_OK);
-    else if (known)
-        cli_plan_print(t->model.path, &t->opts, &plan, (uint32_t)(t->opts.max_rows / t->settings.batch));
-    return s == ZO2_OK ? 0 : cli_fail(t->command->program, known ? "doesn't fit" : NULL, s);
 }
 
 /* ---- start
  * ------------------------------------------------------------------------------------------------------------ */
-
-/* Free bytes where `path` is or will be: of the nearest folder that exists. False: nobody knows. */
-static bool free_bytes(const char *path, uint64_t *out, char *where, size_t size)
-{
-    struct statvfs v;
-    snprintf(where, size, "%s", path);
-    while (statvfs(where, &v) != 0) {
-        char *slash = strrchr(where, '/');
-        if ((errno != ENOENT && errno != ENOTDIR) || !strcmp(where, ".") || !strcmp(where, "/"))
-            return false;
-        if (!slash)
-            snprintf(where, size, ".");
-        else if (slash == where)
-            where[1] = '\0';
-        else
-            *slash = '\0';
-    }
-    *out = (uint64_t)v.f_bavail * v.f_frsize;
-    return v.f_blocks > 0; /* /proc and its like have none: there the writing itself tells what is wrong */
-}
-
-/* Before step 0: two snapshots must fit, or the run would lose its way back when the disk is full. */
-static int check_disk(const train *t)
-{
-    zo2_plan plan = {.struct_size = sizeof plan};
-    zo2_engine_opts o = t->opts;
-    o.probe_seconds = 0; /* sizes are all that matters here */
-    zo2_status s = zo2_plan_estimate(t->model.path, &o, &plan);
-    if (s != ZO2_OK)
-        return cli_fail(t->command->program, s == ZO2_ERR_NOMEM ? "doesn't fit" : NULL, s);
-    char where[4096], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
-    uint64_t available = 0;
-    const char *dir = t->opts.snapshot_dir ? t->opts.snapshot_dir : t->flags->run.text;
-    struct stat st;
-    bool known = free_bytes(dir, &available, where, sizeof where);
-    if (t->opts.snapshot_dir && stat(where, &st) == 0 && (!S_ISDIR(st.st_mode) || access(where, W_OK | X_OK) != 0))
-        return cli_error(t->command->program, "%s: %s, so no snapshot could be written; choose another --snapshot DIR",
-                         where, S_ISDIR(st.st_mode) ? strerror(errno) : "not a directory");
-    if (t->steps_before || !known || available / 2 >= plan.snapshot_bytes)
-        return 0;
-    return cli_error(t->command->program,
-                     "%s: two snapshots take %s, but %s are free there; make room, or choose another place with "
-                     "--snapshot DIR",
-                     where, cli_human_size(need, 2 * plan.snapshot_bytes), cli_human_size(have, available));
-}
 
 static void remember(char **to, const char *path)
 {
@@ -284,7 +214,7 @@ static void remember(char **to, const char *path)
     *to = NULL;
     if (!path)
         return;
-    *to = realpath(path, NULL);
+    *to = strcmp(path, "-") ? realpath(path, NULL) : NULL; /* standard input has no place */
     if (!*to)
         *to = strdup(path);
 }
@@ -325,7 +255,7 @@ static int open_metrics(train *t)
 
 int train_start(train *t)
 {
-    int status = check_disk(t);
+    int status = train_check_disk(t);
     if (status)
         return status;
     /* For the engine: only what was given; it fills in the run's values and refuses differences. */
@@ -351,9 +281,10 @@ int train_start(train *t)
         s = zo2_engine_open(&t->engine, t->flags->model.text, t->flags->run.text, &o);
     cli_progress_clear(&t->progress);
     if (s != ZO2_OK)
-        return cli_fail(t->command->program, NULL, s);
+        return train_fail_to_fit(t, NULL, s);
     cli_interrupt_engine(t->engine);
     zo2_engine_get_opts(t->engine, &t->opts);
+    tune_warn_eps(t);
 
     status = save_settings(t);
     if (!status)

@@ -312,9 +312,9 @@ static void advice_is_good(void **state)
     MUST(zo2_plan_estimate("opt-1.3b", &o, &plan));
     o.device_bytes = 1200000000; /* too small for 32 rows at once */
     assert_int_equal(zo2_plan_estimate("opt-1.3b", &o, &plan), ZO2_ERR_NOMEM);
-    const char *advice = strstr(zo2_last_error(), "--micro-batch ");
+    const char *advice = strstr(zo2_last_error(), "micro-batches of up to ");
     assert_non_null(advice);
-    uint32_t micro = (uint32_t)strtoul(advice + strlen("--micro-batch "), NULL, 10);
+    uint32_t micro = (uint32_t)strtoul(advice + strlen("micro-batches of up to "), NULL, 10);
     assert_in_range(micro, 1, 31);
     o.micro_batch = o.max_rows_micro = micro;
     MUST(zo2_plan_estimate("opt-1.3b", &o, &plan));
@@ -326,9 +326,9 @@ static void advice_is_good(void **state)
     o.max_rows = 100;
     o.max_loss_tokens = 0;
     assert_int_equal(zo2_plan_estimate("opt-1.3b", &o, &plan), ZO2_ERR_NOMEM);
-    advice = strstr(zo2_last_error(), "--batch ");
+    advice = strstr(zo2_last_error(), "; within it, batches of up to ");
     assert_non_null(advice);
-    o.max_rows = (uint32_t)strtoul(advice + strlen("--batch "), NULL, 10);
+    o.max_rows = (uint32_t)strtoul(advice + strlen("; within it, batches of up to "), NULL, 10);
     assert_in_range(o.max_rows, 2, 99);
     MUST(zo2_plan_estimate("opt-1.3b", &o, &plan));
     o.max_rows++;

@@ -249,13 +249,17 @@ static void existing_outputs(void **state)
     assert_ok(zo2_pack_export(b.pack, b.out, &b.o)); /* an export */
     assert_int_equal(hf_count_entries(b.dir), 2);
     hf_write_text(hf_path(b.out, "thesis.tex"), "all of it");
-    assert_error(zo2_pack_export(b.pack, b.out, &b.o), ZO2_ERR_EXISTS, "holds thesis.tex, which no export writes");
+    assert_error(zo2_pack_export(b.pack, b.out, &b.o), ZO2_ERR_ARG, "holds thesis.tex, which no export writes");
     assert_int_equal(hf_count_entries(b.out), 3);
     assert_int_equal(hf_count_entries(b.dir), 2);
     assert_int_equal(unlink(hf_path(b.out, "thesis.tex")), 0);
     assert_int_equal(mkdir(hf_path(b.out, "model-00001-of-00002"), 0777), 0);
-    assert_error(zo2_pack_export(b.pack, b.out, &b.o), ZO2_ERR_EXISTS, "model-00001-of-00002");
-    assert_error(zo2_pack_export(b.pack, b.pack, &b.o), ZO2_ERR_EXISTS, "not a directory");
+    assert_error(zo2_pack_export(b.pack, b.out, &b.o), ZO2_ERR_ARG, "model-00001-of-00002");
+    assert_error(zo2_pack_export(b.pack, b.pack, &b.o), ZO2_ERR_ARG, "not a directory");
+    b.o.force = 0; /* says the same when force would be no help */
+    assert_error(zo2_pack_export(b.pack, b.out, &b.o), ZO2_ERR_ARG, "model-00001-of-00002");
+    assert_error(zo2_pack_export(b.pack, b.pack, &b.o), ZO2_ERR_ARG, "not a directory");
+    b.o.force = 1;
     assert_error(zo2_pack_export(b.pack, hf_path(b.dir, "no/such/folder"), &b.o), ZO2_ERR_NOTFOUND, "no/such");
     assert_error(zo2_pack_export(hf_path(b.dir, "none.zo2"), b.out, &b.o), ZO2_ERR_NOTFOUND, "none.zo2");
     assert_error(zo2_pack_export(b.pack, "", &b.o), ZO2_ERR_ARG, "out_dir");

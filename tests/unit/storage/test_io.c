@@ -215,8 +215,8 @@ static void an_existing_file_is_refused_without_force(void **state)
     OK(write_file(&zo2_io_posix, path, "new", 1));
     assert_content(path, "new");
     assert_int_equal(mkdir(sub, 0777), 0);
-    FAILS(EXISTS, write_file(&zo2_io_posix, sub, "new", 0));
-    FAILS(EXISTS, write_file(&zo2_io_posix, sub, "new", 1)); /* a folder is not replaced */
+    FAILS(ARG, write_file(&zo2_io_posix, sub, "new", 0)); /* a folder is not replaced, so nobody is told to use force */
+    FAILS(ARG, write_file(&zo2_io_posix, sub, "new", 1));
     assert_int_equal(rmdir(sub), 0);
     FAILS(NOTFOUND, write_file(&zo2_io_posix, missing, "new", 0));
     /* A dangling link is something too. */

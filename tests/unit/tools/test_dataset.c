@@ -26,7 +26,7 @@ static zo2t_dataset *load(const char *lines, uint32_t seq, int32_t bos)
     char path[64];
     zo2t_dataset *d;
     test_write(path, lines, strlen(lines));
-    zo2_status s = zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){seq, 4096, bos, NULL});
+    zo2_status s = zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){seq, 4096, bos, NULL, 0});
     unlink(path);
     if (s)
         fail_msg("%s", zo2_last_error());
@@ -99,6 +99,53 @@ static void kinds(void **state)
     d = load("{\"prompt\": \"\", \"completion\": \"a\\u0000b\"}", 8, 2);
     zo2t_dataset_example(d, 0, &e);
     assert_true(e.prompt == 1 && e.tokens[0] == 2 && e.suffix[0] == 3);
+    zo2t_dataset_close(d);
+}
+
+/* What is in order, but rarely meant: lines are counted once, the first is named. */
+static void oddities(void **state)
+{
+    (void)state;
+    zo2t_dataset_info i;
+    zo2t_dataset *d = load("{\"text\": \"a \"}\n"
+                           "{\"prompt\": \"a\", \"completion\": \" b\"}\n"
+                           "{\"prompt\": \"a\\n\", \"completion\": \"b\"}\n"
+                           "{\"prompt\": \"a:\", \"completion\": \"b\"}\n"
+                           "{\"prompt\": \"a\", \"completion\": \"\xC3\xA9\"}\n"
+                           "{\"tokens\": [5, 6]}\n",
+                           16, 2);
+    zo2t_dataset_get_info(d, &i);
+    for (int k = 0; k < ZO2T_ODDITIES; k++)
+        assert_true(i.odd[k].lines == 0 && i.odd[k].first == 0);
+    assert_false(i.one_label);
+    zo2t_dataset_close(d);
+    d = load("{\"prompt\": \"a\", \"completion\": \" b\"}\n\n"
+             "{\"prompt\": \"a \", \"completion\": \"b\"}\n"
+             "{\"prompt\": \"\", \"completion\": \"b\"}\n"
+             "{\"prompt\": \"9\", \"completion\": \"Z\"}\n"
+             "{\"prompt\": \"  \", \"completion\": \" b\"}\n",
+             16, 2);
+    zo2t_dataset_get_info(d, &i);
+    assert_true(i.odd[ZO2T_SPACE_AT_END].lines == 2 && i.odd[ZO2T_SPACE_AT_END].first == 3);
+    assert_true(i.odd[ZO2T_EMPTY_PROMPT].lines == 1 && i.odd[ZO2T_EMPTY_PROMPT].first == 4);
+    assert_true(i.odd[ZO2T_NO_SPACE].lines == 1 && i.odd[ZO2T_NO_SPACE].first == 5);
+    assert_int_equal(i.odd[ZO2T_SAME_OPTIONS].lines, 0);
+    zo2t_dataset_close(d);
+    d = load("{\"prompt\": \"a\", \"options\": [\" b\", \" c\", \" bc\"], \"label\": 1}\n"
+             "{\"prompt\": \"a\", \"options\": [\" b\", \" c\", \" b\"], \"label\": 1}\n"
+             "{\"prompt\": \"a \", \"options\": [\" b\", \" b\", \" b\"], \"label\": 1}\n"
+             "{\"prompt\": \"a\", \"options\": [\" b\", \"c\"], \"label\": 1}\n",
+             16, 2);
+    zo2t_dataset_get_info(d, &i);
+    assert_true(i.odd[ZO2T_SAME_OPTIONS].lines == 2 && i.odd[ZO2T_SAME_OPTIONS].first == 2);
+    assert_true(i.odd[ZO2T_SPACE_AT_END].lines == 1 && i.odd[ZO2T_NO_SPACE].lines == 1 && i.one_label);
+    zo2t_dataset_close(d);
+    d = load("{\"prompt\": \"a\", \"options\": [\" b\", \" c\"], \"label\": 0}\n"
+             "{\"prompt\": \"a\", \"options\": [\" b\", \" c\"], \"label\": 1}\n"
+             "{\"prompt\": \"a\", \"options\": [\" b\", \" c\"], \"label\": 0}\n",
+             16, 2);
+    zo2t_dataset_get_info(d, &i);
+    assert_false(i.one_label);
     zo2t_dataset_close(d);
 }
 
@@ -211,7 +258,7 @@ static void tiny_files(void **state)
         char path[4096];
         snprintf(path, sizeof path, "%s/tiny-opt/data/%s", ZO2_TEST_DATA, want[k].name);
         zo2t_dataset *d;
-        if (zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){256, 4096, 2, NULL}))
+        if (zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){256, 4096, 2, NULL, 0}))
             fail_msg("%s", zo2_last_error());
         zo2t_dataset_info i;
         zo2t_dataset_get_info(d, &i);
@@ -246,7 +293,7 @@ static void large_file(void **state)
     char path[64];
     test_write(path, data, n);
     zo2t_dataset *d;
-    assert_int_equal(zo2t_dataset_load(&d, path, NULL, &(zo2t_dataset_opts){1000, 4096, 2, NULL}), ZO2_OK);
+    assert_int_equal(zo2t_dataset_load(&d, path, NULL, &(zo2t_dataset_opts){1000, 4096, 2, NULL, 0}), ZO2_OK);
     unlink(path);
     zo2t_dataset_info info;
     zo2t_dataset_get_info(d, &info);
@@ -291,8 +338,9 @@ static void bos(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kinds),      cmocka_unit_test(truncation), cmocka_unit_test(bounds),
-        cmocka_unit_test(tiny_files), cmocka_unit_test(large_file), cmocka_unit_test(bos),
+        cmocka_unit_test(kinds),  cmocka_unit_test(oddities),   cmocka_unit_test(truncation),
+        cmocka_unit_test(bounds), cmocka_unit_test(tiny_files), cmocka_unit_test(large_file),
+        cmocka_unit_test(bos),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

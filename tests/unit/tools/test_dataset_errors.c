@@ -23,7 +23,7 @@ static zo2_status try(zo2t_tokenizer *t, const void *data, size_t bytes, uint32_
     char path[64];
     zo2t_dataset *d = (zo2t_dataset *)1;
     test_write(path, data, bytes);
-    zo2_status s = zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){seq, vocab, bos, NULL});
+    zo2_status s = zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){seq, vocab, bos, NULL, 0});
     unlink(path);
     if (s)
         assert_null(d);
@@ -64,6 +64,57 @@ static void lines(void **state)
         "line 3: is an options line, line 1 is a language-model line");
     BAD("\n" OPTIONS("[\"a\", \"b\"], \"label\": 0") "\n{\"text\": \"abc\"}",
         "line 3: is a language-model line, line 2 is an options line");
+}
+
+/* What a file is instead, by a line of it that was refused; a command for it is tried in tests/cli/test_tune_data.sh. */
+static void foreign(void **state)
+{
+    (void)state;
+#define FIRST(line, part) BAD(line "\n", "and data are one JSON object a line; " part)
+    FIRST("\x1F\x8B\x08\0\0\0\0\0", "this is a gzip file");
+    FIRST("\x28\xB5\x2F\xFD\x04", "this is a zstd file");
+    FIRST("PK\x03\x04\x14", "this is a zip archive");
+    FIRST("PAR1\x15\x04", "this is a Parquet file");
+    FIRST("\xFF\xFE{\0\"\0", "this is UTF-16: ");
+    FIRST("\xFF\xFE\0\0{\0\0\0", "this is UTF-32: ");
+    FIRST("{\0\"\0t\0", "this is UTF-16 without a mark: iconv -f UTF-16LE");
+    FIRST("\0{\0\"", "this is UTF-16 without a mark: iconv -f UTF-16BE");
+    FIRST("\x80\x04\x95\x01", "this is a Python pickle");
+    FIRST("\x20\x01\0\0\0\0\0\0{\"a\"", "this is a safetensors file");
+    FIRST("version https://git-lfs.github.com/spec/v1", "this is a pointer of Git LFS");
+    FIRST("<!DOCTYPE html>", "this is a web page");
+    FIRST("Entry not found", "this is a server's answer");
+    FIRST("[", "this is a JSON array: jq");
+    FIRST("[{\"text\": \"a\"},", "this is a JSON array: jq");
+    FIRST("[2, 17, 18]", "this is an array of numbers");
+    FIRST("[[2, 17]]", "this is a JSON array");
+    FIRST("{", "the object doesn't end in its line");
+    FIRST("{\"text\": \"a}\\\"}\"", "the object doesn't end in its line");
+    FIRST("{\"text\": \"a}\"},", "there is a comma behind the object");
+    FIRST("{\"text\": \"a\"} {\"text\": \"b\"}", "there is more than one object in the line");
+    FIRST("{\"text\": \"a\"}\r{\"text\": \"b\"}", "there is more than one object in the line");
+    FIRST("{\"text\": \"a\"}\xEF\xBB\xBF{\"text\": \"b\"}", "there is a byte order mark behind the object");
+    FIRST("{'text': 'a'}", "this is Python's notation");
+    FIRST("\"a text\"", "this is a JSON string");
+    FIRST("text,label", "this looks like comma-separated values");
+    FIRST("\"text\",\"label\"", "this is a JSON string"); /* a guess may be wrong, the line and its fault are right */
+    FIRST("prompt\tcompletion", "this looks like tab-separated values");
+    FIRST("Once upon a time, there was a text.", "this looks like plain text");
+    /* nothing is known of these, and further down a line of text is no file of text */
+    BAD("{\"text\": }\n", "one JSON object a line");
+    assert_null(strstr(zo2_last_error(), "; "));
+    BAD("\x01\x02\n", "one JSON object a line");
+    assert_null(strstr(zo2_last_error(), "; "));
+    BAD("{\"text\": \"abc\"}\nOnce upon a time\n", "one JSON object a line");
+    assert_null(strstr(zo2_last_error(), "; "));
+    BAD("{\"text\": \"abc\"}\n\xEF\xBB\xBF{\"text\": \"abc\"}\n", "line 2: not JSON: ");
+    assert_non_null(strstr(zo2_last_error(), "it begins with a byte order mark, which only a file's first line may"));
+    /* keys that a line has instead */
+    BAD("{\"messages\": [{\"role\": \"user\"}]}",
+        "; it has \"messages\"; for a line of each entry: jq -c '.messages[]'");
+    BAD("{\"a\": 1, \"b\": 2, \"c\": 3, \"d\": 4, \"e\": 5}", "; it has \"a\", \"b\", \"c\", \"d\" and more");
+    BAD("{\"it's\": [{}]}", "; it has \"it's\"");
+    assert_null(strstr(zo2_last_error(), "jq"));
 }
 
 static void values(void **state)
@@ -128,7 +179,7 @@ static void sizes(void **state)
                  "line 2: \"text\" is text, but the model file carries no tokenizer");
 
     zo2t_dataset *d;
-    const zo2t_dataset_opts o = {8, 4096, 2, NULL};
+    const zo2t_dataset_opts o = {8, 4096, 2, NULL, 0};
     assert_error(zo2t_dataset_load(&d, "/nowhere/x.jsonl", tokenizer, &o), ZO2_ERR_NOTFOUND,
                  "/nowhere/x.jsonl: No such");
     assert_error(zo2t_dataset_load(&d, "/tmp", tokenizer, &o), ZO2_ERR_IO, "/tmp: Is a directory");
@@ -166,7 +217,7 @@ static void damaged(void **state)
                 fclose(f);
                 files[i][at] = keep;
                 zo2t_dataset *d;
-                zo2_status s = zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){6, 4096, 2, NULL});
+                zo2_status s = zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){6, 4096, 2, NULL, 0});
                 if (s) {
                     assert_int_equal(s, ZO2_ERR_FORMAT);
                     assert_true(strstr(zo2_last_error(), " line ") || strstr(zo2_last_error(), "no examples"));
@@ -199,10 +250,8 @@ static void damaged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(lines),
-        cmocka_unit_test(values),
-        cmocka_unit_test(sizes),
-        cmocka_unit_test(damaged),
+        cmocka_unit_test(lines), cmocka_unit_test(foreign), cmocka_unit_test(values),
+        cmocka_unit_test(sizes), cmocka_unit_test(damaged),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }

@@ -1,0 +1,121 @@
+/* fit_advice.c: see fit_advice.h. */
+#include "tools/cli/fit_advice.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "tools/cli/numbers.h"
+#include "tools/cli/report.h"
+
+#define MIB (UINT64_C(1) << 20)
+
+static zo2_status plan_of(const cli_fit *f, const zo2_engine_opts *o, zo2_plan *plan)
+{
+    *plan = (zo2_plan){.struct_size = sizeof *plan};
+    return zo2_plan_estimate(f->model, o, plan);
+}
+
+/* Would batches of other sizes fit into the budgets as they are? */
+static bool fits(const cli_fit *f, uint64_t batch, uint64_t micro)
+{
+    zo2_engine_opts o = *f->opts;
+    zo2_plan plan;
+    if (!f->sizes(f->ud, batch, micro, &o))
+        return false;
+    if (f->micro_option)
+        o.micro_batch = (uint32_t)micro;
+    return plan_of(f, &o, &plan) == ZO2_OK;
+}
+
+/* The largest of 1 ... n - 1 that fits, as micro-batch of f->batch lines or as batch; 0: none does. */
+static uint64_t largest(const cli_fit *f, uint64_t n, bool micro)
+{
+    uint64_t low = 0, high = n;
+    while (high - low > 1) {
+        uint64_t middle = low + (high - low) / 2;
+        uint64_t part = f->micro_option ? 1 : f->micro && f->micro < middle ? f->micro : middle;
+        if (micro ? fits(f, f->batch, middle) : fits(f, middle, part))
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+static uint64_t whole_mib(uint64_t bytes)
+{
+    return (bytes + MIB - 1) / MIB * MIB;
+}
+
+/* Smaller batches; "" if there are none that fit. */
+static void advise_sizes(const cli_fit *f, char *out, size_t size)
+{
+    uint64_t lines = f->micro && f->micro < f->batch ? f->micro : f->batch, n;
+    out[0] = '\0';
+    if (!f->sizes)
+        return;
+    if (f->micro_option && (n = largest(f, lines, true)))
+        snprintf(out, size, "--micro-batch %" PRIu64, n);
+    else if (f->batch_option && (n = largest(f, f->batch, false)))
+        snprintf(out, size, "--batch %" PRIu64 "%s", n, f->micro_option && lines > 1 ? " --micro-batch 1" : "");
+}
+
+/* Larger budgets, the smallest that work, both if both have to grow; "" if that is no way. *short_of: host bytes that this
+ * machine doesn't have for it, else 0. */
+static void advise_budgets(const cli_fit *f, char *out, size_t size, uint64_t *short_of)
+{
+    char device[40] = "", host[40] = "";
+    zo2_engine_opts o = *f->opts;
+    zo2_plan plan;
+    *short_of = 0;
+    out[0] = '\0';
+    zo2_status s = plan_of(f, &o, &plan);
+    if (s == ZO2_ERR_NOMEM && o.device_bytes && o.device_bytes < plan.device_min_bytes) {
+        o.device_bytes = whole_mib(plan.device_min_bytes);
+        snprintf(device, sizeof device, "--device-mem %" PRIu64 "M", o.device_bytes / MIB);
+        s = plan_of(f, &o, &plan);
+    }
+    if (s == ZO2_ERR_NOMEM && o.host_bytes && o.host_bytes < plan.host_peak_bytes) {
+        o.host_bytes = whole_mib(plan.host_peak_bytes);
+        snprintf(host, sizeof host, "--host-mem %" PRIu64 "M", o.host_bytes / MIB);
+        s = plan_of(f, &o, &plan);
+        uint64_t available = f->here ? zo2_host_budget_bytes() : 0;
+        if (available && o.host_bytes > available)
+            *short_of = o.host_bytes;
+    }
+    if (s == ZO2_OK && !*short_of)
+        snprintf(out, size, "%s%s%s", device, *device && *host ? " " : "", host);
+}
+
+static void advise(const cli_fit *f, char *out, size_t size)
+{
+    char sizes[80], budgets[80], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
+    uint64_t short_of;
+    advise_sizes(f, sizes, sizeof sizes);
+    advise_budgets(f, budgets, sizeof budgets, &short_of);
+    if (*sizes || *budgets)
+        snprintf(out, size, "; try %s%s%s", sizes, *sizes && *budgets ? ", or " : "", budgets);
+    else if (short_of)
+        snprintf(out, size,
+                 "; it takes %s of host memory and this machine has %s for it: end what else uses memory, or "
+                 "take a machine with more",
+                 cli_human_size(need, short_of), cli_human_size(have, zo2_host_budget_bytes()));
+}
+
+int cli_fail_to_fit(const char *program, const char *what, zo2_status s, const cli_fit *given)
+{
+    char text[1024], advice[256] = "";
+    zo2_engine_opts o = *given->opts;
+    cli_fit f = *given;
+    zo2_plan plan;
+    if (s != ZO2_ERR_NOMEM)
+        return cli_fail(program, what, s);
+    snprintf(text, sizeof text, "%s", zo2_last_error()); /* planning changes it */
+    o.probe_seconds = 0;
+    if (f.here && !o.host_bytes)
+        o.host_bytes = zo2_host_budget_bytes(); /* what an engine takes */
+    f.opts = &o;
+    if (plan_of(&f, &o, &plan) == ZO2_ERR_NOMEM)
+        advise(&f, advice, sizeof advice);
+    return cli_error(program, "%s%s%s%s", what ? what : "", what ? ": " : "", text, advice);
+}
