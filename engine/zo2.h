@@ -536,11 +536,13 @@ typedef struct zo2_scores {
     uint64_t loss_tokens;
     uint64_t tokens;  /* real input tokens */
     double sum_loss;  /* labelled batches: sum of the examples' cross-entropies */
-    uint64_t correct; /* labelled batches: examples whose best row is the label; ties go to the first */
+    uint64_t correct; /* labelled batches: examples whose best row is the label; ties go to the first, and an example
+                         with a score that isn't finite is wrong */
     uint64_t examples;
     /* optional outputs, NULL = not wanted */
     float *logprobs;    /* [loss tokens] in batch order: row by row */
     double *row_scores; /* [rows] mean log-probability of the row's loss tokens */
+    uint64_t nonfinite; /* out: examples with a row whose score isn't finite, as broken weights make them */
 } zo2_scores;
 
 /* Unperturbed forward at the current weights: through the wire with what is pending folded in, or at the masters' exact
