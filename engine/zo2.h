@@ -287,7 +287,11 @@ typedef struct zo2_export_opts {
     void *log_ud;
     zo2_progress_fn progress; /* units: bytes of weights */
     void *progress_ud;
-    const char *snapshot_dir; /* with run_dir: where the run's snapshots are; NULL = RUN_DIR/snapshots */
+    const char
+        *snapshot_dir; /* with run_dir: where the run's snapshots are; NULL = RUN_DIR/snapshots. Without: the weights
+                                 are those of the newest snapshot there, as far as they can be had without the journal
+                                 that was lost: all parts must stand at one step, which is told through log. Else
+                                 ZO2_ERR_NOTFOUND */
 } zo2_export_opts;
 
 /* Sets struct_size and defaults. */

@@ -8,8 +8,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 
 static int there(const char *dir, const char *name)
@@ -56,7 +58,7 @@ static const char *journal_fault(const char *run_dir)
 zo2_status zo2_run_check_remains(const char *run_dir)
 {
     struct stat st;
-    char remains[160];
+    char remains[160], export[PATH_MAX + 160] = "";
     if (!stat(run_dir, &st) && !S_ISDIR(st.st_mode))
         return zo2_error(ZO2_ERR_FORMAT, "%s is a file; a run is a directory", run_dir);
     /* In this order: beside a session that begins a run here, what it wrote after the journal must not be seen without it. */
@@ -65,12 +67,16 @@ zo2_status zo2_run_check_remains(const char *run_dir)
     const char *fault = journal_fault(run_dir);
     if (!fault)
         return ZO2_OK;
+    if (strstr(remains, "snapshots"))
+        snprintf(export, sizeof export,
+                 "; or export what is in the newest snapshot: zo2-pack export PACK OUT --snapshot %s/snapshots",
+                 run_dir);
     return zo2_error(
         ZO2_ERR_FORMAT,
         "%s has %s of a run, but journal.zo2j, the record of its steps, %s: the run can't go on without it. "
-        "Nothing was changed. Put journal.zo2j back from a copy; or, to begin anew, remove %s or choose "
+        "Nothing was changed. Put journal.zo2j back from a copy%s; or, to begin anew, remove %s or choose "
         "another directory",
-        run_dir, remains, fault, run_dir);
+        run_dir, remains, fault, export, run_dir);
 }
 
 zo2_status zo2_run_check_new_snapshots(const char *snapshot_dir)
