@@ -318,7 +318,11 @@ typedef struct zo2_export_opts {
     void *log_ud;
     zo2_progress_fn progress; /* units: bytes of weights */
     void *progress_ud;
-    const char *snapshot_dir; /* with run_dir: where the run's snapshots are; NULL = RUN_DIR/snapshots */
+    const char
+        *snapshot_dir; /* with run_dir: where the run's snapshots are; NULL = RUN_DIR/snapshots. Without: the weights
+                                 are those of the newest snapshot there, as far as they can be had without the journal
+                                 that was lost: all parts must stand at one step, which is told through log. Else
+                                 ZO2_ERR_NOTFOUND */
 } zo2_export_opts;
 
 /* Sets struct_size and defaults. */
@@ -473,10 +477,11 @@ typedef struct zo2_engine zo2_engine;
 /* Opens a pack and creates or continues the run in run_dir (created if missing, its parent must exist). Loads masters,
  * replays the journal. On success *out is the caller's until zo2_engine_close(). On failure *out is NULL, nothing leaks
  * and the run directory is as it was. o NULL: defaults. Errors: ZO2_ERR_BUSY (another process has the run),
- * ZO2_ERR_EXISTS (a run is there and resume is 0), ZO2_ERR_MISMATCH (another model, or a setting that differs, by name),
- * ZO2_ERR_NOMEM (a budget, with the smallest that works), ZO2_ERR_NONFINITE (a weight that the wire can't hold, by
- * tensor), ZO2_ERR_DEVICE, ZO2_ERR_UNSUPPORTED, ZO2_ERR_NOTFOUND, ZO2_ERR_FORMAT, ZO2_ERR_IO, ZO2_ERR_CANCELLED. Files of
- * a run: storage/RUN.md. */
+ * ZO2_ERR_EXISTS (a run is there and resume is 0; a new run finds snapshots of another in its folder for them),
+ * ZO2_ERR_MISMATCH (another model, or a setting that differs, by name), ZO2_ERR_NOMEM (a budget, with the smallest that
+ * works), ZO2_ERR_NONFINITE (a weight that the wire can't hold, by tensor), ZO2_ERR_FORMAT (also: settings, metrics or
+ * snapshots of a run are there and its journal isn't), ZO2_ERR_DEVICE, ZO2_ERR_UNSUPPORTED, ZO2_ERR_NOTFOUND, ZO2_ERR_IO,
+ * ZO2_ERR_CANCELLED. Files of a run: storage/RUN.md. */
 ZO2_API zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_dir, const zo2_engine_opts *o);
 
 /* Ends lanes and threads and frees everything. Writes nothing: call zo2_snapshot() before for a fast resume. No call with
@@ -566,11 +571,13 @@ typedef struct zo2_scores {
     uint64_t loss_tokens;
     uint64_t tokens;  /* real input tokens */
     double sum_loss;  /* labelled batches: sum of the examples' cross-entropies */
-    uint64_t correct; /* labelled batches: examples whose best row is the label; ties go to the first */
+    uint64_t correct; /* labelled batches: examples whose best row is the label; ties go to the first, and an example
+                         with a score that isn't finite is wrong */
     uint64_t examples;
     /* optional outputs, NULL = not wanted */
     float *logprobs;    /* [loss tokens] in batch order: row by row */
     double *row_scores; /* [rows] mean log-probability of the row's loss tokens */
+    uint64_t nonfinite; /* out: examples with a row whose score isn't finite, as broken weights make them */
 } zo2_scores;
 
 /* Unperturbed forward at the current weights: through the wire with what is pending folded in, or at the masters' exact
@@ -616,7 +623,8 @@ typedef struct zo2_run_record {
 } zo2_run_record;
 
 /* Opens a run's journal for reading; works while a training session writes it (a torn last record is ignored). *out is the
- * caller's until zo2_run_close(), NULL on failure: ZO2_ERR_NOTFOUND (no run), ZO2_ERR_FORMAT (with the offset), ZO2_ERR_IO. */
+ * caller's until zo2_run_close(), NULL on failure: ZO2_ERR_NOTFOUND (no run), ZO2_ERR_FORMAT (with the offset; or
+ * settings, metrics or snapshots are there and their journal isn't), ZO2_ERR_IO. */
 ZO2_API zo2_status zo2_run_open(zo2_run **out, const char *run_dir);
 ZO2_API void zo2_run_close(zo2_run *r); /* NULL is fine */
 /* Steps the journal held when it was opened. */

@@ -107,9 +107,10 @@ static zo2_status export_pack(job *j, const char *out_dir)
         (s = zo2_export_dir_begin(&j->dir, out_dir, j->o.force)) ||
         (s = zo2_require_space(j->dir.path, j->total + OVERHEAD_BYTES)))
         return s;
-    zo2_replay_announce(&v->history, v->snapshot ? zo2_snapfile_get_header(v->snapshot)->step : 0, v->steps,
-                        v->snapshot != NULL, v->pack->arch.parameters, zo2_pool_threads(v->pool), j->o.log,
-                        j->o.log_ud);
+    if (v->run)
+        zo2_replay_announce(&v->history, v->snapshot ? zo2_snapfile_get_header(v->snapshot)->step : 0, v->steps,
+                            v->snapshot != NULL, v->pack->arch.parameters, zo2_pool_threads(v->pool), j->o.log,
+                            j->o.log_ud);
     if ((s = write_weights(j)) || (s = zo2_export_files(&j->dir, v->pack, j->o.dtype)))
         return s;
     return zo2_export_dir_commit(&j->dir);

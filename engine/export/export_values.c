@@ -45,13 +45,13 @@ static zo2_status find_snapshot(zo2_export_values *v)
 static zo2_status open_run(zo2_export_values *v)
 {
     const char *dir = v->o->run_dir;
-    if (!dir)
-        return v->o->at_step > 0
-                   ? zo2_error(ZO2_ERR_ARG, "an export at step %" PRId64 " needs a run directory", v->o->at_step)
-                   : ZO2_OK;
     const zo2_packheader *h = zo2_packfile_header(v->pack->file);
-    zo2_status s = zo2_run_open(&v->run, dir);
-    if (!s)
+    if (!dir && v->o->at_step > 0)
+        return zo2_error(ZO2_ERR_ARG, "an export at step %" PRId64 " needs a run directory", v->o->at_step);
+    if (!dir && !v->o->snapshot_dir)
+        return ZO2_OK;
+    zo2_status s = dir ? zo2_run_open(&v->run, dir) : ZO2_OK;
+    if (!s && dir)
         s = zo2_run_check_model(v->run, h->model_hash, v->pack_path);
     if (s)
         return s;
@@ -59,6 +59,8 @@ static zo2_status open_run(zo2_export_values *v)
         return zo2_error(ZO2_ERR_UNSUPPORTED,
                          "%s stores one layer for all, so the weights of a run on it mean nothing and aren't exported",
                          v->pack_path);
+    if (!dir)
+        return zo2_export_open_snapshot(v);
     uint64_t steps = zo2_run_steps(v->run);
     if (v->o->at_step >= 0 && (uint64_t)v->o->at_step > steps)
         return zo2_error(ZO2_ERR_ARG, "the run in %s has %" PRIu64 " steps; there is no step %" PRId64 " to export at",
@@ -129,7 +131,9 @@ static int take_from_snapshot(zo2_export_values *v, uint64_t row, uint64_t *from
         return 0;
     uint32_t unit = zo2_layout_unit(&v->layout, v->t->id, row);
     const zo2_unit *u = &v->layout.units[unit];
-    if (!zo2_snapshot_unit(v->snapshot, unit, v->steps, v->values, from, v->o->log, v->o->log_ud))
+    zo2_log_fn log =
+        v->run ? v->o->log : NULL; /* without a run there is no other way to the values, so it's an error */
+    if (!zo2_snapshot_unit(v->snapshot, unit, v->steps, v->values, from, log, v->o->log_ud))
         return 0;
     if (u->tensor == ZO2_NO_TENSOR) { /* one of the block's vectors, all of which were read */
         const zo2_chunk *c = &v->layout.chunks[u->first_chunk];
@@ -234,11 +238,13 @@ zo2_status zo2_export_values_group(zo2_export_values *v, const zo2_tensor *t, zo
     v->first = row * t->cols;
     v->n = rows * t->cols;
     v->decode = !take_from_snapshot(v, row, &from);
+    if (v->decode && v->snapshot && !v->run)
+        return ZO2_ERR_FORMAT; /* with the text of who read it */
     if (v->decode) {
         s = read_source(v, row, rows);
         from = 0;
     }
-    int verbatim = v->steps == 0 && v->from == v->to; /* the source's own bits */
+    int verbatim = v->decode && v->steps == 0 && v->from == v->to; /* the source's own bits */
     if (!s && !verbatim)
         s = convert_group(v, from);
     *bits = verbatim ? v->source : v->result;

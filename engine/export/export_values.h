@@ -18,7 +18,7 @@ typedef struct zo2_export_values {
     void *arg;
 
     zo2_pack *pack;
-    zo2_run *run; /* NULL: the pack as it is */
+    zo2_run *run; /* NULL: the pack as it is, or a snapshot without its journal */
     zo2_history history;
     uint64_t steps;         /* to replay */
     zo2_layout layout;      /* of the run; the snapshot's units */
@@ -40,6 +40,10 @@ typedef struct zo2_export_values {
 /* Opens pack and run, looks for a snapshot, makes the buffers. On failure it is to be closed too. */
 zo2_status zo2_export_values_open(zo2_export_values *v);
 void zo2_export_values_close(zo2_export_values *v); /* zeroed is fine */
+
+/* Of opening: v->steps, v->layout and v->snapshot of the newest snapshot in v->o->snapshot_dir that is whole without a
+ * journal. ZO2_ERR_NOTFOUND: none is; why goes to the log. */
+zo2_status zo2_export_open_snapshot(zo2_export_values *v);
 
 /* Rows of a tensor's groups, all but the last. */
 uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t);

@@ -54,8 +54,9 @@ void zo2_packed_free(zo2_packed *p); /* zeroed is fine */
 typedef struct zo2_loss {
     double loss; /* language model: mean of -log p; labelled: mean cross-entropy */
     double sum_nll;
-    double sum_loss;  /* labelled: sum of cross-entropies */
-    uint64_t correct; /* labelled */
+    double sum_loss;    /* labelled: sum of cross-entropies */
+    uint64_t correct;   /* labelled; an example with a score that isn't finite never is */
+    uint64_t nonfinite; /* examples with such a score */
 } zo2_loss;
 
 /* logprob[losses] of one stream; fills p->row_score. Sums in double in fixed order; NaN stays NaN. */

@@ -3,8 +3,16 @@
 
 #include <math.h>
 
+static int all_finite(const double *score, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++)
+        if (!isfinite(score[i]))
+            return 0;
+    return 1;
+}
+
 /* Cross-entropy of the label under a softmax over the rows' scores, and whether the label is the best (ties go to the
- * first). */
+ * first). A comparison with NaN is false, so of scores that aren't finite the first would win: there none is right. */
 static double cross_entropy(const double *score, uint32_t n, uint32_t label, uint64_t *correct)
 {
     uint32_t best = 0;
@@ -14,7 +22,7 @@ static double cross_entropy(const double *score, uint32_t n, uint32_t label, uin
             best = i;
     for (uint32_t i = 0; i < n; i++)
         sum += exp(score[i] - score[best]);
-    *correct += best == label;
+    *correct += best == label && all_finite(score, n);
     return score[best] + log(sum) - score[label];
 }
 
@@ -29,11 +37,14 @@ void zo2_loss_compute(zo2_loss *out, zo2_packed *p, const float *logprob)
         out->sum_nll += nll;
         p->row_score[row] = p->row_losses[row] ? -nll / p->row_losses[row] : 0;
     }
+    const double *score = p->row_score;
+    for (uint32_t e = 0; e < p->examples; score += p->example_rows[e++])
+        out->nonfinite += !all_finite(score, p->example_rows[e]);
     if (!p->label) {
         out->loss = out->sum_nll / (double)p->losses;
         return;
     }
-    const double *score = p->row_score;
+    score = p->row_score;
     for (uint32_t e = 0; e < p->examples; score += p->example_rows[e++])
         out->sum_loss += cross_entropy(score, p->example_rows[e], p->label[e], &out->correct);
     out->loss = out->sum_loss / p->examples;

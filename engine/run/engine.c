@@ -148,11 +148,8 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
                                  zo2_packfile_header(e->pack->file)->model_hash, ops);
     if (!s)
         zo2_engine_resolve_opts(e);
-    if (!s && run_dir) {
-        e->snapshot_dir = zo2_snapshot_folder(run_dir, e->opts.snapshot_dir);
-        if (!e->snapshot_dir)
-            s = zo2_error(ZO2_ERR_NOMEM, "no memory for the name of the snapshot directory");
-    }
+    if (!s && run_dir)
+        s = zo2_run_dir_find_snapshots(e, journal);
     if (!s)
         s = open_core(e, ops);
     if (!s)

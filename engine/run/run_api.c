@@ -8,6 +8,7 @@
 #include "engine/base/opts.h"
 #include "engine/model/layout.h"
 #include "storage/pack/packfile.h"
+#include "storage/run/remains.h"
 #include "storage/run/snapshot.h"
 
 #include <inttypes.h>
@@ -21,10 +22,13 @@
 
 static zo2_status open_journal(zo2_run *r)
 {
+    zo2_status s = zo2_run_check_remains(r->dir);
+    if (s)
+        return s;
     char *path = zo2_journal_path(r->dir);
     if (!path)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the journal of %s", r->dir);
-    zo2_status s = zo2_journal_open(&r->journal, &zo2_io_posix, path, 0);
+    s = zo2_journal_open(&r->journal, &zo2_io_posix, path, 0);
     if (s == ZO2_ERR_NOTFOUND)
         s = zo2_explain_file(zo2_error(s, "%s is not a run directory: there is no %s", r->dir, path), r->dir,
                              ZO2_WANT_RUN);

@@ -4,7 +4,9 @@
 #include "storage/instead/instead.h"
 #include "storage/io/io.h"
 #include "storage/run/journal.h"
+#include "storage/run/remains.h"
 #include "storage/run/settings_list.h"
+#include "storage/run/snapshot.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -21,8 +23,9 @@ zo2_status zo2_run_dir_claim(zo2_engine *e, const char *run_dir)
     e->run_dir = strdup(run_dir);
     if (!e->run_dir)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the name of the run directory");
-    if (e->opts.read_only)
-        return ZO2_OK;
+    zo2_status s = zo2_run_check_remains(run_dir); /* before the lock is written */
+    if (s || e->opts.read_only)
+        return s;
     if (!mkdir(run_dir, 0777))
         e->made_run_dir = 1;
     else if (errno != EEXIST)
@@ -57,6 +60,31 @@ zo2_status zo2_run_dir_open_journal(zo2_engine *e, zo2_journal **journal)
         zo2_engine_say(e, ZO2_LOG_INFO, text);
     }
     return s;
+}
+
+static void warn_ahead(const zo2_engine *e, uint64_t steps)
+{
+    uint64_t newest;
+    char text[1200];
+    if (!zo2_snapshot_list(e->snapshot_dir, &newest, 1) || newest <= steps)
+        return;
+    snprintf(text, sizeof text,
+             "%s has a snapshot after %" PRIu64 " steps, the journal only %" PRIu64
+             ": it was cut, or is an old copy. The steps behind are taken again, and the snapshots replaced",
+             e->snapshot_dir, newest, steps);
+    zo2_engine_say(e, ZO2_LOG_WARNING, text);
+}
+
+zo2_status zo2_run_dir_find_snapshots(zo2_engine *e, const zo2_journal *journal)
+{
+    e->snapshot_dir = zo2_snapshot_folder(e->run_dir, e->opts.snapshot_dir);
+    if (!e->snapshot_dir)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for the name of the snapshot directory");
+    if (!journal)
+        return zo2_run_check_new_snapshots(e->snapshot_dir);
+    if (!e->opts.read_only)
+        warn_ahead(e, zo2_journal_steps(journal));
+    return ZO2_OK;
 }
 
 zo2_status zo2_run_dir_create_journal(zo2_engine *e)

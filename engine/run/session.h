@@ -52,6 +52,10 @@ zo2_status zo2_run_dir_claim(zo2_engine *e, const char *run_dir);
 /* *journal: that of an existing run, NULL if there is none and the engine may begin one. */
 zo2_status zo2_run_dir_open_journal(zo2_engine *e, zo2_journal **journal);
 
+/* e->snapshot_dir. Looks at what is there before the next snapshot replaces it: a run that only begins (journal NULL) is
+ * refused where another has snapshots, and of those ahead of the journal there is a warning. */
+zo2_status zo2_run_dir_find_snapshots(zo2_engine *e, const zo2_journal *journal);
+
 /* Begins the run: e->journal, with e->settings. */
 zo2_status zo2_run_dir_create_journal(zo2_engine *e);
 

@@ -188,6 +188,7 @@ static zo2_status score(zo2_engine *e, const zo2_batch *batch, zo2_weights weigh
     scores->sum_nll = loss.sum_nll;
     scores->sum_loss = loss.sum_loss;
     scores->correct = loss.correct;
+    scores->nonfinite = loss.nonfinite;
     scores->examples = c->packed.examples;
     scores->loss_tokens = c->packed.losses;
     scores->tokens = c->packed.real_tokens;

@@ -60,9 +60,9 @@ for file in config.json model.safetensors vocab.json merges.txt tokenizer_config
     copy
     [ -e m/$file ] || fail "no $file"
     pointer >m/$file
-    convert_says "m/$file is a git-lfs pointer, not the file itself; get .*git lfs pull" m
+    convert_says "m.*$file is a git-lfs pointer, not the file itself; get .*git lfs pull" m
 done
-copy && echo '<!DOCTYPE html>' >m/merges.txt && convert_says 'm/merges.txt is a web page' m
+copy && echo '<!DOCTYPE html>' >m/merges.txt && convert_says 'm: merges.txt is a web page' m
 copy && echo 'Entry not found' >m/model.safetensors && convert_says 'm/model.safetensors is a server.s answer "Entry not found"' m
 copy && : >m/model.safetensors.aria2
 truncate -s 5000 m/model.safetensors && convert_says 'm/model.safetensors isn.t complete: m/model.safetensors.aria2' m

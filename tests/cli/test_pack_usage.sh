@@ -26,7 +26,6 @@ usage '\-\-force takes no value' zo2-pack convert x y --force=yes
 usage '"fp8" is not one of auto, fp32, bf16, fp16' zo2-pack export x y --dtype fp8
 usage '"5X" is not a size' zo2-pack export x y --split-size 5X
 usage '\-\-at-step needs --run' zo2-pack export x y --at-step 3
-usage '\-\-snapshot needs --run' zo2-pack export x y --snapshot z
 usage '\-\-snapshot needs --run' zo2-pack verify x --snapshot z
 usage '"-3" is not' zo2-pack export x y --run r --at-step -3
 usage 'unknown option -x' zo2-pack info -x

@@ -5,7 +5,7 @@
  *
  * Properties: settings that load are saved and load as the same; metrics come out with one line a step, whatever was
  * there before, whole lines of known steps kept as they were, and a second repair changes nothing; an evaluation that
- * is appended is read back. */
+ * is appended is read back; the best is one that is finite. */
 #include "engine/model/layout.h"
 #include "storage/run/journal.h"
 #include "tests/fuzz/fuzzing.h"
@@ -160,10 +160,11 @@ static void metrics(const fuzz_input *in)
 
     FUZZ_CHECK(FUZZ_OK(tune_metrics_evaluations(fuzz_dir(), &e, &n)) && n <= STEPS);
     check_append(n, fuzz_digest(text, bytes));
-    if (n) {
-        const tune_metrics_eval *best = tune_metrics_best(e, n);
-        FUZZ_CHECK(best >= e && best < e + n && best->steps <= STEPS);
-    }
+    const tune_metrics_eval *best = tune_metrics_best(e, n);
+    size_t finite = 0;
+    for (size_t i = 0; i < n; i++)
+        finite += isfinite(e[i].loss) != 0;
+    FUZZ_CHECK(finite ? best >= e && best < e + n && best->steps <= STEPS && isfinite(best->loss) : !best);
     free(e);
     free(text);
     free(again);

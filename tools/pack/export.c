@@ -42,6 +42,7 @@ int pack_export(int argc, char **argv)
         positionals,
         groups,
         "Replays from the newest snapshot at or before the step, else from the pack; the bits are the same.\n"
+        "--snapshot without --run: what the newest snapshot there has, for a run that lost its journal.\n"
         "Updates that a run has still pending are applied to the output, never to the run.\n"
         "OUT_DIR appears when it is complete, or not at all.",
     };
@@ -50,8 +51,6 @@ int pack_export(int argc, char **argv)
         return cli_finish(command.program, status);
     if (flags.at_step.given && !flags.run.given)
         return cli_usage_error(&command, "--at-step needs --run");
-    if (flags.snapshot.given && !flags.run.given)
-        return cli_usage_error(&command, "--snapshot needs --run");
 
     pack_work work;
     pack_work_begin(&work, command.program, out, flags.force.given);
@@ -74,6 +73,9 @@ int pack_export(int argc, char **argv)
     if (flags.at_step.given)
         printf("%s: the weights of %s after %s steps\n", out, flags.run.text, flags.at_step.text);
     else
-        printf("%s: the weights of %s\n", out, flags.run.given ? flags.run.text : path);
+        printf("%s: the weights of %s\n", out,
+               flags.run.given        ? flags.run.text
+               : flags.snapshot.given ? flags.snapshot.text
+                                      : path);
     return cli_finish(command.program, CLI_EXIT_OK);
 }

@@ -1,4 +1,5 @@
 /* eval.c: zo2-tune eval: loss or accuracy of a pack, or of a run, on a data file. */
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,6 +14,7 @@
 #include "tools/cli/report.h"
 #include "tools/tune/commands.h"
 #include "tools/tune/evaluate.h"
+#include "tools/tune/health.h"
 #include "tools/tune/inputs.h"
 #include "tools/tune/metrics.h"
 #include "tools/tune/settings.h"
@@ -64,6 +66,22 @@ static int read_run(const char *program, const eval_flags *f, const tune_model *
                          (unsigned long long)steps);
     s = tune_settings_load(settings, f->run.text);
     return s == ZO2_OK || s == ZO2_ERR_NOTFOUND ? 0 : cli_fail(program, NULL, s);
+}
+
+/* The weights of the run are broken: which weren't? */
+static void advise_step(const eval_flags *f, cli_progress *progress)
+{
+    zo2_run *run = NULL;
+    tune_health health;
+    uint64_t good;
+    if (!f->run.given || zo2_run_open(&run, f->run.text) != ZO2_OK)
+        return;
+    if (tune_health_read(&health, run) == ZO2_OK && tune_health_last_good(&health, &good) &&
+        (!f->at_step.given || f->at_step.u > good))
+        cli_progress_message(progress,
+                             "the last good weights of the run are those after %" PRIu64 " steps: --at-step %" PRIu64,
+                             good, good);
+    zo2_run_close(run);
 }
 
 static void print_text(const tune_evaluation *e, zo2_wire wire)
@@ -173,6 +191,9 @@ static int evaluate(const char *program, const eval_flags *f, const zo2t_dataset
     zo2_engine_close(e);
     if (s != ZO2_OK)
         return opened ? cli_fail(program, NULL, s) : fail_to_open(f, &(eval_sizes){program, d}, run_opts, &o, batch, s);
+    tune_evaluation_warn(&result, progress);
+    if (result.nonfinite_fp32)
+        advise_step(f, progress);
     if (f->json.given)
         print_json(&result);
     else

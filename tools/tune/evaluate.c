@@ -1,17 +1,20 @@
 /* evaluate.c: see evaluate.h. */
 #include "tools/tune/evaluate.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tools/text/batcher.h"
 
 /* One pass over the file. Sums are doubles, added in the file's order. */
-static zo2_status pass(tune_evaluation *out, double *loss, double *accuracy, zo2_engine *e, zo2t_batcher *b,
-                       uint64_t batch, zo2_weights weights, cli_progress *progress, uint64_t total)
+static zo2_status pass(tune_evaluation *out, double *loss, double *accuracy, uint64_t *nonfinite, zo2_engine *e,
+                       zo2t_batcher *b, uint64_t batch, zo2_weights weights, cli_progress *progress, uint64_t total)
 {
     double sum_nll = 0, sum_loss = 0;
     uint64_t correct = 0, at = 0;
+    *nonfinite = 0;
     out->examples = out->loss_tokens = out->tokens = 0;
     while (at < total) {
         zo2_batch lines = {.struct_size = sizeof lines};
@@ -25,6 +28,7 @@ static zo2_status pass(tune_evaluation *out, double *loss, double *accuracy, zo2
         sum_nll += scores.sum_nll;
         sum_loss += scores.sum_loss;
         correct += scores.correct;
+        *nonfinite += scores.nonfinite;
         out->loss_tokens += scores.loss_tokens;
         out->tokens += scores.tokens;
         out->examples += lines.data_position - at;
@@ -54,14 +58,17 @@ zo2_status tune_evaluate(tune_evaluation *out, zo2_engine *e, const zo2t_dataset
     progress->silent = true; /* the bar counts lines, not what the engine does for each */
     if (s == ZO2_OK) {
         cli_progress_begin(progress, "evaluating", 0);
-        s = pass(out, &out->loss_fp32, &out->accuracy_fp32, e, b, batch, ZO2_WEIGHTS_MASTER, progress, info.examples);
+        s = pass(out, &out->loss_fp32, &out->accuracy_fp32, &out->nonfinite_fp32, e, b, batch, ZO2_WEIGHTS_MASTER,
+                 progress, info.examples);
     }
     if (s == ZO2_OK && opts.wire == ZO2_WIRE_FP32) {
         out->loss = out->loss_fp32;
         out->accuracy = out->accuracy_fp32;
+        out->nonfinite = out->nonfinite_fp32;
     } else if (s == ZO2_OK) {
         cli_progress_begin(progress, "evaluating through the wire", 0);
-        s = pass(out, &out->loss, &out->accuracy, e, b, batch, ZO2_WEIGHTS_WIRE, progress, info.examples);
+        s = pass(out, &out->loss, &out->accuracy, &out->nonfinite, e, b, batch, ZO2_WEIGHTS_WIRE, progress,
+                 info.examples);
     }
     zo2t_batcher_close(b);
     cli_progress_clear(progress);
@@ -69,4 +76,17 @@ zo2_status tune_evaluate(tune_evaluation *out, zo2_engine *e, const zo2t_dataset
     out->seconds = cli_clock() - began;
     out->done = s == ZO2_OK;
     return s;
+}
+
+void tune_evaluation_warn(const tune_evaluation *e, cli_progress *progress)
+{
+    const struct {
+        uint64_t n;
+        const char *how;
+    } passes[] = {{e->nonfinite_fp32, ""}, {e->nonfinite != e->nonfinite_fp32 ? e->nonfinite : 0, " through the wire"}};
+    for (size_t i = 0; i < sizeof passes / sizeof *passes; i++)
+        if (passes[i].n)
+            cli_progress_message(progress,
+                                 "warning: %" PRIu64 " of %" PRIu64 " examples have scores that are not finite%s%s",
+                                 passes[i].n, e->examples, passes[i].how, e->options ? "; they count as wrong" : "");
 }

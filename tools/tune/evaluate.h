@@ -13,8 +13,9 @@
 typedef struct tune_evaluation {
     bool done;
     bool options;
-    double loss, accuracy;           /* through the wire */
-    double loss_fp32, accuracy_fp32; /* at the exported fp32 weights */
+    double loss, accuracy;              /* through the wire */
+    double loss_fp32, accuracy_fp32;    /* at the exported fp32 weights */
+    uint64_t nonfinite, nonfinite_fp32; /* examples with scores that aren't finite, which count as wrong */
     uint64_t examples, loss_tokens, tokens;
     double seconds;
 } tune_evaluation;
@@ -23,5 +24,8 @@ typedef struct tune_evaluation {
  * thing when the wire is fp32). ZO2_ERR_CANCELLED after Ctrl-C; out->done is set on success only. */
 zo2_status tune_evaluate(tune_evaluation *out, zo2_engine *e, const zo2t_dataset *d, uint64_t batch,
                          cli_progress *progress);
+
+/* Warns if examples had scores that aren't finite: how many, through what. */
+void tune_evaluation_warn(const tune_evaluation *e, cli_progress *progress);
 
 #endif

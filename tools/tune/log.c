@@ -11,6 +11,7 @@
 #include "tools/cli/report.h"
 #include "tools/text/lines.h"
 #include "tools/tune/commands.h"
+#include "tools/tune/health.h"
 #include "tools/tune/metrics.h"
 #include "tools/tune/settings.h"
 
@@ -43,6 +44,25 @@ static void print_settings(const char *dir, const zo2_engine_opts *o, uint64_t m
            (int)o->pending);
     printf("arithmetic     wire %s, compute %s, backend %s\n", zo2_wire_name(o->wire), zo2_dtype_name(o->compute),
            zo2_backend_name(o->backend));
+}
+
+/* What is wrong with the run, if anything. */
+static zo2_status print_health(const zo2_run *run)
+{
+    tune_health h;
+    uint64_t good;
+    zo2_status s = tune_health_read(&h, run);
+    if (s != ZO2_OK)
+        return s;
+    if (h.skipped)
+        printf("skipped        %" PRIu64 " of %" PRIu64 " steps, the last %" PRIu64
+               " in a row: a loss was not finite\n",
+               h.skipped, h.steps, h.skipped_in_row);
+    if (h.exploded)
+        printf("exploded       the loss at step %" PRIu64 ", and it has not come back\n", h.exploded_at);
+    if (tune_health_broken(&h) && tune_health_last_good(&h, &good))
+        printf("last good      the weights after %" PRIu64 " steps: --at-step %" PRIu64 "\n", good, good);
+    return ZO2_OK;
 }
 
 /* Means over equal windows of the run. */
@@ -84,8 +104,8 @@ static zo2_status print_evaluations(const char *dir)
     zo2_status s = tune_metrics_evaluations(dir, &e, &n);
     if (s != ZO2_OK || !n)
         return s;
-    const tune_metrics_eval *best = tune_metrics_best(e, n);
-    printf("\n%17s  %10s  %s\n", "evaluated after", "loss", isnan(best->accuracy) ? "" : "accuracy");
+    const tune_metrics_eval *best = tune_metrics_best(e, n); /* NULL if no loss is finite */
+    printf("\n%17s  %10s  %s\n", "evaluated after", "loss", isnan(e[0].accuracy) ? "" : "accuracy");
     for (size_t i = 0; i < n; i++) {
         printf("%17" PRIu64 "  %10.4f", e[i].steps, e[i].loss);
         if (!isnan(e[i].accuracy))
@@ -146,7 +166,9 @@ static zo2_status print_tables(const char *dir, const zo2_run *run)
         if (settings.steps)
             printf(" of %" PRIu64, settings.steps);
         putchar('\n');
-        s = print_losses(run);
+        s = print_health(run);
+        if (s == ZO2_OK)
+            s = print_losses(run);
     }
     tune_settings_free(&settings);
     return s == ZO2_OK ? print_evaluations(dir) : s;

@@ -31,6 +31,8 @@ void tune_metrics_evaluation(cli_json *j, const char *prefix, const tune_evaluat
         return;
     cli_json_f64(j, eval_key(key, prefix, "loss"), e->loss);
     cli_json_f64(j, eval_key(key, prefix, "loss_fp32"), e->loss_fp32);
+    cli_json_u64(j, eval_key(key, prefix, "nonfinite"), e->nonfinite);
+    cli_json_u64(j, eval_key(key, prefix, "nonfinite_fp32"), e->nonfinite_fp32);
     if (!e->options)
         return;
     cli_json_f64(j, eval_key(key, prefix, "accuracy"), e->accuracy);
@@ -196,20 +198,21 @@ zo2_status tune_metrics_evaluations(const char *run_dir, tune_metrics_eval **out
     return s;
 }
 
+/* Of two that are finite. An accuracy is NaN where lines have none. */
 static bool better(const tune_metrics_eval *a, const tune_metrics_eval *b)
 {
     if (a->accuracy > b->accuracy || (!isnan(a->accuracy) && isnan(b->accuracy)))
         return true;
     if (a->accuracy < b->accuracy || (isnan(a->accuracy) && !isnan(b->accuracy)))
         return false;
-    return a->loss < b->loss || (!isnan(a->loss) && isnan(b->loss));
+    return a->loss < b->loss;
 }
 
 const tune_metrics_eval *tune_metrics_best(const tune_metrics_eval *e, size_t n)
 {
-    const tune_metrics_eval *best = &e[0];
-    for (size_t i = 1; i < n; i++)
-        if (better(&e[i], best))
+    const tune_metrics_eval *best = NULL;
+    for (size_t i = 0; i < n; i++)
+        if (isfinite(e[i].loss) && (!best || better(&e[i], best)))
             best = &e[i];
     return best;
 }

@@ -39,15 +39,17 @@ zo2_status tune_metrics_append(tune_metrics_file *m, const zo2_step_result *r, c
 void tune_metrics_close(tune_metrics_file *m);
 
 typedef struct tune_metrics_eval {
-    uint64_t steps;        /* done when it was made: --at-step's number */
-    double loss, accuracy; /* at the fp32 weights; accuracy NaN for language-model lines */
+    uint64_t steps; /* done when it was made: --at-step's number */
+    double loss,
+        accuracy; /* at the fp32 weights; accuracy NaN for language-model lines; loss NaN if it wasn't finite */
 } tune_metrics_eval;
 
 /* The evaluations in RUN_DIR/metrics.jsonl in order; *out for the caller to free(), NULL if there are none. A missing
  * file has none. ZO2_ERR_IO, ZO2_ERR_NOMEM. */
 zo2_status tune_metrics_evaluations(const char *run_dir, tune_metrics_eval **out, size_t *n);
 
-/* The best of n > 0: highest accuracy, then lowest loss; the earlier of equals. */
+/* The best of n: highest accuracy, then lowest loss; the earlier of equals. Broken weights may score well by accident,
+ * so one whose loss isn't finite never is: NULL if none is left. */
 const tune_metrics_eval *tune_metrics_best(const tune_metrics_eval *e, size_t n);
 
 #endif

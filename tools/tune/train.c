@@ -11,7 +11,7 @@
 #include "tools/tune/commands.h"
 #include "tools/tune/train.h"
 
-enum { MAX_SKIPPED = 10, SMOOTH = 50 };
+enum { SMOOTH = 50 };
 
 /* What the progress line shows: means over the last steps. */
 typedef struct recent {
@@ -86,8 +86,8 @@ static bool evaluation_due(const train *t, uint64_t steps, uint64_t target)
     return t->eval_data && (steps == target || (every->given && steps % every->u == 0));
 }
 
-/* One step, its evaluation and its metrics line. *skipped counts skipped steps in a row. */
-static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps, uint64_t *position, uint64_t *skipped)
+/* One step, its evaluation and its metrics line. */
+static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps, uint64_t *position)
 {
     zo2_batch batch = {.struct_size = sizeof batch};
     zo2_step_result r = {.struct_size = sizeof r};
@@ -99,8 +99,10 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
         return s;
     *position = batch.data_position;
     *steps = r.step + 1;
-    *skipped = r.skipped ? *skipped + 1 : 0;
     cli_pace_step(&t->pace, cli_clock() - began, r.seconds, r.tokens);
+    tune_health_add(&t->health, (r.loss_plus + r.loss_minus) / 2, r.skipped);
+    if (!r.skipped)
+        t->most_skipped = TUNE_MAX_SKIPPED;
     t->seconds += r.seconds;
     t->tokens += r.tokens;
     t->update_busy += r.update.busy;
@@ -109,6 +111,7 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     recent_add(w, &r);
     if (r.skipped && !t->progress.quiet)
         cli_progress_message(&t->progress, "step %" PRIu64 " was skipped: its loss is not finite", r.step);
+    train_warn_exploded(t);
 
     t->last_eval.done = false;
     if (evaluation_due(t, *steps, target))
@@ -127,27 +130,11 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     return s;
 }
 
-/* The update of the step before `steps` is the likely culprit: says how to get the weights of before it. */
-static void advise_export(const train *t, uint64_t steps)
+/* The last steps of the session were skipped: too many in a row, or all there were. */
+static bool ends_skipped(const train *t)
 {
-    if (!steps)
-        return;
-    const uint64_t good = steps - 1;
-    char *command = train_export_command(t, &good);
-    if (command)
-        fprintf(stderr, "The weights of before: %s\n", command);
-    free(command);
-}
-
-/* The last `skipped` steps were. */
-static int too_many_skipped(const train *t, uint64_t steps, uint64_t skipped)
-{
-    cli_error(t->command->program,
-              "%" PRIu64 " step%s had a loss that is not finite: the weights or the perturbation got too large. Try a "
-              "smaller --lr or --eps, or --clip, in another run.",
-              skipped, skipped == 1 ? "" : "s in a row");
-    advise_export(t, steps - skipped);
-    return CLI_EXIT_FAILED;
+    uint64_t n = t->health.skipped_in_row;
+    return n >= t->most_skipped || (n && n >= t->health.steps - t->steps_before);
 }
 
 /* A step, or what goes with it, failed. */
@@ -156,7 +143,7 @@ static int failed(const train *t, zo2_status s, uint64_t steps)
     cli_fail(t->command->program, NULL, s);
     if (s == ZO2_ERR_NONFINITE) { /* going on would end at the same place */
         fprintf(stderr, "Try a smaller --lr, or --clip, in another run.\n");
-        advise_export(t, steps);
+        train_advise_good(t);
     } else {
         fprintf(stderr, "The run has %" PRIu64 " good step%s; --resume goes on from there.\n", steps,
                 steps == 1 ? "" : "s");
@@ -164,7 +151,7 @@ static int failed(const train *t, zo2_status s, uint64_t steps)
     return CLI_EXIT_FAILED;
 }
 
-static int end_of_loop(train *t, zo2_status s, uint64_t steps, uint64_t skipped)
+static int end_of_loop(train *t, zo2_status s, uint64_t steps)
 {
     bool interrupted = cli_interrupted() && (s == ZO2_OK || s == ZO2_ERR_CANCELLED);
     if (s != ZO2_OK && !interrupted)
@@ -186,9 +173,7 @@ static int end_of_loop(train *t, zo2_status s, uint64_t steps, uint64_t skipped)
                              steps == 1 ? "" : "s");
         return CLI_EXIT_INTERRUPTED;
     }
-    if (skipped >= MAX_SKIPPED || (skipped && skipped == steps - t->steps_before)) /* or no step was a good one */
-        return too_many_skipped(t, steps, skipped);
-    return train_summary(t);
+    return ends_skipped(t) ? train_too_many_skipped(t) : train_summary(t);
 }
 
 static int loop(train *t)
@@ -196,7 +181,7 @@ static int loop(train *t)
     zo2_engine_state state;
     zo2_engine_get_state(t->engine, &state);
     t->steps_before = state.step;
-    uint64_t steps = state.step, position = state.data_position, target = t->settings.steps, skipped = 0;
+    uint64_t steps = state.step, position = state.data_position, target = t->settings.steps;
     recent w = {.n = 0};
     zo2_status s = ZO2_OK;
     if (steps >= target) {
@@ -208,15 +193,17 @@ static int loop(train *t)
     }
     if (state.resumed && steps && !t->progress.quiet)
         cli_progress_message(&t->progress, "going on after %" PRIu64 " of %" PRIu64 " steps", steps, target);
+    train_warn_exploded(t);
+    t->most_skipped = TUNE_MAX_SKIPPED + (t->flags->retry_skipped.given ? t->health.skipped_in_row : 0);
     begin_pace(t);
     t->progress.silent = true; /* the bar counts steps, not what the engine does for each */
     cli_progress_begin(&t->progress, "training", steps);
     if (t->eval_data && steps == 0)
         s = evaluate(t, 0, &t->first_eval);
-    while (s == ZO2_OK && steps < target && skipped < MAX_SKIPPED && !cli_interrupted())
-        s = one_step(t, target, &w, &steps, &position, &skipped);
+    while (s == ZO2_OK && steps < target && t->health.skipped_in_row < t->most_skipped && !cli_interrupted())
+        s = one_step(t, target, &w, &steps, &position);
     cli_progress_clear(&t->progress);
-    return end_of_loop(t, s, steps, skipped);
+    return end_of_loop(t, s, steps);
 }
 
 int tune_train(int argc, char **argv)
@@ -230,6 +217,8 @@ int tune_train(int argc, char **argv)
         return cli_finish(command.program, status);
     if (flags.eval_every.given && !flags.eval.given)
         return cli_usage_error(&command, "--eval-every needs --eval EVAL.jsonl");
+    if (flags.retry_skipped.given && !flags.resume.given)
+        return cli_usage_error(&command, "--retry-skipped needs --resume");
 
     if (flags.eval.given && !strcmp(flags.data.text, "-") && !strcmp(flags.eval.text, "-"))
         return cli_usage_error(&command, "--data - --eval -: standard input can be read once only");

@@ -1,5 +1,5 @@
-/* train.h: the state of zo2-tune train, shared by its setup (train_setup.c, train_fit.c), loop (train.c) and
- * summary (train_summary.c). */
+/* train.h: the state of zo2-tune train, shared by its setup (train_setup.c, train_fit.c), loop (train.c), summary
+ * (train_summary.c) and what is said of broken runs (train_health.c). */
 #ifndef ZO2_TOOLS_TUNE_TRAIN_H
 #define ZO2_TOOLS_TUNE_TRAIN_H
 
@@ -8,10 +8,12 @@
 #include "engine/zo2.h"
 #include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
+#include "tools/cli/jsonout.h"
 #include "tools/cli/pace.h"
 #include "tools/cli/progress.h"
 #include "tools/text/batcher.h"
 #include "tools/tune/evaluate.h"
+#include "tools/tune/health.h"
 #include "tools/tune/inputs.h"
 #include "tools/tune/metrics.h"
 #include "tools/tune/settings.h"
@@ -31,7 +33,7 @@ typedef struct train_flags {
 #define FLAG(name, value) cli_value name;
     TRAIN_SETTINGS(FLAG)
 #undef FLAG
-    cli_value snapshot_every, snapshot, log_every, trace, resume, dry_run, quiet, json;
+    cli_value snapshot_every, snapshot, log_every, trace, resume, retry_skipped, dry_run, quiet, json;
     cli_value future; /* of options that this version doesn't have */
     cli_engine_flags engine;
 } train_flags;
@@ -51,6 +53,7 @@ typedef struct train {
     bool existed;                   /* the run did */
     bool settings_changed;          /* settings.json has to be written */
     uint64_t steps_before;          /* done when this session began */
+    tune_health health;             /* of all its steps */
     zo2_engine_opts opts;
     zo2_engine *engine;
     zo2t_batcher *batcher;
@@ -63,6 +66,8 @@ typedef struct train {
     double seconds; /* spent in steps */
     uint64_t tokens;
     double update_busy, upload_busy, compute_busy; /* seconds of the lanes */
+    uint64_t most_skipped;                         /* in a row: so many end the session */
+    bool warned_exploded;
 } train;
 
 /* Up to the engine's opening: model, run, data, options, all checks. 0 or the exit status. train_free() in any case. */
@@ -81,11 +86,26 @@ int train_show_plan(train *t);
 /* Before step 0: two snapshots must fit, or the run would lose its way back when the disk is full. 0 or the exit status. */
 int train_check_disk(const train *t);
 
-/* One line about an evaluation on stdout (not with --quiet or --json). */
-void train_show_evaluation(const train *t, uint64_t steps, const tune_evaluation *e);
+/* One line about an evaluation on stdout (not with --quiet or --json); a warning if it has scores that are not finite. */
+void train_show_evaluation(train *t, uint64_t steps, const tune_evaluation *e);
 /* What was done, the best evaluation and how to export it. Returns the exit status. */
 int train_summary(train *t);
 /* "zo2-pack export MODEL OUT --run RUN [--at-step *step]" as a shell takes it, for free(); NULL: out of memory. */
 char *train_export_command(const train *t, const uint64_t *step);
+
+/* ---- train_health.c: runs that break ---- */
+
+/* Is the loss exploding? Says so once a session. Called after each step, and before the first of a resumed run. */
+void train_warn_exploded(train *t);
+/* Says on stderr how to get the last good weights of a run that is broken; nothing if none are known to be good. */
+void train_advise_good(const train *t);
+/* The last steps were skipped, too many of them. Returns the exit status. */
+int train_too_many_skipped(train *t);
+/* The same of a run that is to be resumed. Skipped steps changed no weight: more of them with the same settings would end
+ * the same way. Only another batch could help, so who wants to try that says so. */
+int train_refuse_skipped(const train *t);
+/* Skipped steps, explosion and last good step, into an open object; as lines on stdout, none if all is well. */
+void train_health_json(cli_json *j, const tune_health *h);
+void train_health_text(const tune_health *h);
 
 #endif

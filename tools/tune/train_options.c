@@ -12,6 +12,7 @@ static const cli_option file_options[] = {
     {"data", "TRAIN.jsonl", CLI_TEXT, AT(data), "training lines (-: standard input)", CLI_NEEDED, 0},
     {"run", "RUN_DIR", CLI_TEXT, AT(run), "directory of the run: where it is kept", CLI_NEEDED, 0},
     {"resume", NULL, CLI_FLAG, AT(resume), "continue the run if it exists; absent options take its values", 0, 0},
+    {"retry-skipped", NULL, CLI_FLAG, AT(retry_skipped), "resume even if its last 10 steps were skipped; needs --resume", 0, 0},
     {"eval", "EVAL.jsonl", CLI_TEXT, AT(eval), "evaluate on these lines (-: standard input) before the first step and at the end", 0, 0},
     {"eval-every", "N", CLI_COUNT, AT(eval_every), "and after every N steps; needs --eval", 1, 0},
     {0},

@@ -12,6 +12,7 @@
 #include "tools/cli/numbers.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/report.h"
+#include "tools/tune/health.h"
 #include "tools/tune/inputs.h"
 #include "tools/tune/metrics.h"
 #include "tools/tune/settings.h"
@@ -37,6 +38,7 @@ static int find_run(train *t)
     const char *program = t->command->program, *dir = t->flags->run.text;
     zo2_run *run = NULL;
     zo2_engine_opts_init(&t->opts);
+    tune_health_init(&t->health);
     zo2_status s = zo2_run_open(&run, dir);
     if (s == ZO2_ERR_NOTFOUND)
         return 0;
@@ -44,11 +46,15 @@ static int find_run(train *t)
         return cli_fail(program, NULL, s);
     t->existed = true;
     t->steps_before = zo2_run_steps(run);
+    s = tune_health_read(&t->health, run);
     zo2_run_get_opts(run, &t->opts);
     uint64_t hash = zo2_run_model_hash(run);
     zo2_run_close(run);
+    if (s != ZO2_OK)
+        return cli_fail(program, NULL, s);
 
-    if (!t->flags->resume.given)
+    bool stuck = t->health.skipped_in_row >= TUNE_MAX_SKIPPED;
+    if (!t->flags->resume.given && !stuck)
         return cli_error(
             program, "%s has a run of %" PRIu64 " steps already: continue it with --resume, or choose another --run",
             dir, t->steps_before);
@@ -56,6 +62,8 @@ static int find_run(train *t)
         return cli_error(program,
                          "%s was made from another model: its model hash is 0x%016" PRIx64 ", that of %s 0x%016" PRIx64,
                          dir, hash, t->flags->model.text, t->model.info.model_hash);
+    if (stuck && !t->flags->retry_skipped.given)
+        return train_refuse_skipped(t);
     s = tune_settings_load(&t->settings, dir);
     if (s == ZO2_ERR_NOTFOUND && t->steps_before == 0) /* the session that made it ended there and then */
         return 0;
@@ -280,8 +288,12 @@ int train_start(train *t)
     if (s == ZO2_OK)
         s = zo2_engine_open(&t->engine, t->flags->model.text, t->flags->run.text, &o);
     cli_progress_clear(&t->progress);
-    if (s != ZO2_OK)
-        return train_fail_to_fit(t, NULL, s);
+    if (s != ZO2_OK) {
+        status = train_fail_to_fit(t, NULL, s);
+        if (s == ZO2_ERR_NONFINITE) /* by an update of the journal's */
+            train_advise_good(t);
+        return status;
+    }
     cli_interrupt_engine(t->engine);
     zo2_engine_get_opts(t->engine, &t->opts);
     tune_warn_eps(t);

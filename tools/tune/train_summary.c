@@ -9,6 +9,7 @@
 #include "tools/cli/numbers.h"
 #include "tools/cli/report.h"
 #include "tools/tune/evaluate.h"
+#include "tools/tune/health.h"
 #include "tools/tune/metrics.h"
 #include "tools/tune/train.h"
 
@@ -24,9 +25,10 @@ static const char *figures(char *out, size_t size, double loss, double accuracy)
     return out;
 }
 
-void train_show_evaluation(const train *t, uint64_t steps, const tune_evaluation *e)
+void train_show_evaluation(train *t, uint64_t steps, const tune_evaluation *e)
 {
     char text[96], wire[96] = "";
+    tune_evaluation_warn(e, &t->progress);
     if (t->flags->quiet.given || t->flags->json.given)
         return;
     if (t->opts.wire != ZO2_WIRE_FP32) {
@@ -112,15 +114,39 @@ static const char *bottleneck(const train *t, double *share)
     return name;
 }
 
-static void print_json(const train *t, uint64_t steps, double loss, const tune_metrics_eval *best, const char *command)
+/* What a summary has to say. */
+typedef struct summary {
+    uint64_t steps, over;
+    double loss; /* mean of the last `over` steps */
+    size_t evaluations;
+    const tune_metrics_eval *best; /* NULL: none, or none was finite */
+    char *export_command;          /* NULL: there is nothing worth it */
+} summary;
+
+/* Of the best evaluation, of the last good step of a run that is broken, else of the last step. */
+static char *worth_exporting(const train *t, const summary *a)
 {
+    uint64_t good;
+    if (a->best)
+        return train_export_command(t, &a->best->steps);
+    if (a->evaluations)
+        return NULL;
+    if (!tune_health_broken(&t->health))
+        return train_export_command(t, NULL);
+    return tune_health_last_good(&t->health, &good) ? train_export_command(t, &good) : NULL;
+}
+
+static void print_json(const train *t, const summary *a)
+{
+    const tune_metrics_eval *best = a->best;
     cli_json j;
     cli_json_start(&j, stdout);
     cli_json_open(&j, NULL, '{');
     cli_json_bool(&j, "summary", true);
-    cli_json_u64(&j, "steps", steps);
-    cli_json_u64(&j, "steps_this_session", steps - t->steps_before);
-    cli_json_f64(&j, "final_loss", loss);
+    cli_json_u64(&j, "steps", a->steps);
+    cli_json_u64(&j, "steps_this_session", a->steps - t->steps_before);
+    cli_json_f64(&j, "final_loss", a->loss);
+    train_health_json(&j, &t->health);
     cli_json_f64(&j, "seconds", t->seconds);
     cli_json_u64(&j, "tokens", t->tokens);
     cli_json_f64(&j, "tokens_per_second", t->seconds > 0 ? (double)t->tokens / t->seconds : NAN);
@@ -135,56 +161,60 @@ static void print_json(const train *t, uint64_t steps, double loss, const tune_m
         if (!isnan(best->accuracy))
             cli_json_f64(&j, "best_eval_accuracy_fp32", best->accuracy);
     }
-    cli_json_text(&j, "export_command", command);
+    cli_json_text(&j, "export_command", a->export_command);
     cli_json_close(&j, '}');
     cli_json_end(&j);
 }
 
-static void print_text(const train *t, uint64_t steps, double loss, uint64_t over, const tune_metrics_eval *best,
-                       const char *command)
+static void print_text(const train *t, const summary *a)
 {
     char time[CLI_TEXT_BYTES], text[96];
-    uint64_t here = steps - t->steps_before;
-    printf("%" PRIu64 " steps", steps);
-    if (here && here < steps)
+    uint64_t here = a->steps - t->steps_before;
+    const tune_metrics_eval *best = a->best;
+    printf("%" PRIu64 " steps", a->steps);
+    if (here && here < a->steps)
         printf(", %" PRIu64 " of them now", here);
     if (here)
         printf(" in %s, %.0f tokens/s", cli_human_time(time, t->seconds),
                t->seconds > 0 ? (double)t->tokens / t->seconds : 0);
-    printf("; loss %.4f (mean of the last %" PRIu64 ")\n", loss, over);
+    printf("; loss %.4f (mean of the last %" PRIu64 ")\n", a->loss, a->over);
     if (here) {
         double share;
         const char *name = bottleneck(t, &share);
         printf("bottleneck: %s %.0f %%\n", name, 100 * share);
     }
+    train_health_text(&t->health);
     if (best)
         printf("best evaluation after %" PRIu64 " step%s: %s%s\n", best->steps, best->steps == 1 ? "" : "s",
                figures(text, sizeof text, best->loss, best->accuracy),
                best->steps ? "" : "; training has not improved on the model it began with");
-    printf("export: %s\n", command);
+    else if (a->evaluations)
+        puts("no evaluation had a finite loss: there is nothing worth exporting");
+    if (a->export_command)
+        printf("export: %s\n", a->export_command);
 }
 
 int train_summary(train *t)
 {
     zo2_run *run = NULL;
     tune_metrics_eval *evals = NULL;
-    size_t n = 0;
+    summary a = {0};
     zo2_status s = zo2_run_open(&run, t->flags->run.text);
     if (s == ZO2_OK)
-        s = tune_metrics_evaluations(t->flags->run.text, &evals, &n);
+        s = tune_metrics_evaluations(t->flags->run.text, &evals, &a.evaluations);
     if (s != ZO2_OK) {
         zo2_run_close(run);
         return cli_fail(t->command->program, NULL, s);
     }
-    const tune_metrics_eval *best = n ? tune_metrics_best(evals, n) : NULL;
-    uint64_t steps = zo2_run_steps(run), over;
-    double loss = last_loss(run, &over);
-    char *command = train_export_command(t, best ? &best->steps : NULL);
+    a.best = tune_metrics_best(evals, a.evaluations);
+    a.steps = zo2_run_steps(run);
+    a.loss = last_loss(run, &a.over);
+    a.export_command = worth_exporting(t, &a);
     if (t->flags->json.given)
-        print_json(t, steps, loss, best, command);
+        print_json(t, &a);
     else if (!t->flags->quiet.given)
-        print_text(t, steps, loss, over, best, command ? command : "");
-    free(command);
+        print_text(t, &a);
+    free(a.export_command);
     free(evals);
     zo2_run_close(run);
     return 0;

@@ -76,6 +76,33 @@ static void shared_prompts_and_micro_batches(void **state)
     const float bad[] = {-1.0f, NAN, -0.5f, -1.5f, -1.0f, -0.25f, -3.0f};
     zo2_loss_compute(&l, &p, bad);
     assert_true(isnan(l.loss));
+    assert_int_equal(l.nonfinite, 1);
+    /* of scores that aren't finite none is the best, wherever they are: not the first, not one that looks like a winner */
+    p.label = label;
+    zo2_loss_compute(&l, &p, bad);
+    assert_true(isnan(l.loss) && isnan(l.sum_loss));
+    assert_int_equal(l.nonfinite, 1);
+    assert_int_equal(l.correct, 2); /* the other two */
+    const float values[] = {NAN, INFINITY, -INFINITY};
+    for (size_t v = 0; v < 3; v++) {
+        float all[7], first[7], last[7];
+        for (int i = 0; i < 7; i++) {
+            all[i] = values[v];
+            first[i] = i == 5 ? values[v] : logprob[i];
+            last[i] = i == 6 ? values[v] : logprob[i];
+        }
+        zo2_loss_compute(&l, &p, all);
+        assert_int_equal(l.correct, 0);
+        assert_int_equal(l.nonfinite, 3);
+        zo2_loss_compute(&l, &p, first); /* of example 2, whose label it is */
+        assert_int_equal(l.correct, 1);
+        assert_int_equal(l.nonfinite, 1);
+        zo2_loss_compute(&l, &p, last);
+        assert_int_equal(l.correct, 1);
+        assert_int_equal(l.nonfinite, 1);
+    }
+    zo2_loss_compute(&l, &p, logprob);
+    assert_int_equal(l.nonfinite, 0);
     zo2_packed_free(&p);
     zo2_packed_free(&whole);
 }

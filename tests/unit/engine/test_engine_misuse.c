@@ -1,8 +1,10 @@
 /* An engine that is used wrongly says so and goes on as if nothing had been: missing arguments, calls from its own
- * callbacks, two threads at once. */
+ * callbacks, two threads at once, a run that lost its journal. */
 #include "tests/unit/engine/engine_testing.h"
 
 #include <pthread.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 enum { ROWS = 2, SEQ = 8, STEPS = 12 };
 
@@ -189,6 +191,107 @@ static void test_two_threads(void **state)
     assert_true(hash == weights_after("sequence", STEPS));
 }
 
+static void put_file(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+/* Bytes of a file; -1: it isn't there. */
+static long size_of(const char *path)
+{
+    struct stat st;
+    return stat(path, &st) ? -1 : (long)st.st_size;
+}
+
+/* A run whose journal is gone is no place for a new one, and nothing in it changes; an engine opened on the place where
+ * another run keeps its snapshots is refused before it can remove them. */
+static void test_lost_journal(void **state)
+{
+    (void)state;
+    zo2_engine_opts o;
+    char dir[300], journal[400], kept[400], lock[400], snapshot[400], settings[400], snapshots[320];
+    zo2_engine_opts_init(&o);
+    test_batch batch;
+    make_batch(&batch);
+    zo2_engine *e = open_run("lost", &o);
+    for (int i = 0; i < 3; i++)
+        MUST(zo2_step(e, &batch.b, NULL));
+    MUST(zo2_snapshot(e));
+    zo2_engine_close(e);
+    scratch_path(dir, sizeof dir, "lost");
+    snprintf(journal, sizeof journal, "%s/journal.zo2j", dir);
+    snprintf(kept, sizeof kept, "%s/kept", dir);
+    snprintf(lock, sizeof lock, "%s/lock", dir);
+    snprintf(settings, sizeof settings, "%s/settings.json", dir);
+    snprintf(snapshots, sizeof snapshots, "%s/snapshots", dir);
+    snprintf(snapshot, sizeof snapshot, "%s/snapshot-000000000003.zo2s", snapshots);
+    long bytes = size_of(snapshot);
+    assert_true(bytes > 0);
+
+    assert_int_equal(rename(journal, kept), 0);
+    put_file(lock, ""); /* whoever takes it writes into it */
+    for (int resume = 0; resume <= 1; resume++) {
+        o.resume = resume;
+        REFUSED(FORMAT, zo2_engine_open(&e, pack, dir, &o));
+        assert_null(e);
+        assert_non_null(strstr(zo2_last_error(), "snapshots (the newest after 3 steps) of a run, but journal.zo2j"));
+    }
+    o.read_only = 1;
+    REFUSED(FORMAT, zo2_engine_open(&e, pack, dir, &o));
+    zo2_run *run;
+    REFUSED(FORMAT, zo2_run_open(&run, dir));
+    REFUSED(FORMAT, zo2_run_verify(dir, NULL, NULL, NULL));
+    zo2_export_opts x;
+    char out[300];
+    zo2_export_opts_init(&x);
+    x.run_dir = dir;
+    REFUSED(FORMAT, zo2_pack_export(pack, scratch_path(out, sizeof out, "exported"), &x));
+    assert_int_equal(size_of(out), -1);
+    o.read_only = 0;
+    assert_int_equal(size_of(journal), -1);
+    assert_int_equal(size_of(lock), 0);
+    assert_int_equal(size_of(snapshot), bytes);
+
+    /* cut short: the same; without anything of a run beside it it holds no steps, and says so */
+    put_file(journal, "ZO2JRNL\n");
+    REFUSED(FORMAT, zo2_engine_open(&e, pack, dir, &o));
+    assert_non_null(strstr(zo2_last_error(), "the record of its steps, is cut short"));
+    assert_int_equal(unlink(journal), 0);
+
+    /* what a new run beside it may not use for its own */
+    zo2_engine_opts other = o;
+    other.snapshot_dir = snapshots;
+    char beside[300];
+    REFUSED(EXISTS, zo2_engine_open(&e, pack, scratch_path(beside, sizeof beside, "beside"), &other));
+    assert_non_null(strstr(zo2_last_error(), "snapshots of another run, the newest after 3 steps"));
+    assert_int_equal(size_of(beside), -1);
+    assert_int_equal(size_of(snapshot), bytes);
+
+    /* put back it goes on; settings alone are enough to tell a run */
+    assert_int_equal(rename(kept, journal), 0);
+    o.resume = 1;
+    MUST(zo2_engine_open(&e, pack, dir, &o));
+    zo2_engine_close(e);
+    assert_int_equal(unlink(snapshot), 0);
+    assert_int_equal(unlink(journal), 0);
+    put_file(settings, "{}\n");
+    REFUSED(FORMAT, zo2_engine_open(&e, pack, dir, &o));
+    assert_non_null(strstr(zo2_last_error(), "has settings.json of a run"));
+
+    /* what a creation that was cut before the journal leaves is no run: one may begin there */
+    assert_int_equal(unlink(settings), 0);
+    snprintf(settings, sizeof settings, "%s/journal.zo2j.tmp-1", dir);
+    put_file(settings, "ZO2");
+    o.resume = 0;
+    MUST(zo2_engine_open(&e, pack, dir, &o));
+    zo2_engine_close(e);
+    REFUSED(FORMAT, zo2_engine_open(&e, pack, journal, &o));
+    assert_non_null(strstr(zo2_last_error(), "is a file; a run is a directory"));
+}
+
 static int make_pack(void **state)
 {
     (void)state;
@@ -209,6 +312,7 @@ int main(void)
         cmocka_unit_test(test_missing_arguments),
         cmocka_unit_test(test_calls_from_callbacks),
         cmocka_unit_test(test_two_threads),
+        cmocka_unit_test(test_lost_journal),
     };
     return cmocka_run_group_tests(tests, make_pack, remove_scratch);
 }

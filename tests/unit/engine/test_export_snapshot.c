@@ -171,12 +171,63 @@ static void damaged_and_foreign_snapshots_are_passed_over(void **state)
     end(&b);
 }
 
+/* For runs that lost their journal: the newest snapshot whose parts all stand at one step, and the weights of that step. */
+static void a_snapshot_alone(void **state)
+{
+    (void)state;
+    bench b = begin(SOURCE, ZO2_RADEMACHER, 2);
+    const char *plain = hf_path(b.dir, "plain"), *folder = hf_path(b.dir, "rest");
+    seen log;
+    export_to(&b, plain, 4, &log);
+    b.o.run_dir = NULL;
+    b.o.snapshot_dir = folder;
+    b.o.at_step = -1;
+    assert_int_equal(zo2_pack_export(b.pack, b.out, &b.o), ZO2_ERR_NOTFOUND);
+    assert_non_null(strstr(zo2_last_error(), "has no snapshot"));
+    make_snapshot(&b, folder, 4, 4, 0);
+    b.o.force = 1;
+    for (uint32_t threads = 1; threads <= 3; threads += 2) {
+        b.o.threads = threads;
+        export_to(&b, b.out, -1, &log);
+        hf_assert_same_file(WEIGHTS(plain), WEIGHTS(b.out));
+        assert_non_null(strstr(log.info, "the weights after 4 steps, as the snapshot of step 4 has them"));
+        assert_int_equal(log.warnings, 0);
+    }
+    make_snapshot(&b, folder, 7, 6, 0); /* newer, but some of its parts lack an update */
+    export_to(&b, b.out, -1, &log);
+    hf_assert_same_file(WEIGHTS(plain), WEIGHTS(b.out));
+    assert_int_equal(log.warnings, 1);
+    assert_non_null(strstr(log.warning, "after 7 steps cannot be used alone: parts of it lack updates"));
+    b.o.at_step = 4; /* which only a run has */
+    assert_int_equal(zo2_pack_export(b.pack, b.out, &b.o), ZO2_ERR_ARG);
+
+    /* a damaged value: nothing else has it, so there is no export, and what was there stays */
+    const char *file = hf_path(folder, "snapshot-000000000004.zo2s");
+    size_t n;
+    char *bytes = hf_read(file, &n);
+    bytes[n / 2] ^= 1;
+    hf_write(file, bytes, n);
+    free(bytes);
+    b.o.at_step = -1;
+    assert_int_equal(zo2_pack_export(b.pack, b.out, &b.o), ZO2_ERR_FORMAT);
+    assert_non_null(strstr(zo2_last_error(), "snapshot-000000000004.zo2s"));
+    hf_assert_same_file(WEIGHTS(plain), WEIGHTS(b.out));
+
+    /* another model's */
+    const char *other = hf_path(b.dir, "other.zo2");
+    assert_ok(zo2_pack_convert(FIXTURES "prenorm-f32", other, NULL));
+    assert_int_equal(zo2_pack_export(other, b.out, &b.o), ZO2_ERR_NOTFOUND);
+    assert_non_null(strstr(zo2_last_error(), "no snapshot that can be used without its journal"));
+    end(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(same_bits_from_a_snapshot),
         cmocka_unit_test(the_folder_is_the_one_named),
         cmocka_unit_test(damaged_and_foreign_snapshots_are_passed_over),
+        cmocka_unit_test(a_snapshot_alone),
     };
     return cmocka_run_group_tests_name("export_snapshot", tests, NULL, NULL);
 }
