@@ -22,7 +22,9 @@
  * Units: sizes are bytes and times seconds unless named otherwise; arrays need the alignment of their element type.
  * Process: the library never prints, never exits and never reads the environment. It changes no process-wide state:
  * floating-point environment and BLAS threads are the caller's again on return, and the caller's change no bit. Callbacks
- * run with the default floating-point environment. */
+ * run with the default floating-point environment. OpenBLAS is loaded with the first cpu backend, that is by
+ * zo2_engine_open(), zo2_measure_open() and a zo2_plan_estimate() that measures, and starts no threads: a program that uses
+ * the same OpenBLAS and wants its threads loads it before, by linking it, or calls openblas_set_num_threads(). */
 #ifndef ZO2_H
 #define ZO2_H
 
