@@ -11,7 +11,7 @@
  * Threads: one caller at a time per handle. An engine refuses a second caller, and its own callbacks, with
  * ZO2_ERR_BUSY; callbacks may call zo2_step_abort() and zo2_engine_get_...(). Different handles are independent and may
  * be used at once. Functions without a handle may be called from any thread. The library's own threads block all
- * signals.
+ * signals and have stacks of 1 MiB; a thread that calls needs one of 256 KiB, beside what its own callbacks take.
  * Lifetime: strings and arrays that go in are the caller's and only read during the call; strings in option structs are
  * copied. Strings that come out live as long as the handle, or for ever where the text says static.
  * Structs: those that begin with struct_size may get fields at their end with the same soname, others never change with

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Under a limit of the address space every tool ends: help as anywhere, work either done or refused with what to do. OpenBLAS
 # tries for ever to map a buffer for each of its threads, so none may start where nothing is multiplied or where there is no room.
+# Under a limit of the stack, which is the size of a new thread's, too, everything works.
 set -u
 [ -z "${ZO2_SANITIZE-}" ] || exit 77 # sanitizers reserve terabytes
 command -v timeout >/dev/null 2>&1 || exit 77
@@ -51,7 +52,7 @@ while [ $kib -le 1000000 ]; do
             ;;
         *) fail "a run within $kib KiB ends with $?: $(cat "$work/err")" ;;
     esac
-    kib=$((kib + 20000))
+    kib=$((kib + 30000))
 done
 [ $done != 0 ] || fail "no run works within a million KiB"
 
@@ -61,4 +62,24 @@ for kib in 200000 500000 900000; do
     [ $status -le 1 ] || fail "zo2-bench gemm within $kib KiB ends with $status"
     [ $status = 0 ] || grep -q "no room\|memory\|allocate" "$work/err" || fail "zo2-bench within $kib KiB says: $(cat "$work/err")"
 done
+
+# --- Small stacks ---
+
+small_stack() {
+    "$@" >out.txt 2>err.txt || fail "with a stack of 128 KiB: $*: exit status $?: $(cat err.txt)"
+}
+(
+    ulimit -s 128
+    export failures=0
+    small_stack zo2-plan opt-125m --probe 0.2
+    small_stack zo2-pack convert "$HF" small.zo2 --zstd 3
+    small_stack zo2-pack verify small.zo2
+    for compute in fp32 bf16; do
+        small_stack zo2-tune train --model small.zo2 --data "$TEXTS/wordnet_kind.train.jsonl" --run "small-$compute" --batch 4 \
+            --steps 2 --queries 2 --pending 2 --eval "$TEXTS/proverbs.test.jsonl" --compute $compute
+    done
+    small_stack zo2-pack export small.zo2 small --run small-fp32
+    small_stack zo2-bench noise update panels --bytes 1M --repeats 1 --seconds 0.001 --no-peers
+    [ $failures = 0 ]
+) || fail "small stacks"
 finish
