@@ -345,8 +345,8 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     /* resources: free to change between sessions, never change a bit */
     uint64_t device_bytes;    /* device budget: context and workspaces included; 0 = on cpu the plan's minimum without
                                  staged residual streams, on cuda 90 % of what is free. What is left keeps wires */
-    uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = zo2_host_budget_bytes() */
-    uint32_t threads;         /* 0 = usable CPUs (affinity, cgroup) */
+    uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = zo2_machine.host_budget_bytes */
+    uint32_t threads;         /* 0 = zo2_machine.cpus */
     uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB */
     double snapshot_seconds;  /* NAN = 1800; 0 = on clean exit only. Adapted so that snapshots cost at most 5 % */
     const char *snapshot_dir; /* NULL = RUN_DIR/snapshots */
@@ -424,8 +424,29 @@ typedef struct zo2_plan {
     double gemm_rate;               /* floating-point operations/s */
 } zo2_plan;
 
-/* The host budget of an engine that is given none: 90 % of the memory that this machine has available now (Linux:
- * MemAvailable). 0: nobody knows, and an engine then has no budget. Any thread. */
+/* What this process may use of the machine, now. */
+typedef struct zo2_machine {
+    size_t struct_size;
+    /* The host budget of an engine that is given none: 90 % of the memory that may still be taken. That is the lowest of what
+     * is available on the machine (Linux: MemAvailable), of what the memory limits of its control group and those above
+     * leave (versions 1 and 2; page cache counts as left, swap doesn't), and of RLIMIT_AS and RLIMIT_DATA. 0: nobody knows,
+     * and an engine then has no budget. */
+    uint64_t host_budget_bytes;
+    char host_limit[256]; /* the limit that it comes from: a file ("/sys/fs/cgroup/job/memory.max") or a name */
+    /* The threads of an engine that is given none: the lower of the affinity mask and the CPU quotas of its control group and
+     * those above, rounded up. */
+    uint32_t cpus;
+    char cpu_limit[256]; /* where that comes from */
+} zo2_machine;
+
+/* Fills *out, struct_size included. Any thread. */
+ZO2_API void zo2_machine_get_sized(zo2_machine *out, size_t size);
+static inline void zo2_machine_get(zo2_machine *out)
+{
+    zo2_machine_get_sized(out, sizeof *out);
+}
+
+/* zo2_machine.host_budget_bytes alone. */
 ZO2_API uint64_t zo2_host_budget_bytes(void);
 
 /* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o (NULL:

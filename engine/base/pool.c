@@ -6,14 +6,12 @@
  * Looking is short because there may be more threads than cores: the lanes' own threads work on their jobs too. */
 #include "engine/base/pool.h"
 #include "engine/base/fpenv.h"
+#include "engine/base/machine.h"
 #include "engine/base/thread.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #define LOOKS 256u /* pauses before sleeping: 5 to 15 us, what a wake-up costs */
 
@@ -177,34 +175,6 @@ zo2_parallel zo2_pool_parallel(zo2_pool *pool)
 uint32_t zo2_pool_threads(const zo2_pool *pool)
 {
     return pool->threads;
-}
-
-/* CPUs a cgroup v2 quota leaves ("max 100000" or "200000 100000"); 0 if there is none. */
-static uint32_t cgroup_cpus(void)
-{
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    unsigned long long quota = 0, period = 0;
-    uint32_t n = 0;
-    if (!f)
-        return 0;
-    if (fscanf(f, "%llu %llu", &quota, &period) == 2 && period)
-        n = (uint32_t)((quota + period - 1) / period);
-    fclose(f);
-    return n;
-}
-
-uint32_t zo2_usable_cpus(void)
-{
-    cpu_set_t set;
-    uint32_t n = 1;
-    if (!sched_getaffinity(0, sizeof set, &set))
-        n = (uint32_t)CPU_COUNT(&set);
-    else if (sysconf(_SC_NPROCESSORS_ONLN) > 0)
-        n = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
-    uint32_t quota = cgroup_cpus();
-    if (quota && quota < n)
-        n = quota;
-    return n ? n : 1;
 }
 
 zo2_status zo2_pool_create(zo2_pool **out, uint32_t threads)

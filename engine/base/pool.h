@@ -19,7 +19,4 @@ void zo2_pool_run(zo2_pool *pool, uint64_t n, void (*fn)(void *arg, uint64_t i),
 /* The pool as everyone below the engine sees it. */
 zo2_parallel zo2_pool_parallel(zo2_pool *pool);
 
-/* CPUs this process may use: affinity and cgroup quota, at least 1. */
-uint32_t zo2_usable_cpus(void);
-
 #endif

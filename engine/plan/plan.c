@@ -19,6 +19,14 @@ static zo2_status too_small(const char *what, const char *flag, uint64_t have, u
         advice);
 }
 
+static zo2_status host_too_small(const zo2_shape *s, uint64_t need)
+{
+    char advice[360] = "";
+    if (s->host_limit)
+        snprintf(advice, sizeof advice, "; the budget is 90 %% of what %s leaves", s->host_limit);
+    return too_small("host", "--host-mem", s->host_bytes, need, advice);
+}
+
 static zo2_status device_too_small(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t need)
 {
     char advice[120] = "; even one row is too much for it";
@@ -55,6 +63,6 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
     if (!fits)
         return device_too_small(a, be, s, out->pub.device_min_bytes);
     if (s->host_bytes && out->pub.host_peak_bytes > s->host_bytes)
-        return too_small("host", "--host-mem", s->host_bytes, out->pub.host_peak_bytes, "");
+        return host_too_small(s, out->pub.host_peak_bytes);
     return ZO2_OK;
 }

@@ -13,6 +13,7 @@ struct zo2_engine {
     zo2_pack *pack;
     zo2_core core;
     zo2_engine_opts opts; /* resolved */
+    char host_limit[256]; /* where opts.host_bytes comes from; "": it was given */
     zo2_run_settings settings;
     char *run_dir; /* NULL: the pack's own weights */
     char *snapshot_dir;

@@ -9,7 +9,8 @@
  * line of a batch has (proposals count lines, as the options do); 0 counts as 1. */
 void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, uint32_t rows_per_line);
 
-/* One JSON object on stdout: every field by its name in zo2.h, "fits", and "host_budget_bytes" of a run here. */
+/* One JSON object on stdout: every field by its name in zo2.h, "fits", and what a run here gets: "host_budget_bytes",
+ * "host_limit", "cpus", "cpu_limit". */
 void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits);
 
 #endif
