@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define LOOKS 256u /* pauses before sleeping: 5 to 15 us, what a wake-up costs */
 
@@ -36,6 +37,7 @@ struct zo2_pool {
     uint32_t threads;
     uint32_t started;
     pthread_t *workers;
+    pid_t process; /* that has them */
 };
 
 static void pause_briefly(void)
@@ -185,6 +187,7 @@ zo2_status zo2_pool_create(zo2_pool **out, uint32_t threads)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the thread pool");
     atomic_init(&pool->wakes, 0);
     pool->threads = threads ? threads : zo2_usable_cpus();
+    pool->process = getpid();
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->left, NULL);
@@ -204,10 +207,8 @@ zo2_status zo2_pool_create(zo2_pool **out, uint32_t threads)
     return ZO2_OK;
 }
 
-void zo2_pool_destroy(zo2_pool *pool)
+static void end_workers(zo2_pool *pool)
 {
-    if (!pool)
-        return;
     pthread_mutex_lock(&pool->mutex);
     pool->ending = 1;
     atomic_fetch_add_explicit(&pool->wakes, 1, memory_order_relaxed);
@@ -218,6 +219,14 @@ void zo2_pool_destroy(zo2_pool *pool)
     pthread_cond_destroy(&pool->left);
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
+}
+
+void zo2_pool_destroy(zo2_pool *pool)
+{
+    if (!pool)
+        return;
+    if (pool->process == getpid())
+        end_workers(pool);
     free(pool->workers);
     free(pool);
 }

@@ -9,7 +9,7 @@ typedef struct zo2_pool zo2_pool;
 
 /* `threads` counts the caller of zo2_pool_run(): threads - 1 workers are started; 0 = usable CPUs. */
 zo2_status zo2_pool_create(zo2_pool **out, uint32_t threads);
-void zo2_pool_destroy(zo2_pool *pool); /* NULL is fine; no job may be running */
+void zo2_pool_destroy(zo2_pool *pool); /* NULL is fine; no job may be running. In a forked child it frees only */
 uint32_t zo2_pool_threads(const zo2_pool *pool);
 
 /* Runs fn(arg, i) for every i in [0, n), on the workers and the caller, and returns when all are done. Tasks must not

@@ -19,6 +19,7 @@
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static zo2_blas loaded; /* sgemm NULL: not yet */
+static int watching;    /* forks */
 static unsigned inside;
 static int saved_threads;
 
@@ -114,11 +115,31 @@ static zo2_status load(zo2_blas *blas)
     return ZO2_OK;
 }
 
+/* ---- forks: a child gets the lock free, and without the steps of threads that it doesn't have ---- */
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+static void in_child(void)
+{
+    inside = 0;
+    pthread_mutex_unlock(&lock);
+}
+
 zo2_status zo2_blas_load(const zo2_blas **out)
 {
     *out = NULL;
     pthread_mutex_lock(&lock);
     zo2_status s = loaded.sgemm ? ZO2_OK : load(&loaded);
+    if (!s && !watching)
+        watching = !pthread_atfork(before_fork, after_fork, in_child);
     pthread_mutex_unlock(&lock);
     if (!s)
         *out = &loaded;
