@@ -46,7 +46,7 @@ while [ $kib -le 1000000 ]; do
         0) done=$kib ;;
         1)
             [ $done = 0 ] || fail "a run within $kib KiB fails, but within $done KiB it works"
-            grep -q '^zo2-tune train: .*\(address space\|cannot be loaded\|cannot allocate\|cannot start thread\|memory\)' \
+            grep -q '^zo2-tune train: .*\(address space\|ulimit -v\|cannot be loaded\|cannot allocate\|cannot start thread\|memory\)' \
                 "$work/err" || fail "a run within $kib KiB says: $(cat "$work/err")"
             [ ! -e "$work/run" ] || fail "a run within $kib KiB that fails leaves something behind"
             ;;
