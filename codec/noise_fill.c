@@ -1,5 +1,6 @@
 /* noise_fill.c: the public face of the noise. */
 #include "codec/update.h"
+#include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
 
 zo2_status zo2_noise_fill(float *out, uint64_t seed, uint64_t step, uint32_t query, uint32_t tensor_id, uint64_t first,
@@ -14,5 +15,5 @@ zo2_status zo2_noise_fill(float *out, uint64_t seed, uint64_t step, uint32_t que
     zo2_fpenv_pin(&fenv);
     zo2_noise_values(out, zo2_noise_key(seed, step), query, tensor_id, first, n, dist);
     zo2_fpenv_restore(&fenv);
-    return ZO2_OK;
+    return zo2_finish(ZO2_OK);
 }

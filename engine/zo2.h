@@ -10,19 +10,25 @@
  * handle or a file leave none behind when they fail.
  * Threads: one caller at a time per handle. An engine refuses a second caller, and its own callbacks, with
  * ZO2_ERR_BUSY; callbacks may call zo2_step_abort() and zo2_engine_get_...(). Different handles are independent and may
- * be used at once. Functions without a handle may be called from any thread. The library's own threads block all
- * signals.
+ * be used at once. Functions without a handle may be called from any thread. A forked child has no threads of the library:
+ * with an engine or a measurement that its parent made it may call _close(), which frees, and zo2_engine_get_...(); others
+ * return ZO2_ERR_UNSUPPORTED. What it opens itself works. The library's own threads block all
+ * signals and have stacks of 1 MiB; a thread that calls needs one of 256 KiB, beside what its own callbacks take.
  * Lifetime: strings and arrays that go in are the caller's and only read during the call; strings in option structs are
  * copied. Strings that come out live as long as the handle, or for ever where the text says static.
  * Structs: those that begin with struct_size may get fields at their end with the same soname, others never change with
  * it. A program compiled with an older or newer header is served: functions read and fill as many bytes as struct_size
  * says, and fields it doesn't have keep their defaults. The functions that set struct_size are told the caller's by an
- * inline function; other languages call those whose names end in _sized. Zero in any other field of an option struct
- * means the documented default.
+ * inline function; other languages call those whose names end in _sized. A struct_size of 0 is refused (ZO2_ERR_ARG), of
+ * results as of options. Zero in any other field of an option struct means the documented default; where 0 is a value of
+ * its own (at_step, lr, ...), its default is another (NAN, negative, UINT64_MAX), which the _init function sets, and a
+ * struct that was zeroed and not initialised gets it as well.
  * Units: sizes are bytes and times seconds unless named otherwise; arrays need the alignment of their element type.
  * Process: the library never prints, never exits and never reads the environment. It changes no process-wide state:
  * floating-point environment and BLAS threads are the caller's again on return, and the caller's change no bit. Callbacks
- * run with the default floating-point environment. */
+ * run with the default floating-point environment. OpenBLAS is loaded with the first cpu backend, that is by
+ * zo2_engine_open(), zo2_measure_open() and a zo2_plan_estimate() that measures, and starts no threads: a program that uses
+ * the same OpenBLAS and wants its threads loads it before, by linking it, or calls openblas_set_num_threads(). */
 #ifndef ZO2_H
 #define ZO2_H
 
@@ -74,8 +80,9 @@ typedef enum zo2_status {
 /* Static English text for a status code; "unknown status" for other numbers. Thread-safe. */
 ZO2_API const char *zo2_strerror(zo2_status s);
 
-/* The particulars of the last error on this thread, "" if there was none: one line; control characters, which names in
- * files may have, are '?'. Valid until the next zo2 call here. */
+/* The particulars of the error that the last call on this thread returned, "" if it returned ZO2_OK or there was none: one
+ * line; control characters, which names in files may have, are '?'. Calls that return no status leave it as it is. Valid
+ * until the next zo2 call here. */
 ZO2_API const char *zo2_last_error(void);
 
 /* Sets this thread's last error to the formatted text (cut at 1,023 bytes) and returns s. For callbacks that want to
@@ -136,7 +143,8 @@ typedef int (*zo2_progress_fn)(void *ud, const char *what, uint64_t done, uint64
 
 /* Custom loss: called 2Q times after the forward (query-major, + before -) on the caller's thread with the
  * log-probability of every loss token in batch order (n of them; natural logarithm). Writes the scalar to *loss. Must
- * be deterministic. A status other than ZO2_OK aborts the step. */
+ * be deterministic. A status other than ZO2_OK aborts the step, which returns it, with the text that zo2_error() set in
+ * the callback; a positive one, which is no status, is ZO2_ERR_ARG. */
 typedef zo2_status (*zo2_loss_fn)(void *ud, const float *logprobs, uint64_t n, double *loss);
 
 /* ---- trace: what the lanes of an engine do, and when ---- */
@@ -323,6 +331,7 @@ typedef struct zo2_export_opts {
                                  are those of the newest snapshot there, as far as they can be had without the journal
                                  that was lost: all parts must stand at one step, which is told through log. Else
                                  ZO2_ERR_NOTFOUND */
+    int initialised;   /* 1, by zo2_export_opts_init(): at_step 0 is meant. 0, of a struct that was only zeroed: all */
 } zo2_export_opts;
 
 /* Sets struct_size and defaults. */
@@ -378,8 +387,8 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     /* resources: free to change between sessions, never change a bit */
     uint64_t device_bytes;    /* device budget: context and workspaces included; 0 = on cpu the plan's minimum without
                                  staged residual streams, on cuda 90 % of what is free. What is left keeps wires */
-    uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = zo2_host_budget_bytes() */
-    uint32_t threads;         /* 0 = usable CPUs (affinity, cgroup) */
+    uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = zo2_machine.host_budget_bytes */
+    uint32_t threads;         /* 0 = zo2_machine.cpus */
     uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB */
     double snapshot_seconds;  /* NAN = 1800; 0 = on clean exit only. Adapted so that snapshots cost at most 5 % */
     const char *snapshot_dir; /* NULL = RUN_DIR/snapshots */
@@ -397,6 +406,8 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     zo2_trace_fn trace; /* every pass, step or evaluation; never changes a bit */
     void *trace_ud;
     double probe_seconds; /* zo2_plan_estimate(): most seconds to measure this machine in; NAN = 5, 0 = don't */
+    int initialised;      /* 1, by zo2_engine_opts_init(): 0 is a value of its own where the default is NAN, negative or
+                             UINT64_MAX. 0, of a struct that was only zeroed: there, too, 0 means the default */
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */
@@ -407,7 +418,7 @@ static inline void zo2_engine_opts_init(zo2_engine_opts *o)
 }
 
 /* Rate of the learning-rate schedule at a step (0-based) for options as in o: warm-up lr*(step+1)/warmup, then
- * constant, linear or cosine decay to zero at total_steps. Pure. */
+ * constant, linear or cosine decay to zero at total_steps. o NULL: defaults; NAN if its struct_size is not set. Pure. */
 ZO2_API double zo2_lr_at(const zo2_engine_opts *o, uint64_t step);
 
 typedef struct zo2_plan {
@@ -457,8 +468,29 @@ typedef struct zo2_plan {
     double gemm_rate;               /* floating-point operations/s */
 } zo2_plan;
 
-/* The host budget of an engine that is given none: 90 % of the memory that this machine has available now (Linux:
- * MemAvailable). 0: nobody knows, and an engine then has no budget. Any thread. */
+/* What this process may use of the machine, now. */
+typedef struct zo2_machine {
+    size_t struct_size;
+    /* The host budget of an engine that is given none: 90 % of the memory that may still be taken. That is the lowest of what
+     * is available on the machine (Linux: MemAvailable), of what the memory limits of its control group and those above
+     * leave (versions 1 and 2; page cache counts as left, swap doesn't), and of RLIMIT_AS and RLIMIT_DATA. 0: nobody knows,
+     * and an engine then has no budget. */
+    uint64_t host_budget_bytes;
+    char host_limit[256]; /* the limit that it comes from: a file ("/sys/fs/cgroup/job/memory.max") or a name */
+    /* The threads of an engine that is given none: the lower of the affinity mask and the CPU quotas of its control group and
+     * those above, rounded up. */
+    uint32_t cpus;
+    char cpu_limit[256]; /* where that comes from */
+} zo2_machine;
+
+/* Fills *out, struct_size included. Any thread. */
+ZO2_API void zo2_machine_get_sized(zo2_machine *out, size_t size);
+static inline void zo2_machine_get(zo2_machine *out)
+{
+    zo2_machine_get_sized(out, sizeof *out);
+}
+
+/* zo2_machine.host_budget_bytes alone. */
 ZO2_API uint64_t zo2_host_budget_bytes(void);
 
 /* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o (NULL:
@@ -536,7 +568,7 @@ typedef struct zo2_lane_seconds {
 } zo2_lane_seconds;
 
 typedef struct zo2_step_result {
-    size_t struct_size;
+    size_t struct_size;           /* in: sizeof(zo2_step_result) */
     uint64_t step;                /* number of the step that was done */
     double loss_plus, loss_minus; /* means over queries */
     double projected_grad;        /* mean over queries, before clipping */

@@ -6,12 +6,11 @@
  * Looking is short because there may be more threads than cores: the lanes' own threads work on their jobs too. */
 #include "engine/base/pool.h"
 #include "engine/base/fpenv.h"
+#include "engine/base/machine.h"
 #include "engine/base/thread.h"
 
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -38,6 +37,7 @@ struct zo2_pool {
     uint32_t threads;
     uint32_t started;
     pthread_t *workers;
+    pid_t process; /* that has them */
 };
 
 static void pause_briefly(void)
@@ -179,34 +179,6 @@ uint32_t zo2_pool_threads(const zo2_pool *pool)
     return pool->threads;
 }
 
-/* CPUs a cgroup v2 quota leaves ("max 100000" or "200000 100000"); 0 if there is none. */
-static uint32_t cgroup_cpus(void)
-{
-    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
-    unsigned long long quota = 0, period = 0;
-    uint32_t n = 0;
-    if (!f)
-        return 0;
-    if (fscanf(f, "%llu %llu", &quota, &period) == 2 && period)
-        n = (uint32_t)((quota + period - 1) / period);
-    fclose(f);
-    return n;
-}
-
-uint32_t zo2_usable_cpus(void)
-{
-    cpu_set_t set;
-    uint32_t n = 1;
-    if (!sched_getaffinity(0, sizeof set, &set))
-        n = (uint32_t)CPU_COUNT(&set);
-    else if (sysconf(_SC_NPROCESSORS_ONLN) > 0)
-        n = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
-    uint32_t quota = cgroup_cpus();
-    if (quota && quota < n)
-        n = quota;
-    return n ? n : 1;
-}
-
 zo2_status zo2_pool_create(zo2_pool **out, uint32_t threads)
 {
     *out = NULL;
@@ -215,6 +187,7 @@ zo2_status zo2_pool_create(zo2_pool **out, uint32_t threads)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the thread pool");
     atomic_init(&pool->wakes, 0);
     pool->threads = threads ? threads : zo2_usable_cpus();
+    pool->process = getpid();
     pthread_mutex_init(&pool->mutex, NULL);
     pthread_cond_init(&pool->work, NULL);
     pthread_cond_init(&pool->left, NULL);
@@ -234,10 +207,8 @@ zo2_status zo2_pool_create(zo2_pool **out, uint32_t threads)
     return ZO2_OK;
 }
 
-void zo2_pool_destroy(zo2_pool *pool)
+static void end_workers(zo2_pool *pool)
 {
-    if (!pool)
-        return;
     pthread_mutex_lock(&pool->mutex);
     pool->ending = 1;
     atomic_fetch_add_explicit(&pool->wakes, 1, memory_order_relaxed);
@@ -248,6 +219,14 @@ void zo2_pool_destroy(zo2_pool *pool)
     pthread_cond_destroy(&pool->left);
     pthread_cond_destroy(&pool->work);
     pthread_mutex_destroy(&pool->mutex);
+}
+
+void zo2_pool_destroy(zo2_pool *pool)
+{
+    if (!pool)
+        return;
+    if (pool->process == getpid())
+        end_workers(pool);
     free(pool->workers);
     free(pool);
 }

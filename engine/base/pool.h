@@ -9,7 +9,7 @@ typedef struct zo2_pool zo2_pool;
 
 /* `threads` counts the caller of zo2_pool_run(): threads - 1 workers are started; 0 = usable CPUs. */
 zo2_status zo2_pool_create(zo2_pool **out, uint32_t threads);
-void zo2_pool_destroy(zo2_pool *pool); /* NULL is fine; no job may be running */
+void zo2_pool_destroy(zo2_pool *pool); /* NULL is fine; no job may be running. In a forked child it frees only */
 uint32_t zo2_pool_threads(const zo2_pool *pool);
 
 /* Runs fn(arg, i) for every i in [0, n), on the workers and the caller, and returns when all are done. Tasks must not
@@ -18,8 +18,5 @@ void zo2_pool_run(zo2_pool *pool, uint64_t n, void (*fn)(void *arg, uint64_t i),
 
 /* The pool as everyone below the engine sees it. */
 zo2_parallel zo2_pool_parallel(zo2_pool *pool);
-
-/* CPUs this process may use: affinity and cgroup quota, at least 1. */
-uint32_t zo2_usable_cpus(void);
 
 #endif

@@ -1,6 +1,7 @@
 /* export.c: a pack, and optionally a run's steps on top of it, to a Hugging Face directory: the order of work. Weights
  * stream in groups: export_values.c makes one, this thread writes it. */
 #include "codec/codec.h"
+#include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
 #include "engine/base/job_error.h"
 #include "engine/base/opts.h"
@@ -30,7 +31,7 @@ typedef struct job {
 
 void zo2_export_opts_init_sized(zo2_export_opts *o, size_t size)
 {
-    zo2_export_opts own = {.struct_size = sizeof own, .at_step = -1};
+    zo2_export_opts own = {.struct_size = sizeof own, .at_step = -1, .initialised = 1};
     zo2_opts_give(o, size, &own, sizeof own);
 }
 
@@ -125,6 +126,8 @@ zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_expo
     zo2_export_opts_init(&j.o);
     if (!zo2_opts_take(&j.o, sizeof j.o, o))
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_export: struct_size is not set: use zo2_export_opts_init()");
+    if (!j.o.initialised && !j.o.at_step) /* only zeroed */
+        j.o.at_step = -1;
     if (j.o.dtype && !zo2_dtype_bytes(j.o.dtype))
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_export: unknown dtype %d", (int)j.o.dtype);
     j.values.pack_path = pack;
@@ -137,5 +140,5 @@ zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_expo
     zo2_export_values_close(&j.values);
     free(j.tensors);
     zo2_fpenv_restore(&fenv);
-    return s;
+    return zo2_finish(s);
 }

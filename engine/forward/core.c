@@ -198,12 +198,19 @@ zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b)
         return zo2_error(ZO2_ERR_ARG,
                          "a row of %llu tokens is longer than the %llu that the engine was opened for (max_seq)",
                          (ull)p->longest, (ull)c->shape.seq);
-    if (tokens > c->shape.tokens || p->tokens > c->shape.batch_tokens || p->losses > c->shape.loss_tokens ||
-        losses > c->shape.loss_micro)
-        return zo2_error(
-            ZO2_ERR_ARG,
-            "the batch (%llu tokens, %llu loss tokens) is larger than the engine was opened for (max_rows, max_rows_micro, "
-            "max_seq, max_loss_tokens: %llu tokens, %llu loss tokens)",
-            (ull)p->tokens, (ull)p->losses, (ull)c->shape.batch_tokens, (ull)c->shape.loss_tokens);
+    const struct {
+        const char *what, *unit, *option;
+        uint64_t have, most;
+    } limits[] = {
+        {"the batch", "tokens to compute", "max_rows, max_seq", p->tokens, c->shape.batch_tokens},
+        {"the batch", "loss tokens", "max_loss_tokens", p->losses, c->shape.loss_tokens},
+        {"a micro-batch", "tokens to compute", "max_rows_micro, max_seq", tokens, c->shape.tokens},
+        {"a micro-batch", "loss tokens", "max_rows_micro, max_seq", losses, c->shape.loss_micro},
+    };
+    for (size_t i = 0; i < sizeof limits / sizeof limits[0]; i++)
+        if (limits[i].have > limits[i].most)
+            return zo2_error(ZO2_ERR_ARG, "%s has %llu %s, more than the %llu that the engine was opened for (%s)",
+                             limits[i].what, (ull)limits[i].have, limits[i].unit, (ull)limits[i].most,
+                             limits[i].option);
     return ZO2_OK;
 }

@@ -2,13 +2,16 @@
 #include "engine/measure/measure.h"
 #include "codec/update.h"
 #include "engine/base/clock.h"
+#include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
 #include "engine/base/host_memory.h"
 #include "engine/base/opts.h"
+#include "engine/base/process.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #define MAX_SIZE (1ull << 40)
 
@@ -88,6 +91,7 @@ zo2_status zo2_measure_open(zo2_measure **out, const zo2_measure_spec *spec, zo2
     if (!m)
         return zo2_error(ZO2_ERR_NOMEM, "no memory to measure with");
     m->error = (zo2_job_error)ZO2_JOB_ERROR_INIT;
+    m->process = getpid();
     fenv_t saved;
     zo2_fpenv_pin(&saved);
     zo2_status s =
@@ -110,17 +114,19 @@ zo2_status zo2_measure_open(zo2_measure **out, const zo2_measure_spec *spec, zo2
     if (info)
         *info = m->info;
     *out = m;
-    return ZO2_OK;
+    return zo2_finish(ZO2_OK);
 }
 
 zo2_status zo2_measure_run(zo2_measure *m, uint64_t passes, double *seconds)
 {
     if (!m || !seconds)
         return zo2_error(ZO2_ERR_ARG, "zo2_measure_run: a measurement and seconds are needed");
+    zo2_status s = zo2_process_check(m->process, "zo2_measure_run", "measurement");
+    if (s)
+        return s;
     passes = passes ? passes : 1;
     const zo2_backend_ops *ops = m->be ? m->be->ops : NULL;
     const char *before = zo2_simd_current();
-    zo2_status s = ZO2_OK;
     fenv_t saved;
     zo2_fpenv_pin(&saved);
     if (m->spec.simd)
@@ -138,7 +144,7 @@ zo2_status zo2_measure_run(zo2_measure *m, uint64_t passes, double *seconds)
     if (m->spec.simd)
         zo2_simd_select(before);
     zo2_fpenv_restore(&saved);
-    return s;
+    return zo2_finish(s);
 }
 
 void zo2_measure_close(zo2_measure *m)

@@ -10,6 +10,8 @@
 #include "engine/base/pool.h"
 #include "kernels/backend.h"
 
+#include <sys/types.h>
+
 /* Slots of the ring on the device: a plan's comfortable one. */
 #define ZO2_MEASURE_SLOTS 3u
 
@@ -30,6 +32,7 @@ struct zo2_measure {
     zo2_measure_info info;
     const zo2_measure_kernel *kernel;
     zo2_pool *pool;
+    pid_t process;       /* that has its threads */
     zo2_job_error error; /* of this pass's tasks */
 
     uint8_t *memory; /* one anonymous mapping, 4 KiB aligned; the addresses below are in it */

@@ -42,9 +42,12 @@ static piece piece_of(const zo2_measure *m, uint64_t i)
 static void noise_piece(void *arg, uint64_t i)
 {
     const zo2_measure *m = arg;
-    uint64_t first = i * PIECE, total = m->spec.rows * m->spec.cols;
-    float z[PIECE];
-    zo2_noise_values(z, 1, 0, 0, first, total - first < PIECE ? total - first : PIECE, m->spec.dist);
+    uint64_t total = m->spec.rows * m->spec.cols, end = (i + 1) * PIECE < total ? (i + 1) * PIECE : total;
+    float z[2048]; /* on a caller's stack, too, which may be small */
+    for (uint64_t at = i * PIECE; at < end; at += sizeof z / sizeof *z) {
+        uint64_t n = end - at < sizeof z / sizeof *z ? end - at : sizeof z / sizeof *z;
+        zo2_noise_values(z, 1, 0, 0, at, n, m->spec.dist);
+    }
 }
 
 static void split_piece(void *arg, uint64_t i)

@@ -1,6 +1,7 @@
 /* convert.c: a checkpoint's directory to a pack: the order of work. First everything that can be known without reading
  * weights is checked (every tensor there, shape, type), then the weights stream in canonical order, through
  * pack_weights.c. The source's own bits are kept. */
+#include "engine/base/finish.h"
 #include "engine/base/opts.h"
 #include "engine/families/families.h"
 #include "engine/model/arch.h"
@@ -88,5 +89,5 @@ zo2_status zo2_convert_with(const char *dir, const char *out, const zo2_convert_
 
 zo2_status zo2_pack_convert(const char *hf_dir, const char *out, const zo2_convert_opts *o)
 {
-    return zo2_convert_with(hf_dir, out, o, NULL);
+    return zo2_finish(zo2_convert_with(hf_dir, out, o, NULL));
 }

@@ -1,5 +1,6 @@
 /* pack_api.c: the public readers of packs, and the helpers of pack_api.h. */
 #include "engine/pack/pack_api.h"
+#include "engine/base/finish.h"
 #include "engine/base/parallel.h"
 #include "engine/base/pool.h"
 #include "engine/families/families.h"
@@ -115,7 +116,7 @@ zo2_status zo2_pack_open(zo2_pack **out, const char *path)
         zo2_pack_close(p);
     else
         *out = p;
-    return s == ZO2_ERR_NOTFOUND ? explain_name(s, path) : s;
+    return zo2_finish(s == ZO2_ERR_NOTFOUND ? explain_name(s, path) : s);
 }
 
 zo2_status zo2_pack_open_arch(zo2_pack **out, const char *arch)
@@ -131,7 +132,7 @@ zo2_status zo2_pack_open_arch(zo2_pack **out, const char *arch)
         zo2_pack_close(p);
     else
         *out = p;
-    return s;
+    return zo2_finish(s);
 }
 
 void zo2_pack_close(zo2_pack *p)
@@ -185,7 +186,7 @@ zo2_status zo2_pack_get_info(const zo2_pack *p, zo2_pack_info *out)
     snprintf(out->arch, sizeof out->arch, "%s", a->name);
     if (p->file)
         file_info(p->file, out);
-    return ZO2_OK;
+    return zo2_finish(ZO2_OK);
 }
 
 zo2_status zo2_pack_tensor(const zo2_pack *p, uint64_t i, zo2_tensor_info *out)
@@ -206,7 +207,7 @@ zo2_status zo2_pack_tensor(const zo2_pack *p, uint64_t i, zo2_tensor_info *out)
         .cols = t->cols,
         .decays = t->decays,
     };
-    return ZO2_OK;
+    return zo2_finish(ZO2_OK);
 }
 
 zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char **data, size_t *bytes)
@@ -215,7 +216,7 @@ zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char **data,
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_file: pack, name, data and bytes are needed");
     if (!p->file)
         return zo2_error(ZO2_ERR_NOTFOUND, "an architecture without a pack carries no file '%s'", name);
-    return zo2_packfile_file(p->file, name, data, bytes);
+    return zo2_finish(zo2_packfile_file(p->file, name, data, bytes));
 }
 
 const char *zo2_pack_file_name(const zo2_pack *p, size_t i)
@@ -236,7 +237,7 @@ zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud
     zo2_parallel workers = zo2_pool_parallel(pool);
     s = zo2_packfile_verify(p->file, &workers, progress, ud);
     zo2_pool_destroy(pool);
-    return s;
+    return zo2_finish(s);
 }
 
 /* ---- shared helpers ---------------------------------------------------------------------------------------------- */

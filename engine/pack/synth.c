@@ -2,6 +2,7 @@
  * function of architecture, type and seed. */
 #include "codec/codec.h"
 #include "codec/update.h"
+#include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
 #include "engine/base/opts.h"
 #include "engine/families/families.h"
@@ -148,5 +149,5 @@ zo2_status zo2_pack_synth(const char *arch, const char *out, const zo2_synth_opt
         s = write_pack(&j);
     zo2_arch_free(&j.arch);
     zo2_fpenv_restore(&fenv);
-    return s;
+    return zo2_finish(s);
 }

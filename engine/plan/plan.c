@@ -17,6 +17,14 @@ static zo2_status too_small(const char *what, uint64_t have, uint64_t need, cons
         (unsigned long long)have, (unsigned long long)need, within);
 }
 
+static zo2_status host_too_small(const zo2_shape *s, uint64_t need)
+{
+    char advice[360] = "";
+    if (s->host_limit)
+        snprintf(advice, sizeof advice, "; the budget is 90 %% of what %s leaves", s->host_limit);
+    return too_small("host", s->host_bytes, need, advice);
+}
+
 /* Counts rows, as a caller of the library does; how many lines of a data file those are, and which options set them, is the
  * tools' to say (tools/cli/fit_advice.h). */
 static zo2_status device_too_small(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t need)
@@ -57,6 +65,6 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
     if (!fits)
         return device_too_small(a, be, s, out->pub.device_min_bytes);
     if (s->host_bytes && out->pub.host_peak_bytes > s->host_bytes)
-        return too_small("host", s->host_bytes, out->pub.host_peak_bytes, "");
+        return host_too_small(s, out->pub.host_peak_bytes);
     return ZO2_OK;
 }

@@ -22,6 +22,7 @@ typedef struct zo2_shape {
     uint64_t chunk_bytes;   /* as asked; 0 = the planner chooses */
     uint64_t device_bytes;  /* 0: the smallest */
     uint64_t host_bytes;    /* 0: no limit */
+    const char *host_limit; /* where it comes from; NULL: it was given */
     uint64_t context_bytes; /* the device's, beside the arena: asked, or assumed */
     uint32_t pending;
     uint32_t queries;

@@ -1,5 +1,5 @@
 /* shape.c: from a caller's options to the shape that a plan depends on. */
-#include "engine/base/pool.h"
+#include "engine/base/machine.h"
 #include "engine/method/method.h"
 #include "engine/method/probe.h"
 #include "engine/model/arch.h"
@@ -51,6 +51,7 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->chunk_bytes = o->chunk_bytes;
     out->device_bytes = o->device_bytes;
     out->host_bytes = o->host_bytes;
+    out->host_limit = NULL;
     out->context_bytes = be->context_bytes;
     zo2_device_info device;
     if (be->describe && !be->describe(&device)) { /* else open() says what is wrong; a plan can do without */

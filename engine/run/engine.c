@@ -1,8 +1,9 @@
 /* engine.c: opening and closing: pack, run directory, settings, core, masters. */
 #include "engine/base/clock.h"
+#include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
-#include "engine/base/opts.h"
 #include "engine/base/pool.h"
+#include "engine/base/process.h"
 #include "engine/forward/core.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
@@ -124,6 +125,8 @@ static zo2_status open_core(zo2_engine *e, const zo2_backend_ops *ops)
     if (!s)
         s = zo2_shape_from_opts(&config.shape, &e->pack->arch, ops, &e->opts);
     if (!s)
+        config.shape.host_limit = e->host_limit[0] ? e->host_limit : NULL;
+    if (!s)
         s = zo2_core_create(&e->core, &config);
     free(stored_as);
     return s;
@@ -191,9 +194,9 @@ zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_d
     if (!e)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for an engine");
     e->lock_fd = -1;
-    zo2_engine_opts_init(&e->opts);
+    e->process = getpid();
     zo2_status s = ZO2_OK;
-    if (!zo2_opts_take(&e->opts, sizeof e->opts, o))
+    if (!zo2_engine_opts_take(&e->opts, o))
         s = zo2_error(ZO2_ERR_ARG, "zo2_engine_open: struct_size is not set; call zo2_engine_opts_init() first");
     else if (!run_dir && !e->opts.read_only)
         s = zo2_error(ZO2_ERR_ARG, "zo2_engine_open: training needs a run directory");
@@ -216,7 +219,7 @@ zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_d
         return s;
     }
     *out = e;
-    return ZO2_OK;
+    return zo2_finish(ZO2_OK);
 }
 
 void zo2_engine_close(zo2_engine *e)
@@ -237,6 +240,9 @@ void zo2_engine_close(zo2_engine *e)
 zo2_status zo2_engine_enter(zo2_engine *e, const char *function)
 {
     int idle = 0;
+    zo2_status s = zo2_process_check(e->process, function, "engine");
+    if (s)
+        return s;
     return atomic_compare_exchange_strong(&e->busy, &idle, 1)
                ? ZO2_OK
                : zo2_error(

@@ -1,10 +1,12 @@
 /* estimate.c: zo2_plan_estimate(): the engine's own plan for an architecture, with predicted times. */
+#include "engine/base/finish.h"
 #include "engine/base/opts.h"
 #include "engine/families/families.h"
 #include "engine/measure/rates.h"
 #include "engine/model/arch.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/plan_types.h"
+#include "engine/run/settings.h"
 #include "kernels/backend.h"
 
 #include <math.h>
@@ -23,10 +25,9 @@ zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_op
         return zo2_error(ZO2_ERR_ARG, "zo2_plan_estimate: the architecture and out are needed");
     zo2_full_plan plan = {0};
     zo2_engine_opts opts;
-    zo2_engine_opts_init(&opts);
     plan.pub.struct_size = sizeof plan.pub;
     zo2_opts_give(out, size, &plan.pub, sizeof plan.pub);
-    if (!zo2_opts_take(&opts, sizeof opts, o))
+    if (!zo2_engine_opts_take(&opts, o))
         return zo2_error(ZO2_ERR_ARG, "zo2_plan_estimate: struct_size is not set; call zo2_engine_opts_init() first");
     const zo2_backend_ops *ops = zo2_backend_get(opts.backend);
     if (!ops)
@@ -49,5 +50,5 @@ zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_op
         zo2_opts_give(out, size, &plan.pub, sizeof plan.pub);
     }
     zo2_arch_free(&arch);
-    return s;
+    return zo2_finish(s);
 }

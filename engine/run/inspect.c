@@ -1,4 +1,5 @@
 /* inspect.c: looking at an engine: state, options, plan, exact weights. */
+#include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
 #include "engine/base/opts.h"
 #include "engine/forward/core.h"
@@ -76,7 +77,7 @@ zo2_status zo2_tensor_read(zo2_engine *e, const char *name, uint64_t first, uint
         return s;
     s = n ? read_elements(e, t, first, n, out) : ZO2_OK;
     zo2_engine_leave(e);
-    return s;
+    return zo2_finish(s);
 }
 
 static zo2_status hash_masters(zo2_engine *e, uint64_t *out)
@@ -112,5 +113,5 @@ zo2_status zo2_masters_hash(zo2_engine *e, uint64_t *out)
         return s;
     s = hash_masters(e, out);
     zo2_engine_leave(e);
-    return s;
+    return zo2_finish(s);
 }

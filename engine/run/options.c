@@ -1,24 +1,11 @@
-/* options.c: options as they are in force, and the host budget of an engine that is given none. */
+/* options.c: options as they are in force. */
 #include "engine/run/session.h"
 #include "engine/run/settings.h"
 
 #include <math.h>
-#include <stdio.h>
+#include <string.h>
 
 #define DEFAULT_SNAPSHOT_SECONDS 1800.0
-
-uint64_t zo2_host_budget_bytes(void)
-{
-    unsigned long long kib = 0;
-    char line[128];
-    FILE *f = fopen("/proc/meminfo", "re");
-    while (f && fgets(line, sizeof line, f))
-        if (sscanf(line, "MemAvailable: %llu kB", &kib) == 1)
-            break;
-    if (f)
-        fclose(f);
-    return kib * 1024 / 10 * 9;
-}
 
 void zo2_engine_resolve_opts(zo2_engine *e)
 {
@@ -26,6 +13,10 @@ void zo2_engine_resolve_opts(zo2_engine *e)
     zo2_settings_to_opts(&e->settings, o);
     if (isnan(o->snapshot_seconds))
         o->snapshot_seconds = DEFAULT_SNAPSHOT_SECONDS;
-    if (!o->host_bytes)
-        o->host_bytes = zo2_host_budget_bytes();
+    if (!o->host_bytes) {
+        zo2_machine machine;
+        zo2_machine_get(&machine);
+        o->host_bytes = machine.host_budget_bytes;
+        memcpy(e->host_limit, machine.host_limit, sizeof e->host_limit);
+    }
 }

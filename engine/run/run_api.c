@@ -5,6 +5,7 @@
 #include "storage/instead/instead.h"
 #include "storage/io/io.h"
 
+#include "engine/base/finish.h"
 #include "engine/base/opts.h"
 #include "engine/model/layout.h"
 #include "storage/pack/packfile.h"
@@ -64,7 +65,7 @@ zo2_status zo2_run_open(zo2_run **out, const char *run_dir)
     zo2_engine_opts_init(&r->opts);
     zo2_settings_to_opts(zo2_journal_settings(r->journal), &r->opts);
     *out = r;
-    return ZO2_OK;
+    return zo2_finish(ZO2_OK);
 }
 
 void zo2_run_close(zo2_run *r)
@@ -91,7 +92,7 @@ zo2_status zo2_run_check_model(const zo2_run *r, uint64_t model_hash, const char
 
 uint64_t zo2_run_steps(const zo2_run *r)
 {
-    return zo2_journal_steps(r->journal);
+    return r ? zo2_journal_steps(r->journal) : 0;
 }
 
 zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *out)
@@ -126,17 +127,18 @@ zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *o
         out->loss_minus /= j->queries;
         out->projected_grad /= j->queries;
     }
-    return ZO2_OK;
+    return zo2_finish(ZO2_OK);
 }
 
 void zo2_run_get_opts_sized(const zo2_run *r, zo2_engine_opts *out, size_t size)
 {
-    zo2_opts_give(out, size, &r->opts, sizeof r->opts);
+    if (r)
+        zo2_opts_give(out, size, &r->opts, sizeof r->opts);
 }
 
 uint64_t zo2_run_model_hash(const zo2_run *r)
 {
-    return zo2_journal_settings(r->journal)->model_hash;
+    return r ? zo2_journal_settings(r->journal)->model_hash : 0;
 }
 
 /* ---- verifying --------------------------------------------------------------------------------------------------- */
@@ -224,5 +226,5 @@ zo2_status zo2_run_verify(const char *run_dir, const char *pack, const char *sna
         *snapshots = n;
     free(dir);
     zo2_run_close(r);
-    return s;
+    return zo2_finish(s);
 }

@@ -1,6 +1,7 @@
 /* schedule.c: learning-rate schedules and their names. The rate only enters through the coefficients that a step
  * journals as bits, so libm's cos() may differ between machines without harm to a replay. */
 
+#include "engine/run/settings.h"
 #include "engine/zo2.h"
 #include "storage/run/settings_list.h"
 
@@ -30,8 +31,11 @@ zo2_schedule zo2_schedule_parse(const char *name)
     return (zo2_schedule)0;
 }
 
-double zo2_lr_at(const zo2_engine_opts *o, uint64_t step)
+double zo2_lr_at(const zo2_engine_opts *options, uint64_t step)
 {
+    zo2_engine_opts taken, *o = &taken;
+    if (!zo2_engine_opts_take(o, options))
+        return NAN;
     double lr = isnan(o->lr) ? ZO2_DEFAULT_LR : o->lr;
     uint64_t warmup = o->warmup == UINT64_MAX ? 0 : o->warmup;
     uint64_t total = o->total_steps ? o->total_steps : ZO2_DEFAULT_STEPS;

@@ -8,11 +8,13 @@
 #include "storage/run/journal.h"
 
 #include <stdatomic.h>
+#include <sys/types.h>
 
 struct zo2_engine {
     zo2_pack *pack;
     zo2_core core;
     zo2_engine_opts opts; /* resolved */
+    char host_limit[256]; /* where opts.host_bytes comes from; "": it was given */
     zo2_run_settings settings;
     char *run_dir; /* NULL: the pack's own weights */
     char *snapshot_dir;
@@ -20,6 +22,7 @@ struct zo2_engine {
     int made_run_dir;     /* by this open */
     zo2_journal *journal; /* NULL when read-only */
     int resumed;
+    pid_t process;     /* that has the threads */
     atomic_int busy;   /* a call is in progress */
     zo2_status failed; /* sticky: masters or journal are no longer what they should be */
     uint64_t tokens, data_position, skipped_in_row;
@@ -28,7 +31,7 @@ struct zo2_engine {
 };
 
 /* Around a call that changes or reads what steps change. ZO2_ERR_BUSY: one is in progress, on another thread or further
- * up on this one, which is in a callback. */
+ * up on this one, which is in a callback. ZO2_ERR_UNSUPPORTED: this process is a forked child of the engine's. */
 zo2_status zo2_engine_enter(zo2_engine *e, const char *function);
 void zo2_engine_leave(zo2_engine *e);
 

@@ -19,12 +19,38 @@
 
 void zo2_engine_opts_init_sized(zo2_engine_opts *o, size_t size)
 {
-    zo2_engine_opts own = {.struct_size = sizeof own, .warmup = UINT64_MAX, .pending = -1, .at_step = -1};
+    zo2_engine_opts own = {
+        .struct_size = sizeof own, .warmup = UINT64_MAX, .pending = -1, .at_step = -1, .initialised = 1};
     own.snapshot_seconds = own.probe_seconds = NAN;
 #define UNSET(field, type, kind, ...) UNSET_##kind(own.field)
     ZO2_RUN_SETTINGS(UNSET)
 #undef UNSET
     zo2_opts_give(o, size, &own, sizeof own);
+}
+
+/* Of a struct that was only zeroed: 0 where it would be a value of its own. */
+static void set_markers(zo2_engine_opts *o)
+{
+    zo2_engine_opts unset;
+    zo2_engine_opts_init(&unset);
+    double *const numbers[] = {&o->lr, &o->eps, &o->weight_decay, &o->clip, &o->snapshot_seconds, &o->probe_seconds};
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
+        if (*numbers[i] == 0)
+            *numbers[i] = NAN;
+    o->warmup = o->warmup ? o->warmup : unset.warmup;
+    o->pending = o->pending ? o->pending : unset.pending;
+    o->at_step = o->at_step ? o->at_step : unset.at_step;
+    o->initialised = 1;
+}
+
+int zo2_engine_opts_take(zo2_engine_opts *own, const zo2_engine_opts *o)
+{
+    zo2_engine_opts_init(own);
+    if (!zo2_opts_take(own, sizeof *own, o))
+        return 0;
+    if (!own->initialised)
+        set_markers(own);
+    return 1;
 }
 
 /* Names are the tools' flags. */

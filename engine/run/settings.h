@@ -7,6 +7,10 @@
 #include "kernels/backend.h"
 #include "storage/run/journal.h"
 
+/* The options of a caller, whose struct may be shorter or longer, or only zeroed; NULL: the defaults. 0: its struct_size was
+ * not set. */
+int zo2_engine_opts_take(zo2_engine_opts *own, const zo2_engine_opts *o);
+
 /* run NULL: a new run, unset fields get defaults. Otherwise unset fields are the run's and others must be equal:
  * ZO2_ERR_MISMATCH names the setting and both values. ZO2_ERR_ARG for values out of range. backend: the one in use. */
 zo2_status zo2_settings_resolve(zo2_run_settings *out, const zo2_engine_opts *o, const zo2_run_settings *run,

@@ -1,5 +1,6 @@
 /* snapshot.c: snapshots of an engine's masters, asked for and due. */
 #include "engine/base/clock.h"
+#include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
 #include "engine/forward/core.h"
 #include "engine/masters/masters.h"
@@ -17,7 +18,7 @@ zo2_status zo2_snapshot(zo2_engine *e)
         return s;
     s = zo2_engine_snapshot(e);
     zo2_engine_leave(e);
-    return s;
+    return zo2_finish(s);
 }
 
 zo2_status zo2_engine_snapshot(zo2_engine *e)

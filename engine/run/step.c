@@ -1,5 +1,6 @@
 /* step.c: one step of the run's method, and evaluation. */
 #include "engine/base/clock.h"
+#include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
 #include "engine/base/opts.h"
 #include "engine/forward/batch.h"
@@ -26,6 +27,19 @@ static zo2_status usable(const zo2_engine *e)
     return ZO2_OK;
 }
 
+/* The caller's own loss of a stream. Its status becomes the call's, so it must be one that says what went wrong. */
+static zo2_status custom_loss(const zo2_engine *e, const float *logprob, double *loss)
+{
+    zo2_error(ZO2_OK, "%s", "");
+    zo2_status s = e->opts.loss(e->opts.loss_ud, logprob, e->core.packed.losses, loss);
+    if (s > ZO2_OK)
+        return zo2_error(ZO2_ERR_ARG, "the loss function returned %d, which is no zo2_status: errors are negative",
+                         (int)s);
+    if (s && !*zo2_last_error())
+        return zo2_error(s, "the loss function failed: %s", zo2_strerror(s));
+    return s;
+}
+
 /* Losses of all streams, in the order of the probe plan. */
 static zo2_status stream_losses(zo2_engine *e, uint32_t streams, zo2_loss *losses)
 {
@@ -35,7 +49,7 @@ static zo2_status stream_losses(zo2_engine *e, uint32_t streams, zo2_loss *losse
         zo2_loss_compute(&losses[i], &c->packed, logprob);
         if (!e->opts.loss)
             continue;
-        zo2_status s = e->opts.loss(e->opts.loss_ud, logprob, c->packed.losses, &losses[i].loss);
+        zo2_status s = custom_loss(e, logprob, &losses[i].loss);
         if (s)
             return s;
     }
@@ -82,7 +96,7 @@ static void fill_result(const zo2_engine *e, const zo2_journal_record *r, double
     result.upload = e->core.upload;
     result.compute = e->core.compute;
     result.bottleneck = busiest(&result);
-    memcpy(out, &result, size && size < sizeof result ? size : sizeof result);
+    memcpy(out, &result, size < sizeof result ? size : sizeof result);
 }
 
 static void snapshot_when_due(zo2_engine *e)
@@ -146,6 +160,8 @@ zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *resu
 {
     if (!e || !batch)
         return zo2_error(ZO2_ERR_ARG, "zo2_step: engine and batch must not be NULL");
+    if (result && result->struct_size < sizeof result->struct_size)
+        return zo2_error(ZO2_ERR_ARG, "zo2_step: the result's struct_size is not set");
     if (!e->journal)
         return zo2_error(ZO2_ERR_ARG, "zo2_step: the engine was opened read-only");
     zo2_status s = zo2_engine_enter(e, "zo2_step");
@@ -156,7 +172,7 @@ zo2_status zo2_step(zo2_engine *e, const zo2_batch *batch, zo2_step_result *resu
     s = take_step(e, batch, result);
     zo2_fpenv_restore(&fenv);
     zo2_engine_leave(e);
-    return s;
+    return zo2_finish(s);
 }
 
 void zo2_step_abort(zo2_engine *e)
@@ -217,5 +233,5 @@ zo2_status zo2_forward(zo2_engine *e, const zo2_batch *batch, zo2_weights weight
     own.struct_size = scores->struct_size;
     if (!s)
         memcpy(scores, &own, own.struct_size < sizeof own ? own.struct_size : sizeof own);
-    return s;
+    return zo2_finish(s);
 }

@@ -11,6 +11,7 @@
 #include "kernels/backend.h"
 
 #include <pthread.h>
+#include <sys/types.h>
 
 #define ZO2_PIPELINE_EVENTS \
     64u /* re-recording an event only makes a wait more conservative, never circular: waits look back in host order */
@@ -36,6 +37,7 @@ struct zo2_pipeline {
     uint8_t *ring_base, *resident_base, *staging;
     int bounce;
     const atomic_int *abort;
+    pid_t process; /* that has the threads */
     pthread_mutex_t mutex;
     pthread_cond_t changed; /* something that a running lane or the caller may wait for */
     pthread_cond_t begun;   /* a pass began, or the lanes end: a lane that is through must not wake for less */

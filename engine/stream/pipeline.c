@@ -8,6 +8,7 @@
 #include "kernels/backend.h"
 
 #include <stdlib.h>
+#include <unistd.h>
 
 /* ---- threads ---- */
 
@@ -173,6 +174,7 @@ zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
     p->staging = c->staging;
     p->bounce = c->bounce;
     p->abort = c->abort;
+    p->process = getpid();
     pthread_mutex_init(&p->mutex, NULL);
     pthread_mutex_init(&p->error.mutex, NULL);
     pthread_cond_init(&p->changed, NULL);
@@ -193,10 +195,8 @@ zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
     return ZO2_OK;
 }
 
-void zo2_pipeline_destroy(zo2_pipeline *p)
+static void end_lanes(zo2_pipeline *p)
 {
-    if (!p)
-        return;
     pthread_mutex_lock(&p->mutex);
     p->ending = 1;
     pthread_cond_broadcast(&p->begun);
@@ -204,13 +204,21 @@ void zo2_pipeline_destroy(zo2_pipeline *p)
     for (int i = 0; i < ZO2_LANES_AHEAD; i++)
         if (p->lane[i].started)
             pthread_join(p->lane[i].thread, NULL);
-    for (uint32_t i = 0; i < ZO2_PIPELINE_EVENTS; i++) {
-        p->be->ops->event_destroy(p->be, p->uploaded_event[i]);
-        p->be->ops->event_destroy(p->be, p->released_event[i]);
-    }
     pthread_cond_destroy(&p->begun);
     pthread_cond_destroy(&p->changed);
     pthread_mutex_destroy(&p->mutex);
     pthread_mutex_destroy(&p->error.mutex);
+}
+
+void zo2_pipeline_destroy(zo2_pipeline *p)
+{
+    if (!p)
+        return;
+    if (p->process == getpid())
+        end_lanes(p);
+    for (uint32_t i = 0; i < ZO2_PIPELINE_EVENTS; i++) {
+        p->be->ops->event_destroy(p->be, p->uploaded_event[i]);
+        p->be->ops->event_destroy(p->be, p->released_event[i]);
+    }
     free(p);
 }

@@ -7,7 +7,6 @@
  * queries on 27 keys: 0.87 against 0.44 us a head, measured with AVX-512.) Slots are taken by whoever runs; every score
  * that is read was written by the same task, so the slot can't change a bit. A key that is not finite spoils the whole
  * block that sees it or could see it: 0 * NaN is NaN. */
-#include <cblas.h>
 #include <math.h>
 
 #include "codec/codec.h"
@@ -80,25 +79,28 @@ ZO2_CLONES static float softmax_row(float *score, uint64_t visible, uint64_t key
 }
 
 /* score = q k^T for n keys. */
-static void scores(const zo2_attention_op *op, const float *q, const float *k, uint64_t m, uint64_t n, float *score,
+static void scores(const attention_job *job, const float *q, const float *k, uint64_t m, uint64_t n, float *score,
                    uint64_t ld)
 {
+    const zo2_attention_op *op = job->op;
     if (n)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->head_dim, 1.0f, q,
-                    (blasint)op->ld, k, (blasint)op->ld, 0.0f, score, (blasint)ld);
+        job->cpu->blas->sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->head_dim,
+                              1.0f, q, (blasint)op->ld, k, (blasint)op->ld, 0.0f, score, (blasint)ld);
 }
 
 /* out = beta out + p v for n keys. */
-static void values(const zo2_attention_op *op, const float *p, uint64_t ld, const float *v, uint64_t m, uint64_t n,
+static void values(const attention_job *job, const float *p, uint64_t ld, const float *v, uint64_t m, uint64_t n,
                    float beta, float *out)
 {
+    const zo2_attention_op *op = job->op;
     if (n)
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)m, (blasint)op->head_dim, (blasint)n, 1.0f, p,
-                    (blasint)ld, v, (blasint)op->ld, beta, out, (blasint)op->ld_out);
+        job->cpu->blas->sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)m, (blasint)op->head_dim, (blasint)n,
+                              1.0f, p, (blasint)ld, v, (blasint)op->ld, beta, out, (blasint)op->ld_out);
 }
 
-static void attend(const zo2_attention_op *op, uint64_t stream, const query_block *u, uint32_t head, float *score)
+static void attend(const attention_job *job, uint64_t stream, const query_block *u, uint32_t head, float *score)
 {
+    const zo2_attention_op *op = job->op;
     uint64_t d = op->head_dim, m = u->queries, prefix = u->seq->n_prefix, own = (uint64_t)u->first + m,
              keys = keys_of(u);
     uint64_t ld_score = round16(keys), column = (uint64_t)head * d, at = stream * op->stride + column;
@@ -108,13 +110,13 @@ static void attend(const zo2_attention_op *op, uint64_t stream, const query_bloc
     float *out =
         (float *)op->out + stream * op->stride_out + column + ((uint64_t)u->seq->first + u->first) * op->ld_out;
 
-    scores(op, q, k + prefix_at, m, prefix, score, ld_score);
-    scores(op, q, k + own_at, m, own, score + prefix, ld_score);
+    scores(job, q, k + prefix_at, m, prefix, score, ld_score);
+    scores(job, q, k + own_at, m, own, score + prefix, ld_score);
     float sum[BLOCK_QUERIES];
     for (uint64_t i = 0; i < m; i++)
         sum[i] = softmax_row(score + i * ld_score, prefix + u->first + i + 1, keys);
-    values(op, score, ld_score, v + prefix_at, m, prefix, 0.0f, out);
-    values(op, score + prefix, ld_score, v + own_at, m, own, prefix ? 1.0f : 0.0f, out);
+    values(job, score, ld_score, v + prefix_at, m, prefix, 0.0f, out);
+    values(job, score + prefix, ld_score, v + own_at, m, own, prefix ? 1.0f : 0.0f, out);
     for (uint64_t i = 0; i < m; i++) {
         for (uint64_t x = 0; x < d; x++)
             out[i * op->ld_out + x] /= sum[i];
@@ -149,7 +151,7 @@ static void attention_task(void *arg, uint64_t i)
     for (uint32_t u = 0; u < t->blocks; u++) {
         query_block at = unit_at(job->op, seq, first);
         for (uint32_t h = 0; h < t->heads; h++)
-            attend(job->op, i / job->n_tasks, &at, t->head + h, score);
+            attend(job, i / job->n_tasks, &at, t->head + h, score);
         next_unit(job->op, &seq, &first);
     }
     zo2_slots_give(&job->cpu->slots, slot);

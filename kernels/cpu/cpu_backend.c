@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "engine/base/host_memory.h"
-#include "kernels/cpu/blas_threads.h"
+#include "kernels/cpu/blas.h"
 
 struct zo2_event {
     atomic_int recorded;
@@ -26,6 +26,7 @@ static void close_cpu(zo2_backend *b)
     if (!c)
         return;
     zo2_host_unmap(c->arena, c->arena_bytes);
+    zo2_blas_release(&c->room);
     zo2_gemm_bf16_close(c->bf16);
     zo2_slots_free(&c->slots);
     free(c->row_panels);
@@ -52,12 +53,10 @@ static zo2_status open_cpu(zo2_backend **out, const zo2_backend_config *config)
     zo2_status status = zo2_gemm_bf16_open(&c->bf16, c->parallel.threads);
     if (!status)
         status = zo2_host_map(&c->arena, c->arena_bytes, "the cpu backend's arena");
-    if (!status && !zo2_blas_has_room(c->parallel.threads))
-        status =
-            zo2_error(ZO2_ERR_NOMEM,
-                      "the address space has no room for OpenBLAS, which maps 128 MiB for each of %u threads: raise "
-                      "the limit (ulimit -v), or use fewer threads",
-                      (unsigned)c->parallel.threads);
+    if (!status)
+        status = zo2_blas_reserve(&c->room, c->parallel.threads);
+    if (!status)
+        status = zo2_blas_load(&c->blas);
     if (status) {
         close_cpu(&c->base);
         return status;
@@ -83,14 +82,14 @@ static uint64_t peak_bytes(zo2_backend *b)
 
 static void enter(zo2_backend *b)
 {
-    (void)b;
-    zo2_blas_enter();
+    zo2_cpu *c = (zo2_cpu *)b;
+    zo2_blas_release(&c->room);
+    zo2_blas_enter(c->blas);
 }
 
 static void leave(zo2_backend *b)
 {
-    (void)b;
-    zo2_blas_leave();
+    zo2_blas_leave(((zo2_cpu *)b)->blas);
 }
 
 static zo2_status event_create(zo2_backend *b, zo2_event **out)

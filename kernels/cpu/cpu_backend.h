@@ -9,6 +9,7 @@
 #include "engine/base/parallel.h"
 #include "engine/base/slots.h"
 #include "kernels/backend.h"
+#include "kernels/cpu/blas.h"
 #include "kernels/cpu/gemm_bf16.h"
 #include "kernels/operands.h"
 
@@ -22,6 +23,8 @@ typedef struct zo2_cpu {
     float *row_panels;   /* [threads][ZO2_MAX_PANELS][row_floats], by slot: rows on their way to be added (decode.c) */
     uint64_t row_floats; /* of the longest row so far */
     zo2_gemm_bf16 *bf16; /* NULL: BLAS multiplies bf16 values too */
+    const zo2_blas *blas;
+    zo2_blas_room room; /* until the first step */
 } zo2_cpu;
 
 /* After zo2_operands_<op>() (its status is s): checks the operands against the arena and raises the peak. */

@@ -1,7 +1,5 @@
 /* gemm.c: y = x panel^T on the cpu: single-threaded OpenBLAS calls on fixed tiles, one tile a task; products of few rows
  * by gemm_few.h, those of bf16 values by gemm_bf16.h where there is oneDNN and a CPU for it. */
-#include <cblas.h>
-
 #include "codec/codec.h"
 #include "engine/base/slots.h"
 #include "kernels/backend.h"
@@ -118,8 +116,9 @@ static void gemm_task(void *arg, uint64_t i)
     else if (job->bf16[0][0])
         by_onednn(job, job->bf16[m < job->m_tile][n < job->n_tile], x, panel, y);
     else
-        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->k, 1.0f, x,
-                    (blasint)op->ldx, panel, (blasint)op->ld_panel, op->accumulate ? 1.0f : 0.0f, y, (blasint)op->ldy);
+        job->cpu->blas->sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->k, 1.0f, x,
+                              (blasint)op->ldx, panel, (blasint)op->ld_panel, op->accumulate ? 1.0f : 0.0f, y,
+                              (blasint)op->ldy);
     if (op->y_type != ZO2_F32)
         for (uint64_t r = 0; r < m; r++)
             zo2_round_to(op->y_type, y + r * op->ldy, n);

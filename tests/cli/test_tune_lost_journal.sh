@@ -94,6 +94,6 @@ mkdir head && cp header head/journal.zo2j
 expect 0 '^2 steps in ' $train --run head --resume --steps 2
 for command in "zo2-tune log header" "$train --run header" "$train --run header --resume"; do
     # shellcheck disable=SC2086
-    expect 1 'header is a file; a run is a directory' $command
+    expect 1 'header is the journal of a run; give the run directory' $command
 done
 finish

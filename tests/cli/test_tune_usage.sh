@@ -80,7 +80,9 @@ train 1 '\-\-host-mem' --host-mem 1
 train 1 'not-here' --eval not-here
 train 0 '^device memory ' --dry-run --wire fp8-e4m3
 train 0 '^host memory .* (a run here gets [0-9.]* [KMGT]iB)$' --dry-run
-train 0 '"host_budget_bytes": [1-9]' --dry-run --json
+train 0 '^  host memory .* 90 % of what .* leaves$' --dry-run
+train 0 '^  threads  *[1-9][0-9]*  [^ ]' --dry-run
+train 0 '"host_budget_bytes": [1-9][0-9]*, "host_limit": ".*[^"]", "cpus": [1-9][0-9]*, "cpu_limit": "[^"]' --dry-run --json
 mkdir huge # 7 TB of masters
 sed 's/"num_hidden_layers": [0-9]*/"num_hidden_layers": 1024/; s/"hidden_size": [0-9]*/"hidden_size": 12288/
     s/"word_embed_proj_dim": [0-9]*/"word_embed_proj_dim": 12288/; s/"ffn_dim": [0-9]*/"ffn_dim": 49152/

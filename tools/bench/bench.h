@@ -90,7 +90,10 @@ bench_side *bench_add_side(bench_row *row, const char *key, const char *name);
 bool bench_add_measure(bench *b, bench_row *row, const char *key, const char *name, bool limit,
                        const zo2_measure_spec *spec, double items, zo2_measure_info *info);
 
-/* A matrix product y = x W^T for two streams by OpenBLAS alone, on whole matrices with all threads. */
+/* ---- blas.c ---- */
+
+/* A matrix product y = x W^T for two streams by OpenBLAS alone, on whole matrices with all threads. False:
+ * refused, with a message. */
 bool bench_add_blas(bench *b, bench_row *row, uint64_t rows, uint64_t cols, uint64_t tokens);
 
 /* ---- choices.c: what is left to be measured ---- */

@@ -112,8 +112,13 @@ static bool pair_run(void *ud, uint64_t passes, double *seconds)
     const pair *p = ud;
     job other = {.m = p->lane[0], .passes = passes}, own = {.m = p->lane[1], .passes = passes};
     pthread_t thread;
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, (size_t)1 << 20); /* whatever `ulimit -s` says */
     double from = cli_clock();
-    if (pthread_create(&thread, NULL, run_job, &other)) {
+    int failed = pthread_create(&thread, &attr, run_job, &other);
+    pthread_attr_destroy(&attr);
+    if (failed) {
         cli_error("zo2-bench", "cannot start a thread");
         return false;
     }

@@ -111,6 +111,18 @@ static void print_times(const zo2_engine_opts *o, const zo2_plan *plan, const cl
         print_proposals(o, plan, l);
 }
 
+/* What of the machine a run gets, and where that is set. */
+static void print_limits(const zo2_engine_opts *o, const zo2_machine *machine)
+{
+    char a[CLI_TEXT_BYTES];
+    printf("\nlimits here\n");
+    if (machine->host_budget_bytes)
+        printf("  %-12s %14s  90 %% of what %s leaves\n", "host memory", cli_human_size(a, machine->host_budget_bytes),
+               machine->host_limit);
+    printf("  %-12s %14u  %s\n", "threads", o->threads ? o->threads : machine->cpus,
+           o->threads ? "as given" : machine->cpu_limit);
+}
+
 void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, const cli_plan_lines *lines)
 {
     char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES], c[CLI_TEXT_BYTES], ring[96];
@@ -140,11 +152,12 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
     };
     print_parts(device, sizeof device / sizeof *device);
 
-    uint64_t budget = zo2_host_budget_bytes();
+    zo2_machine machine;
+    zo2_machine_get(&machine);
     printf("\nhost memory    %14s", cli_human_size(a, plan->host_peak_bytes));
-    if (budget)
-        printf("  (a run here gets %s%s)", cli_human_size(a, budget),
-               budget < plan->host_peak_bytes ? ": too little" : "");
+    if (machine.host_budget_bytes)
+        printf("  (a run here gets %s%s)", cli_human_size(a, machine.host_budget_bytes),
+               machine.host_budget_bytes < plan->host_peak_bytes ? ": too little" : "");
     putchar('\n');
     const part host[] = {
         {"masters", plan->master_bytes, "fp32 masters with their wires"},
@@ -153,6 +166,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
         {"rest", plan->host_peak_bytes - plan->master_bytes - plan->staging_bytes, "the program itself"},
     };
     print_parts(host, sizeof host / sizeof *host);
+    print_limits(o, &machine);
 
     printf("\ndisk\n");
     if (plan->pack_bytes) /* an architecture alone has no file */
@@ -169,11 +183,16 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
 void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits)
 {
     cli_json j;
+    zo2_machine machine;
+    zo2_machine_get(&machine);
     cli_json_start(&j, stdout);
     cli_json_open(&j, NULL, '{');
     cli_json_text(&j, "model", title);
     cli_json_bool(&j, "fits", fits);
-    cli_json_u64(&j, "host_budget_bytes", zo2_host_budget_bytes());
+    cli_json_u64(&j, "host_budget_bytes", machine.host_budget_bytes);
+    cli_json_text(&j, "host_limit", machine.host_limit);
+    cli_json_u64(&j, "cpus", machine.cpus);
+    cli_json_text(&j, "cpu_limit", machine.cpu_limit);
 #define U64(field) cli_json_u64(&j, #field, plan->field)
 #define F64(field) cli_json_f64(&j, #field, plan->field)
     U64(parameters);

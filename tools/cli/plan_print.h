@@ -17,7 +17,8 @@ typedef struct cli_plan_lines {
  * the model. o: the options that were planned, for the head line; unset fields are left out. */
 void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, const cli_plan_lines *lines);
 
-/* One JSON object on stdout: every field by its name in zo2.h, "fits", and "host_budget_bytes" of a run here. */
+/* One JSON object on stdout: every field by its name in zo2.h, "fits", and what a run here gets: "host_budget_bytes",
+ * "host_limit", "cpus", "cpu_limit". */
 void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits);
 
 #endif

@@ -34,6 +34,9 @@ endif()
 if(zo2_have_cuda)
     string(APPEND zo2_pc_libs_private "-L${CUDAToolkit_LIBRARY_DIR} -lcublas -lcudart ")
 endif()
+foreach(library IN LISTS CMAKE_DL_LIBS)
+    string(APPEND zo2_pc_libs_private "-l${library} ")
+endforeach()
 string(APPEND zo2_pc_libs_private "-lpthread -lm")
 
 configure_package_config_file(tools/cmake/zo2-config.cmake.in ${PROJECT_BINARY_DIR}/zo2-config.cmake

@@ -189,6 +189,42 @@ static void pinned_environment(void **state)
     zo2_pool_destroy(pool);
 }
 
+/* The default, which is `ulimit -s`, is no measure of what workers need. */
+static void look_at_stack(void *arg, uint64_t i)
+{
+    modes *m = arg;
+    pthread_attr_t attr;
+    size_t bytes = 0;
+    (void)i;
+    if (pthread_equal(pthread_self(), m->caller) || pthread_getattr_np(pthread_self(), &attr))
+        return;
+    pthread_attr_getstacksize(&attr, &bytes);
+    pthread_attr_destroy(&attr);
+    atomic_fetch_add(&m->others, 1);
+    if (bytes < (size_t)1 << 20)
+        atomic_fetch_add(&m->wrong, 1);
+}
+
+static void stacks_are_large_enough(void **state)
+{
+    (void)state;
+    zo2_pool *pool;
+    pthread_attr_t before, small;
+    modes m = {.caller = pthread_self()};
+    assert_int_equal(pthread_getattr_default_np(&before), 0);
+    assert_int_equal(pthread_attr_init(&small), 0);
+    assert_int_equal(pthread_attr_setstacksize(&small, 128 << 10), 0);
+    assert_int_equal(pthread_setattr_default_np(&small), 0);
+    assert_int_equal(zo2_pool_create(&pool, 3), ZO2_OK);
+    assert_int_equal(pthread_setattr_default_np(&before), 0);
+    while (!m.others) /* until a worker took part */
+        zo2_pool_run(pool, 1000, look_at_stack, &m);
+    assert_int_equal(m.wrong, 0);
+    zo2_pool_destroy(pool);
+    pthread_attr_destroy(&small);
+    pthread_attr_destroy(&before);
+}
+
 static void *fail_in_thread(void *arg)
 {
     zo2_job_error_set(arg, zo2_error(ZO2_ERR_IO, "disk %d is on fire", 7));
@@ -233,13 +269,10 @@ static void status_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_index_once),
-        cmocka_unit_test(several_callers),
-        cmocka_unit_test(long_job_starves_nobody),
-        cmocka_unit_test(sleepers_wake),
-        cmocka_unit_test(pinned_environment),
-        cmocka_unit_test(errors_travel),
-        cmocka_unit_test(status_texts),
+        cmocka_unit_test(every_index_once),        cmocka_unit_test(several_callers),
+        cmocka_unit_test(long_job_starves_nobody), cmocka_unit_test(sleepers_wake),
+        cmocka_unit_test(pinned_environment),      cmocka_unit_test(stacks_are_large_enough),
+        cmocka_unit_test(errors_travel),           cmocka_unit_test(status_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
