@@ -91,6 +91,7 @@ static zo2_status create_device(zo2_core *c)
                                     .ring_bytes = d->ring_bytes,
                                     .resident = arena + d->resident,
                                     .staging = c->staging + c->plan.host.ring,
+                                    .staging_bytes = c->plan.host.ring_bytes,
                                     .abort = &c->abort};
     return zo2_pipeline_create(&c->pipe, &pipeline);
 }

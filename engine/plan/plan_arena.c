@@ -178,7 +178,7 @@ static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backen
 
 /* ---- host ---- */
 
-static void lay_out_host(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s)
+static void lay_out_host(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, uint64_t ring)
 {
     zo2_host_offsets *h = &p->host;
     const zo2_device_offsets *d = &p->device;
@@ -195,7 +195,8 @@ static void lay_out_host(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s
     h->logprob = take(&at, s->streams * s->loss_tokens * 4);
     h->residual = take(&at, d->staged ? s->streams * s->batch_tokens * a->hidden * 4 : 0);
     h->residual_bytes = at - h->residual;
-    h->ring = take(&at, d->ring_bytes);
+    h->ring = take(&at, ring);
+    h->ring_bytes = ring;
     h->bytes = zo2_round_up(at, 4096);
     p->pub.staged_bytes = h->residual_bytes;
     p->pub.staging_bytes = h->bytes;
@@ -212,7 +213,7 @@ void zo2_plan_lay_out(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops
     p->chunk_bytes = cut->chunk_bytes;
     p->device.phase = lay_out_fixed(p, a, be, s, &e, cut, ring);
     lay_out_phases(p, a, be, s, &e);
-    lay_out_host(p, a, s);
+    lay_out_host(p, a, s, zo2_max_u64(ring_bytes(&w, p->hold, cut->staging_chunks), exact.chunk));
     p->pub.context_bytes = s->context_bytes;
     p->pub.device_peak_bytes = s->context_bytes + p->device.bytes;
 }

@@ -77,7 +77,8 @@ typedef struct zo2_host_offsets {
     uint64_t index, target;            /* u32 [loss tokens], as on the device */
     uint64_t logprob;                  /* fp32 [streams][loss tokens] */
     uint64_t residual, residual_bytes; /* staged: fp32 [micro-batch][streams][tokens][hidden] */
-    uint64_t ring;                     /* a mirror of the device's: exact values, and wires that can't be registered */
+    uint64_t ring,
+        ring_bytes; /* a mirror of the device's, or of its beginning: exact values, and wires that can't be registered */
     uint64_t bytes;
 } zo2_host_offsets;
 
@@ -106,6 +107,7 @@ typedef struct zo2_rates {
 typedef struct zo2_plan_cut {
     uint64_t chunk_bytes;
     uint64_t ring_chunks;    /* of the largest chunk, beyond what is held */
+    uint64_t staging_chunks; /* the same in the host's mirror of the ring */
     int staged;              /* residual streams wait in host memory */
     uint64_t resident_bytes; /* of wires that stay on the device */
 } zo2_plan_cut;
