@@ -125,15 +125,16 @@ static uint64_t comfortable_chunks(const zo2_backend_ops *be, uint64_t chunk_byt
 static void grow_ring(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
                       zo2_plan_cut *cut, uint64_t budget)
 {
-    uint64_t had = out->pub.device_peak_bytes, most = comfortable_chunks(be, cut->chunk_bytes);
-    zo2_plan_cut more = *cut;
-    if (cut->ring_chunks >= most)
-        return;
-    more.ring_chunks++;
-    zo2_plan_lay_out(out, a, be, s, &more);
-    uint64_t chunk = out->pub.device_peak_bytes - had; /* 0: exact values need a larger ring than wires do */
-    uint64_t spare = chunk ? (budget - had) / chunk : most;
-    cut->ring_chunks = zo2_min_u64(cut->ring_chunks + spare, most);
+    uint64_t low = cut->ring_chunks, high = zo2_max_u64(comfortable_chunks(be, cut->chunk_bytes), low) + 1;
+    while (high - low > 1) { /* low fits, high doesn't or is more than there is any use for */
+        cut->ring_chunks = low + (high - low) / 2;
+        zo2_plan_lay_out(out, a, be, s, cut);
+        if (out->pub.device_peak_bytes <= budget)
+            low = cut->ring_chunks;
+        else
+            high = cut->ring_chunks;
+    }
+    cut->ring_chunks = low;
     zo2_plan_lay_out(out, a, be, s, cut);
 }
 
