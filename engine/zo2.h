@@ -345,7 +345,7 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
                                  staged residual streams, on cuda 90 % of what is free. What is left keeps wires */
     uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = zo2_host_budget_bytes() */
     uint32_t threads;         /* 0 = usable CPUs (affinity, cgroup) */
-    uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB */
+    uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB on cpu, 16 on cuda if there is room */
     double snapshot_seconds;  /* NAN = 1800; 0 = on clean exit only. Adapted so that snapshots cost at most 5 % */
     const char *snapshot_dir; /* NULL = RUN_DIR/snapshots */
     /* what a run may be */
@@ -362,6 +362,8 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     zo2_trace_fn trace; /* every pass, step or evaluation; never changes a bit */
     void *trace_ud;
     double probe_seconds; /* zo2_plan_estimate(): most seconds to measure this machine in; NAN = 5, 0 = don't */
+    uint32_t
+        tile_rule; /* a numeric setting of the run: how matrices are cut into tiles (RUN.md); 0 = the newest rule, 2 */
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */

@@ -40,7 +40,8 @@ static wire_sizes wire_sizes_of(const zo2_arch *a, const zo2_shape *shape, zo2_w
         }
         if (!zo2_is_streamed(a, t))
             continue;
-        uint64_t tn = zo2_tile_rows(t->rows, t->cols, shape->compute), step = zo2_chunk_rows(t, wire, chunk_bytes);
+        uint64_t tn = zo2_tile_rows(shape->tile_rule, t->rows, t->cols, shape->compute),
+                 step = zo2_chunk_rows(t, wire, chunk_bytes);
         tn = tn < t->rows ? tn : t->rows;
         step = step < tn ? step : tn;
         w.chunk = zo2_max_u64(w.chunk, chunks_wire(t, wire, step, step));
@@ -87,7 +88,7 @@ static extents extents_of(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *
         const zo2_tensor *t = &a->tensors[i];
         if (!zo2_is_streamed(a, t))
             continue;
-        uint64_t tn = zo2_min_u64(zo2_tile_rows(t->rows, t->cols, s->compute), t->rows);
+        uint64_t tn = zo2_min_u64(zo2_tile_rows(s->tile_rule, t->rows, t->cols, s->compute), t->rows);
         e.panel = zo2_max_u64(e.panel, tn * t->cols * size);
         if (zo2_is_head(a, t))
             e.head_rows = tn;

@@ -167,7 +167,7 @@ static zo2_status keep_resident(zo2_full_plan *out, const zo2_arch *a, const zo2
         out->pub.device_peak_bytes >= budget)
         return ZO2_OK;
     zo2_layout layout;
-    zo2_status status = zo2_layout_create(&layout, a, s->wire, s->compute, cut->chunk_bytes);
+    zo2_status status = zo2_layout_create(&layout, a, s->wire, s->compute, s->tile_rule, cut->chunk_bytes);
     if (!status) {
         out->resident_spare = budget - out->pub.device_peak_bytes;
         cut->resident_bytes = zo2_resident_choose(&layout, out->resident_spare, NULL);

@@ -18,6 +18,7 @@ typedef struct zo2_shape {
     int micro_batched;     /* a batch may hold several micro-batches */
     zo2_wire wire;
     zo2_dtype compute;
+    uint32_t tile_rule;
     uint32_t threads;
     uint64_t chunk_bytes;   /* as asked; 0 = the planner chooses */
     uint64_t device_bytes;  /* 0: the smallest */
