@@ -389,7 +389,7 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
                                  staged residual streams, on cuda 90 % of what is free. What is left keeps wires */
     uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = zo2_machine.host_budget_bytes */
     uint32_t threads;         /* 0 = zo2_machine.cpus */
-    uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB */
+    uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB on cpu, 16 on cuda if there is room */
     double snapshot_seconds;  /* NAN = 1800; 0 = on clean exit only. Adapted so that snapshots cost at most 5 % */
     const char *snapshot_dir; /* NULL = RUN_DIR/snapshots */
     /* what a run may be */
@@ -408,6 +408,8 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     double probe_seconds; /* zo2_plan_estimate(): most seconds to measure this machine in; NAN = 5, 0 = don't */
     int initialised;      /* 1, by zo2_engine_opts_init(): 0 is a value of its own where the default is NAN, negative or
                              UINT64_MAX. 0, of a struct that was only zeroed: there, too, 0 means the default */
+    uint32_t
+        tile_rule; /* a numeric setting of the run: how matrices are cut into tiles (RUN.md); 0 = the newest rule, 2 */
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */

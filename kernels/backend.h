@@ -239,6 +239,9 @@ typedef struct zo2_backend_ops {
     /* ---- facts the planner needs; no backend has to be open ---- */
     uint64_t context_bytes;  /* device memory taken beside the arena, assumed where no device can be asked */
     uint64_t reserved_bytes; /* the arena's first bytes, multiple of 256: the backend's own (GEMM workspace) */
+    /* When memory is no concern: wire bytes of a chunk, and of all wires in flight, so many that the link stays busy across the
+     * longest gap between two decodings. 0: there is no link, three chunks will do. */
+    uint64_t chunk_bytes, ring_bytes;
     /* Asks the device. May create its context, which open() then uses. ZO2_ERR_DEVICE: there is none. NULL: nothing to
      * ask, context_bytes is exact and free memory is the host's. */
     zo2_status (*describe)(zo2_device_info *out);

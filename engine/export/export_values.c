@@ -34,8 +34,9 @@ static zo2_status find_snapshot(zo2_export_values *v)
     if (!v->steps)
         return ZO2_OK;
     char *dir = zo2_snapshot_folder(v->o->run_dir, v->o->snapshot_dir);
-    zo2_status s = dir ? zo2_layout_create(&v->layout, &v->pack->arch, set->wire, set->compute, LAYOUT_CHUNK_BYTES)
-                       : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", v->o->run_dir);
+    zo2_status s =
+        dir ? zo2_layout_create(&v->layout, &v->pack->arch, set->wire, set->compute, set->tile_rule, LAYOUT_CHUNK_BYTES)
+            : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", v->o->run_dir);
     if (!s)
         v->snapshot = zo2_snapshot_find(dir, v->run->journal, &v->layout, v->steps, v->o->log, v->o->log_ud);
     free(dir);

@@ -91,6 +91,7 @@ static zo2_status create_device(zo2_core *c)
                                     .ring_bytes = d->ring_bytes,
                                     .resident = arena + d->resident,
                                     .staging = c->staging + c->plan.host.ring,
+                                    .staging_bytes = c->plan.host.ring_bytes,
                                     .abort = &c->abort};
     return zo2_pipeline_create(&c->pipe, &pipeline);
 }
@@ -113,9 +114,11 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     if (!s)
         s = zo2_pool_create(&c->pool, c->shape.threads);
     if (!s)
-        s = zo2_layout_create(&c->layout, c->arch, c->shape.wire, c->shape.compute, c->plan.chunk_bytes);
+        s = zo2_layout_create(&c->layout, c->arch, c->shape.wire, c->shape.compute, c->shape.tile_rule,
+                              c->plan.chunk_bytes);
     if (!s)
-        s = zo2_layout_create(&c->exact, c->arch, ZO2_WIRE_FP32, c->shape.compute, c->plan.chunk_bytes);
+        s = zo2_layout_create(&c->exact, c->arch, ZO2_WIRE_FP32, c->shape.compute, c->shape.tile_rule,
+                              c->plan.chunk_bytes);
     if (!s)
         s = zo2_resident_create(&c->resident, &c->layout, c->plan.resident_spare);
     if (!s)

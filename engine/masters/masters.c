@@ -115,6 +115,11 @@ uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wire wire, const uint32_t *
     return bytes;
 }
 
+int zo2_masters_is_alias(const zo2_masters *m, const zo2_unit *u)
+{
+    return m->owner[u->first_chunk] != u->first_chunk;
+}
+
 /* ---- planes ---- */
 
 /* What a home said, about which weights, and what to do. */

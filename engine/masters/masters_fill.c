@@ -114,13 +114,14 @@ zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how)
          * the others there. */
         if (how->steps)
             job.to = zo2_unit_due_step(u, how->steps - 1, how->pending);
-        float *values = snapshot_values(how, u, i, &job.from);
+        float *values = zo2_masters_is_alias(m, u) ? NULL : snapshot_values(how, u, i, &job.from);
         job.values = values;
         if (!values)
             job.from = 0;
         else if (job.from > job.to)
             job.to = job.from;
-        s = load_unit(&job);
+        if (!zo2_masters_is_alias(m, u))
+            s = load_unit(&job);
         free(values);
         for (uint32_t c = 0; c < u->n_chunks; c++)
             m->step[u->first_chunk + c] = job.to;

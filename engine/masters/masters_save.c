@@ -57,14 +57,14 @@ zo2_status zo2_masters_snapshot(zo2_masters *m, const zo2_history *h, zo2_pool *
     zo2_snapwriter *w = NULL;
     zo2_status s = elements ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for a snapshot's table");
     for (uint32_t i = 0; i < l->n_units && !s; i++)
-        elements[i] = l->units[i].elements;
+        elements[i] = zo2_masters_is_alias(m, &l->units[i]) ? 0 : l->units[i].elements;
     if (!s)
         s = zo2_snapwriter_open(&w, io, dir, &header, elements);
     for (uint32_t i = 0; i < l->n_units && !s; i++) {
         uint64_t step = settle(m, h, pool, &l->units[i], &s);
         if (!s)
             s = zo2_snapwriter_unit(w, step);
-        if (!s)
+        if (!s && elements[i])
             s = write_unit(m, w, &l->units[i]);
         if (!s && progress && progress(progress_ud, "snapshot", i + 1, l->n_units))
             s = zo2_error(ZO2_ERR_CANCELLED, "cancelled while writing a snapshot");

@@ -14,14 +14,16 @@ static void warn(zo2_log_fn log, void *log_ud, const char *before, const char *a
     log(log_ud, ZO2_LOG_WARNING, text);
 }
 
-/* Units and their sizes are the layout's. */
+/* Units and their sizes are the layout's; those without values are not there (aliases of others). */
 static int fits_layout(const zo2_layout *l, const zo2_snapfile *s)
 {
     if (zo2_snapfile_get_header(s)->units != l->n_units)
         return 0;
-    for (uint32_t i = 0; i < l->n_units; i++)
-        if (zo2_snapfile_unit_elements(s, i) != l->units[i].elements)
+    for (uint32_t i = 0; i < l->n_units; i++) {
+        uint64_t elements = zo2_snapfile_unit_elements(s, i);
+        if (elements && elements != l->units[i].elements)
             return 0;
+    }
     return 1;
 }
 
@@ -51,7 +53,7 @@ int zo2_snapshot_unit(const zo2_snapfile *s, uint32_t unit, uint64_t to, float *
                       void *log_ud)
 {
     *step = zo2_snapfile_unit_step(s, unit);
-    if (*step > to)
+    if (*step > to || !zo2_snapfile_unit_elements(s, unit))
         return 0;
     if (!zo2_snapfile_read_unit(s, unit, values))
         return 1;

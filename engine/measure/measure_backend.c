@@ -145,7 +145,7 @@ void zo2_measure_register(zo2_measure *m, void *at, uint64_t bytes)
 /* A panel has a tile's rows, or all. */
 static void cut_in_tiles(zo2_measure *m, const zo2_backend_ops *ops)
 {
-    uint64_t rows = zo2_tile_rows(m->spec.rows, m->spec.cols, m->spec.compute);
+    uint64_t rows = zo2_tile_rows(ZO2_TILE_RULE, m->spec.rows, m->spec.cols, m->spec.compute);
     m->chunk_rows = rows < m->spec.rows ? rows : m->spec.rows;
     m->chunk_stride = zo2_measure_align(zo2_wire_room(m->codec, m->chunk_rows, m->spec.cols));
     rows = m->spec.kind == ZO2_MEASURE_GEMM_WHOLE ? m->spec.rows : m->chunk_rows;

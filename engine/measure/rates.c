@@ -47,7 +47,7 @@ static zo2_measure_spec spec_of(const sampling *p, zo2_measure_kind kind, uint32
     spec.dist = p->shape->dist;
     spec.compute = p->shape->compute;
     spec.backend = p->backend;
-    spec.chunk_bytes = p->shape->chunk_bytes;
+    spec.chunk_bytes = p->shape->chunk_bytes ? p->shape->chunk_bytes : zo2_backend_get(p->backend)->chunk_bytes;
     spec.pending = pending;
     return spec;
 }

@@ -18,7 +18,7 @@ static uint64_t rows_that_fit(uint64_t bytes, uint64_t row_bytes)
     return bytes / row_bytes / ROWS_STEP * ROWS_STEP;
 }
 
-uint64_t zo2_tile_rows(uint64_t rows, uint64_t cols, zo2_dtype compute)
+uint64_t zo2_tile_rows(uint32_t rule, uint64_t rows, uint64_t cols, zo2_dtype compute)
 {
     uint64_t row_bytes = cols * zo2_dtype_bytes(compute);
     uint64_t tn = rows_that_fit(PANEL_AIM, row_bytes);
@@ -31,6 +31,8 @@ uint64_t zo2_tile_rows(uint64_t rows, uint64_t cols, zo2_dtype compute)
     }
     if (tn < ROWS_STEP)
         tn = ROWS_STEP;
+    if (rule >= 2 && rows > tn && tn >= ROWS_AIM)
+        return tn / ROWS_AIM * ROWS_AIM;
     uint64_t tiles = (rows + tn - 1) / tn;
     return zo2_round_up((rows + tiles - 1) / tiles, ROWS_STEP);
 }
@@ -81,6 +83,7 @@ typedef struct cut {
     zo2_layout *l;
     zo2_wire wire;
     zo2_dtype compute;
+    uint32_t tile_rule;
     uint64_t chunk_bytes;
     uint32_t units, chunks, spans, tiles;
     int fill;
@@ -145,7 +148,7 @@ static void add_vectors(cut *c, uint32_t block)
 
 static void add_matrix(cut *c, const zo2_tensor *t)
 {
-    uint64_t tn = zo2_tile_rows(t->rows, t->cols, c->compute);
+    uint64_t tn = zo2_tile_rows(c->tile_rule, t->rows, t->cols, c->compute);
     uint64_t step = zo2_chunk_rows(t, c->wire, c->chunk_bytes);
     if (c->fill)
         c->l->tensor_unit[t->id] = c->units;
@@ -177,11 +180,11 @@ static void walk(cut *c)
 }
 
 zo2_status zo2_layout_create(zo2_layout *out, const zo2_arch *arch, zo2_wire wire, zo2_dtype compute,
-                             uint64_t chunk_bytes)
+                             uint32_t tile_rule, uint64_t chunk_bytes)
 {
     memset(out, 0, sizeof *out);
     out->arch = arch;
-    cut c = {.l = out, .wire = wire, .compute = compute, .chunk_bytes = chunk_bytes};
+    cut c = {.l = out, .wire = wire, .compute = compute, .tile_rule = tile_rule, .chunk_bytes = chunk_bytes};
     walk(&c);
     out->units = calloc(c.units, sizeof *out->units);
     out->chunks = calloc(c.chunks, sizeof *out->chunks);
@@ -193,7 +196,8 @@ zo2_status zo2_layout_create(zo2_layout *out, const zo2_arch *arch, zo2_wire wir
         zo2_layout_free(out);
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the tables of %u chunks", c.chunks);
     }
-    c = (cut){.l = out, .wire = wire, .compute = compute, .chunk_bytes = chunk_bytes, .fill = 1};
+    c = (cut){
+        .l = out, .wire = wire, .compute = compute, .tile_rule = tile_rule, .chunk_bytes = chunk_bytes, .fill = 1};
     walk(&c);
     out->n_units = c.units;
     out->n_chunks = c.chunks;

@@ -8,8 +8,8 @@
 #include "codec/codec.h"
 #include "engine/model/arch.h"
 
-/* Version of the rule behind zo2_tile_rows(), stored in runs. */
-#define ZO2_TILE_RULE 1
+/* Version of the rule behind zo2_tile_rows(), stored in runs: what a new run gets. Older ones stay, for runs that have them. */
+#define ZO2_TILE_RULE 2
 /* Version of the rule which tensors decay (matrices and embeddings do, biases and norms do not), stored in runs. */
 #define ZO2_DECAY_SET 1
 
@@ -50,9 +50,14 @@ typedef struct zo2_layout {
 
 /* TN: rows of a panel tile of a matrix rows x cols in a compute type. From shape and type alone, so it is a part of
  * what fixes bits: the largest multiple of 128 whose panel fits 64 MiB, at most 4,096; where that gives fewer than
- * 1,024 rows, up to 1,024 if the panel fits 128 MiB; at least 128. Then tiles of equal size: the rows spread over as
- * many tiles, rounded up to a multiple of 128. */
-uint64_t zo2_tile_rows(uint64_t rows, uint64_t cols, zo2_dtype compute);
+ * 1,024 rows, up to 1,024 if the panel fits 128 MiB; at least 128. From 1,024 on, as `rule` says:
+ *
+ *     1    tiles of equal size: the rows spread over as many tiles, rounded up to a multiple of 128
+ *     2    the largest multiple of 1,024; what is left is the last tile. At 2,047 tokens in two streams a product's tiles of
+ *          128 x 256 then fill 0.97 of the last wave on 132 multiprocessors (0.61 for fc2 of opt-13b by rule 1)
+ *
+ * Fewer rows than that make one tile, rounded up to a multiple of 128. */
+uint64_t zo2_tile_rows(uint32_t rule, uint64_t rows, uint64_t cols, zo2_dtype compute);
 
 /* The codec of a tensor in a run with this wire: exempt tensors stay fp32. */
 const zo2_codec *zo2_tensor_codec(const zo2_tensor *t, zo2_wire wire);
@@ -65,7 +70,7 @@ uint64_t zo2_block_vector_floats(const zo2_arch *a, uint32_t block);
 
 /* The arch must outlive the layout. */
 zo2_status zo2_layout_create(zo2_layout *out, const zo2_arch *arch, zo2_wire wire, zo2_dtype compute,
-                             uint64_t chunk_bytes);
+                             uint32_t tile_rule, uint64_t chunk_bytes);
 void zo2_layout_free(zo2_layout *l); /* zeroed is fine */
 
 /* Unit of a row of a tensor (vectors: row 0). */

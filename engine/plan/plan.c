@@ -43,6 +43,16 @@ static zo2_status device_too_small(const zo2_arch *a, const zo2_backend_ops *be,
     return too_small("device", s->device_bytes, need, within);
 }
 
+/* fp32 values of what has storage of its own, and room for the table. */
+static uint64_t snapshot_bytes(const zo2_arch *a, const uint32_t *stored_as)
+{
+    uint64_t values = 0;
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        if (!stored_as || stored_as[i] == i)
+            values += a->tensors[i].rows * a->tensors[i].cols;
+    return 4 * values + (1u << 20);
+}
+
 zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
                          const uint32_t *stored_as, const zo2_rates *rates)
 {
@@ -55,7 +65,7 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
     out->pub.batch_tokens = s->batch_tokens / s->max_keys * s->seq;
     out->pub.master_bytes = zo2_masters_estimate(a, s->wire, stored_as);
     out->pub.host_peak_bytes = out->pub.master_bytes + zo2_plan_host_rest(out, a, be, s);
-    out->pub.snapshot_bytes = 4 * a->parameters + (1u << 20);
+    out->pub.snapshot_bytes = snapshot_bytes(a, stored_as);
     out->pub.journal_bytes_per_step = 48 + 48ull * s->queries;
     zo2_plan_predict(out, a, s, rates);
     if (rates)

@@ -40,7 +40,8 @@ static wire_sizes wire_sizes_of(const zo2_arch *a, const zo2_shape *shape, zo2_w
         }
         if (!zo2_is_streamed(a, t))
             continue;
-        uint64_t tn = zo2_tile_rows(t->rows, t->cols, shape->compute), step = zo2_chunk_rows(t, wire, chunk_bytes);
+        uint64_t tn = zo2_tile_rows(shape->tile_rule, t->rows, t->cols, shape->compute),
+                 step = zo2_chunk_rows(t, wire, chunk_bytes);
         tn = tn < t->rows ? tn : t->rows;
         step = step < tn ? step : tn;
         w.chunk = zo2_max_u64(w.chunk, chunks_wire(t, wire, step, step));
@@ -87,7 +88,7 @@ static extents extents_of(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *
         const zo2_tensor *t = &a->tensors[i];
         if (!zo2_is_streamed(a, t))
             continue;
-        uint64_t tn = zo2_min_u64(zo2_tile_rows(t->rows, t->cols, s->compute), t->rows);
+        uint64_t tn = zo2_min_u64(zo2_tile_rows(s->tile_rule, t->rows, t->cols, s->compute), t->rows);
         e.panel = zo2_max_u64(e.panel, tn * t->cols * size);
         if (zo2_is_head(a, t))
             e.head_rows = tn;
@@ -178,7 +179,7 @@ static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backen
 
 /* ---- host ---- */
 
-static void lay_out_host(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s)
+static void lay_out_host(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, uint64_t ring)
 {
     zo2_host_offsets *h = &p->host;
     const zo2_device_offsets *d = &p->device;
@@ -195,7 +196,8 @@ static void lay_out_host(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s
     h->logprob = take(&at, s->streams * s->loss_tokens * 4);
     h->residual = take(&at, d->staged ? s->streams * s->batch_tokens * a->hidden * 4 : 0);
     h->residual_bytes = at - h->residual;
-    h->ring = take(&at, d->ring_bytes);
+    h->ring = take(&at, ring);
+    h->ring_bytes = ring;
     h->bytes = zo2_round_up(at, 4096);
     p->pub.staged_bytes = h->residual_bytes;
     p->pub.staging_bytes = h->bytes;
@@ -212,7 +214,7 @@ void zo2_plan_lay_out(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops
     p->chunk_bytes = cut->chunk_bytes;
     p->device.phase = lay_out_fixed(p, a, be, s, &e, cut, ring);
     lay_out_phases(p, a, be, s, &e);
-    lay_out_host(p, a, s);
+    lay_out_host(p, a, s, zo2_max_u64(ring_bytes(&w, p->hold, cut->staging_chunks), exact.chunk));
     p->pub.context_bytes = s->context_bytes;
     p->pub.device_peak_bytes = s->context_bytes + p->device.bytes;
 }

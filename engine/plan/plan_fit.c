@@ -11,10 +11,9 @@
 
 #include <string.h>
 
-#define CHUNK_AIM   (4ull << 20)   /* wire of a chunk when memory is no concern */
-#define CHUNK_MIN   (256ull << 10) /* and when it is */
-#define RING_CHUNKS 3ull           /* one decoding, one arriving, one waiting */
-#define HOST_FIXED  (96ull << 20)  /* code, BLAS buffers, stacks, tables */
+#define CHUNK_MIN      (256ull << 10) /* wire of a chunk when memory is short */
+#define STAGING_CHUNKS 3ull           /* one being written, one on its way, one waiting */
+#define HOST_FIXED     (96ull << 20)  /* code, BLAS buffers, stacks, tables */
 
 /* ---- budgets ---- */
 
@@ -32,7 +31,10 @@ static zo2_hold hold_of(const zo2_shape *s)
 static uint64_t least_bytes(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, int staged)
 {
     zo2_full_plan p = {.hold = hold_of(s)};
-    zo2_plan_cut cut = {.chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_MIN, .ring_chunks = 1, .staged = staged};
+    zo2_plan_cut cut = {.chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_MIN,
+                        .ring_chunks = 1,
+                        .staging_chunks = 1,
+                        .staged = staged};
     zo2_plan_lay_out(&p, a, be, s, &cut);
     return p.pub.device_peak_bytes;
 }
@@ -88,40 +90,84 @@ uint64_t zo2_plan_largest_batch(const zo2_arch *a, const zo2_backend_ops *be, co
 
 /* ---- the plan ---- */
 
-/* From comfortable to smallest: whole chunks in a ring of three, then one, then smaller chunks; at last residual
- * streams wait in host memory, the one thing that costs traffic. */
+/* Sizes of chunks in a ring of at least so many, from comfortable to small. */
+typedef struct level {
+    uint64_t chunk_bytes, ring_chunks;
+} level;
+
+enum { LEVELS = 32 };
+
+/* The device's own chunks while eight of them fit, smaller ones to 4 MiB; then fewer of those, at last smaller ones. */
+static uint32_t list_levels(const zo2_backend_ops *be, const zo2_shape *s, level out[LEVELS])
+{
+    const uint64_t small = 4ull << 20; /* below, calls cost more than a smaller ring saves */
+    uint32_t n = 0;
+    if (s->chunk_bytes) {
+        for (uint64_t chunks = STAGING_CHUNKS; chunks; chunks--)
+            out[n++] = (level){s->chunk_bytes, chunks};
+        return n;
+    }
+    for (uint64_t bytes = be->chunk_bytes; bytes > small; bytes /= 2)
+        out[n++] = (level){bytes, 8};
+    for (uint64_t chunks = STAGING_CHUNKS; chunks > 1; chunks--)
+        out[n++] = (level){small, chunks};
+    for (uint64_t bytes = small; bytes >= CHUNK_MIN; bytes /= 2)
+        out[n++] = (level){bytes, 1};
+    return n;
+}
+
+static uint64_t comfortable_chunks(const zo2_backend_ops *be, uint64_t chunk_bytes)
+{
+    return zo2_max_u64(be->ring_bytes / chunk_bytes, STAGING_CHUNKS);
+}
+
+/* Within the budget: the ring gets what is spare, until it keeps the link busy. */
+static void grow_ring(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
+                      zo2_plan_cut *cut, uint64_t budget)
+{
+    uint64_t low = cut->ring_chunks, high = zo2_max_u64(comfortable_chunks(be, cut->chunk_bytes), low) + 1;
+    while (high - low > 1) { /* low fits, high doesn't or is more than there is any use for */
+        cut->ring_chunks = low + (high - low) / 2;
+        zo2_plan_lay_out(out, a, be, s, cut);
+        if (out->pub.device_peak_bytes <= budget)
+            low = cut->ring_chunks;
+        else
+            high = cut->ring_chunks;
+    }
+    cut->ring_chunks = low;
+    zo2_plan_lay_out(out, a, be, s, cut);
+}
+
+/* The most comfortable level that fits the budget; at last residual streams wait in host memory, the one thing that costs
+ * traffic. */
 static void choose(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
                    zo2_plan_cut *cut, uint64_t budget)
 {
-    uint64_t smallest = s->chunk_bytes ? s->chunk_bytes : CHUNK_MIN;
-    *cut = (zo2_plan_cut){.chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_AIM, .ring_chunks = RING_CHUNKS};
-    for (;;) {
-        zo2_plan_lay_out(out, a, be, s, cut);
-        if (out->pub.device_peak_bytes <= budget)
-            return;
-        if (cut->ring_chunks > 1) {
-            cut->ring_chunks--;
-        } else if (cut->chunk_bytes > smallest) {
-            cut->chunk_bytes = zo2_max_u64(cut->chunk_bytes / 2, smallest);
-        } else if (!cut->staged && can_stage(s)) {
-            cut->staged = 1;
-            cut->ring_chunks = RING_CHUNKS;
-            cut->chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_AIM;
-        } else {
-            return;
+    level levels[LEVELS];
+    uint32_t n = list_levels(be, s, levels);
+    for (int staged = 0; staged <= can_stage(s); staged++)
+        for (uint32_t i = 0; i < n; i++) {
+            *cut = (zo2_plan_cut){
+                .chunk_bytes = levels[i].chunk_bytes, .ring_chunks = levels[i].ring_chunks, .staged = staged};
+            cut->staging_chunks = zo2_min_u64(cut->ring_chunks, STAGING_CHUNKS);
+            zo2_plan_lay_out(out, a, be, s, cut);
+            if (out->pub.device_peak_bytes <= budget) {
+                grow_ring(out, a, be, s, cut, budget);
+                return;
+            }
         }
-    }
 }
 
-/* What the budget leaves keeps wires on the device, if the ring is as comfortable as it gets. */
+/* What the budget leaves then keeps wires on the device. */
 static zo2_status keep_resident(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
                                 zo2_plan_cut *cut, uint64_t budget)
 {
-    if (cut->ring_chunks < RING_CHUNKS || (!s->chunk_bytes && cut->chunk_bytes < CHUNK_AIM) ||
+    uint64_t chunk = s->chunk_bytes ? s->chunk_bytes : be->chunk_bytes;
+    if (cut->chunk_bytes < chunk || cut->ring_chunks < comfortable_chunks(be, chunk) ||
         out->pub.device_peak_bytes >= budget)
         return ZO2_OK;
     zo2_layout layout;
-    zo2_status status = zo2_layout_create(&layout, a, s->wire, s->compute, cut->chunk_bytes);
+    zo2_status status = zo2_layout_create(&layout, a, s->wire, s->compute, s->tile_rule, cut->chunk_bytes);
     if (!status) {
         out->resident_spare = budget - out->pub.device_peak_bytes;
         cut->resident_bytes = zo2_resident_choose(&layout, out->resident_spare, NULL);

@@ -18,6 +18,7 @@ typedef struct zo2_shape {
     int micro_batched;     /* a batch may hold several micro-batches */
     zo2_wire wire;
     zo2_dtype compute;
+    uint32_t tile_rule;
     uint32_t threads;
     uint64_t chunk_bytes;   /* as asked; 0 = the planner chooses */
     uint64_t device_bytes;  /* 0: the smallest */
@@ -78,7 +79,8 @@ typedef struct zo2_host_offsets {
     uint64_t index, target;            /* u32 [loss tokens], as on the device */
     uint64_t logprob;                  /* fp32 [streams][loss tokens] */
     uint64_t residual, residual_bytes; /* staged: fp32 [micro-batch][streams][tokens][hidden] */
-    uint64_t ring;                     /* a mirror of the device's: exact values, and wires that can't be registered */
+    uint64_t ring,
+        ring_bytes; /* a mirror of the device's, or of its beginning: exact values, and wires that can't be registered */
     uint64_t bytes;
 } zo2_host_offsets;
 
@@ -107,6 +109,7 @@ typedef struct zo2_rates {
 typedef struct zo2_plan_cut {
     uint64_t chunk_bytes;
     uint64_t ring_chunks;    /* of the largest chunk, beyond what is held */
+    uint64_t staging_chunks; /* the same in the host's mirror of the ring */
     int staged;              /* residual streams wait in host memory */
     uint64_t resident_bytes; /* of wires that stay on the device */
 } zo2_plan_cut;

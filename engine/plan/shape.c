@@ -3,6 +3,7 @@
 #include "engine/method/method.h"
 #include "engine/method/probe.h"
 #include "engine/model/arch.h"
+#include "engine/model/layout.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/plan_types.h"
 #include "kernels/backend.h"
@@ -47,6 +48,7 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->seq = seq;
     out->wire = o->wire ? o->wire : ZO2_WIRE_BF16;
     out->compute = o->compute ? o->compute : zo2_default_compute(a, be);
+    out->tile_rule = o->tile_rule ? o->tile_rule : ZO2_TILE_RULE;
     out->threads = o->threads ? o->threads : zo2_usable_cpus();
     out->chunk_bytes = o->chunk_bytes;
     out->device_bytes = o->device_bytes;

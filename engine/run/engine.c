@@ -101,25 +101,10 @@ static zo2_status load_masters(zo2_engine *e, const zo2_journal *j)
     return s;
 }
 
-/* Which tensors share storage; NULL if none does (then *s says whether that is an error). */
-static uint32_t *aliases(const zo2_engine *e, zo2_status *s)
-{
-    const zo2_packheader *h = zo2_packfile_header(e->pack->file);
-    *s = ZO2_OK;
-    if (!h->aliased)
-        return NULL;
-    uint32_t *stored_as = malloc(h->tensors * sizeof *stored_as);
-    if (!stored_as)
-        *s = zo2_error(ZO2_ERR_NOMEM, "no memory for the table of aliased tensors");
-    for (uint32_t i = 0; stored_as && i < h->tensors; i++)
-        stored_as[i] = zo2_packfile_tensor(e->pack->file, i)->stored_as;
-    return stored_as;
-}
-
 static zo2_status open_core(zo2_engine *e, const zo2_backend_ops *ops)
 {
-    zo2_status s;
-    uint32_t *stored_as = aliases(e, &s);
+    uint32_t *stored_as = NULL;
+    zo2_status s = zo2_packfile_aliases(e->pack->file, &stored_as);
     zo2_core_config config = {
         .arch = &e->pack->arch, .ops = ops, .stored_as = stored_as, .settings = &e->settings, .with_masters = 1};
     if (!s)

@@ -8,8 +8,10 @@
 #include "engine/plan/plan_types.h"
 #include "engine/run/settings.h"
 #include "kernels/backend.h"
+#include "storage/pack/packfile.h"
 
 #include <math.h>
+#include <stdlib.h>
 
 #define PROBE_SECONDS 5.0
 
@@ -17,6 +19,16 @@
 static int can_measure(const zo2_backend_ops *ops)
 {
     return ops->kind != ZO2_BACKEND_NULL && (!ops->usable || !ops->usable());
+}
+
+static zo2_status find_aliases(const char *pack, uint32_t **out)
+{
+    zo2_packfile *file = NULL;
+    zo2_status s = zo2_packfile_open(&file, pack);
+    if (!s)
+        s = zo2_packfile_aliases(file, out);
+    zo2_packfile_close(file);
+    return s;
 }
 
 zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out, size_t size)
@@ -37,18 +49,22 @@ zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_op
     zo2_shape shape;
     zo2_rates rates;
     uint64_t pack_bytes = 0;
+    uint32_t *stored_as = NULL;
     zo2_status s = zo2_arch_load(&arch, arch_or_pack, &pack_bytes);
     if (!s)
         s = zo2_shape_from_opts(&shape, &arch, ops, &opts);
+    if (!s && pack_bytes)
+        s = find_aliases(arch_or_pack, &stored_as);
     double seconds = isnan(opts.probe_seconds) ? PROBE_SECONDS : opts.probe_seconds;
     int timed = !s && seconds > 0 && can_measure(ops);
     if (timed)
         s = zo2_measure_rates(&rates, &arch, ops, &shape, seconds);
     if (!s) {
-        s = zo2_plan_make(&plan, &arch, ops, &shape, NULL, timed ? &rates : NULL);
+        s = zo2_plan_make(&plan, &arch, ops, &shape, stored_as, timed ? &rates : NULL);
         plan.pub.pack_bytes = pack_bytes;
         zo2_opts_give(out, size, &plan.pub, sizeof plan.pub);
     }
+    free(stored_as);
     zo2_arch_free(&arch);
     return zo2_finish(s);
 }

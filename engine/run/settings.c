@@ -170,6 +170,7 @@ void zo2_settings_to_opts(const zo2_run_settings *s, zo2_engine_opts *o)
     ZO2_RUN_SETTINGS(GIVE)
 #undef GIVE
     o->seed_set = 1;
+    o->tile_rule = s->tile_rule;
     if (s->schedule == ZO2_CONSTANT) /* not part of the run, which may grow: the caller's, if he gave one */
         o->total_steps = total_steps;
 }
@@ -180,19 +181,25 @@ zo2_status zo2_settings_resolve(zo2_run_settings *out, const zo2_engine_opts *o,
     memset(out, 0, sizeof *out);
     out->model_hash = model_hash;
     out->noise_version = ZO2_NOISE_VERSION;
-    out->tile_rule = ZO2_TILE_RULE;
+    out->tile_rule = run ? run->tile_rule : o->tile_rule ? o->tile_rule : ZO2_TILE_RULE;
     out->decay_set = ZO2_DECAY_SET;
     if (run && run->model_hash != model_hash)
         return zo2_error(ZO2_ERR_MISMATCH,
                          "the run was made from another model: its model hash is 0x%016llx, the pack's 0x%016llx",
                          (unsigned long long)run->model_hash, (unsigned long long)model_hash);
-    if (run &&
-        (run->noise_version != ZO2_NOISE_VERSION || run->tile_rule != ZO2_TILE_RULE || run->decay_set != ZO2_DECAY_SET))
+    if (run && (run->noise_version != ZO2_NOISE_VERSION || !run->tile_rule || run->tile_rule > ZO2_TILE_RULE ||
+                run->decay_set != ZO2_DECAY_SET))
         return zo2_error(ZO2_ERR_UNSUPPORTED,
                          "the run was made by another version of zo2 (noise %u, tiles %u, decay set %u)",
                          run->noise_version, run->tile_rule, run->decay_set);
+    uint32_t unused;
+    zo2_status s = take_U32("tile_rule", o->tile_rule != 0, o->tile_rule, 0, run ? &run->tile_rule : NULL, &unused);
+    if (s)
+        return s;
+    if (out->tile_rule > ZO2_TILE_RULE)
+        return zo2_error(ZO2_ERR_ARG, "tile rule %u: this version knows 1 to %u", out->tile_rule, ZO2_TILE_RULE);
     zo2_engine_opts given = *o;
     given.backend = backend->kind;
-    zo2_status s = take_all(out, &given, run, zo2_default_compute(a, backend));
+    s = take_all(out, &given, run, zo2_default_compute(a, backend));
     return s ? s : check_values(out);
 }

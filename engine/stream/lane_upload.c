@@ -59,8 +59,8 @@ static zo2_status wire_of(const zo2_pipeline *p, uint32_t pc, zo2_planes *planes
 {
     const zo2_program *prog = p->pass.program;
     uint32_t chunk = prog->fetch[pc].chunk;
-    *wire = p->staging + prog->slot[pc];
     if (p->pass.weights != ZO2_PASS_TRAIN && p->pass.weights != ZO2_PASS_WIRE) { /* it was staged, or there is none */
+        *wire = p->staging + (zo2_pipeline_stages(p) ? prog->slot[pc] : 0);
         *bytes = zo2_chunk_sent(prog->layout, chunk, p->pass.weights == ZO2_PASS_NONE ? NULL : *wire);
         return ZO2_OK;
     }
@@ -69,7 +69,9 @@ static zo2_status wire_of(const zo2_pipeline *p, uint32_t pc, zo2_planes *planes
         return s;
     *bytes = zo2_chunk_sent(prog->layout, chunk, planes->wire);
     if (p->bounce) {
-        memcpy(p->staging + prog->slot[pc], planes->wire, *bytes);
+        uint8_t *staging = p->staging + prog->slot[pc];
+        memcpy(staging, planes->wire, *bytes);
+        *wire = staging;
         zo2_masters_release(planes);
     } else {
         *wire = planes->wire;
@@ -117,7 +119,7 @@ static int send_chunk(zo2_pipeline *p, held *h, uint32_t pc)
     uint64_t bytes = 0;
     zo2_status s = ZO2_OK;
     int uploads = p->pass.program->fetch[pc].upload;
-    if (!zo2_lane_await(p, ZO2_TRACK_UPLOAD, pc) ||
+    if (!zo2_lane_await(p, ZO2_TRACK_UPLOAD, pc) || !zo2_ring_await_event(p, pc) ||
         (!zo2_pipeline_stages(p) && !zo2_ring_take(p, ZO2_TRACK_UPLOAD, pc)))
         return 0;
     if (p->bounce && uploads)

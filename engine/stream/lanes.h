@@ -14,12 +14,14 @@
 #include <sys/types.h>
 
 #define ZO2_PIPELINE_EVENTS \
-    64u /* re-recording an event only makes a wait more conservative, never circular: waits look back in host order */
+    256u /* re-recording an event only makes a wait longer, never circular: waits look back in host order */
 
 typedef struct zo2_ring {
     uint64_t bytes, head; /* head: where the next slot may begin */
     uint64_t used;        /* of slots that are not released */
     uint32_t oldest;      /* first pc whose slot is not released */
+    uint32_t overwritten; /* first pc whose slot has not been given to another since */
+    uint64_t after;       /* releases that must have passed before what was given so far is written */
 } zo2_ring;
 
 /* A lane that runs ahead. */
@@ -35,6 +37,7 @@ struct zo2_pipeline {
     zo2_backend *be;
     zo2_pool *pool;
     uint8_t *ring_base, *resident_base, *staging;
+    uint64_t ring_bytes, staging_bytes;
     int bounce;
     const atomic_int *abort;
     pid_t process; /* that has the threads */
@@ -49,6 +52,7 @@ struct zo2_pipeline {
     zo2_pass pass;
     uint64_t passes; /* begun so far: wakes the lanes */
     zo2_ring ring;
+    uint32_t awaited;  /* fetches whose upload the compute lane's queue waits for, or will never */
     uint32_t released; /* fetches the compute lane is done with */
     uint64_t releases; /* calls of release() */
     int gate, stop, ending;
@@ -67,6 +71,9 @@ uint8_t *zo2_pipeline_address(const zo2_pipeline *p, uint32_t pc);
 
 /* Takes the slot of the chunk at `pc` for a lane, waiting for room if need be; 0 if the pass stops. */
 int zo2_ring_take(zo2_pipeline *p, zo2_track lane, uint32_t pc);
+/* Before a chunk's event is recorded: the compute lane has waited for its last recording. A queue that waits for an event recorded
+ * again meanwhile waits for a later chunk. 0 if the pass stops. */
+int zo2_ring_await_event(zo2_pipeline *p, uint32_t pc);
 /* Before a slot's part of the staging is written again: whatever was uploaded from there has arrived. Its chunk was released, and
  * what was released has been uploaded before. */
 zo2_status zo2_ring_free_staging(zo2_pipeline *p, zo2_track lane, uint32_t pc);

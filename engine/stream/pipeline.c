@@ -60,11 +60,10 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
 {
     pthread_mutex_lock(&p->mutex);
     p->pass = *pass;
-    p->ring.head = p->ring.used = 0;
-    p->ring.oldest = 0;
+    p->ring = (zo2_ring){.bytes = zo2_pipeline_stages(p) || p->bounce ? p->staging_bytes : p->ring_bytes};
     for (int i = 0; i < ZO2_LANES_AHEAD; i++)
         p->lane[i].through = 0;
-    p->released = 0;
+    p->awaited = p->released = 0;
     p->releases = 0;
     p->gate = p->stop = 0;
     p->lanes_busy = ZO2_LANES_AHEAD;
@@ -72,6 +71,14 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
     pthread_cond_broadcast(&p->begun);
     pthread_mutex_unlock(&p->mutex);
     return ZO2_OK;
+}
+
+static void set_awaited(zo2_pipeline *p, uint32_t pc)
+{
+    pthread_mutex_lock(&p->mutex);
+    p->awaited = pc;
+    pthread_cond_broadcast(&p->changed);
+    pthread_mutex_unlock(&p->mutex);
 }
 
 zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t pc, zo2_sent_wire *wire)
@@ -89,7 +96,10 @@ zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t pc, zo2_sent_wire *wire)
         zo2_status s = zo2_job_error_get(&p->error);
         return s ? s : zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled");
     }
-    return p->be->ops->wait(p->be, ZO2_LANE_COMPUTE, p->uploaded_event[pc % ZO2_PIPELINE_EVENTS]);
+    zo2_status s = p->be->ops->wait(p->be, ZO2_LANE_COMPUTE, p->uploaded_event[pc % ZO2_PIPELINE_EVENTS]);
+    if (!s && pc >= p->awaited) /* no other thread writes it */
+        set_awaited(p, pc + 1);
+    return s;
 }
 
 zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t pc)
@@ -100,8 +110,10 @@ zo2_status zo2_pipeline_release(zo2_pipeline *p, uint32_t pc)
         return s;
     pthread_mutex_lock(&p->mutex);
     p->releases++;
-    while (p->released < pc)
-        p->ring.used -= zo2_pipeline_slot_bytes(p, p->released++);
+    for (; p->released < pc; p->released++) {
+        p->ring.used -= zo2_pipeline_slot_bytes(p, p->released);
+        p->pass.program->freed_by[p->released] = p->releases;
+    }
     uint64_t used = p->ring.used;
     pthread_cond_broadcast(&p->changed);
     pthread_mutex_unlock(&p->mutex);
@@ -145,6 +157,7 @@ zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status)
     pthread_mutex_lock(&p->mutex);
     if (status)
         p->stop = 1;
+    p->awaited = UINT32_MAX; /* nobody waits for what is left */
     pthread_cond_broadcast(&p->changed);
     while (p->lanes_busy)
         zo2_lane_block(p, &from);
@@ -170,8 +183,9 @@ zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
     p->pool = c->pool;
     p->ring_base = c->ring;
     p->resident_base = c->resident;
-    p->ring.bytes = c->ring_bytes;
+    p->ring_bytes = c->ring_bytes;
     p->staging = c->staging;
+    p->staging_bytes = c->staging_bytes;
     p->bounce = c->bounce;
     p->abort = c->abort;
     p->process = getpid();

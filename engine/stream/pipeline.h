@@ -47,7 +47,8 @@ typedef struct zo2_pipeline_config {
     void *ring; /* device */
     uint64_t ring_bytes;
     void *resident;          /* device: of zo2_resident.bytes */
-    void *staging;           /* host: as long as the ring, registered */
+    void *staging;           /* host: registered */
+    uint64_t staging_bytes;  /* at most those of the ring: passes that stage have a ring of that size */
     int bounce;              /* 1: the masters' wires are not registered and are uploaded through the staging */
     const atomic_int *abort; /* non-zero cancels the pass */
 } zo2_pipeline_config;

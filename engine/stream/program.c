@@ -28,9 +28,10 @@ zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int tr
     out->fetch = calloc(layout->n_chunks, sizeof *out->fetch);
     out->slot = calloc(layout->n_chunks, sizeof *out->slot);
     out->sent = calloc(layout->n_chunks, sizeof *out->sent);
+    out->freed_by = calloc(layout->n_chunks, sizeof *out->freed_by);
     out->after = calloc(layout->n_chunks, sizeof *out->after);
     out->first_pc = malloc(layout->n_units * sizeof *out->first_pc);
-    if (!out->fetch || !out->slot || !out->sent || !out->after || !out->first_pc) {
+    if (!out->fetch || !out->slot || !out->sent || !out->freed_by || !out->after || !out->first_pc) {
         zo2_program_free(out);
         return zo2_error(ZO2_ERR_NOMEM, "no memory for a program of %u chunks", layout->n_chunks);
     }
@@ -96,6 +97,7 @@ void zo2_program_free(zo2_program *p)
     free(p->fetch);
     free(p->slot);
     free(p->sent);
+    free(p->freed_by);
     free(p->after);
     free(p->first_pc);
     memset(p, 0, sizeof *p);

@@ -20,6 +20,7 @@ typedef struct zo2_program {
     uint32_t *previous; /* [n]: the pc before whose chunk has the same memory, UINT32_MAX: none. NULL: none at all */
     uint64_t *slot;     /* [n]: ring offset, while running */
     uint64_t *sent;     /* [n]: bytes of the wire that is on the device (wire_size.h), while running */
+    uint64_t *freed_by; /* [n]: number of the release, from 1 on, that gave its slot back, while running */
     uint64_t *after;    /* [n]: releases that must have passed the compute lane before the slot is written */
 } zo2_program;
 

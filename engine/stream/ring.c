@@ -28,34 +28,51 @@ uint8_t *zo2_pipeline_address(const zo2_pipeline *p, uint32_t pc)
     return p->ring_base + prog->slot[pc];
 }
 
-/* Places `need` bytes behind the newest slot, or at the front; 0 if they don't fit yet. */
-static int ring_place(zo2_pipeline *p, uint32_t pc, uint64_t need)
+/* Slots of the lap before that begin in [begin, end) are overwritten now: the release that freed the last of them must have
+ * passed. (One that reaches into the range from before it was overwritten, and waited for, already.) */
+static void overwrite(zo2_pipeline *p, uint32_t pc, uint64_t begin, uint64_t end)
 {
     const zo2_program *prog = p->pass.program;
     zo2_ring *r = &p->ring;
-    uint32_t oldest = r->oldest;
-    while (oldest < pc && (oldest < p->released || !zo2_pipeline_slot_bytes(p, oldest)))
-        oldest++;
-    r->oldest = oldest;
-    if (oldest == pc) { /* empty */
-        if (need > r->bytes)
-            return 0;
-        r->head = 0;
-    } else {
-        uint64_t tail = prog->slot[oldest];
-        if (r->head > tail) {
-            if (need > r->bytes - r->head) {
-                if (need > tail)
-                    return 0;
-                r->head = 0;
-            }
-        } else if (need > tail - r->head) {
-            return 0;
-        }
+    for (; r->overwritten < pc; r->overwritten++) {
+        if (!zo2_pipeline_slot_bytes(p, r->overwritten))
+            continue;
+        if (prog->slot[r->overwritten] < begin || prog->slot[r->overwritten] >= end)
+            break;
+        r->after = prog->freed_by[r->overwritten];
     }
-    p->pass.program->slot[pc] = r->head;
-    p->pass.program->after[pc] = p->releases;
-    r->head += need;
+}
+
+/* Where `need` bytes go: behind the newest slot, or at the front where they don't fit there; 0 if there is no room yet. Places depend
+ * on the sizes alone, not on how far the lanes are: that decides only when a place is free. */
+static int find_place(const zo2_pipeline *p, uint32_t pc, uint64_t need, uint64_t *at)
+{
+    const zo2_ring *r = &p->ring;
+    int at_end = need <= r->bytes - r->head;
+    *at = at_end ? r->head : 0;
+    if (r->oldest == pc) /* empty */
+        return need <= r->bytes;
+    uint64_t tail = p->pass.program->slot[r->oldest];
+    if (r->head > tail)
+        return at_end || need <= tail;
+    return need <= tail - r->head;
+}
+
+/* Gives `pc` its slot; 0 if there is no room yet. */
+static int ring_place(zo2_pipeline *p, uint32_t pc, uint64_t need)
+{
+    zo2_ring *r = &p->ring;
+    uint64_t at;
+    while (r->oldest < pc && (r->oldest < p->released || !zo2_pipeline_slot_bytes(p, r->oldest)))
+        r->oldest++;
+    if (!find_place(p, pc, need, &at))
+        return 0;
+    if (at < r->head) /* the rest of the lap stays empty */
+        overwrite(p, pc, r->head, r->bytes);
+    overwrite(p, pc, at, at + need);
+    p->pass.program->slot[pc] = at;
+    p->pass.program->after[pc] = r->after;
+    r->head = at + need;
     r->used += need;
     return 1;
 }
@@ -73,6 +90,18 @@ int zo2_ring_take(zo2_pipeline *p, zo2_track lane, uint32_t pc)
     zo2_lane_waited(p, lane, pc, from);
     if (need)
         zo2_trace_count(p->trace, "ring", p->pass.step, used);
+    return ok;
+}
+
+int zo2_ring_await_event(zo2_pipeline *p, uint32_t pc)
+{
+    uint64_t from = 0;
+    pthread_mutex_lock(&p->mutex);
+    while (pc >= ZO2_PIPELINE_EVENTS && pc - ZO2_PIPELINE_EVENTS >= p->awaited && !zo2_pipeline_stopped(p))
+        zo2_lane_block(p, &from);
+    int ok = !zo2_pipeline_stopped(p);
+    pthread_mutex_unlock(&p->mutex);
+    zo2_lane_waited(p, ZO2_TRACK_UPLOAD, pc, from);
     return ok;
 }
 

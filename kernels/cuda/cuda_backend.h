@@ -26,13 +26,16 @@
 /* The arena's first bytes: cuBLAS workspace, then the table of pending updates. */
 #define ZO2_CUDA_RESERVED_BYTES (ZO2_CUDA_BLAS_BYTES + ZO2_MAX_PENDING * sizeof(zo2_update))
 static_assert(ZO2_CUDA_RESERVED_BYTES % 256 == 0, "the plan wants it so");
-#define ZO2_CUDA_CONTEXT_BYTES ((uint64_t)500000000) /* a context with cuBLAS, roughly: where none can be measured */
-#define ZO2_CUDA_MARKS         1024                  /* timing events under way in a lane */
-#define ZO2_CUDA_WARP          32
-#define ZO2_CUDA_BLOCK         128 /* threads of a block in every kernel here: four warps */
-#define ZO2_CUDA_WARPS         (ZO2_CUDA_BLOCK / ZO2_CUDA_WARP)
-#define ZO2_CUDA_MAX_GRID_YZ   65535
-#define ZO2_CUDA_SHARED_BYTES  49152 /* of a block, without asking for more */
+#define ZO2_CUDA_CONTEXT_BYTES \
+    ((uint64_t)500000000) /* a context with cuBLAS and slack, roughly: where none can be measured */
+/* Beside a measured context: kernels that cuBLAS loads later, and what cudaMalloc's steps of 2 MiB waste. */
+#define ZO2_CUDA_SLACK_BYTES  ((uint64_t)64 << 20)
+#define ZO2_CUDA_MARKS        1024 /* timing events under way in a lane */
+#define ZO2_CUDA_WARP         32
+#define ZO2_CUDA_BLOCK        128 /* threads of a block in every kernel here: four warps */
+#define ZO2_CUDA_WARPS        (ZO2_CUDA_BLOCK / ZO2_CUDA_WARP)
+#define ZO2_CUDA_MAX_GRID_YZ  65535
+#define ZO2_CUDA_SHARED_BYTES 49152 /* of a block, without asking for more */
 
 struct zo2_event {
     cudaEvent_t event;

@@ -127,6 +127,42 @@ static zo2_status open_blas(zo2_cuda *c)
     return zo2_cuda_check_blas(c, e, "cublasCreate");
 }
 
+/* One product of each type and form, in borrowed memory: cuBLAS loads its kernels at their first use, and what they take must be
+ * known before the arena is sized. Large shapes have kernels of their own; ZO2_CUDA_SLACK_BYTES are for those. */
+static zo2_status load_blas(zo2_cuda *c)
+{
+    const zo2_dtype types[] = {ZO2_F16, ZO2_BF16, ZO2_F32};
+    const uint64_t n = 128, matrix = n * n * 4;
+    unsigned char *scratch = NULL;
+    zo2_status s = zo2_cuda_check(c, cudaMalloc((void **)&scratch, ZO2_CUDA_BLAS_BYTES + 3 * matrix),
+                                  "cudaMalloc (loading cuBLAS)");
+    if (s)
+        return s;
+    unsigned char *a = scratch + ZO2_CUDA_BLAS_BYTES, *w = a + matrix, *y = w + matrix;
+    s = zo2_cuda_check_blas(c, cublasSetWorkspace(c->blas, scratch, ZO2_CUDA_BLAS_BYTES), "cublasSetWorkspace");
+    if (!s)
+        s = zo2_cuda_check(c, cudaMemsetAsync(a, 0, 3 * matrix, c->stream[ZO2_LANE_COMPUTE]), "cudaMemsetAsync");
+    for (unsigned i = 0; i < 6 && !s; i++) {
+        zo2_dtype type = types[i / 2];
+        zo2_cuda_product p = {};
+        p.batch = 1;
+        p.m = p.n = p.k = p.lda = p.ldw = p.ldc = n;
+        p.a = a;
+        p.w = w;
+        p.c = y;
+        p.transposed = i % 2 == 0;
+        p.type = type;
+        p.c_type = ZO2_F32;
+        if (type != ZO2_BF16 || c->capability >= 80)
+            s = zo2_cuda_multiply(c, &p);
+    }
+    cudaError_t e = cudaStreamSynchronize(c->stream[ZO2_LANE_COMPUTE]);
+    if (!s)
+        s = zo2_cuda_check(c, e, "cudaStreamSynchronize (loading cuBLAS)");
+    (void)cudaFree(scratch);
+    return s;
+}
+
 static zo2_status load_kernels(zo2_cuda *c)
 {
     zo2_status (*const load[])(zo2_cuda *) = {zo2_cuda_decode_load, zo2_cuda_norm_load, zo2_cuda_elementwise_load,
@@ -137,7 +173,7 @@ static zo2_status load_kernels(zo2_cuda *c)
     return s;
 }
 
-/* Context, streams, cuBLAS, kernels, events: what takes device memory beside the arena. */
+/* Context, streams, cuBLAS, kernels: what takes device memory beside the arena. */
 static zo2_status open_context(zo2_cuda *c)
 {
     cudaDeviceProp prop;
@@ -154,7 +190,7 @@ static zo2_status open_context(zo2_cuda *c)
         s = open_blas(c);
     if (!s)
         s = load_kernels(c);
-    return s ? s : zo2_cuda_spans_open(c);
+    return s ? s : load_blas(c);
 }
 
 static zo2_status open_arena(zo2_cuda *c, uint64_t bytes)
@@ -217,6 +253,8 @@ zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config)
     if (!s) /* now, and not when a run exists whose settings can't change any more */
         s = zo2_cuda_multiplies(c, config->compute);
     if (!s)
+        s = zo2_cuda_spans_open(c);
+    if (!s)
         s = open_arena(c, config->arena_bytes);
     if (s && c)
         zo2_cuda_close(&c->base);
@@ -241,9 +279,9 @@ zo2_status zo2_cuda_describe(zo2_device_info *out)
     if (!s)
         s = zo2_cuda_check(c, cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
     if (!s) {
-        uint64_t used = total - free;
-        out->context_bytes = used < 2 * ZO2_CUDA_CONTEXT_BYTES ? used : ZO2_CUDA_CONTEXT_BYTES;
-        out->free_bytes = free + out->context_bytes;
+        uint64_t used = total - free, own = used < 2 * ZO2_CUDA_CONTEXT_BYTES ? used : ZO2_CUDA_CONTEXT_BYTES;
+        out->context_bytes = own + ZO2_CUDA_SLACK_BYTES;
+        out->free_bytes = free + own;
         snprintf(out->name, sizeof out->name, "%s", c->name);
     }
     if (c)

@@ -134,8 +134,9 @@ zo2_status zo2_cuda_copy(zo2_backend *b, void *dst, const void *src, uint64_t by
     return work.done(s);
 }
 
-/* Pinned: what a lane copies then moves beside the host and at the link's full speed. A refusal (RLIMIT_MEMLOCK,
- * memory) is not a failure of the device. */
+/* Pinned: what a lane copies then moves beside the host and at the link's full speed. A refusal, for whatever reason (RLIMIT_MEMLOCK,
+ * memory that an IOMMU or a virtual machine won't map, a driver's own), is not a failure of the device: that would fail the next call,
+ * too. */
 zo2_status zo2_cuda_host_register(zo2_backend *b, void *at, uint64_t bytes)
 {
     zo2_cuda *c = (zo2_cuda *)b;
@@ -145,9 +146,10 @@ zo2_status zo2_cuda_host_register(zo2_backend *b, void *at, uint64_t bytes)
     cudaError_t e = cudaHostRegister(at, bytes, cudaHostRegisterPortable);
     if (!e)
         return ZO2_OK;
-    if (e != cudaErrorMemoryAllocation && e != cudaErrorNotSupported && e != cudaErrorInvalidValue)
-        return zo2_cuda_check(c, e, "cudaHostRegister");
     (void)cudaGetLastError();
+    size_t free = 0, total = 0;
+    if (cudaMemGetInfo(&free, &total) != cudaSuccess)
+        return zo2_cuda_check(c, e, "cudaHostRegister");
     return zo2_error(ZO2_ERR_NOMEM,
                      "cuda backend: %llu bytes of host memory can't be pinned: %s (%s); see ulimit -l (RLIMIT_MEMLOCK)",
                      (unsigned long long)bytes, cudaGetErrorString(e), cudaGetErrorName(e));

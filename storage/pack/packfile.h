@@ -48,6 +48,9 @@ uint64_t zo2_packfile_chunk_rows(const zo2_packfile *p, uint32_t tensor);
  * Thread-safe. ZO2_ERR_FORMAT names tensor and offset of a damaged chunk. */
 zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst);
 
+/* Which tensor each is stored as: [tensors], the caller's to free(); NULL if none is stored as another. ZO2_ERR_NOMEM. */
+zo2_status zo2_packfile_aliases(const zo2_packfile *p, uint32_t **out);
+
 /* Reads everything, checks every chunk's, tensor's and the model's hash. workers NULL: on the caller's thread alone. */
 zo2_status zo2_packfile_verify(const zo2_packfile *p, const zo2_parallel *workers, zo2_progress_fn progress, void *ud);
 

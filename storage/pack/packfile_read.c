@@ -180,3 +180,17 @@ zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64
     free(whole);
     return s;
 }
+
+zo2_status zo2_packfile_aliases(const zo2_packfile *p, uint32_t **out)
+{
+    const zo2_packheader *h = zo2_packfile_header(p);
+    *out = NULL;
+    if (!h->aliased)
+        return ZO2_OK;
+    *out = malloc(h->tensors * sizeof **out);
+    if (!*out)
+        return zo2_error(ZO2_ERR_NOMEM, "%s: no memory for the table of aliased tensors", p->path);
+    for (uint32_t i = 0; i < h->tensors; i++)
+        (*out)[i] = zo2_packfile_tensor(p, i)->stored_as;
+    return ZO2_OK;
+}

@@ -217,7 +217,8 @@ static void a_plan_measures_the_device(void **state)
         fail_msg("%s", zo2_last_error());
     assert_true(p.update_rate > 0 && p.noise_rate > 0 && p.upload_rate > 0 && p.decode_rate > 0 && p.gemm_rate > 0);
     assert_true(p.seconds_per_step > 0 && p.bottleneck[0]);
-    assert_in_range(p.context_bytes, 16u << 20, 20u << 20); /* the simulated one, cuBLAS included */
+    assert_in_range(p.context_bytes, 80u << 20,
+                    84u << 20); /* the simulated one, cuBLAS included, and 64 MiB of slack */
     assert_true(p.resident_bytes > 0);
     assert_clean();
     sim.start_error = cudaErrorNoDevice; /* sizes all the same */

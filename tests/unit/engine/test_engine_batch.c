@@ -157,21 +157,34 @@ static void refusals(void **state)
     expect(&b, "absurd");
 }
 
+static void every_shape(uint32_t rule)
+{
+    for (uint64_t rows = 1; rows < 60000; rows = rows * 3 + 1)
+        for (uint64_t cols = 1; cols < 60000; cols = cols * 3 + 1) {
+            uint64_t tn = zo2_tile_rows(rule, rows, cols, ZO2_F16);
+            assert_true(tn % 128 == 0 && tn >= 128 && tn <= 4096);
+            assert_true(tn == 128 || tn * cols * 2 <= 128ull << 20);
+        }
+}
+
 /* TN of the table in layout.h: multiples of 128, panels within 64 MiB (or 128 for few rows), tiles of equal size. */
 static void tiles(void **state)
 {
     (void)state;
-    assert_int_equal(zo2_tile_rows(192, 192, ZO2_F32), 256);
-    assert_int_equal(zo2_tile_rows(768, 768, ZO2_F32), 768);
-    assert_int_equal(zo2_tile_rows(12288, 12288, ZO2_F16), 2560); /* 2,730 rows fit 64 MiB: five tiles */
-    assert_int_equal(zo2_tile_rows(12288, 49152, ZO2_F16), 1024); /* 640 fit 64 MiB, 1,024 fit 128 */
-    assert_int_equal(zo2_tile_rows(12288, 49152, ZO2_F32), 640);  /* 640 fit 128 MiB */
-    for (uint64_t rows = 1; rows < 60000; rows = rows * 3 + 1)
-        for (uint64_t cols = 1; cols < 60000; cols = cols * 3 + 1) {
-            uint64_t tn = zo2_tile_rows(rows, cols, ZO2_F16);
-            assert_true(tn % 128 == 0 && tn >= 128 && tn <= 4096);
-            assert_true(tn == 128 || tn * cols * 2 <= 128ull << 20);
-        }
+    assert_int_equal(zo2_tile_rows(1, 192, 192, ZO2_F32), 256);
+    assert_int_equal(zo2_tile_rows(1, 768, 768, ZO2_F32), 768);
+    assert_int_equal(zo2_tile_rows(1, 12288, 12288, ZO2_F16), 2560); /* 2,730 rows fit 64 MiB: five tiles */
+    assert_int_equal(zo2_tile_rows(1, 12288, 49152, ZO2_F16), 1024); /* 640 fit 64 MiB, 1,024 fit 128 */
+    assert_int_equal(zo2_tile_rows(1, 12288, 49152, ZO2_F32), 640);  /* 640 fit 128 MiB */
+    assert_int_equal(zo2_tile_rows(2, 768, 768, ZO2_F32), 768);      /* by rule 2: one tile is one tile */
+    assert_int_equal(zo2_tile_rows(2, 5120, 5120, ZO2_F16), 4096);
+    assert_int_equal(zo2_tile_rows(2, 5120, 20480, ZO2_F16), 1024);
+    assert_int_equal(zo2_tile_rows(2, 20480, 5120, ZO2_F16), 4096);
+    assert_int_equal(zo2_tile_rows(2, 12288, 12288, ZO2_F16), 2048);
+    assert_int_equal(zo2_tile_rows(2, 12288, 49152, ZO2_F16), 1024);
+    assert_int_equal(zo2_tile_rows(2, 12288, 49152, ZO2_F32), 640); /* below 1,024 as by rule 1 */
+    for (uint32_t rule = 1; rule <= ZO2_TILE_RULE; rule++)
+        every_shape(rule);
 }
 
 static void pending_schedule(void **state)

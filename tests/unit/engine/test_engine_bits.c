@@ -350,6 +350,36 @@ static int clean(void **state)
     return 0;
 }
 
+/* A run keeps the rule that it began with, asked or not; rules differ where K pending updates go by tile. */
+static void tile_rules(void **state)
+{
+    (void)state;
+    zo2_engine_opts o = base_opts(), was;
+    outcome whole, parts = {0};
+    model = several_tiles;
+    o.pending = 2;
+    outcome newest = whole_run("rule-newest", &o, 0);
+    o.tile_rule = 1;
+    whole = whole_run("rule-1", &o, 0);
+    assert_true(whole.chain != newest.chain);
+    zo2_engine *e = start("rule-1-parts", &o);
+    train(e, STEPS / 2, 0, &parts);
+    zo2_engine_close(e);
+    o.tile_rule = 0;
+    e = start("rule-1-parts", &o);
+    zo2_engine_get_opts(e, &was);
+    assert_int_equal(was.tile_rule, 1);
+    train(e, STEPS, 0, &parts);
+    finish(e, &parts);
+    assert_same(&whole, &parts);
+    o.tile_rule = 2;
+    char path[512];
+    assert_int_equal(zo2_engine_open(&e, pack_of(model), scratch_path(path, sizeof path, "several-rule-1-parts"), &o),
+                     ZO2_ERR_MISMATCH);
+    assert_non_null(strstr(zo2_last_error(), "setting 'tile_rule' differs: the run has 1, this call has 2"));
+    model = one_tile;
+}
+
 int main(void)
 {
     test_device_begin(0);
@@ -359,7 +389,7 @@ int main(void)
         cmocka_unit_test(tiles_pending), cmocka_unit_test(pending_is_exact_with_fp32_wire),
         cmocka_unit_test(cancelled),     cmocka_unit_test(aborted_by_signal),
         cmocka_unit_test(killed),        cmocka_unit_test(e5m2_and_fp16),
-        cmocka_unit_test(bf16_products),
+        cmocka_unit_test(bf16_products), cmocka_unit_test(tile_rules),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
 }

@@ -2,7 +2,10 @@
  * (moving_home.h) runs have the bits that they have in RAM: nobody keeps a pointer past the release, and a wire stays until
  * its copy is over. Rest planes aren't asked for where wires are enough; what a home says when it fails is what the
  * call says. */
+#include "engine/families/families.h"
 #include "tests/unit/engine/moving_home.h"
+
+#include <sys/stat.h>
 
 enum { ROWS = 4, SEQ = 10, STEPS = 3, THREADS = 2 };
 
@@ -151,12 +154,46 @@ static void wires_stay(void **state)
     compare(o, 0);
 }
 
+/* Of the file, after STEPS steps. */
+static uint64_t snapshot_bytes(const zo2_engine_opts *o, int aliased)
+{
+    char run[32], path[512], file[600];
+    struct stat st;
+    snprintf(run, sizeof run, "stored-%d", aliased);
+    zo2_engine *e = start(*o, aliased, run);
+    for (uint32_t i = 0; i < STEPS; i++) {
+        zo2_step_result r = {.struct_size = sizeof r};
+        MUST(step(e, i, &r));
+    }
+    MUST(zo2_snapshot(e));
+    zo2_engine_close(e);
+    snprintf(file, sizeof file, "%s/snapshots/snapshot-%012d.zo2s", scratch_path(path, sizeof path, run), STEPS);
+    assert_int_equal(stat(file, &st), 0);
+    return (uint64_t)st.st_size;
+}
+
 static void layers_share_planes(void **state)
 {
     (void)state;
     zo2_engine_opts o = usual();
     o.device_bytes = smallest(o, 1);
     compare(o, 1);
+    /* what they share is stored once, and the plan says so */
+    zo2_arch arch;
+    zo2_plan plain, aliased;
+    char name[600];
+    snprintf(name, sizeof name, "%s/opt-fixtures/prenorm-f32/config.json", ZO2_TEST_DATA);
+    MUST(zo2_arch_load(&arch, name, NULL));
+    uint64_t layer = 0;
+    for (uint32_t i = 0; i < arch.n_tensors; i++)
+        if (arch.tensors[i].layer == 1)
+            layer += 4 * arch.tensors[i].rows * arch.tensors[i].cols;
+    zo2_arch_free(&arch);
+    MUST(zo2_plan_estimate(name, &o, &plain));
+    MUST(zo2_plan_estimate(aliased_pack(), &o, &aliased));
+    assert_true(layer > 10000);
+    assert_int_equal(plain.snapshot_bytes - aliased.snapshot_bytes, layer);
+    assert_true(snapshot_bytes(&o, 0) - snapshot_bytes(&o, 1) >= layer);
 }
 
 /* ---- what is asked for ---- */

@@ -271,7 +271,7 @@ static void pending_saves_uploads_of_what_stays(void **state)
     assert_int_equal(p.proposed_pending, 0);
     o.device_bytes += 2000000000;
     p = plan_of(&o, &r);
-    assert_true(p.resident_bytes > 1900000000);
+    assert_true(p.resident_bytes > 1700000000);
     assert_true(p.proposed_pending > 0);
     o.pending = (int32_t)p.proposed_pending;
     o.max_rows_micro = p.proposed_micro_batch;
