@@ -38,13 +38,19 @@ ZO2_HD void zo2_noise_words(uint64_t key, uint32_t query, uint32_t tensor_id, ui
     zo2_philox((uint32_t)call, (uint32_t)(call >> 32), tensor_id, query, (uint32_t)key, (uint32_t)(key >> 32), w);
 }
 
-/* z[4] of elements 4 * call ... 4 * call + 3: words 0 and 1 give the first two, words 2 and 3 the others. */
+/* z[4] of elements 4 * call ... 4 * call + 3 from the words of block `call`: words 0 and 1 give the first two, words 2
+ * and 3 the others. */
+ZO2_HD void zo2_gaussian4_of(const uint32_t w[4], float z[4])
+{
+    zo2_normal_pair(w[0], w[1], z, z + 1);
+    zo2_normal_pair(w[2], w[3], z + 2, z + 3);
+}
+
 ZO2_HD void zo2_gaussian4(uint64_t key, uint32_t query, uint32_t tensor_id, uint64_t call, float z[4])
 {
     uint32_t w[4];
     zo2_noise_words(key, query, tensor_id, call, w);
-    zo2_normal_pair(w[0], w[1], z, z + 1);
-    zo2_normal_pair(w[2], w[3], z + 2, z + 3);
+    zo2_gaussian4_of(w, z);
 }
 
 /* The bit is the sign bit: 0 gives +1, 1 gives -1. bit < 32. */

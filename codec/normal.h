@@ -30,7 +30,7 @@ ZO2_HD float zo2_normal_radius(uint32_t a)
     q = zo2_fma(q, t, -0x1.5556e8p-1f);
     q = zo2_fma(q, t, 0x1.fffff4p-1f);
     float s = zo2_fma(zo2_mul(t, t), q, zo2_mul(-2.0f, t));
-    return zo2_sqrt(zo2_fma((float)e, -0x1.62e43p0f, s));
+    return zo2_sqrt_bounded(zo2_fma((float)e, -0x1.62e43p0f, s)); /* of a value in [2^-33, 46] */
 }
 
 /* A point on the unit circle from a word: with y = ((b mod 2^30 as a signed 30-bit number) + 0.5) 2^-29 in (-1, 1) the

@@ -1,12 +1,15 @@
 /* decode.cu: decode() and decode_rows() of the cuda backend: launches of decode_kernel.cuh. */
 #include <string.h>
 
+#include "codec/philox.h"
+#include "codec/plane_layout.h"
 #include "codec/update.h"
 #include "codec/wires.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/decode_kernel.cuh"
 #include "kernels/cuda/dialect.h"
+#include "kernels/cuda/element.cuh"
 
 /* ---- pending updates ---- */
 
@@ -54,19 +57,65 @@ static zo2_status fold_table(zo2_cuda *c, const zo2_update *fold, uint32_t folds
 
 /* ---- launches ---- */
 
-template <zo2_wire W, zo2_dist D> static zo2_status launch(zo2_cuda *c, const zo2_decode_args *a)
+/* Blocks for pieces of `columns` columns, 32 to a block, and rows, four to a block. */
+static dim3 grid_of(const zo2_cuda *c, const zo2_decode_args *a, uint32_t columns)
 {
-    dim3 block(ZO2_CUDA_WARP, ZO2_CUDA_WARPS);
-    uint64_t across = zo2_cuda_ceil_div(zo2_cuda_ceil_div(a->cols, ZO2_DECODE_GROUP), block.x);
-    uint64_t down = zo2_cuda_ceil_div(a->rows, block.y);
-    dim3 grid(zo2_cuda_blocks(c, across), down < ZO2_CUDA_MAX_GRID_YZ ? (uint32_t)down : ZO2_CUDA_MAX_GRID_YZ);
-    ZO2_LAUNCH((zo2_decode_kernel<W, D>), grid, block, 0, c->stream[ZO2_LANE_COMPUTE], *a);
+    uint64_t across = zo2_cuda_ceil_div(a->cols, columns), down = zo2_cuda_ceil_div(a->rows, ZO2_CUDA_WARPS);
+    return dim3(zo2_cuda_blocks(c, across), down < ZO2_CUDA_MAX_GRID_YZ ? (uint32_t)down : ZO2_CUDA_MAX_GRID_YZ);
+}
+
+template <zo2_wire W, zo2_dist D> static zo2_status launch_any(zo2_cuda *c, const zo2_decode_args *a)
+{
+    ZO2_LAUNCH((zo2_decode_kernel<W, D>), grid_of(c, a, ZO2_DECODE_STEP), dim3(ZO2_CUDA_WARP, ZO2_CUDA_WARPS), 0,
+               c->stream[ZO2_LANE_COMPUTE], *a);
     return zo2_cuda_launched(c, "zo2_decode_kernel");
+}
+
+template <zo2_wire W, class E, int D> static zo2_status launch_panels(zo2_cuda *c, const zo2_decode_args *a)
+{
+    zo2_panels_args p;
+    memset(&p, 0, sizeof p);
+    p.src = a->src;
+    if (zo2_wire_form<W>::scaled)
+        p.scales = a->src + zo2_fp8_scales_at(a->rows, a->cols, 0);
+    p.first = a->first_row * a->cols;
+    memcpy(p.panel, a->panel, sizeof p.panel);
+    p.keys = zo2_philox_round_keys((uint32_t)a->key, (uint32_t)(a->key >> 32));
+    memcpy(p.eps, a->eps, sizeof p.eps);
+    p.rows = (uint32_t)a->rows;
+    p.cols = (uint32_t)a->cols;
+    p.src_stride = (uint32_t)zo2_row_stride(a->cols, zo2_wire_form<W>::size);
+    p.scale_stride = (uint32_t)(2 * zo2_fp8_groups(a->cols));
+    p.ld = (uint32_t)a->ld;
+    p.tensor_id = a->tensor_id;
+    p.query = a->query;
+    p.panels = a->panels;
+    ZO2_LAUNCH((zo2_panels_kernel<W, E, D>), grid_of(c, a, 2 * ZO2_DECODE_STEP), dim3(ZO2_CUDA_WARP, ZO2_CUDA_WARPS), 0,
+               c->stream[ZO2_LANE_COMPUTE], p);
+    return zo2_cuda_launched(c, "zo2_panels_kernel");
+}
+
+/* Whether zo2_panels_kernel can do it, and with which noise: 0 none, else `dist`; -1 if it can't. */
+static int panels_noise(const zo2_decode_args *a, zo2_dist dist)
+{
+    uint32_t still = 0;
+    for (uint32_t p = 0; p < a->panels; p++)
+        still += a->eps[p] == 0.0f;
+    if (a->folds || a->refs || a->accumulate || !a->wide || a->cols % ZO2_DECODE_RUN || still % a->panels ||
+        a->rows >> 31 || a->cols >> 28 || a->ld >> 31) /* a row of the wire has up to four bytes a column */
+        return -1;
+    return still ? 0 : (int)dist;
 }
 
 template <zo2_wire W> static zo2_status launch_wire(zo2_cuda *c, zo2_dist dist, const zo2_decode_args *a)
 {
-    return dist == ZO2_RADEMACHER ? launch<W, ZO2_RADEMACHER>(c, a) : launch<W, ZO2_GAUSSIAN>(c, a);
+    int noise = panels_noise(a, dist);
+    if (noise < 0)
+        return dist == ZO2_RADEMACHER ? launch_any<W, ZO2_RADEMACHER>(c, a) : launch_any<W, ZO2_GAUSSIAN>(c, a);
+    ZO2_BY_TYPE(a->type, return noise == 0                ? launch_panels<W, E, 0>(c, a)
+                                : noise == ZO2_RADEMACHER ? launch_panels<W, E, ZO2_RADEMACHER>(c, a)
+                                                          : launch_panels<W, E, ZO2_GAUSSIAN>(c, a));
+    return zo2_error(ZO2_ERR_DEVICE, "decode: the cuda backend has no compute type %d", (int)a->type);
 }
 
 /* What decode() and decode_rows() say in the same words. */
@@ -127,12 +176,31 @@ zo2_status zo2_cuda_decode_rows(zo2_cuda *c, const zo2_decode_rows_op *op)
     return work.done(decode_args(c, op->wire, op->dist, &a, op->fold));
 }
 
+template <zo2_wire W, class E> static zo2_status load_panels(zo2_cuda *c)
+{
+    ZO2_CUDA_LOAD(c, (zo2_panels_kernel<W, E, 0>));
+    ZO2_CUDA_LOAD(c, (zo2_panels_kernel<W, E, ZO2_GAUSSIAN>));
+    ZO2_CUDA_LOAD(c, (zo2_panels_kernel<W, E, ZO2_RADEMACHER>));
+    return ZO2_OK;
+}
+
+template <zo2_wire W> static zo2_status load_wire(zo2_cuda *c)
+{
+    ZO2_CUDA_LOAD(c, (zo2_decode_kernel<W, ZO2_GAUSSIAN>));
+    ZO2_CUDA_LOAD(c, (zo2_decode_kernel<W, ZO2_RADEMACHER>));
+    zo2_status s = load_panels<W, float>(c);
+    if (!s)
+        s = load_panels<W, zo2_f16_element>(c);
+    return s ? s : load_panels<W, zo2_bf16_element>(c);
+}
+
 zo2_status zo2_cuda_decode_load(zo2_cuda *c)
 {
     ZO2_CUDA_LOAD(c, zo2_store_folds_kernel);
-#define LOAD_WIRE(wire, ...)                                   \
-    ZO2_CUDA_LOAD(c, (zo2_decode_kernel<wire, ZO2_GAUSSIAN>)); \
-    ZO2_CUDA_LOAD(c, (zo2_decode_kernel<wire, ZO2_RADEMACHER>));
+    zo2_status s = ZO2_OK;
+#define LOAD_WIRE(wire, ...) \
+    if (!s)                  \
+        s = load_wire<wire>(c);
     ZO2_WIRE_MAP(LOAD_WIRE)
-    return ZO2_OK;
+    return s;
 }

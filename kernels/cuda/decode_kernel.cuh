@@ -1,25 +1,29 @@
-/* decode_kernel.cuh: wire to perturbed panels, one pass: each thread takes 16 consecutive elements of a row, reads
- * their codes once with 16-byte loads, folds the pending updates, makes their noise once, and stores both panels. The
- * functions of one element are the codec headers', the same text that the CPU runs, so the bits are the CPU's.
+/* decode_kernel.cuh: wire to perturbed panels, one pass: each thread takes runs of 8 elements of a row, reads their codes once,
+ * folds the pending updates, makes their noise once, and stores both panels. Runs of a warp's lanes lie side by side, so that
+ * a store of the warp is of whole lines. The functions of one element are the codec headers', the same text that the CPU
+ * runs, so the bits are the CPU's; conversions are the hardware's where it has them (convert.cuh).
  *
- * Noise comes in Philox blocks of 4 (Gaussian) or 128 elements (Rademacher) counted from the tensor's first element. A
- * thread's 16 Gaussians are four blocks, five where a row does not begin on a multiple of four. Of a Rademacher block
- * it uses 16 or so of the 128 bits: passing the block around the warp would save about 5 instructions an element,
- * which is nothing beside the panels' stores, two to eight bytes an element. */
+ * zo2_panels_kernel is what a forward pass needs for matrices without pending updates, and nothing else, so that it is short:
+ * rows of which every run is whole and aligned, in the tensor as in the panels. One kernel for each wire, compute type and
+ * noise. zo2_decode_kernel does everything. tools/sass-count prints what they cost. */
 #ifndef ZO2_KERNELS_CUDA_DECODE_KERNEL_CUH
 #define ZO2_KERNELS_CUDA_DECODE_KERNEL_CUH
 
-#include "codec/noise_inline.h"
+#include "codec/philox.h"
 #include "codec/plane_layout.h"
 #include "codec/rn.h"
 #include "codec/update.h"
 #include "codec/update_inline.h"
 #include "codec/wires.h"
 #include "kernels/backend.h"
+#include "kernels/cuda/convert.cuh"
+#include "kernels/cuda/decode_noise.cuh"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
 
-#define ZO2_DECODE_GROUP 16 /* elements a thread handles at once */
+#define ZO2_DECODE_RUN 8 /* elements that a thread handles together */
+#define ZO2_DECODE_STEP \
+    (32 * ZO2_DECODE_RUN) /* columns of a warp's runs, and from a thread's first run to its second */
 
 typedef struct zo2_decode_args { /* no padding: what is uninitialised would reach the device */
     const unsigned char *src;    /* wire of rows x cols */
@@ -38,143 +42,195 @@ typedef struct zo2_decode_args { /* no padding: what is uninitialised would reac
     zo2_dtype type;
 } zo2_decode_args;
 
-/* ---- wires ---- */
-
-/* 16 bytes of codes, or zeros past a row's last column. */
-__device__ static inline uint4 zo2_load_codes(const unsigned char *p, int inside)
+/* The codes of a run at p, of whose elements `inside` are in the row; rows are padded to 16 bytes. Zeros past that. */
+template <zo2_wire W>
+__device__ static inline void zo2_read8(const unsigned char *p, uint64_t inside, uint16_t scale,
+                                        float w[ZO2_DECODE_RUN])
 {
-    uint4 v = {0, 0, 0, 0};
-    if (inside)
-        v = *(const uint4 *)(const void *)p;
-    return v;
+    constexpr int words = 2 * zo2_wire_form<W>::size, per_word = zo2_wire_form<W>::per_word;
+    uint32_t word[words];
+    if (words == 2) {
+        uint2 v = {0, 0};
+        if (inside)
+            v = *(const uint2 *)(const void *)p;
+        word[0] = v.x;
+        word[1] = v.y;
+    } else {
+#pragma unroll
+        for (int i = 0; i < words; i += 4) {
+            uint4 v = {0, 0, 0, 0};
+            if (inside > (uint64_t)(i * per_word))
+                v = *(const uint4 *)(const void *)(p + 4 * i);
+            word[i] = v.x;
+            word[i + 1] = v.y;
+            word[i + 2] = v.z;
+            word[i + 3] = v.w;
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < words; i++)
+        zo2_wire_word<W>::get(word[i], scale, w + i * per_word);
 }
 
-/* A row of wires.h, for the compiler. */
-template <zo2_wire W> struct zo2_wire_form;
-#define ZO2_WIRE_FORM(wire, number, text, codec, bytes, has_scales, value) \
-    template <> struct zo2_wire_form<wire> {                               \
-        static constexpr int size = bytes, scaled = has_scales;            \
-        __device__ static inline float get(uint32_t code, uint16_t scale)  \
-        {                                                                  \
-            (void)scale;                                                   \
-            return value;                                                  \
-        }                                                                  \
-    };
-ZO2_WIRE_MAP(ZO2_WIRE_FORM)
-#undef ZO2_WIRE_FORM
+/* ---- whole runs, no folds ---- */
 
-/* 16 elements from column c of a row: zo2_wire_get() for many at a time. */
+typedef struct zo2_panels_args { /* no padding; strides in bytes but ld */
+    const unsigned char *src, *scales;
+    uint64_t first; /* the tensor's element that row 0 begins with, a multiple of 8 */
+    unsigned char *panel[ZO2_MAX_PANELS];
+    zo2_philox_keys keys; /* as kernel parameters they cost no instruction and no register */
+    float eps[ZO2_MAX_PANELS];
+    uint32_t rows, cols, src_stride, scale_stride, ld; /* below 2^31 */
+    uint32_t tensor_id, query, panels;
+} zo2_panels_args;
+
+/* Where the 8 elements of a run are. */
+typedef struct zo2_run {
+    const unsigned char *src;
+    const uint16_t *scale; /* of wires that have them, else NULL */
+    uint64_t index;        /* in the tensor */
+    uint64_t at;           /* in a panel */
+} zo2_run;
+
+template <zo2_wire W> __device__ static inline zo2_run zo2_run_of(const zo2_panels_args &a, uint32_t row, uint32_t c)
+{
+    zo2_run r;
+    r.src = a.src + ((uint64_t)row * a.src_stride + zo2_wire_form<W>::size * c);
+    r.scale = NULL;
+    if (zo2_wire_form<W>::scaled)
+        r.scale = (const uint16_t *)(const void *)(a.scales + (uint64_t)row * a.scale_stride) + c / ZO2_FP8_GROUP;
+    r.index = (uint64_t)row * a.cols + (a.first + c);
+    r.at = (uint64_t)row * a.ld + c;
+    return r;
+}
+
+/* `by` columns further on. */
+template <zo2_wire W> __device__ static inline zo2_run zo2_run_after(zo2_run r, uint32_t by)
+{
+    r.src += zo2_wire_form<W>::size * by;
+    if (zo2_wire_form<W>::scaled)
+        r.scale += by / ZO2_FP8_GROUP;
+    r.index += by;
+    r.at += by;
+    return r;
+}
+
+template <zo2_wire W> __device__ static inline void zo2_read_run(const zo2_run &r, int inside, float w[ZO2_DECODE_RUN])
+{
+    uint16_t scale = 0;
+    if (zo2_wire_form<W>::scaled && inside)
+        scale = *r.scale;
+    zo2_read8<W>(r.src, inside ? ZO2_DECODE_RUN : 0, scale, w);
+}
+
+/* Two runs, of which the second may be past the row's end: it is computed all the same, for then the two are one stretch of code
+ * whose instructions hide each other's latencies. D: 0 for no noise, else a zo2_dist; then no eps is 0. */
+template <zo2_wire W, class E, int D>
+__device__ static inline void zo2_panels_span(const zo2_panels_args &a, const zo2_run &r, int second)
+{
+    constexpr int n = ZO2_DECODE_RUN;
+    float w[2 * n], z[2 * n], v[2 * n];
+    zo2_read_run<W>(r, 1, w);
+    zo2_read_run<W>(zo2_run_after<W>(r, ZO2_DECODE_STEP), second, w + n);
+    if (D) {
+        zo2_noise8<D>(a.tensor_id, a.query, a.keys, r.index, z);
+        zo2_noise8<D>(a.tensor_id, a.query, a.keys, r.index + ZO2_DECODE_STEP, z + n);
+    }
+#pragma unroll
+    for (uint32_t p = 0; p < ZO2_MAX_PANELS; p++) {
+        if (p >= a.panels)
+            return;
+#pragma unroll
+        for (int i = 0; i < 2 * n; i++)
+            v[i] = D ? zo2_perturb_one(w[i], z[i], a.eps[p]) : w[i];
+        E *to = (E *)(void *)a.panel[p] + r.at;
+        zo2_store_wide<E, n>(to, v);
+        if (second)
+            zo2_store_wide<E, n>(to + ZO2_DECODE_STEP, v + n);
+    }
+}
+
+/* Grid-stride in both directions: x runs over the spans of a row, y over rows. */
+template <zo2_wire W, class E, int D> ZO2_LAUNCH_BOUNDS(128) __global__ void zo2_panels_kernel(zo2_panels_args a)
+{
+    for (uint32_t row = blockIdx.y * blockDim.y + threadIdx.y; row < a.rows; row += gridDim.y * blockDim.y)
+        for (uint32_t c = blockIdx.x * 2 * ZO2_DECODE_STEP + threadIdx.x * ZO2_DECODE_RUN; c < a.cols;
+             c += gridDim.x * 2 * ZO2_DECODE_STEP)
+            zo2_panels_span<W, E, D>(a, zo2_run_of<W>(a, row, c), c + ZO2_DECODE_STEP < a.cols);
+}
+
+/* ---- everything ---- */
+
 template <zo2_wire W>
-__device__ static inline void zo2_read16(const zo2_decode_args &a, uint64_t row, uint64_t c, float w[ZO2_DECODE_GROUP])
+__device__ static inline void zo2_read_at(const zo2_decode_args &a, uint64_t row, uint64_t c, float w[ZO2_DECODE_RUN])
 {
     constexpr int size = zo2_wire_form<W>::size;
-    constexpr int per_load = 16 / size;
-    const unsigned char *p = a.src + row * zo2_row_stride(a.cols, size) + size * c;
+    const unsigned char *scales = a.src + zo2_fp8_scales_at(a.rows, a.cols, row);
     uint16_t scale = 0;
-    if (zo2_wire_form<W>::scaled) /* a group of 16 never straddles two scales */
-        scale = ((const uint16_t *)(const void *)(a.src + zo2_fp8_scales_at(a.rows, a.cols, row)))[c / ZO2_FP8_GROUP];
-#pragma unroll
-    for (int i = 0; i < ZO2_DECODE_GROUP; i += per_load) {
-        uint4 v = zo2_load_codes(p + size * i, c + i < a.cols);
-        const uint32_t word[4] = {v.x, v.y, v.z, v.w};
-#pragma unroll
-        for (int j = 0; j < per_load; j++) {
-            uint32_t code = word[j * size / 4] >> (8 * (j * size % 4));
-            w[i + j] = zo2_wire_form<W>::get(code, scale);
-        }
-    }
+    if (zo2_wire_form<W>::scaled)
+        scale = ((const uint16_t *)(const void *)scales)[c / ZO2_FP8_GROUP];
+    zo2_read8<W>(a.src + row * zo2_row_stride(a.cols, size) + size * c, a.cols - c, scale, w);
 }
-
-/* ---- noise: z of elements [index, index + 16) ---- */
-
-template <zo2_dist D>
-__device__ static inline void zo2_noise16(uint64_t key, uint32_t query, uint32_t tensor_id, uint64_t index,
-                                          float z[ZO2_DECODE_GROUP])
-{
-    if (D == ZO2_RADEMACHER) {
-        /* 16 bits from bit `index` of the endless row of words; they may reach into the next word or block. */
-        uint32_t at = (uint32_t)(index % ZO2_RADEMACHER_PER_CALL), w[4], shift = at % 32;
-        uint64_t call = index / ZO2_RADEMACHER_PER_CALL;
-        zo2_noise_words(key, query, tensor_id, call, w);
-        uint32_t low = at < 64 ? (at < 32 ? w[0] : w[1]) : (at < 96 ? w[2] : w[3]);
-        uint32_t high = at < 64 ? (at < 32 ? w[1] : w[2]) : w[3];
-        if (at > ZO2_RADEMACHER_PER_CALL - ZO2_DECODE_GROUP) {
-            zo2_noise_words(key, query, tensor_id, call + 1, w);
-            high = w[0];
-        }
-        uint32_t bits = shift > 32 - ZO2_DECODE_GROUP ? low >> shift | high << (32 - shift) : low >> shift;
-#pragma unroll
-        for (int i = 0; i < ZO2_DECODE_GROUP; i++)
-            z[i] = zo2_rademacher(bits, i);
-        return;
-    }
-    float v[ZO2_DECODE_GROUP + ZO2_GAUSSIAN_PER_CALL];
-    uint64_t call = index / ZO2_GAUSSIAN_PER_CALL;
-    uint32_t off = (uint32_t)(index % ZO2_GAUSSIAN_PER_CALL);
-#pragma unroll
-    for (int i = 0; i < ZO2_DECODE_GROUP; i += ZO2_GAUSSIAN_PER_CALL)
-        zo2_gaussian4(key, query, tensor_id, call + i / ZO2_GAUSSIAN_PER_CALL, v + i);
-    if (off) { /* a shift by `off` whose indices are constants, so that v stays in registers */
-        zo2_gaussian4(key, query, tensor_id, call + ZO2_DECODE_GROUP / ZO2_GAUSSIAN_PER_CALL, v + ZO2_DECODE_GROUP);
-#pragma unroll
-        for (int i = 0; i < ZO2_DECODE_GROUP + 3; i++)
-            v[i] = off & 1 ? v[i + 1] : v[i];
-#pragma unroll
-        for (int i = 0; i < ZO2_DECODE_GROUP; i++)
-            v[i] = off & 2 ? v[i + 2] : v[i];
-    }
-#pragma unroll
-    for (int i = 0; i < ZO2_DECODE_GROUP; i++)
-        z[i] = v[i];
-}
-
-/* ---- panels ---- */
 
 template <typename E>
-__device__ static inline void zo2_store16(const zo2_decode_args &a, unsigned char *panel, uint64_t row, uint64_t c,
-                                          const float w[ZO2_DECODE_GROUP])
+__device__ static inline void zo2_store_any(const zo2_decode_args &a, unsigned char *panel, uint64_t row, uint64_t c,
+                                            const float w[ZO2_DECODE_RUN])
 {
     E *to = (E *)(void *)panel + row * a.ld + c;
-    if (a.wide && c + ZO2_DECODE_GROUP <= a.cols) {
-        union {
-            E e[16 / sizeof(E)];
-            uint4 v;
-        } pack;
-#pragma unroll
-        for (int i = 0; i < ZO2_DECODE_GROUP; i += 16 / sizeof(E)) {
-#pragma unroll
-            for (int j = 0; j < (int)(16 / sizeof(E)); j++)
-                zo2_put(&pack.e[j], w[i + j]);
-            *(uint4 *)(void *)(to + i) = pack.v;
-        }
+    if (a.wide && c + ZO2_DECODE_RUN <= a.cols) {
+        zo2_store_wide<E, ZO2_DECODE_RUN>(to, w);
         return;
     }
 #pragma unroll
-    for (int i = 0; i < ZO2_DECODE_GROUP; i++)
+    for (int i = 0; i < ZO2_DECODE_RUN; i++)
         if (c + i < a.cols)
             zo2_put(to + i, w[i]);
 }
 
 __device__ static inline void zo2_store_panel(const zo2_decode_args &a, unsigned char *panel, uint64_t row, uint64_t c,
-                                              const float w[ZO2_DECODE_GROUP])
+                                              const float w[ZO2_DECODE_RUN])
 {
     if (a.accumulate) {
         float *to = (float *)(void *)panel + row * a.ld + c;
 #pragma unroll
-        for (int i = 0; i < ZO2_DECODE_GROUP; i++)
+        for (int i = 0; i < ZO2_DECODE_RUN; i++)
             if (c + i < a.cols)
                 to[i] = zo2_add(to[i], w[i]);
         return;
     }
-    ZO2_BY_TYPE(a.type, zo2_store16<E>(a, panel, row, c, w));
+    ZO2_BY_TYPE(a.type, zo2_store_any<E>(a, panel, row, c, w));
 }
 
-/* ---- one group ---- */
+/* w less the updates [done, a.folds). */
+template <zo2_dist D>
+__device__ static inline void zo2_fold8(const zo2_decode_args &a, uint32_t done, uint64_t index,
+                                        float w[ZO2_DECODE_RUN])
+{
+    float v[ZO2_DECODE_RUN], z[ZO2_DECODE_RUN];
+#pragma unroll 1
+    for (uint32_t f = done; f < a.folds; f++) {
+        const zo2_update *u = &a.fold[f];
+        float d = a.decays ? u->d : 0.0f;
+#pragma unroll
+        for (int i = 0; i < ZO2_DECODE_RUN; i++)
+            v[i] = zo2_update_begin(d, w[i]);
+#pragma unroll 1
+        for (uint32_t q = 0; q < u->queries; q++) {
+            zo2_noise8_at<D>(a.tensor_id, q, u->key, index, z);
+#pragma unroll
+            for (int i = 0; i < ZO2_DECODE_RUN; i++)
+                v[i] = zo2_update_query(u->c[q], z[i], v[i]);
+        }
+#pragma unroll
+        for (int i = 0; i < ZO2_DECODE_RUN; i++)
+            w[i] = zo2_update_end(w[i], v[i]);
+    }
+}
 
 template <zo2_wire W, zo2_dist D>
-__device__ static inline void zo2_decode_group(const zo2_decode_args &a, uint64_t row, uint64_t c)
+__device__ static inline void zo2_decode_run(const zo2_decode_args &a, uint64_t row, uint64_t c)
 {
-    float w[ZO2_DECODE_GROUP], v[ZO2_DECODE_GROUP], z[ZO2_DECODE_GROUP];
+    float w[ZO2_DECODE_RUN], v[ZO2_DECODE_RUN], z[ZO2_DECODE_RUN];
     uint64_t of_tensor = a.first_row + row;
     uint32_t done = 0;
     if (a.refs) {
@@ -182,30 +238,13 @@ __device__ static inline void zo2_decode_group(const zo2_decode_args &a, uint64_
         done = a.refs[row].folds_done;
     }
     uint64_t index = of_tensor * a.cols + c;
-    zo2_read16<W>(a, row, c, w);
-#pragma unroll 1
-    for (uint32_t f = done; f < a.folds; f++) {
-        const zo2_update *u = &a.fold[f];
-        float d = a.decays ? u->d : 0.0f;
-#pragma unroll
-        for (int i = 0; i < ZO2_DECODE_GROUP; i++)
-            v[i] = zo2_update_begin(d, w[i]);
-#pragma unroll 1
-        for (uint32_t q = 0; q < u->queries; q++) {
-            zo2_noise16<D>(u->key, q, a.tensor_id, index, z);
-#pragma unroll
-            for (int i = 0; i < ZO2_DECODE_GROUP; i++)
-                v[i] = zo2_update_query(u->c[q], z[i], v[i]);
-        }
-#pragma unroll
-        for (int i = 0; i < ZO2_DECODE_GROUP; i++)
-            w[i] = zo2_update_end(w[i], v[i]);
-    }
+    zo2_read_at<W>(a, row, c, w);
+    zo2_fold8<D>(a, done, index, w);
     if (a.eps[0] != 0.0f || (a.panels > 1 && a.eps[1] != 0.0f)) {
-        zo2_noise16<D>(a.key, a.query, a.tensor_id, index, z);
+        zo2_noise8_at<D>(a.tensor_id, a.query, a.key, index, z);
     } else {
 #pragma unroll
-        for (int i = 0; i < ZO2_DECODE_GROUP; i++)
+        for (int i = 0; i < ZO2_DECODE_RUN; i++)
             z[i] = 0.0f;
     }
 #pragma unroll
@@ -217,21 +256,20 @@ __device__ static inline void zo2_decode_group(const zo2_decode_args &a, uint64_
             continue;
         }
 #pragma unroll
-        for (int i = 0; i < ZO2_DECODE_GROUP; i++)
+        for (int i = 0; i < ZO2_DECODE_RUN; i++)
             v[i] = zo2_perturb_one(w[i], z[i], a.eps[p]);
         zo2_store_panel(a, a.panel[p], row, c, v);
     }
 }
 
-/* Grid-stride in both directions: x runs over the groups of a row, y over rows. */
+/* Grid-stride in both directions: x runs over the runs of a row, y over rows. */
 template <zo2_wire W, zo2_dist D> ZO2_LAUNCH_BOUNDS(128) __global__ void zo2_decode_kernel(zo2_decode_args a)
 {
-    uint64_t groups = (a.cols + ZO2_DECODE_GROUP - 1) / ZO2_DECODE_GROUP;
     for (uint64_t row = (uint64_t)blockIdx.y * blockDim.y + threadIdx.y; row < a.rows;
          row += (uint64_t)gridDim.y * blockDim.y)
-        for (uint64_t g = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x; g < groups;
-             g += (uint64_t)gridDim.x * blockDim.x)
-            zo2_decode_group<W, D>(a, row, g * ZO2_DECODE_GROUP);
+        for (uint64_t c = ((uint64_t)blockIdx.x * blockDim.x + threadIdx.x) * ZO2_DECODE_RUN; c < a.cols;
+             c += (uint64_t)gridDim.x * blockDim.x * ZO2_DECODE_RUN)
+            zo2_decode_run<W, D>(a, row, c);
 }
 
 #endif

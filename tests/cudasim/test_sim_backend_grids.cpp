@@ -88,6 +88,20 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     d.panel[0] = arena + slot(7);
     d.panel[1] = arena + slot(8);
     must(ops->decode(b, &d));
+    d.folds = 0; /* the kernels for whole runs: columns in 40 pieces, then rows in 75 */
+    d.rows = 1;
+    d.src_bytes = zo2_row_stride(WIDE, 2);
+    d.cols = d.ld = WIDE;
+    d.panel[0] = arena + slot(13);
+    d.panel[1] = arena + slot(14);
+    must(ops->decode(b, &d));
+    d.rows = ROWS;
+    d.src_bytes = ROWS * zo2_row_stride(COLS, 2);
+    d.cols = d.ld = COLS;
+    d.dist = ZO2_GAUSSIAN;
+    d.panels = 1;
+    d.panel[0] = arena + slot(15);
+    must(ops->decode(b, &d));
 
     zo2_layernorm_op n = {};
     n.streams = 1;

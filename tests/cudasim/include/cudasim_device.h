@@ -13,6 +13,8 @@
 #include <tuple>
 #include <type_traits>
 
+#include "cudasim_convert.h"
+
 #define __global__
 #define __device__
 #define __host__
@@ -151,7 +153,7 @@ void launch_kernel(const char *name, void (*kernel)(P...), dim3 grid, dim3 block
 
 /* The bounds are kept in the compiler's table of patchable functions: n/32 no-ops before the kernel's entry, whose
  * first is listed there. Works for templates too, and costs nothing. */
-#define CUDASIM_LAUNCH_BOUNDS(n) __attribute__((patchable_function_entry((n) / 32, (n) / 32)))
+#define CUDASIM_LAUNCH_BOUNDS(n, ...) __attribute__((patchable_function_entry((n) / 32, (n) / 32)))
 #define CUDASIM_SHARED(type, name, n)          \
     static const char cudasim_site_##name = 0; \
     type(&name)[n] =                           \

@@ -66,12 +66,13 @@ static float perturbed_by(float eps, float z, float w)
     return eps == 0 ? w : fmaf(eps, z, w);
 }
 
-static void check_decode(uint64_t rows, uint64_t cols, zo2_wire wire, zo2_dtype type, zo2_dist dist, uint32_t n_folds,
-                         const panel_set *set, uint32_t threads)
+/* Rows of a panel `gap` elements apart. */
+static void check_decode(uint64_t rows, uint64_t cols, uint64_t gap, zo2_wire wire, zo2_dtype type, zo2_dist dist,
+                         uint32_t n_folds, const panel_set *set, uint32_t threads)
 {
     test_device t;
     test_open(&t, TEST_BACKEND, 1 << 20, threads);
-    uint64_t ld = cols + 5, first_row = 7;
+    uint64_t ld = cols + gap, first_row = 7;
     uint64_t bytes = zo2_codec_get(wire)->wire_bytes(rows, cols);
     void *src = test_take(&t, bytes);
     float *panel[ZO2_MAX_PANELS] = {test_floats(&t, rows * ld), test_floats(&t, rows * ld)},
@@ -118,22 +119,96 @@ static void check_decode(uint64_t rows, uint64_t cols, zo2_wire wire, zo2_dtype 
     test_close(&t);
 }
 
+#define WIRE(wire, ...) wire,
+static const zo2_wire wires[] = {ZO2_WIRE_MAP(WIRE)};
+#define WIRES (sizeof wires / sizeof *wires)
+
 static void test_decode(void **state)
 {
     (void)state;
     static const uint64_t shapes[][2] = {{1, 1}, {3, 17}, {2, 128}, {5, 129}, {200, 96}};
-#define WIRE(wire, ...) wire,
-    static const zo2_wire wires[] = {ZO2_WIRE_MAP(WIRE)};
     for (unsigned s = 0; s < 5; s++)
-        for (unsigned w = 0; w < sizeof wires / sizeof wires[0]; w++) {
+        for (unsigned w = 0; w < WIRES; w++) {
             zo2_dtype type = test_types[(s + w) % 3];
             uint32_t threads = test_thread_counts[(s + w) % TEST_THREAD_COUNTS];
-            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_GAUSSIAN, (s + w) % 4, &pair, threads);
-            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_RADEMACHER, s % 3, &pair, threads);
-            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_GAUSSIAN, w % 4, &unperturbed, threads);
-            check_decode(shapes[s][0], shapes[s][1], wires[w], type, ZO2_RADEMACHER, w % 2,
+            check_decode(shapes[s][0], shapes[s][1], 5, wires[w], type, ZO2_GAUSSIAN, (s + w) % 4, &pair, threads);
+            check_decode(shapes[s][0], shapes[s][1], 5, wires[w], type, ZO2_RADEMACHER, s % 3, &pair, threads);
+            check_decode(shapes[s][0], shapes[s][1], 5, wires[w], type, ZO2_GAUSSIAN, w % 4, &unperturbed, threads);
+            check_decode(shapes[s][0], shapes[s][1], 5, wires[w], type, ZO2_RADEMACHER, w % 2,
                          &panel_sets[(3 * s + w) % PANEL_SETS], threads);
         }
+}
+
+/* Rows whose every 8 elements lie together at a multiple of 16 bytes, as those of matrices do: less than a warp's columns, a
+ * warp's and some more, several warps'. */
+static void test_decode_aligned(void **state)
+{
+    (void)state;
+    static const uint64_t shapes[][2] = {{3, 8}, {5, 264}, {2, 512}, {3, 776}, {1, 1200}};
+    unsigned n = 0;
+    for (unsigned s = 0; s < 5; s++)
+        for (unsigned w = 0; w < WIRES; w++)
+            for (unsigned k = 0; k < 3; k++, n++) {
+                uint64_t rows = shapes[s][0], cols = shapes[s][1], gap = 8 * (n % 2);
+                zo2_dist dist = k % 2 ? ZO2_RADEMACHER : ZO2_GAUSSIAN;
+                const panel_set *set = k == 2 ? &panel_sets[n % PANEL_SETS] : &pair;
+                uint32_t threads = test_thread_counts[n % TEST_THREAD_COUNTS];
+                check_decode(rows, cols, gap, wires[w], test_types[(s + k) % 3], dist, k == 2 ? s % 3 : 0, set,
+                             threads);
+            }
+}
+
+/* Weights from subnormal to infinite in the compute type, and one that is not a number: it stays none, with whatever sign and
+ * payload. */
+static void check_extremes(zo2_wire wire, zo2_dtype type)
+{
+    enum { ROWS = 40, COLS = 128 };
+    test_device t;
+    test_open(&t, TEST_BACKEND, 1 << 20, 1);
+    const zo2_codec *codec = zo2_codec_get(wire);
+    uint64_t bytes = codec->wire_bytes(ROWS, COLS);
+    void *src = test_take(&t, bytes), *rest = malloc(codec->rest_bytes(ROWS, COLS) + 1);
+    float *panel = test_floats(&t, ROWS * COLS), *w = malloc(ROWS * COLS * sizeof *w);
+    test_fill(w, ROWS * COLS, 9, 1.0f, ZO2_F32);
+    for (int i = 0; i < ROWS * COLS; i++)
+        w[i] = ldexpf(w[i], i / COLS - 24); /* rows: 2^-24 to 2^15 */
+    w[0] = 3.0e38f;
+    w[COLS] = -65519.99f;
+    w[COLS + 1] = 65520.0f;
+    w[2 * COLS] = NAN;
+    memset(src, 0, bytes);
+    codec->split(w, ROWS, COLS, 0, ROWS, src, rest);
+    codec->decode(src, ROWS, COLS, 0, ROWS, w);
+    zo2_decode_op op = {.wire = wire,
+                        .src = src,
+                        .src_bytes = bytes,
+                        .rows = ROWS,
+                        .cols = COLS,
+                        .dist = ZO2_GAUSSIAN,
+                        .panels = 1,
+                        .panel = {panel},
+                        .ld = COLS,
+                        .type = type};
+    TEST_OK(t.ops->decode(t.b, &op));
+    for (int i = 0; i < ROWS * COLS; i++) {
+        float want = rounded(type, w[i]);
+        if (isnan(want))
+            assert_true(isnan(panel[i]));
+        else
+            assert_memory_equal(&panel[i], &want, sizeof want);
+    }
+    assert_true(isnan(panel[2 * COLS]) && (wire == ZO2_WIRE_FP16 || type != ZO2_F16 || isinf(panel[0])));
+    free(w);
+    free(rest);
+    test_close(&t);
+}
+
+static void test_extremes(void **state)
+{
+    (void)state;
+    for (unsigned w = 0; w < WIRES; w++)
+        for (unsigned k = 0; k < 3; k++)
+            check_extremes(wires[w], test_types[k]);
 }
 
 static void check_rows(zo2_dtype type, int accumulate, const panel_set *set, uint32_t threads)
@@ -212,6 +287,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_decode),
+        cmocka_unit_test(test_decode_aligned),
+        cmocka_unit_test(test_extremes),
         cmocka_unit_test(test_decode_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,0 +1,77 @@
+#!/usr/bin/env bash
+# What decoding a weight costs in machine code, by tools/sass-count: ceilings for each kind of wire and noise, and no spills.
+# Controls show that the tool counts what it says, and sees a spill.
+set -u
+
+command -v python3 >/dev/null || { echo "skipped: no python3"; exit 77; }
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+fail() { echo "test_sass_count: $*" >&2; exit 1; }
+
+# A chain of n fma, which nothing can shorten; 200 values that are live at once, in 32 registers.
+cat >"$work/control.cu" <<'CONTROL'
+template <int N> __device__ void chain(float *x)
+{
+    float v = x[threadIdx.x];
+#pragma unroll
+    for (int i = 0; i < N; i++)
+        v = __fmaf_rn(v, v, x[0]);
+    x[threadIdx.x] = v;
+}
+extern "C" __global__ void fma_10(float *x) { chain<10>(x); }
+extern "C" __global__ void fma_110(float *x) { chain<110>(x); }
+extern "C" __global__ __launch_bounds__(1024, 2) void spills(float *x, const float *y)
+{
+    float v[200], sum = 0;
+#pragma unroll
+    for (int i = 0; i < 200; i++)
+        v[i] = y[i * 1024 + threadIdx.x];
+    __syncthreads();
+#pragma unroll
+    for (int i = 0; i < 200; i++)
+        sum = __fmaf_rn(sum, v[i], v[199 - i]);
+    x[threadIdx.x] = sum;
+}
+CONTROL
+"$SRC/tools/sass-count" --json "$work/control.cu" >"$work/control.json"
+status=$?
+[ $status = 77 ] && { echo "skipped: no nvcc"; exit 77; }
+[ $status = 0 ] || fail "sass-count failed on the control"
+"$SRC/tools/sass-count" --all --json >"$work/decode.json" || fail "sass-count failed"
+"$SRC/tools/sass-count" "$work/nothing.cu" 2>"$work/error" && fail "a source that isn't there was counted"
+grep -q 'nothing.cu' "$work/error" || fail "the message doesn't name the source"
+
+python3 - "$work/control.json" "$work/decode.json" "$SRC/codec/wires.h" <<'CHECK'
+import json
+import re
+import sys
+
+control = {k["kernel"]: k for k in json.load(open(sys.argv[1]))["kernels"]}
+assert control["fma_110"]["fma"] - control["fma_10"]["fma"] == 100, control
+assert control["fma_110"]["instructions"] - control["fma_10"]["instructions"] == 100, control
+assert control["fma_10"]["instructions"] < 30, control
+assert control["spills"]["spilled"] > 0 and control["fma_110"]["spilled"] == 0, control
+
+kernels = json.load(open(sys.argv[2]))["kernels"]
+wires = len(re.findall(r"X\(ZO2_WIRE_", open(sys.argv[3]).read()))
+assert wires >= 5 and len(kernels) == wires * (3 * 3 + 2), (wires, len(kernels))
+assert all(k["spilled"] == 0 for k in kernels), [k for k in kernels if k["spilled"]]
+# Instructions a weight: what kernels/cuda/README.md promises, and of other wires that they are no worse than their kind.
+ceilings = {
+    ("fp8-e4m3", "gaussian"): 60, ("fp8-e4m3", "rademacher"): 22, ("bf16", "gaussian"): 58, ("bf16", "rademacher"): 20,
+    ("fp8-e5m2", "gaussian"): 60, ("fp8-e5m2", "rademacher"): 22, ("fp16", "gaussian"): 58, ("fp16", "rademacher"): 20,
+    ("fp32", "gaussian"): 58, ("fp32", "rademacher"): 20,
+}
+seen, bad = set(), []
+for k in kernels:
+    kind = (k["wire"], k["noise"])
+    if k["kernel"] == "panels" and kind in ceilings:
+        seen.add(kind)
+        print("%-9s %-5s %-10s %5.1f of %d, %d registers" % (k["wire"], k["panel"], k["noise"], k["weight"], ceilings[kind],
+                                                            k["registers"]))
+        if k["weight"] > ceilings[kind] or not 0 < k["alu"] + k["fma"] < k["weight"]:
+            bad.append(k)
+assert seen == set(ceilings), set(ceilings) - seen
+sys.exit("over the ceiling: %s" % bad if bad else 0)
+CHECK
+[ $? = 0 ] || fail "see above"
