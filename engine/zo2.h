@@ -711,6 +711,9 @@ typedef enum zo2_measure_kind {
                                     with */
     ZO2_MEASURE_DEVICE_COPY = 18, /* `bytes` bytes copied within the device, by memcpy() and one thread where its memory
                                      is the host's: the limit of panels. An item is a byte read or written */
+    /* Causal attention of one sequence of `tokens` tokens, two streams, `heads` heads that share `cols` columns. An item
+     * is a floating-point operation of those products that causality leaves. */
+    ZO2_MEASURE_ATTENTION = 19,
     /* The link between host memory, pinned where the limit allows, and a backend's device. An item is a byte. */
     ZO2_MEASURE_UPLOAD = 10,   /* the wire of rows x cols weights from their masters to the device, in chunks of
                                   chunk_bytes through a ring of three slots: what a step's upload lane does */
@@ -727,14 +730,15 @@ typedef struct zo2_measure_spec { /* zero in any field = documented default */
     const char *simd;         /* "scalar", "avx2", "avx512"; NULL = the best this CPU has. Results have the same bits */
     uint64_t bytes;           /* limits, device copy: 0 = 256 MiB */
     uint64_t rows, cols;      /* the others: 0 = 4,096 x 1,024 */
-    uint64_t tokens;          /* gemm, download: 0 = 512 */
+    uint64_t tokens;          /* gemm, attention, download: 0 = 512 */
     zo2_wire wire;            /* 0 = bf16 */
     zo2_dist dist;            /* 0 = gaussian */
     uint32_t queries;         /* update, panels: directions of a step, 0 = 1 */
-    zo2_dtype compute;        /* panels, gemm: 0 = fp32 */
+    zo2_dtype compute;        /* panels, gemm, attention: 0 = fp32 */
     zo2_backend_kind backend; /* work of a backend, link: auto */
     uint64_t chunk_bytes;     /* host work, upload, bounced: target size of a chunk's wire, 0 = 4 MiB */
     uint32_t pending;         /* panels: updates that the wire lacks and that are folded in, at most ZO2_MAX_PENDING */
+    uint32_t heads;           /* attention: 0 = 1; divides cols */
 } zo2_measure_spec;
 
 /* Sets struct_size, zero elsewhere. */

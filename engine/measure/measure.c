@@ -30,6 +30,7 @@ static const zo2_measure_kernel *find_kernel(zo2_measure_kind kind)
         {zo2_measure_memory_kernels, sizeof zo2_measure_memory_kernels / sizeof(zo2_measure_kernel)},
         {zo2_measure_host_kernels, sizeof zo2_measure_host_kernels / sizeof(zo2_measure_kernel)},
         {zo2_measure_backend_kernels, sizeof zo2_measure_backend_kernels / sizeof(zo2_measure_kernel)},
+        {zo2_measure_attention_kernels, sizeof zo2_measure_attention_kernels / sizeof(zo2_measure_kernel)},
         {zo2_measure_link_kernels, sizeof zo2_measure_link_kernels / sizeof(zo2_measure_kernel)},
     };
     for (size_t f = 0; f < sizeof families / sizeof *families; f++)
@@ -53,6 +54,7 @@ static zo2_status resolve(zo2_measure *m)
     s->wire = s->wire ? s->wire : ZO2_WIRE_BF16;
     s->dist = s->dist ? s->dist : ZO2_GAUSSIAN;
     s->queries = s->queries ? s->queries : 1;
+    s->heads = s->heads ? s->heads : 1;
     s->compute = s->compute ? s->compute : ZO2_F32;
     s->chunk_bytes = s->chunk_bytes ? s->chunk_bytes : 4ull << 20;
     if (s->bytes > MAX_SIZE || s->rows > MAX_SIZE || s->cols > MAX_SIZE / s->rows || s->tokens > MAX_SIZE ||
@@ -65,6 +67,9 @@ static zo2_status resolve(zo2_measure *m)
     if (s->queries > ZO2_MAX_QUERIES)
         return zo2_error(ZO2_ERR_ARG, "zo2_measure_open: %u queries, but a step has at most %d", s->queries,
                          ZO2_MAX_QUERIES);
+    if (s->cols % s->heads)
+        return zo2_error(ZO2_ERR_ARG, "zo2_measure_open: %u heads don't share %llu columns evenly", s->heads,
+                         (unsigned long long)s->cols);
     if (s->pending > ZO2_MAX_PENDING)
         return zo2_error(ZO2_ERR_ARG, "zo2_measure_open: %u pending updates, but there are at most %d", s->pending,
                          ZO2_MAX_PENDING);

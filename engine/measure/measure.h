@@ -1,6 +1,6 @@
 /* measure.h: what the files behind zo2_measure_*() share. measure.c checks a specification, owns what is common and
- * keeps time; measure_memory.c, measure_host.c, measure_backend.c and measure_link.c each prepare and do the work of some
- * kinds. */
+ * keeps time; measure_memory.c, measure_host.c, measure_backend.c, measure_attention.c and measure_link.c each prepare and do
+ * the work of some kinds. */
 #ifndef ZO2_ENGINE_MEASURE_MEASURE_H
 #define ZO2_ENGINE_MEASURE_MEASURE_H
 
@@ -25,6 +25,7 @@ typedef struct zo2_measure_kernel {
 extern const zo2_measure_kernel zo2_measure_memory_kernels[4];
 extern const zo2_measure_kernel zo2_measure_host_kernels[5];
 extern const zo2_measure_kernel zo2_measure_backend_kernels[4];
+extern const zo2_measure_kernel zo2_measure_attention_kernels[1];
 extern const zo2_measure_kernel zo2_measure_link_kernels[5];
 
 struct zo2_measure {
@@ -57,6 +58,8 @@ struct zo2_measure {
     void *registered; /* memory that is, with be; NULL: none */
     uint8_t *arena;
     uint64_t wire_at, panel_at, panel_stride, x_at, y_at;
+    uint64_t workspace_bytes;         /* of attention, at panel_at */
+    zo2_seq seq;                      /* its tokens, all of them */
     zo2_update fold[ZO2_MAX_PENDING]; /* of panels: [pending] */
 
     /* uploads: the device's ring at wire_at, and its mirror in host memory */
@@ -93,6 +96,12 @@ zo2_status zo2_measure_find_backend(const zo2_measure *m, const zo2_backend_ops 
 zo2_status zo2_measure_open_backend(zo2_measure *m, const zo2_backend_ops *ops, uint64_t arena_bytes);
 /* Pins memory of transfers; where that can't be they work all the same, slower. */
 void zo2_measure_register(zo2_measure *m, void *at, uint64_t bytes);
+
+/* Operands of products and attention come out of the decoder, so that they have the backend's own types: rows [row, row + rows)
+ * of weights with `cols` columns, for two streams `stride` bytes apart, through m->memory and the arena's wire, in which
+ * there must be room for them. */
+zo2_status zo2_measure_make_operand(zo2_measure *m, uint64_t row, uint64_t rows, uint64_t cols, uint64_t at,
+                                    uint64_t stride);
 
 /* Values [first, first + n) of the weights that measurements work on: normal, standard deviation 0.02. */
 void zo2_measure_weights(float *w, uint64_t first, uint64_t n);

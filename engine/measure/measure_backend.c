@@ -19,13 +19,13 @@ static uint64_t sent_of(const zo2_measure *m, uint64_t tile)
 
 /* A chunk of `rows` rows from `row` on, of whose wire `bytes` bytes are at `wire`, to two panels. */
 static zo2_status decode_rows(zo2_measure *m, const uint8_t *wire, uint64_t bytes, uint64_t row, uint64_t rows,
-                              uint8_t *plus, uint8_t *minus)
+                              uint64_t cols, uint8_t *plus, uint8_t *minus)
 {
     zo2_decode_op op = {.wire = m->spec.wire,
                         .src = wire,
                         .src_bytes = bytes,
                         .rows = rows,
-                        .cols = m->spec.cols,
+                        .cols = cols,
                         .first_row = row,
                         .dist = m->spec.dist,
                         .fold = m->fold,
@@ -34,7 +34,7 @@ static zo2_status decode_rows(zo2_measure *m, const uint8_t *wire, uint64_t byte
                         .panels = 2,
                         .eps = {1e-3f, -1e-3f},
                         .panel = {plus, minus},
-                        .ld = m->spec.cols,
+                        .ld = cols,
                         .type = m->spec.compute};
     return m->be->ops->decode(m->be, &op);
 }
@@ -45,7 +45,7 @@ static zo2_status pass_panels(zo2_measure *m)
     zo2_status s = ZO2_OK;
     for (uint64_t t = 0; t < zo2_measure_chunks(m) && !s; t++)
         s = decode_rows(m, m->arena + m->wire_at + t * m->chunk_stride, sent_of(m, t), t * m->chunk_rows,
-                        zo2_measure_rows_of(m, t), plus, minus);
+                        zo2_measure_rows_of(m, t), m->spec.cols, plus, minus);
     return s;
 }
 
@@ -97,9 +97,8 @@ static zo2_status pass_copy(zo2_measure *m)
 /* ---- preparation ---- */
 
 /* The wire of rows [row, row + rows) of the matrix as one chunk, to host memory at dst. */
-static zo2_status encode_rows(zo2_measure *m, uint64_t row, uint64_t rows, uint8_t *dst)
+static zo2_status encode_rows(zo2_measure *m, uint64_t row, uint64_t rows, uint64_t cols, uint8_t *dst)
 {
-    uint64_t cols = m->spec.cols;
     float *w = malloc(cols * sizeof *w);
     uint8_t *rest = malloc(m->codec->rest_bytes(rows, cols) + 1); /* must be given, isn't kept */
     zo2_status s = ZO2_OK;
@@ -171,7 +170,7 @@ static zo2_status prepare_panels(zo2_measure *m)
     m->planes = m->memory;
     for (uint64_t t = 0; t < tiles && !s; t++) {
         uint8_t *wire = m->planes + t * m->chunk_stride;
-        s = encode_rows(m, t * m->chunk_rows, zo2_measure_rows_of(m, t), wire);
+        s = encode_rows(m, t * m->chunk_rows, zo2_measure_rows_of(m, t), m->spec.cols, wire);
         m->info.bytes_read += sent_of(m, t);
         if (!s)
             s = ops->upload(m->be, ZO2_LANE_COMPUTE, m->arena + m->wire_at + t * m->chunk_stride, wire, sent_of(m, t));
@@ -187,17 +186,16 @@ static zo2_status prepare_panels(zo2_measure *m)
     return s;
 }
 
-/* Operands of a product come out of the decoder, so that they have the backend's own types: rows [row, row + rows) of
- * the matrix through m->memory and the arena's wire. */
-static zo2_status make_operand(zo2_measure *m, uint64_t row, uint64_t rows, uint64_t plus_at, uint64_t stride)
+zo2_status zo2_measure_make_operand(zo2_measure *m, uint64_t row, uint64_t rows, uint64_t cols, uint64_t at,
+                                    uint64_t stride)
 {
-    uint8_t *plus = m->arena + plus_at;
-    zo2_status s = encode_rows(m, row, rows, m->memory);
-    uint64_t bytes = s ? 0 : zo2_wire_sent(m->codec, m->memory, rows, m->spec.cols);
+    uint8_t *plus = m->arena + at;
+    zo2_status s = encode_rows(m, row, rows, cols, m->memory);
+    uint64_t bytes = s ? 0 : zo2_wire_sent(m->codec, m->memory, rows, cols);
     if (!s)
         s = m->be->ops->upload(m->be, ZO2_LANE_COMPUTE, m->arena + m->wire_at, m->memory, bytes);
     if (!s)
-        s = decode_rows(m, m->arena + m->wire_at, bytes, row, rows, plus, plus + stride);
+        s = decode_rows(m, m->arena + m->wire_at, bytes, row, rows, cols, plus, plus + stride);
     zo2_status drained = m->be->ops->drain(m->be); /* before the memory is used again */
     return s ? s : drained;
 }
@@ -209,8 +207,8 @@ static zo2_status make_panels(zo2_measure *m)
     uint64_t tile_bytes = m->chunk_rows * m->spec.cols * m->be->ops->element_bytes(m->spec.compute);
     zo2_status s = ZO2_OK;
     for (uint64_t t = 0; t < tiles && !s; t++)
-        s = make_operand(m, t * m->chunk_rows, zo2_measure_rows_of(m, t), m->panel_at + t * tile_bytes,
-                         m->panel_stride);
+        s = zo2_measure_make_operand(m, t * m->chunk_rows, zo2_measure_rows_of(m, t), m->spec.cols,
+                                     m->panel_at + t * tile_bytes, m->panel_stride);
     return s;
 }
 
@@ -237,7 +235,7 @@ static zo2_status prepare_gemm(zo2_measure *m)
         zo2_measure_register(m, m->memory, m->memory_bytes);
         s = make_panels(m);
     }
-    return s ? s : make_operand(m, 0, tokens, m->x_at, x_bytes);
+    return s ? s : zo2_measure_make_operand(m, 0, tokens, cols, m->x_at, x_bytes);
 }
 
 /* What is copied was sent up, so that both ends are memory in use. */

@@ -25,6 +25,7 @@ expect 0 '^| all of a step ' tiny_bench gemm --backend cpu
 for what in 'whole matrices, same backend' 'OpenBLAS alone'; do
     grep '^| all of a step ' -A 1 out.txt | grep -q "$what" || fail "products aren't compared with $what"
 done
+expect 0 '^| [0-9]* heads of [0-9]*, 4 tokens .*| limit: a product of as many operations ' tiny_bench attention --backend cpu
 expect 0 '^| bf16, rademacher ' tiny_bench panels --backend cpu
 expect 0 '^| fp8-e4m3, gaussian, 8 folded ' tiny_bench panels --backend cpu --wire fp8-e4m3 --dist gaussian
 [ "$(grep -c 'limit: a copy there' out.txt)" -eq 2 ] || fail "panels: other rows than one wire's and one noise's"
@@ -54,7 +55,7 @@ status=$?
 [ -z "$(ls -A tmp)" ] || fail "left behind after SIGTERM: $(ls tmp)"
 
 usage 'unknown section "storage"' zo2-bench storage
-usage 'unexpected argument' zo2-bench noise codec update gemm panels link step noise
+usage 'unexpected argument' zo2-bench noise codec update gemm attention panels link step noise
 usage 'not one of bf16' zo2-bench codec --wire int4
 usage 'not a number from 1' zo2-bench --repeats 0
 usage 'not a time' zo2-bench --seconds soon

@@ -60,7 +60,7 @@ def main():
     for key in ("version", "cpu", "cpus", "simd", "threads", "repeats", "seconds", "bytes", "results", "not_installed"):
         check(key in result, f"no key {key}")
     check(result["threads"] == 2 and result["repeats"] == 3 and result["bytes"] == 65536, "settings")
-    for section in ("noise", "codec", "update", "gemm", "panels", "link", "step"):
+    for section in ("noise", "codec", "update", "gemm", "attention", "panels", "link", "step"):
         check(rows_of(result, section), f"no rows of {section}")
 
     for row in result["results"]:

@@ -56,6 +56,17 @@ try() { # name, options of the run
 try plain
 try mixed --wire fp8-e4m3 --pending 3 --queries 2 --dist rademacher --micro-batch 2 --lr-schedule cosine --clip 5
 
+# --- A run that keeps no snapshots has the same bits --------------------------------------------------------------------
+options="--model tiny.zo2 --data $data --batch 3 --lr 1e-4 --seed 3 --no-snapshot"
+# shellcheck disable=SC2086  # a list of options
+for to in 6 $steps; do
+    expect 0 "^$to steps" zo2-tune train $options --run none --steps "$to" --resume
+done
+[ ! -e none/snapshots ] || fail "--no-snapshot leaves snapshots"
+[ "$(weights none)" = "$(cksum <hf-whole-plain/model.safetensors)" ] || fail "a run without snapshots has other weights"
+# shellcheck disable=SC2086
+usage 'goes with neither --snapshot nor --snapshot-every' zo2-tune train $options --run none --resume --snapshot-every 1m
+
 # --- Without snapshots the journal alone brings the weights back -----------------------------------------------------
 rm -rf cut-plain/snapshots hf-cut-plain
 [ "$(weights cut-plain)" = "$(cksum <hf-whole-plain/model.safetensors)" ] || fail "the journal alone gives other weights"

@@ -72,9 +72,9 @@ static void assert_clean(void)
 static void every_kind_runs(void **state)
 {
     (void)state;
-    static const zo2_measure_kind kinds[] = {ZO2_MEASURE_PANELS,      ZO2_MEASURE_GEMM,     ZO2_MEASURE_GEMM_WHOLE,
-                                             ZO2_MEASURE_DEVICE_COPY, ZO2_MEASURE_UPLOAD,   ZO2_MEASURE_BOUNCED,
-                                             ZO2_MEASURE_WHOLE,       ZO2_MEASURE_DOWNLOAD, ZO2_MEASURE_LATENCY};
+    static const zo2_measure_kind kinds[] = {
+        ZO2_MEASURE_PANELS,  ZO2_MEASURE_GEMM,  ZO2_MEASURE_GEMM_WHOLE, ZO2_MEASURE_DEVICE_COPY, ZO2_MEASURE_UPLOAD,
+        ZO2_MEASURE_BOUNCED, ZO2_MEASURE_WHOLE, ZO2_MEASURE_DOWNLOAD,   ZO2_MEASURE_LATENCY,     ZO2_MEASURE_ATTENTION};
     static const zo2_dtype types[] = {ZO2_F32, ZO2_F16, ZO2_BF16};
     for (cudasim_order order = CUDASIM_FIFO; order <= CUDASIM_SEEDED; order++)
         for (unsigned k = 0; k < sizeof kinds / sizeof *kinds; k++)
@@ -83,6 +83,7 @@ static void every_kind_runs(void **state)
                 zo2_measure_info info;
                 spec.compute = types[t];
                 spec.pending = 2;
+                spec.heads = 10;
                 simulate(order, 0);
                 zo2_measure *m = opened(&spec, &info);
                 assert_true(info.items > 0);

@@ -125,6 +125,7 @@ bool bench_noise(bench *b);
 bool bench_codec(bench *b);
 bool bench_update(bench *b);
 bool bench_gemm(bench *b);
+bool bench_attention(bench *b);
 bool bench_panels(bench *b);
 bool bench_link(bench *b);
 bool bench_step(bench *b);

@@ -15,8 +15,8 @@ static const struct section {
     const char *name;
     bool (*run)(bench *b);
 } sections[] = {
-    {"noise", bench_noise},   {"codec", bench_codec}, {"update", bench_update}, {"gemm", bench_gemm},
-    {"panels", bench_panels}, {"link", bench_link},   {"step", bench_step},
+    {"noise", bench_noise},         {"codec", bench_codec},   {"update", bench_update}, {"gemm", bench_gemm},
+    {"attention", bench_attention}, {"panels", bench_panels}, {"link", bench_link},     {"step", bench_step},
 };
 
 enum { SECTIONS = sizeof sections / sizeof *sections };
@@ -28,11 +28,11 @@ static const cli_option what_options[] = {
      0},
     {"all", NULL, CLI_FLAG, OPTION(all), "codec, update, panels: every wire", 0, 0},
     {"dist", "gaussian|rademacher", CLI_CHOICE, OPTION(dist), "only this noise (default: both; step: gaussian)", 0, 0},
-    {"model", "MODEL", CLI_TEXT, OPTION(model), "gemm, step: architecture or pack (default opt-125m)", 0, 0},
+    {"model", "MODEL", CLI_TEXT, OPTION(model), "gemm, attention, step: architecture or pack (default opt-125m)", 0, 0},
     {"tokens", "N", CLI_COUNT, OPTION(tokens),
-     "gemm, step: tokens of the batch's one row (512); link: of streams (2048)", 2, 1 << 20},
+     "gemm, attention, step: tokens of the batch's one row (512); link: of streams (2048)", 2, 1 << 20},
     {"backend", CLI_BACKENDS, CLI_CHOICE, OPTION(backend),
-     "gemm, panels, link: on which device (default auto: the fastest here)", 0, 0},
+     "gemm, attention, panels, link: on which device (default auto: the fastest here)", 0, 0},
     {"bytes", "SIZE", CLI_SIZE, OPTION(bytes), "codec, update, panels, link: fp32 bytes of a matrix (default 256M)",
      1 << 16, 0},
     {0},
@@ -66,7 +66,7 @@ static bool choose_sections(const cli_command *command, const char *const names[
     return true;
 }
 
-static_assert(SECTIONS == 7, "as many positionals below");
+static_assert(SECTIONS == 8, "as many positionals below");
 
 static bool settle_options(bench *b)
 {
@@ -99,13 +99,15 @@ int main(int argc, char **argv)
     const char *names[SECTIONS];
     bool wanted[SECTIONS] = {false};
     const cli_positional positionals[] = {
-        {"noise|codec|update|gemm|panels|link|step", "what to measure: one or more, default all", &names[0], true},
+        {"noise|codec|update|gemm|attention|panels|link|step", "what to measure: one or more, default all", &names[0],
+         true},
         {"", NULL, &names[1], true},
         {"", NULL, &names[2], true},
         {"", NULL, &names[3], true},
         {"", NULL, &names[4], true},
         {"", NULL, &names[5], true},
         {"", NULL, &names[6], true},
+        {"", NULL, &names[7], true},
         {0},
     };
     const cli_group groups[] = {
@@ -122,6 +124,7 @@ int main(int argc, char **argv)
         "codec   fp32 weights to wires and back, against memcpy, a read scan, zstd\n"
         "update  a step's update of the masters, against a read + write of the bytes, NumPy, PyTorch\n"
         "gemm    the matrix products of a step, against the same on whole matrices; on the cpu OpenBLAS' too\n"
+        "attention  of a layer, against a product of as many operations\n"
         "panels  wires on the device decoded, updates folded, perturbed, against a copy of the bytes there\n"
         "link    wires from the masters to the device, residual streams back, against one big transfer\n"
         "step    a training step of a random model, against its products, OpenBLAS, MeZO in PyTorch\n"

@@ -156,7 +156,7 @@ static int end_of_loop(train *t, zo2_status s, uint64_t steps)
     bool interrupted = cli_interrupted() && (s == ZO2_OK || s == ZO2_ERR_CANCELLED);
     if (s != ZO2_OK && !interrupted)
         return failed(t, s, steps);
-    if (steps > t->steps_before) { /* nothing new, nothing to save */
+    if (steps > t->steps_before && !t->flags->no_snapshot.given) { /* nothing new, nothing to save */
         t->progress.detached = true;
         t->progress.silent = false;
         cli_progress_begin(&t->progress, "saving", 0);
@@ -217,6 +217,8 @@ int tune_train(int argc, char **argv)
         return cli_finish(command.program, status);
     if (flags.eval_every.given && !flags.eval.given)
         return cli_usage_error(&command, "--eval-every needs --eval EVAL.jsonl");
+    if (flags.no_snapshot.given && (flags.snapshot.given || flags.snapshot_every.given))
+        return cli_usage_error(&command, "--no-snapshot goes with neither --snapshot nor --snapshot-every");
     if (flags.retry_skipped.given && !flags.resume.given)
         return cli_usage_error(&command, "--retry-skipped needs --resume");
 

@@ -33,7 +33,7 @@ typedef struct train_flags {
 #define FLAG(name, value) cli_value name;
     TRAIN_SETTINGS(FLAG)
 #undef FLAG
-    cli_value snapshot_every, snapshot, log_every, trace, resume, retry_skipped, dry_run, quiet, json;
+    cli_value snapshot_every, snapshot, no_snapshot, log_every, trace, resume, retry_skipped, dry_run, quiet, json;
     cli_value future; /* of options that this version doesn't have */
     cli_engine_flags engine;
 } train_flags;

@@ -98,6 +98,8 @@ int train_check_disk(const train *t)
     zo2_status s = zo2_plan_estimate(t->model.path, &o, &plan);
     if (s != ZO2_OK)
         return train_fail_to_fit(t, s == ZO2_ERR_NOMEM ? "doesn't fit" : NULL, s);
+    if (t->flags->no_snapshot.given)
+        return 0;
     char where[4096], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
     uint64_t available = 0;
     const char *dir = t->opts.snapshot_dir ? t->opts.snapshot_dir : t->flags->run.text;
@@ -109,7 +111,7 @@ int train_check_disk(const train *t)
     if (t->steps_before || !known || available / 2 >= plan.snapshot_bytes)
         return 0;
     return cli_error(t->command->program,
-                     "%s: two snapshots take %s, but %s are free there; make room, or choose another place with "
-                     "--snapshot DIR",
+                     "%s: two snapshots take %s, but %s are free there; make room, choose another place with "
+                     "--snapshot DIR, or do without them: --no-snapshot",
                      where, cli_human_size(need, 2 * plan.snapshot_bytes), cli_human_size(have, available));
 }

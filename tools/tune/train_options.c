@@ -38,6 +38,7 @@ static const cli_option method_options[] = {
 static const cli_option output_options[] = {
     {"snapshot-every", "TIME", CLI_TIME, AT(snapshot_every), "save the weights that often (30m), at most 5 % of the time; 0: at the end only", 0, 0},
     {"snapshot", "DIR", CLI_TEXT, AT(snapshot), "where to (RUN_DIR/snapshots)", 0, 0},
+    {"no-snapshot", NULL, CLI_FLAG, AT(no_snapshot), "never save them: the journal is enough, but a resume takes the steps' noise again", 0, 0},
     {"log-every", "N", CLI_COUNT, AT(log_every), "a line on stderr every N steps where it is no terminal (every 10 s)", 1, 0},
     {"dry-run", NULL, CLI_FLAG, AT(dry_run), "show the plan and stop", 0, 0},
     {"quiet", NULL, CLI_FLAG, AT(quiet), "warnings and errors only", 0, 0},

@@ -175,6 +175,8 @@ static void apply_flags(const train *t, zo2_engine_opts *o)
         o->schedule = zo2_schedule_parse(f->schedule.text);
     if (f->snapshot_every.given)
         o->snapshot_seconds = f->snapshot_every.f;
+    if (f->no_snapshot.given)
+        o->snapshot_seconds = 0; /* at the end, which train.c leaves out */
     o->total_steps = t->settings.steps;
     o->snapshot_dir = f->snapshot.given ? f->snapshot.text : t->settings.snapshot_dir;
 }

@@ -48,7 +48,7 @@ static void run_passes(zo2_measure *m, uint64_t passes)
 static void every_kind_runs(void **state)
 {
     (void)state;
-    for (int kind = ZO2_MEASURE_FILL; kind <= ZO2_MEASURE_DEVICE_COPY; kind++) {
+    for (int kind = ZO2_MEASURE_FILL; kind <= ZO2_MEASURE_ATTENTION; kind++) {
         for (int wire = 1; zo2_wire_name((zo2_wire)wire); wire++) {
             for (int dist = 1; zo2_dist_name((zo2_dist)dist); dist++) {
                 zo2_measure_spec spec = small((zo2_measure_kind)kind);
@@ -111,6 +111,7 @@ static void work_is_counted(void **state)
     check_counts(ZO2_MEASURE_PANELS, ZO2_WIRE_BF16, n, 2 * n, 0);
     check_counts(ZO2_MEASURE_GEMM, ZO2_WIRE_BF16, 4 * 5 * n, 0, 0);
     check_counts(ZO2_MEASURE_GEMM_WHOLE, ZO2_WIRE_BF16, 4 * 5 * n, 0, 0);
+    check_counts(ZO2_MEASURE_ATTENTION, ZO2_WIRE_BF16, 2 * (2 * 2 * (1 + 2 + 3 + 4 + 5)) * COLS, 0, 0);
     check_counts(ZO2_MEASURE_DEVICE_COPY, 0, 2 * 100000, 0, 0);
 }
 
@@ -244,6 +245,53 @@ static void whole_products_have_no_tiles(void **state)
     free(w);
     free(plus);
     free(minus);
+}
+
+/* One head's output for one token and stream: softmax(q k^T) v over the tokens up to it, in double. */
+static void reference_attention(const float *qkv, uint64_t cols, uint64_t dim, uint64_t head, uint64_t token,
+                                double *out)
+{
+    const float *q = qkv + token * 3 * cols + head * dim;
+    double sum = 0;
+    memset(out, 0, dim * sizeof *out);
+    for (uint64_t t = 0; t <= token; t++) {
+        const float *k = qkv + t * 3 * cols + cols + head * dim, *v = k + cols;
+        double score = 0;
+        for (uint64_t i = 0; i < dim; i++)
+            score += (double)q[i] * k[i];
+        sum += exp(score);
+        for (uint64_t i = 0; i < dim; i++)
+            out[i] += exp(score) * v[i];
+    }
+    for (uint64_t i = 0; i < dim; i++)
+        out[i] /= sum;
+}
+
+static void attention_attends(void **state)
+{
+    (void)state;
+    zo2_measure_spec spec = small(ZO2_MEASURE_ATTENTION);
+    spec.wire = ZO2_WIRE_FP32;
+    spec.heads = 10;
+    uint64_t dim = COLS / spec.heads, tokens = spec.tokens;
+    zo2_measure *m = opened(&spec, NULL);
+    memset(m->arena + m->y_at, 0xEE, 2 * tokens * COLS * sizeof(float));
+    run_passes(m, 1);
+    for (uint64_t s = 0; s < 2; s++) {
+        const float *qkv = (const float *)(const void *)(m->arena + m->x_at + s * m->panel_stride);
+        const float *out = (const float *)(const void *)(m->arena + m->y_at) + s * tokens * COLS;
+        for (uint64_t head = 0; head < spec.heads; head++) {
+            for (uint64_t t = 0; t < tokens; t++) {
+                double want[COLS];
+                reference_attention(qkv, COLS, dim, head, t, want);
+                for (uint64_t i = 0; i < dim; i++)
+                    assert_true(fabs(out[t * COLS + head * dim + i] - want[i]) <= 1e-6 * 0.1); /* values below 0.1 */
+            }
+        }
+    }
+    zo2_measure_close(m);
+    spec.heads = 7; /* of 200 columns */
+    assert_int_equal(zo2_measure_open(&m, &spec, NULL), ZO2_ERR_ARG);
 }
 
 static void copies_stay_on_the_device(void **state)
@@ -421,8 +469,8 @@ static void nonsense_is_refused(void **state)
     refuses(bad, ZO2_ERR_ARG, "struct_size");
     bad = small((zo2_measure_kind)0);
     refuses(bad, ZO2_ERR_ARG, "no kind 0");
-    bad = small((zo2_measure_kind)19);
-    refuses(bad, ZO2_ERR_ARG, "no kind 19");
+    bad = small((zo2_measure_kind)20);
+    refuses(bad, ZO2_ERR_ARG, "no kind 20");
     bad = spec;
     bad.wire = (zo2_wire)99;
     refuses(bad, ZO2_ERR_ARG, "wire 99");
@@ -496,6 +544,7 @@ int main(void)
         cmocka_unit_test(codecs_round_trip),
         cmocka_unit_test(gemm_multiplies),
         cmocka_unit_test(whole_products_have_no_tiles),
+        cmocka_unit_test(attention_attends),
         cmocka_unit_test(copies_stay_on_the_device),
         cmocka_unit_test(panels_are_perturbed),
         cmocka_unit_test(panels_fold_what_is_pending),
