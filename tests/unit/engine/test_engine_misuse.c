@@ -289,7 +289,7 @@ static void test_lost_journal(void **state)
     MUST(zo2_engine_open(&e, pack, dir, &o));
     zo2_engine_close(e);
     REFUSED(FORMAT, zo2_engine_open(&e, pack, journal, &o));
-    assert_non_null(strstr(zo2_last_error(), "is a file; a run is a directory"));
+    assert_non_null(strstr(zo2_last_error(), "is the journal of a run; give the run directory"));
 }
 
 static int make_pack(void **state)
