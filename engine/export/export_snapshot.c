@@ -22,16 +22,18 @@ static int fits(const zo2_layout *l, const zo2_snapfile *s)
     return 1;
 }
 
-/* v->layout: that of the snapshot. Its units come from the run's compute type, which only the journal had. */
+/* v->layout: that of the snapshot. Its units come from the run's compute type and tile rule, which only the journal had. */
 static zo2_status find_layout(zo2_export_values *v, const zo2_snapfile *f)
 {
     static const zo2_dtype computes[] = {ZO2_F32, ZO2_F16, ZO2_BF16};
-    for (size_t i = 0; i < sizeof computes / sizeof *computes; i++) {
-        zo2_status s = zo2_layout_create(&v->layout, &v->pack->arch, ZO2_WIRE_BF16, computes[i], LAYOUT_CHUNK_BYTES);
-        if (s || fits(&v->layout, f))
-            return s;
-        zo2_layout_free(&v->layout);
-    }
+    for (uint32_t rule = ZO2_TILE_RULE; rule; rule--)
+        for (size_t i = 0; i < sizeof computes / sizeof *computes; i++) {
+            zo2_status s =
+                zo2_layout_create(&v->layout, &v->pack->arch, ZO2_WIRE_BF16, computes[i], rule, LAYOUT_CHUNK_BYTES);
+            if (s || fits(&v->layout, f))
+                return s;
+            zo2_layout_free(&v->layout);
+        }
     return zo2_error(ZO2_ERR_MISMATCH, "its parts are not those of %s", v->pack_path);
 }
 
