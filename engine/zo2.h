@@ -388,7 +388,7 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     uint64_t device_bytes;    /* device budget: context and workspaces included; 0 = on cpu the plan's minimum without
                                  staged residual streams, on cuda 90 % of what is free. What is left keeps wires */
     uint64_t host_bytes;      /* RSS outside the cpu backend's device arena; 0 = zo2_machine.host_budget_bytes */
-    uint32_t threads;         /* 0 = zo2_machine.cpus */
+    uint32_t threads;         /* 0 = zo2_machine.cpus, beside a device two fewer: its lanes have threads of their own */
     uint64_t chunk_bytes;     /* target size of a chunk's wire; 0 = 4 MiB on cpu, 16 on cuda if there is room */
     double snapshot_seconds;  /* NAN = 1800; 0 = on clean exit only. Adapted so that snapshots cost at most 5 % */
     const char *snapshot_dir; /* NULL = RUN_DIR/snapshots */
@@ -468,6 +468,7 @@ typedef struct zo2_plan {
     double upload_rate;             /* bytes/s */
     double decode_rate, fold_rate;  /* weights/s: both panels of one query; one pending update folded in beside */
     double gemm_rate;               /* floating-point operations/s */
+    uint32_t threads;               /* of the pool that updates masters */
 } zo2_plan;
 
 /* What this process may use of the machine, now. */

@@ -15,6 +15,14 @@ zo2_dtype zo2_default_compute(const zo2_arch *a, const zo2_backend_ops *be)
     return be->kind == ZO2_BACKEND_CPU ? ZO2_F32 : a->dtype == ZO2_BF16 ? ZO2_BF16 : ZO2_F16;
 }
 
+/* The pool's. Beside a device the threads that enqueue computing and uploads keep a CPU each: held up by updates, they would hold up
+ * the device. */
+static uint32_t default_threads(const zo2_backend_ops *be)
+{
+    const uint32_t lanes = be->kind == ZO2_BACKEND_CPU ? 0 : 2, cpus = zo2_usable_cpus();
+    return cpus > lanes ? cpus - lanes : 1;
+}
+
 zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_engine_opts *o)
 {
     memset(out, 0, sizeof *out);
@@ -49,7 +57,7 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->wire = o->wire ? o->wire : ZO2_WIRE_BF16;
     out->compute = o->compute ? o->compute : zo2_default_compute(a, be);
     out->tile_rule = o->tile_rule ? o->tile_rule : ZO2_TILE_RULE;
-    out->threads = o->threads ? o->threads : zo2_usable_cpus();
+    out->threads = o->threads ? o->threads : default_threads(be);
     out->chunk_bytes = o->chunk_bytes;
     out->device_bytes = o->device_bytes;
     out->host_bytes = o->host_bytes;

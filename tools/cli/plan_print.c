@@ -112,15 +112,15 @@ static void print_times(const zo2_engine_opts *o, const zo2_plan *plan, const cl
 }
 
 /* What of the machine a run gets, and where that is set. */
-static void print_limits(const zo2_engine_opts *o, const zo2_machine *machine)
+static void print_limits(const zo2_engine_opts *o, const zo2_plan *plan, const zo2_machine *machine)
 {
     char a[CLI_TEXT_BYTES];
     printf("\nlimits here\n");
     if (machine->host_budget_bytes)
         printf("  %-12s %14s  90 %% of what %s leaves\n", "host memory", cli_human_size(a, machine->host_budget_bytes),
                machine->host_limit);
-    printf("  %-12s %14u  %s\n", "threads", o->threads ? o->threads : machine->cpus,
-           o->threads ? "as given" : machine->cpu_limit);
+    printf("  %-12s %14u  %s%s\n", "threads", plan->threads, o->threads ? "as given" : machine->cpu_limit,
+           plan->threads < machine->cpus && !o->threads ? ", less those of the device's lanes" : "");
 }
 
 void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, const cli_plan_lines *lines)
@@ -166,7 +166,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
         {"rest", plan->host_peak_bytes - plan->master_bytes - plan->staging_bytes, "the program itself"},
     };
     print_parts(host, sizeof host / sizeof *host);
-    print_limits(o, &machine);
+    print_limits(o, plan, &machine);
 
     printf("\ndisk\n");
     if (plan->pack_bytes) /* an architecture alone has no file */
@@ -195,6 +195,7 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits)
     cli_json_text(&j, "cpu_limit", machine.cpu_limit);
 #define U64(field) cli_json_u64(&j, #field, plan->field)
 #define F64(field) cli_json_f64(&j, #field, plan->field)
+    U64(threads);
     U64(parameters);
     U64(tokens);
     U64(batch_tokens);

@@ -1,6 +1,7 @@
 /* test_backend_null_plan.c: the whole schedule of a step (lanes, ring, arena, events) without arithmetic, for every OPT
  * size up to 175B at 2,048 tokens: what the backend saw in use is what the plan said, and no buffer is used before its
  * time. */
+#include "engine/base/machine.h"
 #include "engine/families/families.h"
 #include "engine/method/method.h"
 #include "engine/plan/plan.h"
@@ -364,6 +365,26 @@ static void too_small_a_budget_is_refused(void **state)
     assert_non_null(strstr(zo2_last_error(), "host budget"));
 }
 
+static void lanes_keep_cpus(void **state)
+{
+    (void)state;
+    zo2_plan plan;
+    zo2_engine_opts o;
+    const uint32_t cpus = zo2_usable_cpus();
+    zo2_engine_opts_init(&o);
+    o.host_bytes = UINT64_MAX;
+    o.probe_seconds = 0;
+    o.backend = ZO2_BACKEND_CPU;
+    MUST(zo2_plan_estimate("opt-125m", &o, &plan));
+    assert_int_equal(plan.threads, cpus);
+    o.backend = ZO2_BACKEND_NULL;
+    MUST(zo2_plan_estimate("opt-125m", &o, &plan));
+    assert_int_equal(plan.threads, cpus > 2 ? cpus - 2 : 1);
+    o.threads = 5;
+    MUST(zo2_plan_estimate("opt-125m", &o, &plan));
+    assert_int_equal(plan.threads, 5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -373,6 +394,7 @@ int main(void)
         cmocka_unit_test(device_clock),
         cmocka_unit_test(too_small_a_budget_is_refused),
         cmocka_unit_test(advice_is_good),
+        cmocka_unit_test(lanes_keep_cpus),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
