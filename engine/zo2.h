@@ -469,6 +469,7 @@ typedef struct zo2_plan {
     double decode_rate, fold_rate;  /* weights/s: both panels of one query; one pending update folded in beside */
     double gemm_rate;               /* floating-point operations/s */
     uint32_t threads;               /* of the pool that updates masters */
+    uint64_t budget_bytes;          /* of device memory, that it was made for; 0: none was given, and no device asked */
 } zo2_plan;
 
 /* What this process may use of the machine, now. */
@@ -505,6 +506,27 @@ ZO2_API zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_e
 static inline zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out)
 {
     return zo2_plan_estimate_sized(arch_or_pack, o, out, sizeof *out);
+}
+
+/* Speeds of a device that isn't here, per second, in the wire, distribution and compute type of the plan. */
+typedef struct zo2_device_rates {
+    size_t struct_size;
+    double upload_rate;             /* bytes over its link */
+    double gemm_rate;               /* floating-point operations */
+    double decode_rate;             /* weights, both panels of one query */
+    double fold_rate;               /* weights, one pending update of one query folded in; 0: as decode_rate */
+    double update_rate, noise_rate; /* weights, of the host: as in zo2_plan. update_rate 0: both are measured here */
+} zo2_device_rates;
+
+/* zo2_plan_estimate() for a GPU that isn't here: sizes are a GPU's (o->backend counts for nothing), times come from
+ * rates. o->device_bytes is the budget; 0 gives the smallest plan. Times, rates and proposals are 0 where the host's
+ * rates are neither given nor to be measured (probe_seconds 0). ZO2_ERR_ARG: a rate that is needed is not above 0 and finite. */
+ZO2_API zo2_status zo2_plan_for_device_sized(const char *arch_or_pack, const zo2_engine_opts *o,
+                                             const zo2_device_rates *rates, zo2_plan *out, size_t size);
+static inline zo2_status zo2_plan_for_device(const char *arch_or_pack, const zo2_engine_opts *o,
+                                             const zo2_device_rates *rates, zo2_plan *out)
+{
+    return zo2_plan_for_device_sized(arch_or_pack, o, rates, out, sizeof *out);
 }
 
 typedef struct zo2_engine zo2_engine;

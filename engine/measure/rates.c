@@ -122,31 +122,55 @@ static zo2_status time_opening(sampling *p)
     return s;
 }
 
+typedef struct wanted {
+    zo2_measure_kind kind;
+    uint32_t pending;
+    double *rate;
+} wanted;
+
+/* One after the other; what one leaves of its share is the next ones'. */
+static zo2_status measure_all(sampling *p, const wanted *list, size_t n, double until)
+{
+    zo2_status s = ZO2_OK;
+    for (size_t i = 0; i < n && !s; i++) {
+        double now = zo2_now();
+        p->until = now + fmax(until - now, 0) / (double)(n - i);
+        s = rate_of(p, list[i].kind, list[i].pending, list[i].rate);
+    }
+    return s;
+}
+
 zo2_status zo2_measure_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
                              double seconds)
 {
     double folded = 0, from = zo2_now();
-    const struct {
-        zo2_measure_kind kind;
-        uint32_t pending;
-        double *rate;
-    } rates[] = {
+    const wanted list[] = {
         {ZO2_MEASURE_UPDATE, 0, &out->update_weights}, {ZO2_MEASURE_NOISE, 0, &out->noise_weights},
         {ZO2_MEASURE_UPLOAD, 0, &out->upload_bytes},   {ZO2_MEASURE_PANELS, 0, &out->decode_weights},
         {ZO2_MEASURE_PANELS, FOLDS, &folded},          {ZO2_MEASURE_GEMM, 0, &out->flops},
     };
-    const unsigned n = sizeof rates / sizeof *rates;
     sampling p = {.arch = a, .shape = shape, .backend = be->kind};
     zo2_status s = time_opening(&p);
     *out = (zo2_rates){.shared = be->kind == ZO2_BACKEND_CPU};
-    for (unsigned i = 0; i < n && !s; i++) {
-        double now = zo2_now();
-        p.until = now + fmax(from + seconds - now, 0) / (n - i);
-        s = rate_of(&p, rates[i].kind, rates[i].pending, rates[i].rate);
-    }
+    if (!s)
+        s = measure_all(&p, list, sizeof list / sizeof *list, from + seconds);
     /* What a folded update adds to a decode; no more than can be told from it. */
     double fold = s ? 0 : (1 / folded - 1 / out->decode_weights) / FOLDS;
     out->fold_weights = fold > 0 ? 1 / fold : 0;
+    out->seconds = zo2_now() - from;
+    return s;
+}
+
+zo2_status zo2_measure_host_rates(zo2_rates *out, const zo2_arch *a, const zo2_shape *shape, double seconds)
+{
+    double from = zo2_now();
+    const wanted list[] = {
+        {ZO2_MEASURE_UPDATE, 0, &out->update_weights},
+        {ZO2_MEASURE_NOISE, 0, &out->noise_weights},
+    };
+    sampling p = {.arch = a, .shape = shape, .backend = ZO2_BACKEND_CPU};
+    *out = (zo2_rates){0};
+    zo2_status s = measure_all(&p, list, sizeof list / sizeof *list, from + seconds);
     out->seconds = zo2_now() - from;
     return s;
 }

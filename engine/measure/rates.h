@@ -12,4 +12,7 @@
 zo2_status zo2_measure_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
                              double seconds);
 
+/* Only the host's: update and noise. The others are 0. */
+zo2_status zo2_measure_host_rates(zo2_rates *out, const zo2_arch *a, const zo2_shape *shape, double seconds);
+
 #endif

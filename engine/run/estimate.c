@@ -1,4 +1,5 @@
-/* estimate.c: zo2_plan_estimate(): the engine's own plan for an architecture, with predicted times. */
+/* estimate.c: zo2_plan_estimate() and zo2_plan_for_device(): the engine's own plan for an architecture, with predicted times:
+ * by rates measured here, or given. */
 #include "engine/base/finish.h"
 #include "engine/base/opts.h"
 #include "engine/families/families.h"
@@ -31,40 +32,112 @@ static zo2_status find_aliases(const char *pack, uint32_t **out)
     return s;
 }
 
-zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out, size_t size)
+/* What is asked for: `rates` of a device that isn't here, or NULL. */
+typedef struct question {
+    const char *function, *arch_or_pack;
+    const zo2_device_rates *rates;
+} question;
+
+static int is_rate(double v)
 {
-    if (!arch_or_pack || !out)
-        return zo2_error(ZO2_ERR_ARG, "zo2_plan_estimate: the architecture and out are needed");
-    zo2_full_plan plan = {0};
-    zo2_engine_opts opts;
-    plan.pub.struct_size = sizeof plan.pub;
-    zo2_opts_give(out, size, &plan.pub, sizeof plan.pub);
-    if (!zo2_engine_opts_take(&opts, o))
-        return zo2_error(ZO2_ERR_ARG, "zo2_plan_estimate: struct_size is not set; call zo2_engine_opts_init() first");
-    const zo2_backend_ops *ops = zo2_backend_get(opts.backend);
+    return isfinite(v) && v > 0;
+}
+
+static zo2_status check_rates(const char *function, const zo2_device_rates *r)
+{
+    const struct {
+        const char *name;
+        double value;
+        int needed;
+    } list[] = {
+        {"upload_rate", r->upload_rate, 1}, {"gemm_rate", r->gemm_rate, 1},     {"decode_rate", r->decode_rate, 1},
+        {"fold_rate", r->fold_rate, 0},     {"update_rate", r->update_rate, 0}, {"noise_rate", r->noise_rate, 0},
+    };
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++)
+        if (!is_rate(list[i].value) && (list[i].needed || list[i].value != 0))
+            return zo2_error(ZO2_ERR_ARG, "%s: %s is %g, which is no speed", function, list[i].name, list[i].value);
+    return ZO2_OK;
+}
+
+/* The device's rates as given, the host's as given or measured. *known 0: the host's are not to be had. */
+static zo2_status given_rates(zo2_rates *out, int *known, const zo2_device_rates *r, const zo2_arch *a,
+                              const zo2_shape *shape, double seconds)
+{
+    zo2_status s = ZO2_OK;
+    *out = (zo2_rates){.update_weights = r->update_rate, .noise_weights = r->noise_rate};
+    *known = r->update_rate > 0 || seconds > 0;
+    if (!(r->update_rate > 0) && seconds > 0)
+        s = zo2_measure_host_rates(out, a, shape, seconds);
+    out->upload_bytes = r->upload_rate;
+    out->flops = r->gemm_rate;
+    out->decode_weights = r->decode_rate;
+    out->fold_weights = r->fold_rate;
+    return s;
+}
+
+static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_engine_opts *opts)
+{
+    /* The null backend has a GPU's sizes, in every build, and asks no device that happens to be here. */
+    const zo2_backend_ops *ops = zo2_backend_get(q->rates ? ZO2_BACKEND_NULL : opts->backend);
     if (!ops)
         return zo2_error(ZO2_ERR_UNSUPPORTED, "the %s backend is not part of this build",
-                         zo2_backend_name(opts.backend));
+                         zo2_backend_name(opts->backend));
     zo2_arch arch = {0};
     zo2_shape shape;
     zo2_rates rates;
     uint64_t pack_bytes = 0;
     uint32_t *stored_as = NULL;
-    zo2_status s = zo2_arch_load(&arch, arch_or_pack, &pack_bytes);
+    zo2_status s = zo2_arch_load(&arch, q->arch_or_pack, &pack_bytes);
     if (!s)
-        s = zo2_shape_from_opts(&shape, &arch, ops, &opts);
+        s = zo2_shape_from_opts(&shape, &arch, ops, opts);
     if (!s && pack_bytes)
-        s = find_aliases(arch_or_pack, &stored_as);
-    double seconds = isnan(opts.probe_seconds) ? PROBE_SECONDS : opts.probe_seconds;
+        s = find_aliases(q->arch_or_pack, &stored_as);
+    double seconds = isnan(opts->probe_seconds) ? PROBE_SECONDS : opts->probe_seconds;
     int timed = !s && seconds > 0 && can_measure(ops);
-    if (timed)
+    if (!s && q->rates)
+        s = given_rates(&rates, &timed, q->rates, &arch, &shape, seconds);
+    else if (timed)
         s = zo2_measure_rates(&rates, &arch, ops, &shape, seconds);
     if (!s) {
-        s = zo2_plan_make(&plan, &arch, ops, &shape, stored_as, timed ? &rates : NULL);
-        plan.pub.pack_bytes = pack_bytes;
-        zo2_opts_give(out, size, &plan.pub, sizeof plan.pub);
+        s = zo2_plan_make(plan, &arch, ops, &shape, stored_as, timed ? &rates : NULL);
+        plan->pub.pack_bytes = pack_bytes;
+        plan->pub.budget_bytes = shape.device_bytes;
     }
     free(stored_as);
     zo2_arch_free(&arch);
+    return s;
+}
+
+static zo2_status answer(const question *q, const zo2_engine_opts *o, zo2_plan *out, size_t size)
+{
+    zo2_full_plan plan = {0};
+    zo2_engine_opts opts;
+    plan.pub.struct_size = sizeof plan.pub;
+    zo2_opts_give(out, size, &plan.pub, sizeof plan.pub);
+    if (!zo2_engine_opts_take(&opts, o))
+        return zo2_error(ZO2_ERR_ARG, "%s: struct_size is not set; call zo2_engine_opts_init() first", q->function);
+    zo2_status s = q->rates ? check_rates(q->function, q->rates) : ZO2_OK;
+    if (!s)
+        s = make_plan(&plan, q, &opts);
+    plan.pub.struct_size = sizeof plan.pub;
+    zo2_opts_give(out, size, &plan.pub, sizeof plan.pub);
     return zo2_finish(s);
+}
+
+zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out, size_t size)
+{
+    if (!arch_or_pack || !out)
+        return zo2_error(ZO2_ERR_ARG, "zo2_plan_estimate: the architecture and out are needed");
+    return answer(&(question){"zo2_plan_estimate", arch_or_pack, NULL}, o, out, size);
+}
+
+zo2_status zo2_plan_for_device_sized(const char *arch_or_pack, const zo2_engine_opts *o, const zo2_device_rates *rates,
+                                     zo2_plan *out, size_t size)
+{
+    zo2_device_rates own = {.struct_size = sizeof own};
+    if (!arch_or_pack || !out || !rates)
+        return zo2_error(ZO2_ERR_ARG, "zo2_plan_for_device: the architecture, rates and out are needed");
+    if (!zo2_opts_take(&own, sizeof own, rates))
+        return zo2_error(ZO2_ERR_ARG, "zo2_plan_for_device: struct_size of the rates is not set");
+    return answer(&(question){"zo2_plan_for_device", arch_or_pack, &own}, o, out, size);
 }

@@ -27,7 +27,7 @@ static void print_time(const char *name, double seconds, int bottleneck)
 }
 
 /* Where the predicted times come from. */
-static void print_rates(const zo2_plan *plan)
+static void print_rates(const zo2_plan *plan, const char *device)
 {
     char time[CLI_TEXT_BYTES];
     const struct {
@@ -42,7 +42,11 @@ static void print_rates(const zo2_plan *plan)
         {"fold", 1e-9 * plan->fold_rate, "G weights/s", "a pending update within it"},
         {"products", 1e-9 * plan->gemm_rate, "GFLOP/s", ""},
     };
-    printf("\nrates          %14s  of measuring\n", cli_human_time(time, plan->probe_seconds));
+    if (device)
+        printf("\nrates          predicted from %s; the host's %s\n", device,
+               plan->probe_seconds > 0 ? "measured here" : "as given");
+    else
+        printf("\nrates          %14s  of measuring\n", cli_human_time(time, plan->probe_seconds));
     for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
         if (rates[i].rate > 0)
             printf("  %-12s %14.3g  %s%s%s\n", rates[i].name, rates[i].rate, rates[i].unit, *rates[i].note ? "  " : "",
@@ -96,7 +100,7 @@ static void print_times(const zo2_engine_opts *o, const zo2_plan *plan, const cl
 {
     char a[CLI_TEXT_BYTES];
     if (plan->gemm_rate > 0) {
-        print_rates(plan);
+        print_rates(plan, l->device);
         printf("\ntime per step  %14s  predicted, of the largest batch\n", cli_human_time(a, plan->seconds_per_step));
         print_time("update", plan->update_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'd');
         print_time("upload", plan->upload_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'l');
@@ -180,7 +184,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
     print_times(o, plan, lines);
 }
 
-void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits)
+void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, const char *device)
 {
     cli_json j;
     zo2_machine machine;
@@ -241,6 +245,8 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits)
     F64(decode_rate);
     F64(fold_rate);
     F64(gemm_rate);
+    U64(budget_bytes);
+    cli_json_text(&j, "rates_of", device); /* null: of this machine */
 #undef U64
 #undef F64
     cli_json_close(&j, '}');

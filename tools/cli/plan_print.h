@@ -11,14 +11,15 @@ typedef struct cli_plan_lines {
     uint64_t batch;         /* lines of a batch */
     uint32_t rows_per_line; /* rows that a line has at most */
     bool fixed;             /* a run's: it takes no other settings, so none are proposed */
+    const char *device;     /* whose rates were given ("h200, as published"); NULL: they were measured here */
 } cli_plan_lines;
 
-/* The table on stdout: bytes of every tier by part, rates measured here, the time of a step, and proposals. title names
+/* The table on stdout: bytes of every tier by part, rates, the time of a step, and proposals. title names
  * the model. o: the options that were planned, for the head line; unset fields are left out. */
 void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, const cli_plan_lines *lines);
 
 /* One JSON object on stdout: every field by its name in zo2.h, "fits", and what a run here gets: "host_budget_bytes",
- * "host_limit", "cpus", "cpu_limit". */
-void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits);
+ * "host_limit", "cpus", "cpu_limit". device: as in cli_plan_lines. */
+void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, const char *device);
 
 #endif

@@ -9,6 +9,8 @@
 #include "tools/cli/numbers.h"
 #include "tools/cli/plan_print.h"
 #include "tools/cli/report.h"
+#include "tools/plan/gpu.h"
+#include "tools/plan/gpu_table.h"
 
 typedef struct plan_output {
     cli_value probe, json;
@@ -30,19 +32,105 @@ static bool sizes(const void *ud, uint64_t batch, uint64_t micro, zo2_engine_opt
     return true;
 }
 
+/* What can't go together; NULL: nothing. */
+static const char *conflict(const gpu_flags *gpu, const plan_output *output, const cli_engine_flags *flags)
+{
+    bool every = gpu->gpu.given && !strcmp(gpu->gpu.text, GPU_EVERY);
+    if (!gpu->gpu.given && (gpu->pcie.given || gpu->update_rate.given))
+        return "--pcie and --update-rate are for --gpu";
+    if (gpu->gpu.given && flags->backend.given && !strcmp(flags->backend.text, "cpu"))
+        return "--gpu plans for a GPU, not for --backend cpu";
+    if (every && (gpu->save.given || output->json.given))
+        return "--gpu all is a table: no --json, no --save-gpu";
+    return NULL;
+}
+
+/* What was asked for, and the answer. */
+typedef struct plan_work {
+    const cli_command *command;
+    const char *model;
+    zo2_engine_opts opts;
+    cli_engine_flags flags;
+    plan_output output;
+    gpu_flags gpu;
+    zo2_plan plan;
+    gpu_target target;
+    const char *device; /* whose rates were given; NULL: this machine's were measured */
+} plan_work;
+
+static bool take_sizes(plan_work *w, int *status)
+{
+    const cli_engine_flags *f = &w->flags;
+    zo2_engine_opts *o = &w->opts;
+    zo2_engine_opts_init(o);
+    cli_engine_flags_apply(f, o);
+    o->max_rows = f->batch.given ? (uint32_t)f->batch.u : CLI_DEFAULT_BATCH;
+    if (f->micro_batch.given)
+        o->max_rows_micro = f->micro_batch.u < o->max_rows ? (uint32_t)f->micro_batch.u : o->max_rows;
+    if (f->seq.given && f->seq.u > UINT32_MAX) {
+        *status = cli_usage_error(w->command, "--seq %s is longer than any model's context", f->seq.text);
+        return false;
+    }
+    if (f->seq.given)
+        o->max_seq = (uint32_t)f->seq.u;
+    if (w->output.probe.given)
+        o->probe_seconds = w->output.probe.f;
+    return true;
+}
+
+static zo2_status make_plan(plan_work *w)
+{
+    memset(&w->plan, 0, sizeof w->plan);
+    w->plan.struct_size = sizeof w->plan;
+    if (!w->gpu.gpu.given)
+        return zo2_plan_estimate(w->model, &w->opts, &w->plan);
+    zo2_status s = gpu_find(&w->target, &w->gpu, &w->opts);
+    w->device = w->target.device;
+    return s ? s : gpu_plan(&w->plan, w->model, &w->target, &w->opts);
+}
+
+static int show(plan_work *w)
+{
+    const char *program = w->command->program;
+    zo2_status s = make_plan(w);
+    if (s != ZO2_OK && s != ZO2_ERR_NOMEM)
+        return cli_fail(program, NULL, s);
+    bool known = w->plan.parameters != 0; /* too small a budget still leaves the plan */
+    if (known && w->output.json.given)
+        cli_plan_print_json(w->model, &w->plan, s == ZO2_OK, w->device);
+    else if (known)
+        cli_plan_print(w->model, &w->opts, &w->plan,
+                       &(cli_plan_lines){.batch = w->opts.max_rows, .rows_per_line = 1, .device = w->device});
+    fflush(stdout);
+    if (s != ZO2_OK)
+        return cli_fail_to_fit(program, known ? "doesn't fit" : NULL, s,
+                               &(cli_fit){.model = w->model,
+                                          .opts = &w->opts,
+                                          .batch = w->opts.max_rows,
+                                          .micro = w->opts.max_rows_micro,
+                                          .batch_option = true,
+                                          .micro_option = true,
+                                          .sizes = sizes});
+    if (w->gpu.save.given)
+        s = gpu_save(w->gpu.save.text, &w->plan, w->device ? &w->target : NULL, &w->opts, w->flags.device_mem.given);
+    return s ? cli_fail(program, NULL, s) : CLI_EXIT_OK;
+}
+
 int main(int argc, char **argv)
 {
-    cli_engine_flags flags = {0};
-    plan_output output = {0};
-    const char *model = NULL;
+    plan_work w = {0};
     const cli_positional positionals[] = {
-        {"MODEL", "a pack, opt-125m ... opt-175b, or the path of a config.json", &model, false},
+        {"MODEL", "a pack, opt-125m ... opt-175b, or the path of a config.json", &w.model, false},
         {0},
     };
     const cli_group groups[] = {
-        {"Sizes", cli_shape_options, &flags},        {"Method", cli_method_options, &flags},
-        {"Arithmetic", cli_compute_options, &flags}, {"Resources", cli_resource_options, &flags},
-        {"Output", output_options, &output},         {0},
+        {"Sizes", cli_shape_options, &w.flags},
+        {"Method", cli_method_options, &w.flags},
+        {"Arithmetic", cli_compute_options, &w.flags},
+        {"Resources", cli_resource_options, &w.flags},
+        {"Another GPU", gpu_options, &w.gpu},
+        {"Output", output_options, &w.output},
+        {0},
     };
     const cli_command command = {
         "zo2-plan",
@@ -50,48 +138,31 @@ int main(int argc, char **argv)
         positionals,
         groups,
         "A line of a batch counts as one row here; a line with n options makes n.\n"
+        "Times are of products (attention's, too), decoding, uploads and updates; not of softmax, norms and activations.\n"
+        "\n"
+        "--gpu knows t4, rtx-3060 (12 GB), rtx-3090, rtx-4060-ti (16 GB), rtx-4090, rtx-5090, a100-40, a100-80,\n"
+        "h100-pcie, h100-sxm and h200: published peaks, of the products 70 %, of link, memory and instructions 80 %.\n"
+        "Other GPUs: a JSON FILE of upload_rate, gemm_rate, decode_rate (needed, per second), fold_rate, update_rate,\n"
+        "noise_rate, memory_bytes, wire, dist. --save-gpu writes one where there is a GPU, or a known one's to begin with.\n"
+        "The budget is 90 % of the GPU's memory unless --device-mem is given.\n"
+        "\n"
         "Exit status 1 if it doesn't fit; the message has the smallest budget that works.",
     };
     int status;
     cli_fill_closed_streams();
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
-
-    zo2_engine_opts o;
-    zo2_engine_opts_init(&o);
-    cli_engine_flags_apply(&flags, &o);
-    o.max_rows = flags.batch.given ? (uint32_t)flags.batch.u : CLI_DEFAULT_BATCH;
-    if (flags.micro_batch.given)
-        o.max_rows_micro = flags.micro_batch.u < o.max_rows ? (uint32_t)flags.micro_batch.u : o.max_rows;
-    if (flags.seq.given) {
-        if (flags.seq.u > UINT32_MAX)
-            return cli_usage_error(&command, "--seq %s is longer than any model's context", flags.seq.text);
-        o.max_seq = (uint32_t)flags.seq.u;
+    w.command = &command;
+    if (!take_sizes(&w, &status))
+        return cli_finish(command.program, status);
+    const char *wrong = conflict(&w.gpu, &w.output, &w.flags);
+    if (wrong)
+        return cli_finish(command.program, cli_usage_error(&command, "%s", wrong));
+    if (w.gpu.gpu.given && !strcmp(w.gpu.gpu.text, GPU_EVERY)) {
+        zo2_status s = gpu_print_table(w.model, &w.gpu, &w.opts);
+        status = s ? cli_fail(command.program, NULL, s) : CLI_EXIT_OK;
+    } else {
+        status = show(&w);
     }
-
-    if (output.probe.given)
-        o.probe_seconds = output.probe.f;
-
-    zo2_plan plan;
-    memset(&plan, 0, sizeof plan);
-    plan.struct_size = sizeof plan;
-    zo2_status s = zo2_plan_estimate(model, &o, &plan);
-    if (s != ZO2_OK && s != ZO2_ERR_NOMEM)
-        return cli_fail(command.program, NULL, s);
-    bool known = plan.parameters != 0; /* too small a budget still leaves the plan */
-    if (known && output.json.given)
-        cli_plan_print_json(model, &plan, s == ZO2_OK);
-    else if (known)
-        cli_plan_print(model, &o, &plan, &(cli_plan_lines){.batch = o.max_rows, .rows_per_line = 1});
-    fflush(stdout);
-    if (s != ZO2_OK)
-        status = cli_fail_to_fit(command.program, known ? "doesn't fit" : NULL, s,
-                                 &(cli_fit){.model = model,
-                                            .opts = &o,
-                                            .batch = o.max_rows,
-                                            .micro = o.max_rows_micro,
-                                            .batch_option = true,
-                                            .micro_option = true,
-                                            .sizes = sizes});
     return cli_finish(command.program, status);
 }

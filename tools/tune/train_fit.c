@@ -61,7 +61,7 @@ int train_show_plan(train *t)
     zo2_status s = zo2_plan_estimate(t->model.path, &t->opts, &plan);
     bool known = plan.parameters != 0;
     if (known && t->flags->json.given)
-        cli_plan_print_json(t->model.path, &plan, s == ZO2_OK);
+        cli_plan_print_json(t->model.path, &plan, s == ZO2_OK, NULL);
     else if (known)
         cli_plan_print(t->model.path, &t->opts, &plan, &lines);
     fflush(stdout);

@@ -1,0 +1,75 @@
+/* gpu_cards.c: see gpu_cards.h. Figures are the makers' data sheets and architecture papers. */
+#include "tools/plan/gpu_cards.h"
+
+#include <math.h>
+
+/* What a run may expect of a peak. Not measured: products of large matrices by cuBLAS, one pinned copy, and the decode kernel,
+ * whose warps can't hide everything. */
+#define OF_PRODUCTS     0.7
+#define OF_LINK         0.8
+#define OF_INSTRUCTIONS 0.8
+#define OF_MEMORY       0.8
+
+const gpu_card gpu_cards[] = {
+    {"t4", GPU_SM75, 40, 1.59, 65, 16, 320, 3, 16},
+    {"rtx-3060", GPU_SM86, 28, 1.777, 25.5, 12, 360, 4, 16},
+    {"rtx-3090", GPU_SM86, 82, 1.695, 71, 24, 936, 4, 16},
+    {"rtx-4060-ti", GPU_SM89, 34, 2.535, 44.1, 16, 288, 4, 8},
+    {"rtx-4090", GPU_SM89, 128, 2.52, 165.2, 24, 1008, 4, 16},
+    {"rtx-5090", GPU_SM120, 170, 2.407, 209.5, 32, 1792, 5, 16},
+    {"a100-40", GPU_SM80, 108, 1.41, 312, 40, 1555, 4, 16},
+    {"a100-80", GPU_SM80, 108, 1.41, 312, 80, 1935, 4, 16},
+    {"h100-pcie", GPU_SM90, 114, 1.62, 756, 80, 2000, 5, 16},
+    {"h100-sxm", GPU_SM90, 132, 1.755, 989, 80, 3350, 5, 16},
+    {"h200", GPU_SM90, 132, 1.755, 989, 141, 4800, 5, 16},
+    {0},
+};
+
+/* Cycles of a multiprocessor that the instructions of a weight take, both panels in fp16: the fullest of its pipes, by the
+ * counts of tools/sass-count (kernels/cuda/README.md). Two wires of a kind differ by a twentieth; the slower one is here. */
+static const struct {
+    double bits16[2], bits8[2]; /* wires of 16 and more bits, of 8; Gaussian noise, Rademacher */
+} decode_cycles[] = {
+    [GPU_SM75] = {{0.383, 0.145}, {0.440, 0.225}}, [GPU_SM80] = {{0.383, 0.129}, {0.422, 0.227}},
+    [GPU_SM86] = {{0.341, 0.129}, {0.421, 0.242}}, [GPU_SM89] = {{0.341, 0.129}, {0.361, 0.142}},
+    [GPU_SM90] = {{0.353, 0.145}, {0.370, 0.157}}, [GPU_SM120] = {{0.347, 0.133}, {0.365, 0.152}},
+};
+
+/* The same of one pending update of one query: 49 instructions and 22, of which a cycle takes 128. */
+static const double fold_cycles[2] = {0.383, 0.172};
+
+/* Bytes a second of one lane, by generation. */
+static double lane_bytes(unsigned pcie)
+{
+    return 1e9 * (pcie >= 5 ? 3.938 : pcie == 4 ? 1.969 : 0.985);
+}
+
+static double wire_bytes(zo2_wire wire)
+{
+    switch (wire) {
+    case ZO2_WIRE_FP32: return 4;
+    case ZO2_WIRE_E4M3:
+    case ZO2_WIRE_E5M2: return 1 + 2.0 / 128;
+    default: return 2;
+    }
+}
+
+zo2_device_rates gpu_card_rates(const gpu_card *c, zo2_wire wire, zo2_dist dist, unsigned pcie)
+{
+    double cycles = c->processors * c->ghz * 1e9 * OF_INSTRUCTIONS, bytes = wire_bytes(wire);
+    int noise = dist == ZO2_RADEMACHER;
+    const double *decode = bytes < 2 ? decode_cycles[c->architecture].bits8 : decode_cycles[c->architecture].bits16;
+    double moved = c->memory_gb_s * 1e9 * OF_MEMORY / (bytes + 2 * 2); /* a wire is read, two panels are written */
+    return (zo2_device_rates){
+        .struct_size = sizeof(zo2_device_rates),
+        .upload_rate = lane_bytes(pcie && pcie < c->pcie ? pcie : c->pcie) * c->lanes * OF_LINK,
+        .gemm_rate = c->tflops * 1e12 * OF_PRODUCTS,
+        .decode_rate = fmin(cycles / decode[noise], moved),
+        .fold_rate = cycles / fold_cycles[noise],
+    };
+}
+
+bool gpu_card_has_bf16(const gpu_card *c)
+{
+    return c->architecture != GPU_SM75;
+}
