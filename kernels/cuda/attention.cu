@@ -33,8 +33,9 @@ static uint64_t head_bytes(uint64_t max_keys)
 
 static uint32_t group_heads(uint32_t heads, uint64_t max_keys)
 {
-    uint64_t group = GROUP_BYTES / head_bytes(max_keys);
-    return group < 1 ? 1 : group < heads ? (uint32_t)group : heads;
+    uint64_t most = GROUP_BYTES / head_bytes(max_keys);
+    uint64_t groups = zo2_cuda_ceil_div(heads, most < 1 ? 1 : most);
+    return (uint32_t)zo2_cuda_ceil_div(heads, groups); /* 20 + 20 rather than 32 + 8: a small product is a slow one */
 }
 
 /* Never less for fewer keys: plans are made for the longest row. */

@@ -220,6 +220,12 @@ static inline uint32_t zo2_cuda_element_bytes(zo2_dtype type)
     return type == ZO2_F32 ? 4 : 2;
 }
 
+/* Whether runs of 8 elements may be accessed 16 bytes at a time: `sizes` are lengths and strides in elements, or'ed. */
+static inline int zo2_cuda_wide(const void *at, uint64_t sizes)
+{
+    return (uintptr_t)at % 16 == 0 && sizes % 8 == 0;
+}
+
 /* Blocks for `n` pieces of work that loop with the grid's stride: all of them, or enough to fill the device. */
 static inline uint32_t zo2_cuda_blocks(const zo2_cuda *c, uint64_t n)
 {

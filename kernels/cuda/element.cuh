@@ -1,10 +1,11 @@
-/* element.cuh: activations and panels in the compute type. A 16-bit value is its bits, converted by the codec headers'
- * functions: the same rounding as everywhere else, and no half types that a C++ compiler lacks. */
+/* element.cuh: activations and panels in the compute type. A 16-bit value is its bits (no half types, which a C++ compiler
+ * lacks), converted by the hardware with the bits of the codec headers' functions, a NaN's sign and payload excepted: f16 on
+ * every device, bf16 from sm_80 on. */
 #ifndef ZO2_KERNELS_CUDA_ELEMENT_CUH
 #define ZO2_KERNELS_CUDA_ELEMENT_CUH
 
 #include "codec/bf16.h"
-#include "codec/fp16.h"
+#include "codec/rn.h"
 #include "engine/zo2.h"
 #include "kernels/cuda/dialect.h"
 
@@ -15,30 +16,87 @@ struct zo2_bf16_element {
     uint16_t bits;
 };
 
+/* Elements of type E as they lie in a word. */
+template <class E> struct zo2_element_word;
+template <> struct zo2_element_word<float> {
+    static constexpr int n = 1;
+    __device__ static inline uint32_t make(const float w[1]) { return zo2_float_bits(w[0]); }
+    __device__ static inline void get(uint32_t word, float w[1]) { w[0] = zo2_bits_float(word); }
+};
+template <> struct zo2_element_word<zo2_f16_element> {
+    static constexpr int n = 2;
+    __device__ static inline uint32_t make(const float w[2]) { return zo2_cvt_f16x2(w[0], w[1]); }
+    __device__ static inline void get(uint32_t word, float w[2]) { zo2_cvt_f32x2(word, w, w + 1); }
+};
+template <> struct zo2_element_word<zo2_bf16_element> {
+    static constexpr int n = 2;
+    __device__ static inline uint32_t make(const float w[2])
+    {
+#if ZO2_HAS_CVT_BF16
+        return zo2_cvt_bf16x2(w[0], w[1]);
+#else
+        return zo2_bf16_encode(w[0]) | (uint32_t)zo2_bf16_encode(w[1]) << 16;
+#endif
+    }
+    __device__ static inline void get(uint32_t word, float w[2])
+    {
+        w[0] = zo2_bits_float(word << 16);
+        w[1] = zo2_bits_float(word & 0xFFFF0000u);
+    }
+};
+
+/* One element. */
 __device__ static inline float zo2_get(float x)
 {
     return x;
 }
-__device__ static inline float zo2_get(zo2_f16_element x)
+template <class E> __device__ static inline float zo2_get(E x)
 {
-    return zo2_fp16_get(x.bits);
+    float w[2];
+    zo2_element_word<E>::get(x.bits, w);
+    return w[0];
 }
-__device__ static inline float zo2_get(zo2_bf16_element x)
-{
-    return zo2_bf16_get(x.bits);
-}
-
 __device__ static inline void zo2_put(float *to, float x)
 {
     *to = x;
 }
-__device__ static inline void zo2_put(zo2_f16_element *to, float x)
+template <class E> __device__ static inline void zo2_put(E *to, float x)
 {
-    to->bits = zo2_fp16_encode(x);
+    const float w[2] = {x, 0.0f};
+    to->bits = (uint16_t)zo2_element_word<E>::make(w);
 }
-__device__ static inline void zo2_put(zo2_bf16_element *to, float x)
+
+/* N consecutive elements: 1, or a multiple of 8 from where 16-byte accesses may go. */
+template <class E, int N> __device__ static inline void zo2_load_wide(const E *from, float w[N])
 {
-    to->bits = zo2_bf16_encode(x);
+    constexpr int n = zo2_element_word<E>::n;
+    if constexpr (N == 1)
+        w[0] = zo2_get(*from);
+    else {
+#pragma unroll
+        for (int i = 0; i < N; i += 4 * n) {
+            uint4 words = *(const uint4 *)(const void *)(from + i);
+            zo2_element_word<E>::get(words.x, w + i);
+            zo2_element_word<E>::get(words.y, w + i + n);
+            zo2_element_word<E>::get(words.z, w + i + 2 * n);
+            zo2_element_word<E>::get(words.w, w + i + 3 * n);
+        }
+    }
+}
+template <class E, int N> __device__ static inline void zo2_store_wide(E *to, const float w[N])
+{
+    constexpr int n = zo2_element_word<E>::n;
+    if constexpr (N == 1)
+        zo2_put(to, w[0]);
+    else {
+#pragma unroll
+        for (int i = 0; i < N; i += 4 * n) {
+            /* a plain assignment may become four stores of 4 bytes */
+            __stwb((uint4 *)(void *)(to + i),
+                   make_uint4(zo2_element_word<E>::make(w + i), zo2_element_word<E>::make(w + i + n),
+                              zo2_element_word<E>::make(w + i + 2 * n), zo2_element_word<E>::make(w + i + 3 * n)));
+        }
+    }
 }
 
 /* The statement with E as the element type of `type`. */

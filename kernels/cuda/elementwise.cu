@@ -1,4 +1,6 @@
-/* elementwise.cu: bias with activation, and conversions of rows. x runs over columns, y over rows, z over streams. */
+/* elementwise.cu: bias with activation, and conversions of rows. x runs over columns, y over rows, z over streams. A thread
+ * takes W elements at a time: 8 where every row is whole runs of 8 that begin at multiples of 16 bytes, as in all models
+ * whose widths are multiples of 8, else 1. */
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
@@ -12,7 +14,7 @@ typedef struct bias_act_args {
     const float *bias;
     uint64_t stride_bias;
     float scale;
-    zo2_activation act;
+    uint32_t no_padding;
 } bias_act_args;
 
 typedef struct convert_args {
@@ -24,45 +26,74 @@ typedef struct convert_args {
     uint64_t stride_y;
 } convert_args;
 
-template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_bias_act_kernel(bias_act_args op)
+template <zo2_activation ACT> __device__ static inline float activate(float v)
+{
+    if (ACT == ZO2_ACT_RELU)
+        return v < 0.0f ? 0.0f : v; /* in this order a NaN stays */
+    if (ACT == ZO2_ACT_GELU)
+        return 0.5f * v * (1.0f + erff(v * 0.70710678118654752f));
+    return v;
+}
+
+template <typename E, zo2_activation ACT, int W>
+ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK)
+__global__ void zo2_bias_act_kernel(bias_act_args op)
 {
     const float *bias = op.bias ? op.bias + blockIdx.z * op.stride_bias : NULL;
     for (uint64_t row = blockIdx.y; row < op.m; row += gridDim.y) {
         E *y = (E *)op.y + blockIdx.z * op.stride_y + row * op.ldy;
-        for (uint64_t i = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x; i < op.n;
-             i += (uint64_t)gridDim.x * blockDim.x) {
-            float v = zo2_get(y[i]);
-            if (bias)
-                v += bias[i];
-            v *= op.scale;
-            if (op.act == ZO2_ACT_RELU)
-                v = v < 0.0f ? 0.0f : v; /* in this order a NaN stays */
-            if (op.act == ZO2_ACT_GELU)
-                v = 0.5f * v * (1.0f + erff(v * 0.70710678118654752f));
-            zo2_put(y + i, v);
+        for (uint64_t i = W * ((uint64_t)blockIdx.x * blockDim.x + threadIdx.x); i < op.n;
+             i += W * ((uint64_t)gridDim.x * blockDim.x)) {
+            float v[W];
+            zo2_load_wide<E, W>(y + i, v);
+            if (bias) {
+                float b[W];
+                zo2_load_wide<float, W>(bias + i, b);
+#pragma unroll
+                for (int j = 0; j < W; j++)
+                    v[j] += b[j];
+            }
+#pragma unroll
+            for (int j = 0; j < W; j++)
+                v[j] = activate<ACT>(v[j] * op.scale);
+            zo2_store_wide<E, W>(y + i, v);
         }
     }
 }
 
-template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_convert_rows_kernel(convert_args op)
+template <typename E, int W> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_convert_rows_kernel(convert_args op)
 {
     for (uint64_t row = blockIdx.y; row < op.m; row += gridDim.y) {
         uint64_t from = op.index ? op.index[row] : row;
         const float *x = op.x + blockIdx.z * op.stride_x + from * op.n;
         E *y = (E *)op.y + blockIdx.z * op.stride_y + row * op.n;
-        for (uint64_t i = (uint64_t)blockIdx.x * blockDim.x + threadIdx.x; i < op.n;
-             i += (uint64_t)gridDim.x * blockDim.x)
-            zo2_put(y + i, x[i]);
+        for (uint64_t i = W * ((uint64_t)blockIdx.x * blockDim.x + threadIdx.x); i < op.n;
+             i += W * ((uint64_t)gridDim.x * blockDim.x)) {
+            float v[W];
+            zo2_load_wide<float, W>(x + i, v);
+            zo2_store_wide<E, W>(y + i, v);
+        }
     }
 }
 
 /* As many rows side by side as fill the device; a block goes on to the rows that follow by the grid's stride. */
-static dim3 grid_of(const zo2_cuda *c, uint64_t m, uint64_t n, uint32_t streams)
+static dim3 grid_of(const zo2_cuda *c, uint64_t m, uint64_t threads, uint32_t streams)
 {
-    uint32_t across = zo2_cuda_blocks(c, zo2_cuda_ceil_div(n, ZO2_CUDA_BLOCK));
+    uint32_t across = zo2_cuda_blocks(c, zo2_cuda_ceil_div(threads, ZO2_CUDA_BLOCK));
     uint32_t down = zo2_cuda_blocks(c, m) / across;
     down = down < 1 ? 1 : down > ZO2_CUDA_MAX_GRID_YZ ? ZO2_CUDA_MAX_GRID_YZ : down;
     return dim3(across, down, streams);
+}
+
+template <typename E, int W> static void launch_bias_act(zo2_cuda *c, const zo2_bias_act_op *op, bias_act_args a)
+{
+    dim3 grid = grid_of(c, op->m, op->n / W, op->streams);
+    cudaStream_t s = c->stream[ZO2_LANE_COMPUTE];
+    switch (op->act) {
+    case ZO2_ACT_NONE: ZO2_LAUNCH((zo2_bias_act_kernel<E, ZO2_ACT_NONE, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
+    case ZO2_ACT_RELU: ZO2_LAUNCH((zo2_bias_act_kernel<E, ZO2_ACT_RELU, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
+    case ZO2_ACT_GELU: ZO2_LAUNCH((zo2_bias_act_kernel<E, ZO2_ACT_GELU, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
+    }
 }
 
 zo2_status zo2_cuda_bias_act(zo2_cuda *c, const zo2_bias_act_op *op)
@@ -77,10 +108,16 @@ zo2_status zo2_cuda_bias_act(zo2_cuda *c, const zo2_bias_act_op *op)
     a.bias = op->bias;
     a.stride_bias = op->stride_bias;
     a.scale = op->scale;
-    a.act = op->act;
-    ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_bias_act_kernel<E>), grid_of(c, op->m, op->n, op->streams), ZO2_CUDA_BLOCK, 0,
-                                     c->stream[ZO2_LANE_COMPUTE], a));
+    int wide =
+        zo2_cuda_wide(op->y, op->n | op->ldy | op->stride_y) && (!op->bias || zo2_cuda_wide(op->bias, op->stride_bias));
+    ZO2_BY_TYPE(op->type, wide ? launch_bias_act<E, 8>(c, op, a) : launch_bias_act<E, 1>(c, op, a));
     return work.done(zo2_cuda_launched(c, "zo2_bias_act_kernel"));
+}
+
+template <typename E, int W> static void launch_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op, convert_args a)
+{
+    ZO2_LAUNCH((zo2_convert_rows_kernel<E, W>), grid_of(c, op->m, op->n / W, op->streams), ZO2_CUDA_BLOCK, 0,
+               c->stream[ZO2_LANE_COMPUTE], a);
 }
 
 zo2_status zo2_cuda_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op)
@@ -94,18 +131,24 @@ zo2_status zo2_cuda_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op)
     a.index = op->index;
     a.y = op->y;
     a.stride_y = op->stride_y;
-    ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_convert_rows_kernel<E>), grid_of(c, op->m, op->n, op->streams),
-                                     ZO2_CUDA_BLOCK, 0, c->stream[ZO2_LANE_COMPUTE], a));
+    int wide = zo2_cuda_wide(op->x, op->n | op->stride_x) && zo2_cuda_wide(op->y, op->stride_y);
+    ZO2_BY_TYPE(op->type, wide ? launch_convert_rows<E, 8>(c, op, a) : launch_convert_rows<E, 1>(c, op, a));
     return work.done(zo2_cuda_launched(c, "zo2_convert_rows_kernel"));
+}
+
+template <typename E, int W> static zo2_status load(zo2_cuda *c)
+{
+    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<E, ZO2_ACT_NONE, W>));
+    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<E, ZO2_ACT_RELU, W>));
+    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<E, ZO2_ACT_GELU, W>));
+    ZO2_CUDA_LOAD(c, (zo2_convert_rows_kernel<E, W>));
+    return ZO2_OK;
 }
 
 zo2_status zo2_cuda_elementwise_load(zo2_cuda *c)
 {
-    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<float>));
-    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<zo2_f16_element>));
-    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<zo2_bf16_element>));
-    ZO2_CUDA_LOAD(c, (zo2_convert_rows_kernel<float>));
-    ZO2_CUDA_LOAD(c, (zo2_convert_rows_kernel<zo2_f16_element>));
-    ZO2_CUDA_LOAD(c, (zo2_convert_rows_kernel<zo2_bf16_element>));
-    return ZO2_OK;
+    zo2_status s = ZO2_OK;
+    for (int type = ZO2_F32; type <= ZO2_BF16 && !s; type++)
+        ZO2_BY_TYPE((zo2_dtype)type, (s = load<E, 8>(c)) || (s = load<E, 1>(c)));
+    return s;
 }

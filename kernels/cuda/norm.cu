@@ -1,10 +1,12 @@
-/* norm.cu: layer normalisation: one warp a row, two passes over it (mean, then variance about it). Lane j sums elements
+/* norm.cu: layer normalisation: one warp a row, two sums over it (mean, then variance about it). Lane j sums elements
  * j, j + 32, ... and lanes are folded as on the cpu, so the bits are the cpu backend's. */
 #include "codec/rn.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
+
+#define HOLDS 4 /* loads of a lane under way at a time when a row is read */
 
 typedef struct layernorm_args { /* the operation's, without what the host needs */
     uint64_t m, n;
@@ -18,33 +20,104 @@ typedef struct layernorm_args { /* the operation's, without what the host needs 
     uint32_t no_padding;
 } layernorm_args;
 
-template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_layernorm_kernel(layernorm_args op)
+/* Both sums of a row; N: the type of its length. Lane j adds elements j, j + 32, ... */
+typedef struct row_sums {
+    float mean, inverse;
+} row_sums;
+
+template <typename N> __device__ static inline row_sums sums_of(const float *x, N n, float eps)
 {
-    uint32_t lane = threadIdx.x % ZO2_CUDA_WARP, warp = threadIdx.x / ZO2_CUDA_WARP;
+    row_sums r;
+    uint32_t lane = threadIdx.x % ZO2_CUDA_WARP;
+    float sum = 0.0f;
+    for (N i = lane; i < n; i += ZO2_CUDA_WARP)
+        sum += x[i];
+    r.mean = zo2_warp_sum(sum) / (float)n;
+    sum = 0.0f;
+    for (N i = lane; i < n; i += ZO2_CUDA_WARP)
+        sum += (x[i] - r.mean) * (x[i] - r.mean);
+    r.inverse = 1.0f / zo2_sqrt(zo2_warp_sum(sum) / (float)n + eps);
+    return r;
+}
+
+/* The row's result, W elements of a lane at a time. y may be x: a lane reads elements before it writes them, and nobody
+ * else's. */
+template <int W, typename E, typename N>
+__device__ static inline void normalise(const float *x, N n, row_sums r, const float *gamma, const float *beta, E *y)
+{
+    for (N i = W * (threadIdx.x % ZO2_CUDA_WARP); i < n; i += W * ZO2_CUDA_WARP) {
+        float v[W], by[W];
+        zo2_load_wide<float, W>(x + i, v);
+#pragma unroll
+        for (int j = 0; j < W; j++)
+            v[j] = (v[j] - r.mean) * r.inverse;
+        if (gamma) {
+            zo2_load_wide<float, W>(gamma + i, by);
+#pragma unroll
+            for (int j = 0; j < W; j++)
+                v[j] *= by[j];
+        }
+        if (beta) {
+            zo2_load_wide<float, W>(beta + i, by);
+#pragma unroll
+            for (int j = 0; j < W; j++)
+                v[j] += by[j];
+        }
+        zo2_store_wide<E, W>(y + i, v);
+    }
+}
+
+/* The row into shared memory. Several loads at a time, since shared memory has room for few warps. */
+__device__ static inline void hold(const float *x, uint32_t n, float *held)
+{
+    constexpr uint32_t step = 4 * ZO2_CUDA_WARP;
+    for (uint32_t i = 4 * (threadIdx.x % ZO2_CUDA_WARP); i < n; i += HOLDS * step) {
+        uint4 part[HOLDS];
+#pragma unroll
+        for (uint32_t j = 0; j < HOLDS; j++)
+            if (i + j * step < n)
+                part[j] = __ldcg((const uint4 *)(const void *)(x + i + j * step));
+#pragma unroll
+        for (uint32_t j = 0; j < HOLDS; j++)
+            if (i + j * step < n)
+                *(uint4 *)(void *)(held + i + j * step) = part[j];
+    }
+}
+
+/* HELD: a row is read once, 16 bytes at a time, into the warp's shared memory, and the passes read it there; rows are whole
+ * runs of 8 from multiples of 16 bytes. Otherwise any row: it is read three times, one element at a time. */
+template <typename E, bool HELD>
+ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK)
+__global__ void zo2_layernorm_kernel(layernorm_args op)
+{
+    uint32_t warp = threadIdx.x / ZO2_CUDA_WARP, warps = blockDim.x / ZO2_CUDA_WARP;
     const float *gamma = op.gamma ? op.gamma + blockIdx.y * op.stride_vec : NULL;
     const float *beta = op.beta ? op.beta + blockIdx.y * op.stride_vec : NULL;
-    for (uint64_t row = (uint64_t)blockIdx.x * ZO2_CUDA_WARPS + warp; row < op.m;
-         row += (uint64_t)gridDim.x * ZO2_CUDA_WARPS) {
+    for (uint64_t row = (uint64_t)blockIdx.x * warps + warp; row < op.m; row += (uint64_t)gridDim.x * warps) {
         const float *x = op.x + blockIdx.y * op.stride_x + row * op.n;
         E *y = (E *)op.y + blockIdx.y * op.stride_y + row * op.n;
-        float sum = 0.0f;
-        for (uint64_t i = lane; i < op.n; i += ZO2_CUDA_WARP)
-            sum += x[i];
-        float mean = zo2_warp_sum(sum) / (float)op.n;
-        sum = 0.0f;
-        for (uint64_t i = lane; i < op.n; i += ZO2_CUDA_WARP)
-            sum += (x[i] - mean) * (x[i] - mean);
-        float inverse = 1.0f / zo2_sqrt(zo2_warp_sum(sum) / (float)op.n + op.eps);
-        /* y may be x: each lane reads an element before it writes it, and nobody else's. */
-        for (uint64_t i = lane; i < op.n; i += ZO2_CUDA_WARP) {
-            float v = (x[i] - mean) * inverse;
-            if (gamma)
-                v *= gamma[i];
-            if (beta)
-                v += beta[i];
-            zo2_put(y + i, v);
+        if constexpr (HELD) {
+            ZO2_DYNAMIC_SHARED(float, all);
+            uint32_t n = (uint32_t)op.n;
+            float *held = all + warp * n;
+            hold(x, n, held);
+            __syncwarp();
+            normalise<8>(held, n, sums_of(held, n, op.eps), gamma, beta, y);
+            __syncwarp(); /* the next row overwrites it */
+        } else {
+            normalise<1>(x, op.n, sums_of(x, op.n, op.eps), gamma, beta, y);
         }
     }
+}
+
+/* Warps of a block whose rows fit into its shared memory; 0: not one. */
+static uint32_t warps_held(const zo2_layernorm_op *op)
+{
+    uint64_t rows = ZO2_CUDA_SHARED_BYTES / sizeof(float) / op->n;
+    int wide = zo2_cuda_wide(op->x, op->n | op->stride_x) && zo2_cuda_wide(op->y, op->stride_y) &&
+               (!op->gamma || zo2_cuda_wide(op->gamma, op->stride_vec)) &&
+               (!op->beta || zo2_cuda_wide(op->beta, op->stride_vec));
+    return !wide ? 0 : rows < ZO2_CUDA_WARPS ? (uint32_t)rows : ZO2_CUDA_WARPS;
 }
 
 zo2_status zo2_cuda_layernorm(zo2_cuda *c, const zo2_layernorm_op *op)
@@ -61,16 +134,24 @@ zo2_status zo2_cuda_layernorm(zo2_cuda *c, const zo2_layernorm_op *op)
     a.y = op->y;
     a.stride_y = op->stride_y;
     a.eps = op->eps;
-    dim3 grid(zo2_cuda_blocks(c, zo2_cuda_ceil_div(op->m, ZO2_CUDA_WARPS)), op->streams);
-    ZO2_BY_TYPE(op->type,
-                ZO2_LAUNCH((zo2_layernorm_kernel<E>), grid, ZO2_CUDA_BLOCK, 0, c->stream[ZO2_LANE_COMPUTE], a));
+    uint32_t held = warps_held(op), warps = held ? held : ZO2_CUDA_WARPS;
+    size_t shared = held * op->n * sizeof(float);
+    dim3 grid(zo2_cuda_blocks(c, zo2_cuda_ceil_div(op->m, warps)), op->streams);
+    cudaStream_t s = c->stream[ZO2_LANE_COMPUTE];
+    if (held)
+        ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_layernorm_kernel<E, true>), grid, warps * ZO2_CUDA_WARP, shared, s, a))
+    else
+        ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_layernorm_kernel<E, false>), grid, ZO2_CUDA_BLOCK, 0, s, a))
     return work.done(zo2_cuda_launched(c, "zo2_layernorm_kernel"));
 }
 
 zo2_status zo2_cuda_norm_load(zo2_cuda *c)
 {
-    ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<float>));
-    ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<zo2_f16_element>));
-    ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<zo2_bf16_element>));
+    ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<float, true>));
+    ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<float, false>));
+    ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<zo2_f16_element, true>));
+    ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<zo2_f16_element, false>));
+    ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<zo2_bf16_element, true>));
+    ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<zo2_bf16_element, false>));
     return ZO2_OK;
 }

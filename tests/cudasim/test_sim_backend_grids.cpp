@@ -112,6 +112,9 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     n.eps = 1e-5f;
     n.type = ZO2_F32;
     must(ops->layernorm(b, &n));
+    n.n = COLS - 1; /* here and below also what goes one element at a time */
+    n.y = arena + slot(4);
+    must(ops->layernorm(b, &n));
     zo2_bias_act_op a = {};
     a.streams = 1;
     a.m = ROWS;
@@ -122,6 +125,9 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     a.act = ZO2_ACT_GELU;
     a.type = ZO2_F32;
     must(ops->bias_act(b, &a));
+    a.n = COLS - 1;
+    a.y = arena + slot(4);
+    must(ops->bias_act(b, &a));
     zo2_convert_rows_op g = {};
     g.streams = 1;
     g.m = ROWS;
@@ -130,6 +136,9 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     g.index = (const uint32_t *)(void *)arena;
     g.y = arena + slot(10);
     g.type = ZO2_BF16;
+    must(ops->convert_rows(b, &g));
+    g.n = COLS - 1;
+    g.y = arena + slot(6);
     must(ops->convert_rows(b, &g));
     auto *states = (zo2_lse *)(void *)(arena + slot(11));
     zo2_lse_init_op begin = {states, ROWS};

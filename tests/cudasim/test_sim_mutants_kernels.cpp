@@ -10,6 +10,7 @@
 #include "kernels/backend.h"
 /* A kernel with launch bounds is instantiated in one file of a program (GNU ld): here it gets a name of its own. */
 #define zo2_decode_kernel mutant_decode_kernel
+#include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/decode_kernel.cuh"
 #include "mutants.h"
 
@@ -140,6 +141,26 @@ static std::string log_sum_exp(const cudasim_config &config)
     return d.fetch(state, m * sizeof(zo2_lse));
 }
 
+/* Rows in shared memory, two for each of the first warps: the device has one processor, which takes 128. */
+static std::string layer_norm(const cudasim_config &config)
+{
+    bench d(config);
+    ((zo2_cuda *)d.b)->processors = 1;
+    const uint64_t m = 130, n = 264;
+    zo2_layernorm_op op = {};
+    op.streams = 1;
+    op.m = m;
+    op.n = n;
+    op.x = d.floats(m * n, 1);
+    op.gamma = d.floats(n, 2);
+    op.eps = 1e-5f;
+    float *y = d.floats(m * n, 3);
+    op.y = y;
+    op.type = ZO2_F32;
+    bench::must(d.ops->layernorm(d.b, &op));
+    return d.fetch(y, 2 * n * sizeof(float)) + d.fetch(y + 128 * n, 2 * n * sizeof(float));
+}
+
 typedef std::string (*operation)(const cudasim_config &config);
 
 /* What the kernels do as they are: found out in a child process too, since ThreadSanitizer looks away in the children
@@ -210,6 +231,12 @@ static void log_sum_exp_needs_its_barriers(void **state)
     without_each_barrier(log_sum_exp, 1, 0);
 }
 
+static void layer_norm_needs_its_barriers(void **state)
+{
+    (void)state;
+    without_each_barrier(layer_norm, 2, 2);
+}
+
 /* ---- the decode kernel, launched by hand ----------------------------------------------------------------------- */
 
 /* A bf16 wire of rows x 32; `rows` is what the kernel is told, 32 is what there is. */
@@ -264,9 +291,8 @@ static void decode_kernel_misaligned(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(attention_needs_its_barriers),
-        cmocka_unit_test(log_sum_exp_needs_its_barriers),
-        cmocka_unit_test(decode_kernel_out_of_bounds),
+        cmocka_unit_test(attention_needs_its_barriers),  cmocka_unit_test(log_sum_exp_needs_its_barriers),
+        cmocka_unit_test(layer_norm_needs_its_barriers), cmocka_unit_test(decode_kernel_out_of_bounds),
         cmocka_unit_test(decode_kernel_misaligned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,6 +55,16 @@ CUDASIM_VECTORS(short, short)
 CUDASIM_VECTORS(unsigned short, ushort)
 CUDASIM_VECTORS(unsigned char, uchar)
 #undef CUDASIM_VECTORS
+
+/* Accesses that stay in one piece; a device's caches differ, here there are none. */
+inline uint4 __ldcg(const uint4 *from)
+{
+    return *from;
+}
+inline void __stwb(uint4 *to, uint4 value)
+{
+    *to = value;
+}
 struct alignas(16) double2 {
     double x, y;
 };

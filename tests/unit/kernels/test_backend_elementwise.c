@@ -2,15 +2,28 @@
  */
 #include "tests/unit/kernels/test_backend_util.h"
 
-static const uint64_t shapes[][2] = {{1, 1}, {2, 31}, {3, 32}, {2, 33}, {5, 127}, {700, 100}, {2, 5000}};
+/* Around a warp and 16 bytes; rows of which 4, 2, 1 and none fit into 48 KiB (the cuda backend's layer norm). */
+static const uint64_t shapes[][2] = {{1, 1},    {2, 31},   {3, 32},    {2, 33},    {5, 127}, {700, 100},
+                                     {9, 1032}, {5, 5000}, {3, 12288}, {2, 12296}, {131, 72}};
 #define SHAPES (sizeof shapes / sizeof shapes[0])
 
-static float *check_bias_act(uint64_t m, uint64_t n, zo2_activation act, int with_bias, float scale, zo2_dtype type,
-                             uint32_t threads)
+/* Where there is room behind rows and streams: `even`, then all begin at multiples of 8 elements if n is one. */
+static uint64_t room(int even, uint64_t odd)
+{
+    return even ? 8 : odd;
+}
+
+static int places(uint64_t n)
+{
+    return n % 8 ? 1 : 2;
+}
+
+static float *check_bias_act(uint64_t m, uint64_t n, int even, zo2_activation act, int with_bias, float scale,
+                             zo2_dtype type, uint32_t threads)
 {
     test_device t;
     test_open(&t, TEST_BACKEND, 4 << 20, threads);
-    uint64_t ld = n + 3, stride = m * ld + 7, stride_bias = n + 2;
+    uint64_t ld = n + room(even, 3), stride = m * ld + room(even, 7), stride_bias = n + room(even, 2);
     float *y = test_floats(&t, 2 * stride), *bias = test_floats(&t, 2 * stride_bias),
           *y0 = malloc(2 * stride * sizeof *y0);
     test_fill(y, 2 * stride, 1, 4.0f, type);
@@ -61,30 +74,35 @@ static void test_bias_act(void **state)
         for (int act = ZO2_ACT_NONE; act <= ZO2_ACT_GELU; act++) {
             uint64_t m = shapes[i][0], n = shapes[i][1];
             zo2_dtype type = test_types[(i + (unsigned)act) % 3];
-            float *one = check_bias_act(m, n, (zo2_activation)act, 1, 0.3f, type, 1);
-            float *many = check_bias_act(m, n, (zo2_activation)act, 1, 0.3f, type, 5);
-            assert_memory_equal(one, many, 2 * (m * (n + 3) + 7) * sizeof *one);
-            free(one);
-            free(many);
-            free(check_bias_act(m, n, (zo2_activation)act, 0, 1.0f, type, 2));
+            for (int even = 0; even < places(n); even++) {
+                float *one = check_bias_act(m, n, even, (zo2_activation)act, 1, 0.3f, type, 1);
+                float *many = check_bias_act(m, n, even, (zo2_activation)act, 1, 0.3f, type, 5);
+                assert_memory_equal(one, many, 2 * (m * (n + room(even, 3)) + room(even, 7)) * sizeof *one);
+                free(one);
+                free(many);
+                free(check_bias_act(m, n, even, (zo2_activation)act, 0, 1.0f, type, 2));
+            }
         }
 }
 
 static void check_layernorm(uint64_t m, uint64_t n, int affine, int in_place, zo2_dtype type)
 {
     float *first = NULL;
-    for (unsigned th = 0; th < TEST_THREAD_COUNTS; th++) {
+    for (int i = 0; i < places(n) * (int)TEST_THREAD_COUNTS; i++) { /* one result of all thread counts and places */
+        int even = i % places(n);
         test_device t;
-        test_open(&t, TEST_BACKEND, 4 << 20, test_thread_counts[th]);
-        uint64_t stride = m * n + 5, stride_vec = n + 1;
+        test_open(&t, TEST_BACKEND, 4 << 20, test_thread_counts[i / places(n)]);
+        uint64_t stride = m * n + room(even, 5), stride_vec = n + room(even, 1);
         float *x = test_floats(&t, 2 * stride), *gamma = test_floats(&t, 2 * stride_vec),
               *beta = test_floats(&t, 2 * stride_vec);
         float *y = in_place ? x : test_floats(&t, 2 * stride), *x0 = malloc(2 * stride * sizeof *x0);
-        test_fill(x, 2 * stride, 1, 1.0f, ZO2_F32);
-        for (uint64_t i = 0; i < 2 * stride; i++)
-            x[i] += 3.0f; /* a mean that the variance must not feel */
-        test_fill(gamma, 2 * stride_vec, 2, 1.0f, ZO2_F32);
-        test_fill(beta, 2 * stride_vec, 3, 1.0f, ZO2_F32);
+        for (uint64_t s = 0; s < 2; s++) {
+            test_fill(x + s * stride, m * n, 1 + 3 * s, 1.0f, ZO2_F32);
+            for (uint64_t j = 0; j < m * n; j++)
+                x[s * stride + j] += 3.0f; /* a mean that the variance must not feel */
+            test_fill(gamma + s * stride_vec, n, 2 + 3 * s, 1.0f, ZO2_F32);
+            test_fill(beta + s * stride_vec, n, 3 + 3 * s, 1.0f, ZO2_F32);
+        }
         memcpy(x0, x, 2 * stride * sizeof *x0);
         zo2_layernorm_op op = {.streams = 2,
                                .m = m,
@@ -119,9 +137,10 @@ static void check_layernorm(uint64_t m, uint64_t n, int affine, int in_place, zo
                 }
                 test_is_rounded(type, &y[s * stride + r * n], n);
             }
-        memcpy(x0, y, 2 * stride * sizeof *x0);
+        for (uint64_t s = 0; s < 2; s++)
+            memcpy(x0 + s * m * n, y + s * stride, m * n * sizeof *x0);
         if (first)
-            assert_memory_equal(first, x0, 2 * stride * sizeof *x0);
+            assert_memory_equal(first, x0, 2 * m * n * sizeof *x0);
         if (first)
             free(x0);
         else
@@ -143,31 +162,33 @@ static void test_layernorm(void **state)
 static void test_convert_rows(void **state)
 {
     (void)state;
-    enum { ROWS = 50, N = 33, M = 2000 };
+    enum { ROWS = 50, M = 2000 };
     for (unsigned th = 0; th < TEST_THREAD_COUNTS; th++)
-        for (int indexed = 0; indexed < 2; indexed++) {
+        for (int kind = 0; kind < 4; kind++) {
+            int indexed = kind & 1, even = kind / 2;
+            const uint64_t n = even ? 40 : 33;
             test_device t;
             test_open(&t, TEST_BACKEND, 4 << 20, test_thread_counts[th]);
             zo2_dtype type = test_types[th % 3];
-            uint64_t m = indexed ? M : ROWS, stride_y = m * N + 3;
-            float *x = test_floats(&t, 2 * ROWS * N), *y = test_floats(&t, 2 * stride_y);
+            uint64_t m = indexed ? M : ROWS, stride_y = m * n + room(even, 3);
+            float *x = test_floats(&t, 2 * ROWS * n), *y = test_floats(&t, 2 * stride_y);
             uint32_t *index = test_take(&t, M * sizeof *index);
-            test_fill(x, 2 * ROWS * N, 1, 3.0f, ZO2_F32);
+            test_fill(x, 2 * ROWS * n, 1, 3.0f, ZO2_F32);
             for (uint32_t i = 0; i < M; i++)
                 index[i] = i * 7919 % ROWS;
             zo2_convert_rows_op op = {.streams = 2,
                                       .m = m,
-                                      .n = N,
+                                      .n = n,
                                       .x = x,
-                                      .stride_x = ROWS * N,
+                                      .stride_x = ROWS * n,
                                       .index = indexed ? index : NULL,
                                       .y = y,
                                       .stride_y = stride_y,
                                       .type = type};
             TEST_OK(t.ops->convert_rows(t.b, &op));
             for (uint64_t s = 0; s < 2; s++)
-                for (uint64_t i = 0; i < m * N; i++) {
-                    float want = x[s * ROWS * N + (indexed ? index[i / N] : i / N) * N + i % N];
+                for (uint64_t i = 0; i < m * n; i++) {
+                    float want = x[s * ROWS * n + (indexed ? index[i / n] : i / n) * n + i % n];
                     zo2_round_to(type, &want, 1);
                     assert_memory_equal(&y[s * stride_y + i], &want, sizeof want);
                 }
