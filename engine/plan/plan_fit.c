@@ -4,6 +4,7 @@
 #include "engine/masters/masters.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
+#include "engine/model/wire_size.h"
 #include "engine/plan/plan_internal.h"
 #include "engine/plan/plan_types.h"
 #include "engine/plan/resident.h"
@@ -116,16 +117,29 @@ static uint32_t list_levels(const zo2_backend_ops *be, const zo2_shape *s, level
     return n;
 }
 
-static uint64_t comfortable_chunks(const zo2_backend_ops *be, uint64_t chunk_bytes)
+/* Wire bytes of all matrices that are uploaded. */
+static uint64_t all_wires(const zo2_arch *a, const zo2_shape *s)
 {
-    return zo2_max_u64(be->ring_bytes / chunk_bytes, STAGING_CHUNKS);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        if (zo2_is_streamed(a, &a->tensors[i]))
+            bytes += zo2_tensor_wire_room(&a->tensors[i], s->wire, a->tensors[i].rows);
+    return bytes;
+}
+
+/* Chunks that keep the link busy; of a small model at most all there are. */
+static uint64_t comfortable_chunks(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
+                                   uint64_t chunk_bytes)
+{
+    uint64_t bytes = zo2_min_u64(be->ring_bytes, all_wires(a, s));
+    return zo2_max_u64((bytes + chunk_bytes - 1) / chunk_bytes, STAGING_CHUNKS);
 }
 
 /* Within the budget: the ring gets what is spare, until it keeps the link busy. */
 static void grow_ring(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
                       zo2_plan_cut *cut, uint64_t budget)
 {
-    uint64_t low = cut->ring_chunks, high = zo2_max_u64(comfortable_chunks(be, cut->chunk_bytes), low) + 1;
+    uint64_t low = cut->ring_chunks, high = zo2_max_u64(comfortable_chunks(a, be, s, cut->chunk_bytes), low) + 1;
     while (high - low > 1) { /* low fits, high doesn't or is more than there is any use for */
         cut->ring_chunks = low + (high - low) / 2;
         zo2_plan_lay_out(out, a, be, s, cut);
@@ -163,7 +177,7 @@ static zo2_status keep_resident(zo2_full_plan *out, const zo2_arch *a, const zo2
                                 zo2_plan_cut *cut, uint64_t budget)
 {
     uint64_t chunk = s->chunk_bytes ? s->chunk_bytes : be->chunk_bytes;
-    if (cut->chunk_bytes < chunk || cut->ring_chunks < comfortable_chunks(be, chunk) ||
+    if (cut->chunk_bytes < chunk || cut->ring_chunks < comfortable_chunks(a, be, s, chunk) ||
         out->pub.device_peak_bytes >= budget)
         return ZO2_OK;
     zo2_layout layout;
