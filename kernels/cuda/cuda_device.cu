@@ -132,7 +132,7 @@ static zo2_status open_blas(zo2_cuda *c)
 static zo2_status load_blas(zo2_cuda *c)
 {
     const zo2_dtype types[] = {ZO2_F16, ZO2_BF16, ZO2_F32};
-    const uint64_t n = 128, matrix = n * n * 4;
+    const uint64_t n = 64, k = 32, matrix = n * n * 4;
     unsigned char *scratch = NULL;
     zo2_status s = zo2_cuda_check(c, cudaMalloc((void **)&scratch, ZO2_CUDA_BLAS_BYTES + 3 * matrix),
                                   "cudaMalloc (loading cuBLAS)");
@@ -146,11 +146,13 @@ static zo2_status load_blas(zo2_cuda *c)
         zo2_dtype type = types[i / 2];
         zo2_cuda_product p = {};
         p.batch = 1;
-        p.m = p.n = p.k = p.lda = p.ldw = p.ldc = n;
+        p.m = p.n = p.ldc = n;
+        p.k = p.lda = k;
         p.a = a;
         p.w = w;
         p.c = y;
         p.transposed = i % 2 == 0;
+        p.ldw = p.transposed ? k : n;
         p.type = type;
         p.c_type = ZO2_F32;
         if (type != ZO2_BF16 || c->capability >= 80)
