@@ -237,6 +237,12 @@ static double report(const model *m, const timing *t)
 
 /* ---- tests ---- */
 
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__) /* the larger one takes its time */
+#define MODELS 1
+#else
+#define MODELS 2
+#endif
+
 /* Three chunks of 4 MiB, a ring for the smallest budget: while a layer's attention or a product computes, nothing arrives. */
 static void a_small_ring_leaves_the_link_idle(void **state)
 {
@@ -256,7 +262,7 @@ static void the_planner_s_ring_keeps_it_busy(void **state)
     static const char *const names[] = {"opt-13b", "opt-175b"};
     static const zo2_wire wires[] = {ZO2_WIRE_E4M3, ZO2_WIRE_BF16};
     static const uint32_t pendings[] = {0, 63};
-    for (int n = 0; n < 2; n++)
+    for (int n = 0; n < MODELS; n++)
         for (int w = 0; w < 2; w++)
             for (int k = 0; k < 2; k++) {
                 model m = {.name = names[n], .wire = wires[w], .pending = pendings[k], .device_bytes = 16ull << 30};
