@@ -356,8 +356,8 @@ static void tile_rules(void **state)
     (void)state;
     zo2_engine_opts o = base_opts(), was;
     outcome whole, parts = {0};
-    if (STEPS < 9) /* no other rule on another device */
-        return;
+    if (STEPS < 9) /* the same rule whatever the device */
+        skip();
     model = several_tiles;
     o.pending = 2;
     outcome newest = whole_run("rule-newest", &o, 0);
