@@ -410,6 +410,12 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
                              UINT64_MAX. 0, of a struct that was only zeroed: there, too, 0 means the default */
     uint32_t
         tile_rule; /* a numeric setting of the run: how matrices are cut into tiles (RUN.md); 0 = the newest rule, 2 */
+    /* Masters that host_bytes has no room for live in files in these directories (storage/SPILL.md), striped by the rate that
+     * each has; a resume needs the same ones, or makes their contents anew. They replace snapshots. NULL: all in RAM */
+    const char *const *spill_dirs;
+    uint32_t spill_count; /* of spill_dirs */
+    uint64_t
+        write_budget; /* most bytes a step may write to them on average: sets K of a new run whose `pending` is unset; 0: no limit */
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */
@@ -603,7 +609,11 @@ typedef struct zo2_step_result {
     int skipped; /* a loss was not finite: recorded, nothing updated */
     uint64_t device_peak_bytes, host_peak_bytes;
     zo2_lane_seconds update, upload, compute;
-    const char *bottleneck; /* the lane that was busy longest: "update", "upload" or "compute". Static */
+    const char
+        *bottleneck; /* the lane that was busy longest: "update", "upload", "compute", "read" or "write". Static */
+    /* of a run with spilled masters, else 0 */
+    zo2_lane_seconds read, write;
+    uint64_t read_bytes, written_bytes; /* from and to the spill, and from the pack, in this step */
 } zo2_step_result;
 
 /* One SPSA step (MeZO, algorithm 1): losses at W + eps z and W - eps z for each query q, g_q = (L+ - L-) / (2 eps), and

@@ -1,0 +1,77 @@
+/* spill.h: a run's chunks on disk, in slots that are never written in place. SPILL.md has the format. One file a directory;
+ * a chunk lives in one of the files, its planes (wire, rest) in one slot, with the step it is at and a hash of each plane.
+ *
+ * Who writes a chunk takes a free slot, writes both planes there, and says so; from then on readers find the new version. A
+ * commit makes all versions since the last one durable: fdatasync of the data, then their headers, fdatasync, and only then
+ * are the slots of the old versions free. After a crash each chunk has its last committed version, or a later one. */
+#ifndef ZO2_STORAGE_SPILL_SPILL_H
+#define ZO2_STORAGE_SPILL_SPILL_H
+
+#include "storage/io/aio.h"
+#include "storage/io/io.h"
+
+typedef struct zo2_spill zo2_spill;
+
+typedef struct zo2_spill_chunk {
+    uint64_t wire_bytes, rest_bytes; /* of its planes; both 0: it isn't kept here (it shares another's planes) */
+} zo2_spill_chunk;
+
+typedef struct zo2_spill_config {
+    uint64_t run;    /* names the run: its journal's chain value after 0 steps */
+    uint64_t layout; /* whatever the cut depends on: a spill of another one is refused (ZO2_ERR_MISMATCH) */
+    const zo2_spill_chunk *chunks;
+    uint32_t n_chunks;
+    const char *const *dirs; /* each gets DIR/spill-<run, 16 hex digits>.zo2x */
+    const double
+        *share; /* [n_dirs]: relative rates of new files, chunks go by them; NULL: equal. Existing files keep theirs */
+    uint32_t n_dirs;
+    double spare; /* free slots beyond one a chunk, as a share of them; 0: 0.02. At least two of each size */
+    int writable; /* 0: existing files only, nothing is changed */
+    zo2_log_fn log;
+    void *log_ud;
+} zo2_spill_config;
+
+/* Opens what is there and makes what is missing (room is set aside at once, nothing is written: ZO2_ERR_NOSPACE before the
+ * first step, not in the middle). Files are locked while they are open for writing. Damaged headers cost their chunks only, with
+ * a warning. */
+zo2_status zo2_spill_open(zo2_spill **out, const zo2_io *io, const zo2_spill_config *c);
+/* What wasn't committed is lost. NULL is fine. */
+void zo2_spill_close(zo2_spill *s);
+/* Removes the files of a run from these directories; those that are missing are fine. */
+zo2_status zo2_spill_remove(const zo2_io *io, uint64_t run, const char *const *dirs, uint32_t n_dirs);
+/* Bytes that the files of these chunks take, all together. */
+uint64_t zo2_spill_bytes(const zo2_spill_config *c);
+
+/* The files, for a queue: requests name them by their index. */
+const zo2_aio_file *zo2_spill_files(const zo2_spill *s, uint32_t *n);
+
+/* A version of a chunk. Planes begin at multiples of 4096 and have room up to the next one. */
+typedef struct zo2_spill_version {
+    uint32_t chunk, slot, file;
+    uint64_t wire_at, rest_at; /* byte offsets in the file */
+    uint64_t step;
+    uint64_t wire_hash, rest_hash; /* XXH3-64 of the plane's bytes, without the room behind them */
+} zo2_spill_version;
+
+/* The newest version of a chunk, written or committed: 1, or 0 if there is none. Thread-safe, as everything below but commit(),
+ * which one thread at a time may call. */
+int zo2_spill_find(zo2_spill *s, uint32_t chunk, zo2_spill_version *v);
+/* Nobody may use this version any more: it is damaged. */
+void zo2_spill_forget(zo2_spill *s, const zo2_spill_version *v);
+
+/* A free slot for a new version of a chunk: 1; 0: there is none until the next commit. */
+int zo2_spill_take(zo2_spill *s, uint32_t chunk, zo2_spill_version *v);
+/* The planes of a taken slot are written (by whatever means), v->step and the hashes are filled in. */
+void zo2_spill_written(zo2_spill *s, const zo2_spill_version *v);
+/* A slot that was taken and won't be written. */
+void zo2_spill_give_back(zo2_spill *s, const zo2_spill_version *v);
+/* Versions written and not committed. */
+uint32_t zo2_spill_uncommitted(zo2_spill *s);
+/* Any error is final: the caller stops, and what was committed before is still there. */
+zo2_status zo2_spill_commit(zo2_spill *s);
+
+/* Reads the planes that aren't NULL, hashes checked: ZO2_ERR_FORMAT names file, offset and chunk of a damaged one. The buffers
+ * have room up to the next multiple of 4096 bytes. */
+zo2_status zo2_spill_read(zo2_spill *s, const zo2_spill_version *v, void *wire, void *rest);
+
+#endif
