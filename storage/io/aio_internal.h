@@ -47,6 +47,8 @@ typedef struct zo2_aio_kind {
     zo2_aio_piece *(*collect)(void *impl, int wait);
 } zo2_aio_kind;
 
-extern const zo2_aio_kind zo2_aio_uring, zo2_aio_threads, zo2_aio_table;
+extern const zo2_aio_kind zo2_aio_uring;   /* aio_uring.c */
+extern const zo2_aio_kind zo2_aio_threads; /* aio_threads.c */
+extern const zo2_aio_kind zo2_aio_table;   /* aio_table.c */
 
 #endif

@@ -1,5 +1,8 @@
 /* aio_table.c: the kind of queue that makes each call at once, through a zo2_io table: what tests spoil there, a run meets. */
+#include "storage/io/aio.h"
 #include "storage/io/aio_internal.h"
+#include "storage/io/io.h"
+#include "storage/io/transfer.h"
 
 #include <errno.h>
 #include <stdio.h>

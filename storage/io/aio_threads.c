@@ -1,7 +1,9 @@
 /* aio_threads.c: the kind of queue for systems that refuse io_uring: threads of its own make the calls. */
 #include "engine/base/checked.h"
 #include "engine/base/thread.h"
+#include "storage/io/aio.h"
 #include "storage/io/aio_internal.h"
+#include "storage/io/transfer.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,7 +1,9 @@
 /* aio_uring.c: the kind of queue that makes its calls through io_uring. What a kernel lacks it does without: flags, registered
  * files, registered buffers. */
 #include "engine/base/checked.h"
+#include "storage/io/aio.h"
 #include "storage/io/aio_internal.h"
+#include "storage/io/transfer.h"
 
 #include <liburing.h>
 #include <stdio.h>
