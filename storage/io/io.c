@@ -80,6 +80,13 @@ static int sys_clone(void *ud, int from, int to)
     return ioctl(to, FICLONE, from);
 }
 
+/* Not posix_fallocate(): where the file system can't, that writes to every block. */
+static int sys_allocate(void *ud, int fd, off_t size)
+{
+    (void)ud;
+    return fallocate(fd, 0, 0, size);
+}
+
 const zo2_io zo2_io_posix = {
     .open = sys_open,
     .close = sys_close,
@@ -91,6 +98,7 @@ const zo2_io zo2_io_posix = {
     .rename = sys_rename,
     .unlink = sys_unlink,
     .clone = sys_clone,
+    .allocate = sys_allocate,
 };
 
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
