@@ -37,7 +37,18 @@ static inline zo2_status zo2_job_error_get(zo2_job_error *e)
     return s;
 }
 
-/* The first error, raised again on this thread; ZO2_OK if there was none. Clears it. */
+/* The first error, raised again on this thread, which others may do as well; ZO2_OK if there was none. */
+static inline zo2_status zo2_job_error_again(zo2_job_error *e)
+{
+    pthread_mutex_lock(&e->mutex);
+    zo2_status s = e->status;
+    if (s)
+        zo2_error(s, "%s", e->text);
+    pthread_mutex_unlock(&e->mutex);
+    return s;
+}
+
+/* The same, and clears it. */
 static inline zo2_status zo2_job_error_raise(zo2_job_error *e)
 {
     pthread_mutex_lock(&e->mutex);

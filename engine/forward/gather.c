@@ -39,11 +39,9 @@ typedef struct gather_job {
 static uint64_t wire_step(const zo2_forward_pass *f, uint32_t tensor, uint64_t row)
 {
     const zo2_pass *p = f->pass;
-    uint64_t has = zo2_masters_row_step(p->masters, tensor, row);
-    if (p->weights != ZO2_PASS_TRAIN)
-        return has;
-    const zo2_layout *l = p->masters->layout;
-    uint64_t due = zo2_unit_due_step(&l->units[zo2_layout_unit(l, tensor, row)], p->step, p->pending);
+    uint32_t chunk = zo2_masters_row_chunk(p->masters, tensor, row);
+    uint64_t has = p->masters->step[chunk];
+    uint64_t due = zo2_pass_due_step(p, chunk);
     return due > has ? due : has;
 }
 

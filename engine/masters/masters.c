@@ -5,7 +5,9 @@
 #include "engine/base/host_memory.h"
 #include "engine/base/parallel.h"
 #include "engine/masters/home.h"
+#include "engine/masters/placement.h"
 #include "engine/masters/ram_home.h"
+#include "engine/masters/spill_home.h"
 #include "engine/model/arch.h"
 #include "engine/model/wire_size.h"
 
@@ -71,26 +73,82 @@ static zo2_status create_tables(zo2_masters *m, const uint32_t *stored_as)
     return ZO2_OK;
 }
 
-zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const uint32_t *stored_as, zo2_pool *pool)
+static zo2_status create_tiers(zo2_masters *m, const zo2_placement *placement)
+{
+    uint32_t n = m->layout->n_chunks;
+    m->tier = malloc(n);
+    if (!m->tier)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for the tiers of %u chunks", n);
+    memcpy(m->tier, placement->tier, n);
+    for (uint32_t c = 0; c < n; c++)
+        if (m->tier[c] == ZO2_TIER_WIRE && !m->layout->chunks[c].rest_bytes)
+            m->tier[c] = ZO2_TIER_RAM; /* its wire is all there is */
+    return ZO2_OK;
+}
+
+/* Where planes may begin that are written from where they are. */
+static uint32_t skew_of(const zo2_masters_spill *how)
+{
+    uint32_t n, skew = 2048;
+    const zo2_aio_file *files = zo2_spill_files(how->spill, &n);
+    for (uint32_t i = 0; i < n; i++)
+        if (files[i].path && files[i].memory_align > skew)
+            skew = 0;
+    return skew;
+}
+
+static zo2_status create_spill_home(zo2_masters *m, const zo2_masters_spill *how, uint32_t threads, uint32_t skew)
+{
+    const zo2_spill_home_config config = {
+        .how = how,
+        .layout = m->layout,
+        .tier = m->tier,
+        .owner = m->owner,
+        .step = m->step,
+        .ram = &m->ram,
+        .reserved = {zo2_masters_reserved(threads, ZO2_PLANE_WIRE), zo2_masters_reserved(threads, ZO2_PLANE_REST)},
+        .skew = skew,
+    };
+    zo2_status s = zo2_spill_home_create(&m->spill, &config);
+    for (uint32_t c = 0; c < m->layout->n_chunks && !s; c++) {
+        if (m->tier[c] == ZO2_TIER_SPILL)
+            m->wire_home[c] = &m->spill.home;
+        if (m->tier[c] != ZO2_TIER_RAM)
+            m->rest_home[c] = &m->spill.home;
+    }
+    return s;
+}
+
+zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const uint32_t *stored_as, zo2_pool *pool,
+                              const zo2_masters_spill *spill)
 {
     memset(m, 0, sizeof *m);
     m->layout = layout;
+    uint32_t skew = spill ? skew_of(spill) : ZO2_RAM_SKEW;
+    zo2_parallel parallel = zo2_pool_parallel(pool);
     zo2_status s = create_tables(m, stored_as);
+    if (!s && spill)
+        s = create_tiers(m, spill->placement);
     if (!s)
-        s = zo2_ram_home_create(&m->ram, layout, m->owner);
+        s = zo2_ram_home_create(&m->ram, layout, m->owner, m->tier, skew);
+    if (!s && spill)
+        s = create_spill_home(m, spill, zo2_pool_threads(pool), skew);
     if (!s)
         s = create_scratch(m, pool);
     if (s) {
         zo2_masters_free(m);
         return s;
     }
-    zo2_parallel parallel = zo2_pool_parallel(pool);
-    zo2_host_touch(m->ram.memory, m->ram.bytes, &parallel);
+    if (m->ram.bytes)
+        zo2_host_touch(m->ram.memory, m->ram.bytes, &parallel);
+    if (m->spill.cache.bytes)
+        zo2_host_touch(m->spill.cache.memory, m->spill.cache.bytes, &parallel);
     return ZO2_OK;
 }
 
 void zo2_masters_free(zo2_masters *m)
 {
+    zo2_spill_home_free(&m->spill);
     zo2_ram_home_free(&m->ram);
     if (m->scratch)
         zo2_host_unmap(m->scratch, m->slots.n * m->scratch_bytes);
@@ -100,6 +158,7 @@ void zo2_masters_free(zo2_masters *m)
     free(m->step);
     free(m->wire_home);
     free(m->rest_home);
+    free(m->tier);
     memset(m, 0, sizeof *m);
 }
 
@@ -156,6 +215,8 @@ zo2_status zo2_masters_acquire(const zo2_masters *m, uint32_t chunk, unsigned pl
         zo2_status s = home->kind->acquire(home, owner, ZO2_PLANE_REST, access, &out->rest);
         if (s) {
             s = unavailable(m->layout, chunk, "rest", home, s);
+            if (access == ZO2_ACCESS_WRITE)
+                out->access = ZO2_ACCESS_SPOILT; /* a home must not take it for news */
             zo2_masters_release(out);
             return s;
         }

@@ -8,7 +8,9 @@
 #include "engine/base/slots.h"
 #include "engine/masters/history.h"
 #include "engine/masters/home.h"
+#include "engine/masters/placement.h"
 #include "engine/masters/ram_home.h"
+#include "engine/masters/spill_home.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "storage/io/io.h"
@@ -21,16 +23,20 @@ typedef struct zo2_masters {
     uint8_t *shared; /* [n_chunks]: 1 if several chunks use these planes */
     uint64_t *step;  /* [n_chunks] */
     zo2_home **wire_home, **rest_home; /* [n_chunks]: of an owner's planes */
-    zo2_ram_home ram;                  /* where all planes live at first */
+    uint8_t *tier;                     /* [n_chunks] (zo2_tier); NULL: all are in RAM */
+    zo2_ram_home ram;
+    zo2_spill_home spill; /* of the other tiers' planes; zeroed without them */
     /* Memory of the tasks that run at once, by slot: a step allocates nothing. */
     zo2_slots slots;
     uint8_t *scratch;
     uint64_t scratch_bytes; /* of a slot: zo2_masters_scratch_bytes() */
 } zo2_masters;
 
-/* stored_as[n_tensors]: tensor whose memory a tensor uses (aliased packs), NULL: its own. All chunks are at step 0, values
- * zero, in RAM; the pool's threads have touched all of the memory. *m stays where it is until it is freed. */
-zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const uint32_t *stored_as, zo2_pool *pool);
+/* stored_as[n_tensors]: tensor whose memory a tensor uses (aliased packs), NULL: its own. spill: where they live, NULL: in RAM.
+ * All chunks are at step 0, those in RAM with the value zero; the pool's threads have touched all of the memory. *m stays where it
+ * is until it is freed. */
+zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const uint32_t *stored_as, zo2_pool *pool,
+                              const zo2_masters_spill *spill);
 void zo2_masters_free(zo2_masters *m); /* zeroed is fine; homes that others made stay theirs */
 
 /* ---- planes ---- */
@@ -66,6 +72,12 @@ static inline uint8_t *zo2_planes_rest(const zo2_planes *p, const zo2_span *s)
     return p->rest ? p->rest + s->rest_at : NULL;
 }
 
+/* Do some masters live in a spill? */
+static inline int zo2_masters_are_spilled(const zo2_masters *m)
+{
+    return m->tier != NULL;
+}
+
 /* From now on an owner's plane lives in another home, which has its bytes already. Nobody holds it. */
 void zo2_masters_set_home(zo2_masters *m, uint32_t chunk, zo2_plane plane, zo2_home *home);
 
@@ -74,8 +86,6 @@ void zo2_masters_set_home(zo2_masters *m, uint32_t chunk, zo2_plane plane, zo2_h
 
 /* ---- tasks ---- */
 
-/* Values of a task: about 15 us of Gaussian noise, so that starting it costs nothing. */
-#define ZO2_MASTERS_PIECE 16384u
 /* Scratch of one task: a piece of an update, or a row of any tensor as fp32 and as two planes. */
 uint64_t zo2_masters_scratch_bytes(const zo2_arch *a);
 /* Tasks that may run at once on a pool: its workers, and the compute and update lanes, which work on their own jobs. */
@@ -89,6 +99,13 @@ static inline uint32_t zo2_masters_slots(uint32_t threads)
 static inline uint32_t zo2_masters_held(uint32_t threads)
 {
     return 2 * (zo2_masters_slots(threads) + 1) + ZO2_MASTERS_UPLOADS;
+}
+
+/* Buffers of spilled planes (placement.h) that the read lane leaves to others: a plane of each kind for every task, and the wires of
+ * uploads under way. It needs one at least beyond them. */
+static inline uint32_t zo2_masters_reserved(uint32_t threads, zo2_plane plane)
+{
+    return zo2_masters_slots(threads) + 1 + (plane == ZO2_PLANE_WIRE ? ZO2_MASTERS_UPLOADS : 0);
 }
 
 /* Bytes that create() would take for a run's wire, without making a layout. Chunk padding (up to 256 bytes a plane) is
@@ -114,8 +131,8 @@ zo2_status zo2_masters_fetch(const zo2_masters *m, uint32_t tensor, uint64_t row
 zo2_status zo2_masters_read(const zo2_masters *m, const zo2_history *h, uint32_t tensor, uint64_t row, uint64_t n,
                             uint64_t t, float *w);
 
-/* The step that a row's chunk is at. */
-uint64_t zo2_masters_row_step(const zo2_masters *m, uint32_t tensor, uint64_t row);
+/* The chunk that a row lies in. */
+uint32_t zo2_masters_row_chunk(const zo2_masters *m, uint32_t tensor, uint64_t row);
 
 /* The wire that a row will have when its chunk is at step `to`, written as row dst_row of a staged chunk of dst_rows rows.
  * The chunk itself is not touched: gathered rows must not wait for it. */
@@ -126,7 +143,11 @@ zo2_status zo2_masters_gather(zo2_masters *m, const zo2_history *h, uint32_t ten
  * ZO2_ERR_NONFINITE names the tensor; the chunk's values are then undefined and the masters must be filled again. */
 zo2_status zo2_masters_update(zo2_masters *m, const zo2_history *h, zo2_pool *pool, uint32_t chunk, uint64_t to);
 
-/* Fills every chunk from the pack, or from a snapshot (may be NULL; damaged units come from the pack, with a warning
+/* Masters that spill: those in RAM are filled from the spill, as far as it has them, or the pack, and brought to the step they are
+ * at after `steps` steps; the others stay where they are, and are brought there by the first pass that uses them. If that can't be
+ * written (read_only), whenever they are read. Others:
+ *
+ * Fills every chunk from the pack, or from a snapshot (may be NULL; damaged units come from the pack, with a warning
  * through log), and brings unit u to the step that it is at after `steps` steps: zo2_unit_due_step(u, steps - 1,
  * pending). */
 typedef struct zo2_masters_load {
@@ -136,14 +157,17 @@ typedef struct zo2_masters_load {
     zo2_pool *pool;
     uint64_t steps;
     uint32_t pending;
+    int read_only;
     zo2_log_fn log;
     void *log_ud;
     zo2_progress_fn progress;
     void *progress_ud;
 } zo2_masters_load;
 zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how);
+/* Of fill(): masters that spill. */
+zo2_status zo2_masters_resume(zo2_masters *m, const zo2_masters_load *how);
 
-/* Writes a snapshot of every unit. A unit whose chunks are at different steps (a cancelled step) is brought to the latest
+/* Masters that don't spill (the others' spill is their snapshot: zo2_spill_home_flush()): writes a snapshot of every unit. A unit whose chunks are at different steps (a cancelled step) is brought to the latest
  * of them. */
 zo2_status zo2_masters_snapshot(zo2_masters *m, const zo2_history *h, zo2_pool *pool, const zo2_io *io, const char *dir,
                                 uint64_t model_hash, uint64_t chain, zo2_progress_fn progress, void *progress_ud);

@@ -1,15 +1,16 @@
 /* masters_fill.c: filling the masters from a pack or a snapshot plus the journal. */
-#include "codec/codec.h"
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
+#include "engine/masters/origin.h"
 #include "engine/masters/snapshot_find.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "storage/pack/packfile.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct load_job {
     zo2_masters *m;
@@ -26,32 +27,23 @@ typedef struct load_job {
 static zo2_status load_rows(load_job *job, uint32_t tensor, uint64_t row, uint64_t rows, const float *values)
 {
     const zo2_tensor *t = &job->m->layout->arch->tensors[tensor];
-    const zo2_packtensor *stored = zo2_packfile_tensor(job->how->pack, tensor);
     uint64_t n = rows * t->cols;
     float *w = malloc(n * sizeof *w);
-    void *bits = values ? NULL : malloc(n * zo2_dtype_bytes(stored->dtype));
+    const zo2_origin origin = {.layout = job->m->layout, .pack = job->how->pack};
+    const zo2_span *span = &job->m->layout->spans[job->m->layout->chunks[job->unit->first_chunk].first_span];
     zo2_status s = ZO2_OK;
-    if (!w || (!values && !bits))
+    if (!w)
         s = zo2_error(ZO2_ERR_NOMEM, "no memory to load tensor %s", t->name);
     if (!s && values)
-        for (uint64_t i = 0; i < n; i++)
-            w[i] = values[i];
-    if (!s && !values) {
-        s = zo2_packfile_read_rows(job->how->pack, tensor, row, rows, bits);
-        if (!s)
-            zo2_source_decode(stored->dtype, bits, n, w);
-    }
+        memcpy(w, values, n * sizeof *w);
+    if (!s && !values)
+        s = zo2_origin_rows(&origin, tensor, row, rows, w);
     if (!s) {
         zo2_history_apply(job->how->history, tensor, t->decays, row * t->cols, n, job->from, job->to, w);
-        const zo2_span *span = &job->m->layout->spans[job->m->layout->chunks[job->unit->first_chunk].first_span];
-        if (!zo2_codec_representable(span->codec, w, n))
-            s = zo2_error(ZO2_ERR_NONFINITE,
-                          "tensor %s: a value at step %llu is non-finite or too large for the %s wire", t->name,
-                          (unsigned long long)job->to, zo2_wire_name(span->codec->id));
+        s = zo2_origin_check(t, span->codec, w, n, job->to);
     }
     if (!s)
         s = zo2_masters_store(job->m, tensor, row, rows, w);
-    free(bits);
     free(w);
     return s;
 }
@@ -107,6 +99,8 @@ zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how)
 {
     const zo2_layout *l = m->layout;
     zo2_status s = ZO2_OK;
+    if (zo2_masters_are_spilled(m))
+        return zo2_masters_resume(m, how);
     for (uint32_t i = 0; i < l->n_units && !s; i++) {
         const zo2_unit *u = &l->units[i];
         load_job job = {.m = m, .how = how, .unit = u, .error = ZO2_JOB_ERROR_INIT};

@@ -63,6 +63,16 @@ static void relist(zo2_buffer_pool *p, zo2_buffer *b, int was)
         link_newest(p, b);
 }
 
+/* What was lost goes with its last holder. */
+static void forget_lost(zo2_buffer_pool *p, zo2_buffer *b)
+{
+    if (b->holders || b->state != ZO2_BUFFER_LOST)
+        return;
+    p->of[b->chunk] = ZO2_NO_BUFFER;
+    b->chunk = ZO2_NO_CHUNK;
+    b->state = ZO2_BUFFER_EMPTY;
+}
+
 /* ---- buffers ---- */
 
 zo2_buffer *zo2_cache_take(zo2_buffer_pool *p, uint32_t chunk)
@@ -94,6 +104,7 @@ void zo2_cache_drop(zo2_buffer_pool *p, zo2_buffer *b, int ahead)
     b->holders--;
     b->ahead -= ahead != 0;
     p->busy -= busy - zo2_buffer_busy(b);
+    forget_lost(p, b);
     relist(p, b, listed);
 }
 
@@ -113,12 +124,9 @@ void zo2_cache_set_dirty(zo2_buffer_pool *p, zo2_buffer *b, int dirty)
     relist(p, b, listed);
 }
 
-void zo2_cache_lose(zo2_buffer_pool *p, zo2_buffer *b)
+void zo2_cache_lose(zo2_buffer *b)
 {
-    if (b->chunk != ZO2_NO_CHUNK)
-        p->of[b->chunk] = ZO2_NO_BUFFER;
-    b->chunk = ZO2_NO_CHUNK;
-    b->state = ZO2_BUFFER_EMPTY;
+    b->state = ZO2_BUFFER_LOST;
 }
 
 /* ---- life ---- */

@@ -16,6 +16,7 @@ typedef enum zo2_buffer_state {
     ZO2_BUFFER_EMPTY,
     ZO2_BUFFER_LOADING, /* somebody reads its plane */
     ZO2_BUFFER_READY,
+    ZO2_BUFFER_LOST, /* what it holds is no plane; empty when the last holder drops it */
 } zo2_buffer_state;
 
 typedef struct zo2_buffer {
@@ -74,8 +75,8 @@ void zo2_cache_drop(zo2_buffer_pool *p, zo2_buffer *b, int ahead);
 /* The next to be given away last: for what will be used soon. */
 void zo2_cache_touch(zo2_buffer_pool *p, zo2_buffer *b);
 void zo2_cache_set_dirty(zo2_buffer_pool *p, zo2_buffer *b, int dirty);
-/* What it holds is no plane any more; whoever still holds it drops it as usual. */
-void zo2_cache_lose(zo2_buffer_pool *p, zo2_buffer *b);
+/* Of one that is held, by the caller at least, and not dirty. */
+void zo2_cache_lose(zo2_buffer *b);
 
 /* Counts as busy, now or once it is held ahead. */
 static inline int zo2_buffer_busy(const zo2_buffer *b)

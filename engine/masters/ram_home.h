@@ -11,18 +11,26 @@ typedef struct zo2_ram_home {
     uint8_t *memory; /* one anonymous mapping */
     uint64_t bytes;
     uint64_t *at; /* [n_chunks]: offset of the wire plane; the rest plane follows it */
+    uint32_t skew;
 } zo2_ram_home;
 
 /* Where the rest plane begins behind the wire plane: never at the same address modulo 4,096, where a store to one and a
- * load from the other would be taken for the same (measured: split then runs at a third of its speed or less). */
-static inline uint64_t zo2_ram_rest_at(const zo2_chunk *c)
+ * load from the other would be taken for the same (measured: split then runs at a third of its speed or less). Planes that are
+ * written to a disk begin where it takes them. */
+#define ZO2_RAM_SKEW 1344u
+
+static inline uint64_t zo2_ram_rest_at(const zo2_chunk *c, uint32_t skew)
 {
-    return ((c->wire_bytes + 4095) & ~4095ull) + 1344;
+    return ((c->wire_bytes + 4095) & ~4095ull) + skew;
 }
 
-/* Room for the chunks that are their own owner; others have none. Zeroed, its pages not taken yet (zo2_host_touch()).
+/* Room for the chunks that are their own owner, as their tier says (NULL: for both planes of all); others have none. Each plane has
+ * room up to the next multiple of 4096 bytes if there are tiers. Zeroed, its pages not taken yet (zo2_host_touch()).
  * ZO2_ERR_NOMEM; nothing is left then. */
-zo2_status zo2_ram_home_create(zo2_ram_home *h, const zo2_layout *layout, const uint32_t *owner);
+zo2_status zo2_ram_home_create(zo2_ram_home *h, const zo2_layout *layout, const uint32_t *owner, const uint8_t *tier,
+                               uint32_t skew);
+/* Of a chunk that has room. */
+uint8_t *zo2_ram_plane(const zo2_ram_home *h, uint32_t chunk, zo2_plane plane);
 void zo2_ram_home_free(zo2_ram_home *h); /* zeroed is fine */
 
 #endif

@@ -89,9 +89,10 @@ static zo2_status settle_shared(zo2_pipeline *p, uint32_t pc, int *go)
 /* Whether a chunk lacks updates that it must have in this pass, up to step *due. */
 static int is_behind(const zo2_pass *pass, uint32_t chunk, uint64_t *due)
 {
-    const zo2_layout *l = pass->program->layout;
-    *due = zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending);
-    return pass->weights == ZO2_PASS_TRAIN && pass->masters->step[chunk] < *due;
+    if (pass->weights != ZO2_PASS_TRAIN && pass->weights != ZO2_PASS_WIRE)
+        return 0;
+    *due = zo2_pass_due_step(pass, chunk);
+    return pass->masters->step[chunk] < *due;
 }
 
 static zo2_status fill(zo2_pipeline *p, uint32_t pc)
@@ -125,10 +126,12 @@ void zo2_lane_update(zo2_pipeline *p)
     const zo2_program *prog = p->pass.program;
     uint64_t due;
     for (uint32_t i = 0; i < prog->n; i++) {
+        if (!zo2_lane_await(p, ZO2_TRACK_UPDATE, i))
+            return;
         int work = zo2_pipeline_stages(p) || is_behind(&p->pass, prog->fetch[i].chunk, &due);
         if (work)
             zo2_lane_publish(p, ZO2_TRACK_UPDATE, i);
-        if (!zo2_lane_await(p, ZO2_TRACK_UPDATE, i) || !pass_gate(p, i) ||
+        if (!pass_gate(p, i) ||
             (zo2_pipeline_stages(p) && !zo2_ring_take(p, ZO2_TRACK_UPDATE, i)))
             return;
         zo2_status s = fill(p, i);

@@ -12,15 +12,6 @@
 
 #include <string.h>
 
-/* Number of the wire that a chunk has now: its step and one. 0: nobody can tell, because chunks share their planes. */
-static uint64_t version(const zo2_pass *pass, uint32_t chunk)
-{
-    const zo2_layout *l = pass->program->layout;
-    if (pass->masters)
-        return pass->masters->shared[chunk] ? 0 : pass->masters->step[chunk] + 1;
-    return zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending) + 1;
-}
-
 /* Wires that copies may still be reading, oldest first. A copy is over when the event of its pc has passed; until then
  * its plane must stay, unless the plane lies still anyway. */
 typedef struct held {
@@ -86,11 +77,11 @@ static zo2_status upload(zo2_pipeline *p, held *h, uint32_t pc, uint64_t *sent)
     const zo2_fetch *f = &prog->fetch[pc];
     const zo2_backend_ops *ops = p->be->ops;
     zo2_resident *resident = zo2_pipeline_is_resident(p, pc) ? p->pass.resident : NULL;
-    uint64_t now = resident ? version(&p->pass, f->chunk) : 0;
+    uint64_t now = resident ? zo2_pass_version(&p->pass, f->chunk) : 0;
     zo2_planes planes = {0};
     zo2_status s = ZO2_OK;
     *sent = 0;
-    if (f->upload && !(resident && now && resident->holds[f->chunk] == now)) {
+    if (f->upload && !(resident && zo2_pass_has_wire(&p->pass, f->chunk))) {
         const void *wire;
         s = wire_of(p, pc, &planes, &wire, sent);
         if (s)

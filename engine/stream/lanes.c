@@ -4,6 +4,7 @@
 #include "engine/base/job_error.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
+#include "engine/plan/resident.h"
 #include "engine/stream/trace.h"
 
 int zo2_pipeline_stopped(const zo2_pipeline *p)
@@ -35,10 +36,35 @@ void zo2_lane_publish(zo2_pipeline *p, zo2_track lane, uint32_t pc)
     pthread_mutex_unlock(&p->mutex);
 }
 
+uint64_t zo2_pass_version(const zo2_pass *pass, uint32_t chunk)
+{
+    const zo2_layout *l = pass->program->layout;
+    if (pass->masters)
+        return pass->masters->shared[chunk] ? 0 : pass->masters->step[chunk] + 1;
+    return zo2_unit_due_step(&l->units[l->chunks[chunk].unit], pass->step, pass->pending) + 1;
+}
+
+int zo2_pass_has_wire(const zo2_pass *pass, uint32_t chunk)
+{
+    uint64_t now = zo2_pass_version(pass, chunk);
+    return now && pass->resident && pass->resident->at[chunk] != ZO2_NOT_RESIDENT &&
+           pass->resident->holds[chunk] == now;
+}
+
+uint64_t zo2_pass_due_step(const zo2_pass *pass, uint32_t chunk)
+{
+    const zo2_layout *l = pass->masters->layout;
+    const zo2_unit *u = &l->units[l->chunks[chunk].unit];
+    if (pass->weights == ZO2_PASS_TRAIN)
+        return zo2_unit_due_step(u, pass->step, pass->pending);
+    /* evaluations see the wires of the last step, which a chunk that comes from a disk may not have yet */
+    return pass->weights == ZO2_PASS_WIRE && pass->step ? zo2_unit_due_step(u, pass->step - 1, pass->pending) : 0;
+}
+
 int zo2_lane_await(zo2_pipeline *p, zo2_track lane, uint32_t pc)
 {
     uint64_t from = 0;
-    if (lane == 0) /* nobody is before it */
+    if (lane == p->first) /* nobody is before it */
         return 1;
     pthread_mutex_lock(&p->mutex);
     while (p->lane[lane - 1].through <= pc && !zo2_pipeline_stopped(p)) {

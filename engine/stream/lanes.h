@@ -13,6 +13,9 @@
 #include <pthread.h>
 #include <sys/types.h>
 
+typedef struct zo2_reader zo2_reader; /* lane_read.h */
+typedef struct zo2_writer zo2_writer; /* lane_write.h */
+
 #define ZO2_PIPELINE_EVENTS \
     256u /* re-recording an event only makes a wait longer, never circular: waits look back in host order */
 
@@ -41,13 +44,16 @@ struct zo2_pipeline {
     int bounce;
     const atomic_int *abort;
     pid_t process; /* that has the threads */
+    zo2_track first;    /* lane: the first that runs */
+    zo2_reader *reader; /* NULL, and the lanes of both don't run */
+    zo2_writer *writer;
     pthread_mutex_t mutex;
     pthread_cond_t changed; /* something that a running lane or the caller may wait for */
     pthread_cond_t begun;   /* a pass began, or the lanes end: a lane that is through must not wake for less */
     zo2_lane_ahead lane[ZO2_LANES_AHEAD]; /* by track */
     zo2_event *uploaded_event[ZO2_PIPELINE_EVENTS], *released_event[ZO2_PIPELINE_EVENTS];
     zo2_tracer *trace;
-    zo2_pipeline_seconds seconds; /* each field is its lane's alone while a pass runs */
+    zo2_pipeline_seconds seconds; /* each field is its lane's alone while a pass runs; the write lane's are under the mutex */
 
     zo2_pass pass;
     uint64_t passes; /* begun so far: wakes the lanes */
@@ -82,6 +88,11 @@ zo2_status zo2_ring_free_staging(zo2_pipeline *p, zo2_track lane, uint32_t pc);
 int zo2_pipeline_stages(const zo2_pipeline *p);
 
 /* ---- lanes.c ---- */
+
+/* Number of the wire that a chunk has now: its step and one. 0: nobody can tell, because chunks share their planes. */
+uint64_t zo2_pass_version(const zo2_pass *pass, uint32_t chunk);
+/* Does the device have that wire? */
+int zo2_pass_has_wire(const zo2_pass *pass, uint32_t chunk);
 
 /* Under the mutex. */
 int zo2_pipeline_stopped(const zo2_pipeline *p);

@@ -3,6 +3,8 @@
 #include "engine/base/fpenv.h"
 #include "engine/base/job_error.h"
 #include "engine/base/thread.h"
+#include "engine/stream/lane_read.h"
+#include "engine/stream/lane_write.h"
 #include "engine/stream/lanes.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
@@ -37,6 +39,11 @@ static void *run_lane(void *arg)
         pthread_mutex_lock(&p->mutex);
         p->lanes_busy--;
         pthread_cond_broadcast(&p->changed);
+        if (lane->track == ZO2_TRACK_READ) {
+            pthread_mutex_unlock(&p->mutex);
+            zo2_read_ahead(p, seen);
+            pthread_mutex_lock(&p->mutex);
+        }
     }
     pthread_mutex_unlock(&p->mutex);
     return NULL;
@@ -44,7 +51,7 @@ static void *run_lane(void *arg)
 
 static zo2_status start_lanes(zo2_pipeline *p)
 {
-    for (int i = 0; i < ZO2_LANES_AHEAD; i++) {
+    for (int i = (int)p->first; i < ZO2_LANES_AHEAD; i++) {
         zo2_lane_ahead *lane = &p->lane[i];
         *lane = (zo2_lane_ahead){.pipeline = p, .track = (zo2_track)i};
         lane->started = !zo2_thread_start(&lane->thread, run_lane, lane);
@@ -66,7 +73,7 @@ zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
     p->awaited = p->released = 0;
     p->releases = 0;
     p->gate = p->stop = 0;
-    p->lanes_busy = ZO2_LANES_AHEAD;
+    p->lanes_busy = ZO2_LANES_AHEAD - (int)p->first;
     p->passes++;
     pthread_cond_broadcast(&p->begun);
     pthread_mutex_unlock(&p->mutex);
@@ -141,13 +148,17 @@ void zo2_pipeline_set_bounce(zo2_pipeline *p, int bounce)
 
 void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace)
 {
+    pthread_mutex_lock(&p->mutex); /* the write lane may look */
     p->trace = trace;
+    pthread_mutex_unlock(&p->mutex);
 }
 
 zo2_pipeline_seconds zo2_pipeline_take_seconds(zo2_pipeline *p)
 {
+    pthread_mutex_lock(&p->mutex);
     zo2_pipeline_seconds s = p->seconds;
     p->seconds = (zo2_pipeline_seconds){0};
+    pthread_mutex_unlock(&p->mutex);
     return s;
 }
 
@@ -199,6 +210,11 @@ zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
         if (!s)
             s = be->ops->event_create(be, &p->released_event[i]);
     }
+    p->first = c->spill ? ZO2_TRACK_READ : ZO2_TRACK_UPDATE;
+    if (!s && c->spill)
+        s = zo2_reader_create(&p->reader, c->spill, c->longest);
+    if (!s && c->spill)
+        s = zo2_write_lane_start(&p->writer, p, c->spill);
     if (!s)
         s = start_lanes(p);
     if (s) {
@@ -228,8 +244,11 @@ void zo2_pipeline_destroy(zo2_pipeline *p)
 {
     if (!p)
         return;
-    if (p->process == getpid())
+    if (p->process == getpid()) {
+        zo2_write_lane_end(p->writer);
         end_lanes(p);
+        zo2_reader_destroy(p->reader);
+    }
     for (uint32_t i = 0; i < ZO2_PIPELINE_EVENTS; i++) {
         p->be->ops->event_destroy(p->be, p->uploaded_event[i]);
         p->be->ops->event_destroy(p->be, p->released_event[i]);

@@ -1,9 +1,12 @@
 /* pipeline.h: the lanes. A program lists the chunks of a pass in the order in which the forward passes use them. Two
- * threads run ahead of the caller, who is the compute lane:
+ * threads, three where masters are spilled, run ahead of the caller, who is the compute lane:
  *
+ *     read lane     read the chunk's planes, if they are in a spill
  *     update lane   bring the chunk to its step (evaluation at the masters: slot in the ring, stage exact values)
  *     upload lane   slot in the ring; copy the wire into it, whose plane is held until the copy has passed
  *     compute lane  wait for it, decode it, release the slot       (the caller's thread)
+ *
+ * and where masters are spilled the write lane writes what was updated, whenever the disk comes to it.
  *
  * Slots are taken by one lane, in program order, and released in program order; a lane that waits for a slot holds
  * nothing that the compute lane needs to release one: there is nothing to deadlock on. Updates need no slot, so a small
@@ -39,6 +42,9 @@ typedef struct zo2_pass {
     zo2_resident *resident;     /* chunks that stay on the device; NULL: none. Of the program's layout */
 } zo2_pass;
 
+/* The step that a chunk of the masters' layout is at, at least, when the pass uses its wire. */
+uint64_t zo2_pass_due_step(const zo2_pass *pass, uint32_t chunk);
+
 typedef struct zo2_pipeline zo2_pipeline;
 
 typedef struct zo2_pipeline_config {
@@ -51,6 +57,8 @@ typedef struct zo2_pipeline_config {
     uint64_t staging_bytes;  /* at most those of the ring: passes that stage have a ring of that size */
     int bounce;              /* 1: the masters' wires are not registered and are uploaded through the staging */
     const atomic_int *abort; /* non-zero cancels the pass */
+    zo2_spill_home *spill;   /* of masters that are spilled; NULL: there are no read and write lanes */
+    uint32_t longest;        /* chunks of the longest program of these */
 } zo2_pipeline_config;
 
 zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c);
@@ -74,7 +82,8 @@ uint32_t zo2_pipeline_released(const zo2_pipeline *p);
 void zo2_pipeline_open_gate(zo2_pipeline *p);
 /* Seconds of the lanes since the last call, by track; between passes. Of the compute lane only those in which it waited. */
 typedef struct zo2_pipeline_seconds {
-    zo2_lane_seconds of[ZO2_TRACK_COMPUTE + 1];
+    zo2_lane_seconds of[ZO2_TRACK_WRITE + 1];
+    uint64_t read_bytes, written_bytes; /* by the lanes of these names */
 } zo2_pipeline_seconds;
 zo2_pipeline_seconds zo2_pipeline_take_seconds(zo2_pipeline *p);
 /* Waits for the lanes: to complete the program, or, after an error (status is what the caller got so far), to stop.

@@ -11,8 +11,9 @@
 
 /* The lanes that run ahead of the compute lane, in the order in which a chunk passes them. A row here and a file
  * lane_<name>.c with zo2_lane_<name>() are all that another one takes: thread, waiting for the lane before it, seconds and
- * name come from this list. */
+ * name come from this list. The read lane runs only where masters are spilled. */
 #define ZO2_AHEAD_MAP(X) \
+    X(READ, read)        \
     X(UPDATE, update)    \
     X(UPLOAD, upload)
 
@@ -20,7 +21,8 @@
 #define ZO2_TRACK_MAP(X) \
     ZO2_AHEAD_MAP(X)     \
     X(COMPUTE, compute)  \
-    X(STAGE, stage)
+    X(STAGE, stage)      \
+    X(WRITE, write)
 
 typedef enum zo2_track {
 #define X(id, name) ZO2_TRACK_##id,

@@ -1,0 +1,154 @@
+/* origin.c: see origin.h. */
+#include "engine/masters/origin.h"
+#include "codec/codec.h"
+#include "codec/update.h"
+#include "engine/base/job_error.h"
+#include "engine/base/pool.h"
+#include "engine/masters/history.h"
+#include "engine/model/arch.h"
+#include "engine/model/layout.h"
+#include "storage/pack/packfile.h"
+
+#include <stdlib.h>
+
+static void run(zo2_pool *pool, uint64_t n, void (*fn)(void *arg, uint64_t i), void *arg)
+{
+    if (pool)
+        zo2_pool_run(pool, n, fn, arg);
+    for (uint64_t i = 0; i < n && !pool; i++)
+        fn(arg, i);
+}
+
+/* ---- from the pack ---- */
+
+zo2_status zo2_origin_rows(const zo2_origin *s, uint32_t tensor, uint64_t row, uint64_t n, float *w)
+{
+    const zo2_packtensor *stored = zo2_packfile_tensor(s->pack, tensor);
+    uint64_t values = n * s->layout->arch->tensors[tensor].cols;
+    void *bits = malloc(values * zo2_dtype_bytes(stored->dtype));
+    if (!bits)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory to load tensor %s", s->layout->arch->tensors[tensor].name);
+    zo2_status status = zo2_packfile_read_rows(s->pack, tensor, row, n, bits);
+    if (!status)
+        zo2_source_decode(stored->dtype, bits, values, w);
+    free(bits);
+    return status;
+}
+
+zo2_status zo2_origin_check(const zo2_tensor *t, const zo2_codec *codec, const float *w, uint64_t n, uint64_t to)
+{
+    if (zo2_codec_representable(codec, w, n))
+        return ZO2_OK;
+    return zo2_error(ZO2_ERR_NONFINITE, "tensor %s: a value at step %llu is non-finite or too large for the %s wire",
+                     t->name, (unsigned long long)to, zo2_wire_name(codec->id));
+}
+
+typedef struct load_job {
+    const zo2_origin *s;
+    const zo2_chunk *chunk;
+    uint64_t pack_rows; /* of a chunk of the pack; 0: a task is a span (vectors) */
+    uint8_t *wire, *rest;
+    zo2_job_error error;
+} load_job;
+
+static zo2_status load_rows(const load_job *job, const zo2_span *span, uint64_t row, uint64_t rows)
+{
+    const zo2_tensor *t = &job->s->layout->arch->tensors[span->tensor];
+    uint64_t n = rows * span->cols;
+    float *w = malloc(n * sizeof *w);
+    if (!w)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory to load tensor %s", t->name);
+    zo2_status s = zo2_origin_rows(job->s, span->tensor, row, rows, w);
+    if (!s)
+        s = zo2_origin_check(t, span->codec, w, n, 0);
+    if (!s)
+        span->codec->split(w, span->rows, span->cols, row - span->row, rows, job->wire + span->wire_at,
+                           job->rest ? job->rest + span->rest_at : NULL);
+    free(w);
+    return s;
+}
+
+static void load_piece(void *arg, uint64_t i)
+{
+    load_job *job = arg;
+    const zo2_span *span = &job->s->layout->spans[job->chunk->first_span];
+    zo2_status s;
+    if (!job->pack_rows) {
+        s = load_rows(job, span + i, 0, 1);
+    } else {
+        /* the rows of one chunk of the pack that lie in this one */
+        uint64_t from = (span->row / job->pack_rows + i) * job->pack_rows, to = from + job->pack_rows;
+        uint64_t end = span->row + span->rows;
+        from = from > span->row ? from : span->row;
+        to = to < end ? to : end;
+        s = load_rows(job, span, from, to - from);
+    }
+    if (s)
+        zo2_job_error_set(&job->error, s);
+}
+
+zo2_status zo2_origin_planes(const zo2_origin *s, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest)
+{
+    const zo2_chunk *c = &s->layout->chunks[chunk];
+    const zo2_span *first = &s->layout->spans[c->first_span];
+    load_job job = {.s = s, .chunk = c, .wire = wire, .rest = rest, .error = ZO2_JOB_ERROR_INIT};
+    uint64_t pieces = c->n_spans;
+    if (s->layout->units[c->unit].tensor != ZO2_NO_TENSOR) {
+        job.pack_rows = zo2_packfile_chunk_rows(s->pack, first->tensor);
+        pieces = (first->row + first->rows - 1) / job.pack_rows - first->row / job.pack_rows + 1;
+    }
+    run(pool, pieces, load_piece, &job);
+    return zo2_job_error_raise(&job.error);
+}
+
+/* ---- updates ---- */
+
+zo2_status zo2_origin_unrepresentable(const zo2_tensor *t, const zo2_codec *codec, uint64_t to)
+{
+    return zo2_error(
+        ZO2_ERR_NONFINITE,
+        "tensor %s: the updates up to step %llu make a weight non-finite or too large for the %s wire; the learning rate is "
+        "too high",
+        t->name, (unsigned long long)to, zo2_wire_name(codec->id));
+}
+
+typedef struct update_job {
+    const zo2_layout *l;
+    const zo2_history *h;
+    const zo2_chunk *chunk;
+    uint8_t *wire, *rest;
+    uint64_t from, to;
+    uint64_t piece_rows; /* rows of a task; vectors: one span a task */
+    zo2_job_error error;
+} update_job;
+
+static void update_piece(void *arg, uint64_t i)
+{
+    update_job *job = arg;
+    const zo2_chunk *c = job->chunk;
+    const zo2_span *s = &job->l->spans[c->first_span + (c->n_spans > 1 ? i : 0)];
+    const zo2_tensor *t = &job->l->arch->tensors[s->tensor];
+    uint64_t row = c->n_spans > 1 ? 0 : i * job->piece_rows;
+    uint64_t rows = s->rows - row < job->piece_rows ? s->rows - row : job->piece_rows;
+    uint8_t *wire = job->wire + s->wire_at, *rest = job->rest ? job->rest + s->rest_at : NULL;
+    zo2_updates a = {.tensor_id = t->id, .dist = job->h->dist, .decays = t->decays};
+    a.u = zo2_history_range(job->h, job->from, job->to, &a.count);
+    if (!zo2_update_chunk(s->codec, wire, rest, s->rows, s->cols, row, rows, (s->row + row) * s->cols, &a))
+        zo2_job_error_set(&job->error, zo2_origin_unrepresentable(t, s->codec, job->to));
+}
+
+zo2_status zo2_origin_update(const zo2_layout *l, const zo2_history *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire,
+                             uint8_t *rest, uint64_t from, uint64_t to)
+{
+    const zo2_chunk *c = &l->chunks[chunk];
+    const zo2_span *s = &l->spans[c->first_span];
+    update_job job = {.l = l, .h = h, .chunk = c, .wire = wire, .rest = rest, .from = from, .to = to, .piece_rows = 1};
+    pthread_mutex_init(&job.error.mutex, NULL);
+    uint64_t pieces = c->n_spans;
+    if (c->n_spans == 1) {
+        job.piece_rows = s->cols < ZO2_MASTERS_PIECE ? ZO2_MASTERS_PIECE / s->cols : 1;
+        pieces = (s->rows + job.piece_rows - 1) / job.piece_rows;
+    }
+    run(pool, pieces, update_piece, &job);
+    return zo2_job_error_raise(&job.error);
+}

@@ -1,0 +1,472 @@
+/* lane_read.c: what the read lane does: planes that are not in memory are read before they are needed, in the order of the program.
+ *
+ * It holds what it has read until the chunk is through the lanes that use it: rests the update lane, wires the upload lane. A chunk
+ * that lacks no update needs its wire alone. When it is through its program and the window has room it goes on with the first chunks of the
+ * next pass, whose old bytes depend on no loss; those are contents of buffers that nobody holds. It never sleeps while
+ * transfers are under way: whoever waits for one of them would wait for ever. */
+#include "engine/stream/lane_read.h"
+#include "engine/base/clock.h"
+#include "engine/base/job_error.h"
+#include "engine/masters/masters.h"
+#include "engine/masters/placement.h"
+#include "engine/masters/spill_home.h"
+#include "engine/model/layout.h"
+#include "engine/stream/lanes.h"
+#include "engine/stream/pipeline.h"
+#include "engine/stream/program.h"
+#include "engine/stream/trace.h"
+#include "storage/io/aio.h"
+#include "storage/spill/spill.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TRANSFERS 64u
+#define PAGE      UINT64_C(4096)
+
+static const zo2_plane planes[2] = {ZO2_PLANE_WIRE, ZO2_PLANE_REST};
+
+typedef struct transfer {
+    zo2_spill_version version;
+    zo2_buffer *to;
+    zo2_plane plane;
+    uint32_t pc;
+} transfer;
+
+typedef struct held {
+    zo2_buffer *plane[2];
+} held;
+
+struct zo2_reader {
+    zo2_spill_home *home;
+    zo2_aio *queue;
+    transfer transfers[TRANSFERS];
+    uint32_t unused[TRANSFERS], n_unused;
+    held *held;      /* [of the longest program]: planes held for a pc, NULL: none */
+    uint32_t next;   /* pc to be read next */
+    uint32_t ready;  /* pcs before it have what they need */
+    uint32_t past[2]; /* pcs before it hold no plane of the kind any more */
+    int in_pass;
+    /* reading on for the next pass */
+    zo2_pass last;
+    uint32_t ahead;         /* pc */
+    uint32_t ahead_kept[2]; /* buffers, by kind, that the next pass will find its planes in */
+    unsigned ahead_counted; /* zo2_plane bits: those of `ahead` that are among them */
+    uint64_t bytes;         /* read; not reported yet */
+};
+
+/* ---- what a chunk needs ---- */
+
+static uint64_t plane_bytes(const zo2_layout *l, uint32_t chunk, zo2_plane plane)
+{
+    const zo2_chunk *c = &l->chunks[chunk];
+    return plane == ZO2_PLANE_WIRE ? c->wire_bytes : c->rest_bytes;
+}
+
+static int lives_in_spill(const zo2_masters *m, uint32_t chunk, zo2_plane plane)
+{
+    zo2_tier tier = (zo2_tier)m->tier[m->owner[chunk]];
+    return tier == ZO2_TIER_SPILL || (tier == ZO2_TIER_WIRE && plane == ZO2_PLANE_REST);
+}
+
+/* Bits of zo2_plane: planes in the spill that a pass needs of the chunk at a pc. */
+static unsigned needs(const zo2_pass *pass, uint32_t pc)
+{
+    const zo2_fetch *f = &pass->program->fetch[pc];
+    const zo2_masters *m = pass->masters;
+    const zo2_layout *l = pass->program->layout;
+    unsigned need = 0;
+    if (m->step[f->chunk] < zo2_pass_due_step(pass, f->chunk))
+        need = ZO2_PLANE_WIRE | ZO2_PLANE_REST;
+    else if (f->upload && !zo2_pass_has_wire(pass, f->chunk))
+        need = ZO2_PLANE_WIRE;
+    for (int i = 0; i < 2; i++)
+        if (!lives_in_spill(m, f->chunk, planes[i]) || !plane_bytes(l, f->chunk, planes[i]))
+            need &= ~(unsigned)planes[i];
+    return need;
+}
+
+/* ---- transfers ---- */
+
+static zo2_status submit(zo2_reader *r, const zo2_spill_version *v, zo2_plane plane, uint64_t bytes, zo2_buffer *to,
+                         uint32_t pc)
+{
+    uint32_t i = r->unused[--r->n_unused];
+    r->transfers[i] = (transfer){.version = *v, .to = to, .plane = plane, .pc = pc};
+    zo2_aio_request request = {.op = ZO2_AIO_READ,
+                               .file = v->file,
+                               .buffer = to->at,
+                               .bytes = (bytes + PAGE - 1) & ~(PAGE - 1),
+                               .offset = plane == ZO2_PLANE_WIRE ? v->wire_at : v->rest_at,
+                               .tag = i};
+    zo2_status s = zo2_aio_submit(r->queue, &request);
+    if (s)
+        r->unused[r->n_unused++] = i;
+    return s;
+}
+
+static int may_submit(const zo2_reader *r)
+{
+    return r->n_unused && zo2_aio_room(r->queue);
+}
+
+static void report(zo2_pipeline *p, zo2_reader *r, uint32_t pc, uint64_t bytes, uint64_t from)
+{
+    r->bytes += bytes;
+    if (!r->in_pass) /* which pass it is isn't known yet */
+        return;
+    zo2_lane_worked(p, ZO2_TRACK_READ, "read", pc, r->bytes, from);
+    p->seconds.read_bytes += r->bytes;
+    r->bytes = 0;
+}
+
+/* Makes planes of a chunk that the spill hasn't, by all threads. */
+static zo2_status make_planes(zo2_pipeline *p, zo2_reader *r, uint32_t chunk, zo2_buffer *const to[2], uint32_t pc)
+{
+    uint64_t from = zo2_clock_ns(), bytes = 0;
+    zo2_status s =
+        zo2_spill_home_load(r->home, chunk, p->pool, to[0] ? to[0]->at : NULL, to[1] ? to[1]->at : NULL);
+    for (int i = 0; i < 2; i++) {
+        if (!to[i])
+            continue;
+        bytes += plane_bytes(r->home->origin.layout, chunk, planes[i]);
+        zo2_spill_home_loaded(r->home, planes[i], to[i], s != ZO2_OK);
+    }
+    report(p, r, pc, bytes, from);
+    return s;
+}
+
+/* Takes one transfer that is done; waits for it. */
+static zo2_status finish_one(zo2_pipeline *p, zo2_reader *r)
+{
+    zo2_aio_done done;
+    uint64_t from = zo2_clock_ns();
+    if (!zo2_aio_reap(r->queue, &done, 1, 1))
+        return ZO2_OK;
+    transfer t = r->transfers[done.tag];
+    uint32_t chunk = t.version.chunk;
+    uint64_t bytes = plane_bytes(r->home->origin.layout, chunk, t.plane);
+    zo2_status s = done.status ? zo2_error(done.status, "%s", zo2_aio_last_error(r->queue)) : ZO2_OK;
+    r->unused[r->n_unused++] = (uint32_t)done.tag;
+    int right = !s && zo2_spill_home_check(r->home, &t.version, t.plane, t.to->at);
+    if (s == ZO2_ERR_FORMAT) { /* the file is too short */
+        zo2_spill_forget(r->home->spill, &t.version);
+        s = ZO2_OK;
+    }
+    if (!s && !right && r->in_pass) { /* the history lies still */
+        zo2_buffer *to[2] = {t.plane == ZO2_PLANE_WIRE ? t.to : NULL, t.plane == ZO2_PLANE_REST ? t.to : NULL};
+        return make_planes(p, r, chunk, to, t.pc);
+    }
+    zo2_spill_home_loaded(r->home, t.plane, t.to, !right);
+    report(p, r, t.pc, bytes, from);
+    return s;
+}
+
+/* ---- the window ---- */
+
+static void let_go(zo2_reader *r, uint32_t pc, int kind)
+{
+    zo2_buffer *b = r->held[pc].plane[kind];
+    if (b)
+        zo2_spill_home_unpin(r->home, planes[kind], b);
+    r->held[pc].plane[kind] = NULL;
+}
+
+/* How far the lanes are that use a kind of plane. Under the pipeline's mutex. */
+static uint32_t used(const zo2_pipeline *p, int kind)
+{
+    return p->lane[kind ? ZO2_TRACK_UPDATE : ZO2_TRACK_UPLOAD].through;
+}
+
+/* Lets go of what has been used. */
+static void slide(zo2_pipeline *p, zo2_reader *r)
+{
+    for (int kind = 0; kind < 2; kind++) {
+        pthread_mutex_lock(&p->mutex);
+        uint32_t to = used(p, kind);
+        pthread_mutex_unlock(&p->mutex);
+        to = to < r->next ? to : r->next;
+        for (; r->past[kind] < to; r->past[kind]++)
+            let_go(r, r->past[kind], kind);
+    }
+}
+
+/* Tells the update lane about chunks that have all they need. */
+static void publish(zo2_pipeline *p, zo2_reader *r)
+{
+    for (; r->ready < r->next; r->ready++)
+        for (int i = 0; i < 2; i++) {
+            const zo2_buffer *b = r->held[r->ready].plane[i];
+            if (b && zo2_spill_home_is_loading(r->home, b))
+                goto done;
+        }
+done:
+    zo2_lane_publish(p, ZO2_TRACK_READ, r->ready);
+}
+
+/* Sleeps until more of `plane` can be held, or has been used; 0 if the pass stops. */
+static int wait_for_room(zo2_pipeline *p, zo2_reader *r, uint32_t pc, uint32_t chunk, zo2_plane plane)
+{
+    uint64_t from = 0;
+    pthread_mutex_lock(&p->mutex);
+    while (!zo2_pipeline_stopped(p) && zo2_spill_home_is_full(r->home, chunk, plane) &&
+           used(p, 0) <= r->past[0] && used(p, 1) <= r->past[1])
+        zo2_lane_block(p, &from);
+    int ok = !zo2_pipeline_stopped(p);
+    pthread_mutex_unlock(&p->mutex);
+    zo2_lane_waited(p, ZO2_TRACK_READ, pc, from);
+    return ok;
+}
+
+/* Holds a plane for the chunk at a pc; *absent: a buffer that it must be read into. *go 0: the pass stops. */
+static zo2_status hold_plane(zo2_pipeline *p, zo2_reader *r, uint32_t pc, int kind, zo2_buffer **absent, int *go)
+{
+    uint32_t chunk = p->pass.masters->owner[p->pass.program->fetch[pc].chunk];
+    for (;;) {
+        zo2_buffer *b;
+        zo2_pin pin = zo2_spill_home_pin(r->home, chunk, planes[kind], &b);
+        if (pin != ZO2_PIN_FULL) {
+            r->held[pc].plane[kind] = b;
+            *absent = pin == ZO2_PIN_ABSENT ? b : NULL;
+            return ZO2_OK;
+        }
+        if (zo2_aio_in_flight(r->queue)) {
+            zo2_status s = finish_one(p, r);
+            if (s)
+                return s;
+        } else {
+            zo2_status s = zo2_job_error_again(&r->home->error);
+            publish(p, r);
+            *go = !s && wait_for_room(p, r, pc, chunk, planes[kind]);
+            if (!*go)
+                return s;
+        }
+        publish(p, r);
+        slide(p, r);
+    }
+}
+
+/* Reads planes into the buffers that were taken for them. */
+static zo2_status read_planes(zo2_pipeline *p, zo2_reader *r, uint32_t chunk, zo2_buffer *const to[2], uint32_t pc)
+{
+    zo2_spill_version v;
+    zo2_status s = ZO2_OK;
+    if (!to[0] && !to[1])
+        return ZO2_OK;
+    if (!zo2_spill_home_find(r->home, chunk, &v))
+        return make_planes(p, r, chunk, to, pc);
+    for (int i = 0; i < 2; i++) {
+        while (to[i] && !s && !may_submit(r))
+            s = finish_one(p, r);
+        if (to[i] && !s)
+            s = submit(r, &v, planes[i], plane_bytes(r->home->origin.layout, chunk, planes[i]), to[i], pc);
+        if (to[i] && s)
+            zo2_spill_home_loaded(r->home, planes[i], to[i], 1);
+    }
+    return s;
+}
+
+static zo2_status read_chunk(zo2_pipeline *p, zo2_reader *r, uint32_t pc, int *go)
+{
+    unsigned need = needs(&p->pass, pc);
+    zo2_buffer *to[2] = {NULL, NULL};
+    zo2_status s = ZO2_OK;
+    for (int i = 0; i < 2 && !s && *go; i++)
+        if (need & planes[i])
+            s = hold_plane(p, r, pc, i, &to[i], go);
+    if (s || !*go) { /* what was taken won't be read */
+        for (int i = 0; i < 2; i++)
+            if (to[i])
+                zo2_spill_home_loaded(r->home, planes[i], to[i], 1);
+        return s;
+    }
+    return read_planes(p, r, p->pass.masters->owner[p->pass.program->fetch[pc].chunk], to, pc);
+}
+
+/* ---- reading on ---- */
+
+/* The pass after this one, as far as it is known: the same, a step later if it trains. */
+static zo2_pass next_pass(const zo2_pass *pass)
+{
+    zo2_pass next = *pass;
+    next.step += pass->weights == ZO2_PASS_TRAIN;
+    return next;
+}
+
+/* One more chunk of the next pass; 0 if there is none, or no room for it. */
+static int read_on(zo2_pipeline *p, zo2_reader *r, uint32_t limit)
+{
+    if (r->ahead >= limit || r->n_unused < 2 || zo2_aio_room(r->queue) < 2)
+        return 0;
+    uint32_t pc = r->ahead, chunk = r->last.masters->owner[r->last.program->fetch[pc].chunk];
+    zo2_buffer *to[2] = {NULL, NULL};
+    zo2_spill_version v;
+    unsigned need = needs(&r->last, pc);
+    if (need && !zo2_spill_home_find(r->home, chunk, &v) && r->home->step[chunk]) /* takes the history, which may grow */
+        need = 0;
+    int full = 0;
+    for (int i = 0; i < 2 && !full; i++) {
+        if (!(need & planes[i]))
+            continue;
+        zo2_pin pin = zo2_spill_home_prefetch(r->home, chunk, planes[i], r->ahead_kept[i], &to[i]);
+        full = pin == ZO2_PIN_FULL;
+        if (pin != ZO2_PIN_ABSENT)
+            to[i] = NULL;
+        if (!full && !(r->ahead_counted & planes[i])) {
+            r->ahead_kept[i]++;
+            r->ahead_counted |= planes[i];
+        }
+    }
+    (void)read_planes(p, r, chunk, to, ZO2_NO_PC); /* what fails is read again, and then the pass fails */
+    if (full)
+        return 0;
+    r->ahead++;
+    r->ahead_counted = 0;
+    return 1;
+}
+
+void zo2_read_ahead(zo2_pipeline *p, uint64_t seen)
+{
+    zo2_reader *r = p->reader;
+    for (;;) {
+        pthread_mutex_lock(&p->mutex);
+        int go = p->passes == seen && !p->ending;
+        pthread_mutex_unlock(&p->mutex);
+        if (!go)
+            return;
+        if (r->last.program && read_on(p, r, r->last.program->n))
+            continue;
+        if (!zo2_aio_in_flight(r->queue))
+            return;
+        (void)finish_one(p, r);
+    }
+}
+
+/* ---- a pass ---- */
+
+/* Until what is held has been used, room is for the next pass. */
+static zo2_status finish_program(zo2_pipeline *p, zo2_reader *r)
+{
+    const uint32_t n = p->pass.program->n;
+    zo2_status s = ZO2_OK;
+    r->last = next_pass(&p->pass);
+    r->ahead = r->ahead_counted = 0;
+    memset(r->ahead_kept, 0, sizeof r->ahead_kept);
+    while (!s) {
+        publish(p, r);
+        slide(p, r);
+        if (r->ready == n && r->past[0] == n && r->past[1] == n)
+            break;
+        if (r->ready == n && read_on(p, r, r->past[0]))
+            continue;
+        if (zo2_aio_in_flight(r->queue)) {
+            s = finish_one(p, r);
+            continue;
+        }
+        if (r->ready < n) { /* somebody else is reading it */
+            for (int i = 0; i < 2; i++)
+                if (r->held[r->ready].plane[i])
+                    zo2_spill_home_await(r->home, r->held[r->ready].plane[i]);
+            continue;
+        }
+        uint64_t from = 0;
+        pthread_mutex_lock(&p->mutex);
+        while (!zo2_pipeline_stopped(p) && used(p, 0) <= r->past[0] && used(p, 1) <= r->past[1])
+            zo2_lane_block(p, &from);
+        int stopped = zo2_pipeline_stopped(p);
+        pthread_mutex_unlock(&p->mutex);
+        zo2_lane_waited(p, ZO2_TRACK_READ, ZO2_NO_PC, from);
+        if (stopped)
+            break;
+    }
+    return s;
+}
+
+static void begin(zo2_reader *r, const zo2_pass *pass)
+{
+    memset(r->held, 0, pass->program->n * sizeof *r->held);
+    r->next = r->ready = r->past[0] = r->past[1] = 0;
+    r->last = (zo2_pass){.program = NULL};
+    r->in_pass = 1;
+}
+
+/* The pass is over, one way or other: nothing is held. */
+static void end(zo2_pipeline *p, zo2_reader *r, int stopped)
+{
+    while (stopped && zo2_aio_in_flight(r->queue)) /* others may wait for these */
+        if (finish_one(p, r))
+            continue;
+    for (uint32_t pc = 0; pc < p->pass.program->n; pc++)
+        for (int i = 0; i < 2; i++)
+            let_go(r, pc, i);
+    if (stopped)
+        r->last.program = NULL;
+    r->in_pass = 0;
+}
+
+void zo2_lane_read(zo2_pipeline *p)
+{
+    zo2_reader *r = p->reader;
+    zo2_status s = ZO2_OK;
+    int go = 1;
+    begin(r, &p->pass);
+    if (p->pass.weights == ZO2_PASS_EXACT) { /* its tasks read what they need themselves, all at once */
+        zo2_lane_publish(p, ZO2_TRACK_READ, p->pass.program->n);
+        r->in_pass = 0;
+        return;
+    }
+    while (r->next < p->pass.program->n && !s && go) {
+        s = read_chunk(p, r, r->next, &go);
+        r->next += !s && go;
+        publish(p, r);
+        slide(p, r);
+        pthread_mutex_lock(&p->mutex);
+        go = go && !zo2_pipeline_stopped(p);
+        pthread_mutex_unlock(&p->mutex);
+    }
+    if (!s && go)
+        s = finish_program(p, r);
+    if (s)
+        zo2_lane_fail(p, s);
+    pthread_mutex_lock(&p->mutex);
+    int stopped = zo2_pipeline_stopped(p);
+    pthread_mutex_unlock(&p->mutex);
+    end(p, r, stopped);
+}
+
+/* ---- life ---- */
+
+zo2_status zo2_reader_create(zo2_reader **out, zo2_spill_home *home, uint32_t most)
+{
+    *out = NULL;
+    zo2_reader *r = calloc(1, sizeof *r);
+    if (!r)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for the read lane");
+    r->home = home;
+    for (; r->n_unused < TRANSFERS; r->n_unused++)
+        r->unused[r->n_unused] = r->n_unused;
+    r->held = calloc(most, sizeof *r->held);
+    zo2_aio_config config = {.choice = home->aio,
+                             .io = home->io,
+                             .arena = home->cache.memory,
+                             .arena_bytes = home->cache.bytes,
+                             .depth = TRANSFERS};
+    config.files = zo2_spill_files(home->spill, &config.n_files);
+    zo2_status s = r->held ? zo2_aio_open(&r->queue, &config)
+                           : zo2_error(ZO2_ERR_NOMEM, "no memory for the read lane's window of %u chunks", most);
+    if (s) {
+        zo2_reader_destroy(r);
+        return s;
+    }
+    *out = r;
+    return ZO2_OK;
+}
+
+void zo2_reader_destroy(zo2_reader *r)
+{
+    if (!r)
+        return;
+    zo2_aio_close(r->queue);
+    free(r->held);
+    free(r);
+}
