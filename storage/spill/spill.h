@@ -16,7 +16,7 @@ typedef struct zo2_spill_chunk {
     uint64_t wire_bytes, rest_bytes; /* of its planes; both 0: it isn't kept here (it shares another's planes) */
 } zo2_spill_chunk;
 
-/* Names what a run had done after that many steps: its journal's chain value. Called by zo2_spill_open() alone. */
+/* Names what a run had done after that many steps: its journal's chain value. Called while a spill is opened or verified, on the caller's thread. */
 typedef uint64_t (*zo2_spill_history_fn)(const void *ud, uint64_t step);
 
 typedef struct zo2_spill_config {
@@ -84,5 +84,19 @@ zo2_status zo2_spill_commit(zo2_spill *s);
 /* Reads the planes that aren't NULL, hashes checked: ZO2_ERR_FORMAT names file, offset and chunk of a damaged one. The buffers
  * have room up to the next multiple of 4096 bytes. */
 zo2_status zo2_spill_read(zo2_spill *s, const zo2_spill_version *v, void *wire, void *rest);
+
+typedef struct zo2_spill_report {
+    uint32_t files, versions; /* of chunks */
+    uint64_t bytes;           /* of their planes */
+    uint64_t oldest_step, newest_step;
+    uint32_t damaged, damaged_headers;
+    char first[512]; /* what is wrong with the first damaged one */
+} zo2_spill_report;
+
+/* Reads the version of each chunk that a resume would find in a run's files and checks every hash (progress: "verify", chunks
+ * of a file). c: run, dirs, most_step and history count, the rest isn't needed. ZO2_ERR_FORMAT says what is damaged, after
+ * everything was read; ZO2_ERR_NOTFOUND: a folder has no spill of this run. */
+zo2_status zo2_spill_verify(const zo2_io *io, const zo2_spill_config *c, zo2_progress_fn progress, void *ud,
+                            zo2_spill_report *report);
 
 #endif

@@ -19,17 +19,21 @@ typedef enum zo2_spill_state {
 } zo2_spill_state;
 
 typedef struct zo2_spill_state_of_chunk {
-    uint32_t newest;    /* slot of the version that readers get; ZO2_SPILL_NONE */
-    uint32_t committed; /* slot that a crash would leave it with; ZO2_SPILL_NONE */
+    uint32_t newest;                              /* slot of the version that readers get; ZO2_SPILL_NONE */
+    uint32_t committed;                           /* slot that a crash would leave it with; ZO2_SPILL_NONE */
     uint64_t step, history, wire_hash, rest_hash; /* of the newest */
     int listed;                                   /* in `pending` */
 } zo2_spill_state_of_chunk;
 
-typedef struct zo2_spill_slots { /* of a file */
-    uint8_t *state;              /* [slots] zo2_spill_state */
-    uint32_t *next;              /* [slots]: the next free one of its class */
+typedef struct zo2_spill_slots {                                        /* of a file */
+    uint8_t *state;                                                     /* [slots] zo2_spill_state */
+    uint32_t *next;                                                     /* [slots]: the next free one of its class */
     uint32_t first[ZO2_SPILL_MAX_CLASSES], last[ZO2_SPILL_MAX_CLASSES]; /* free ones, the longest free first */
 } zo2_spill_slots;
+
+typedef struct zo2_spill_commit_of {
+    uint32_t chunk, slot;
+} zo2_spill_commit_of;
 
 struct zo2_spill {
     const zo2_io *io;
@@ -46,7 +50,7 @@ struct zo2_spill {
     uint32_t *pending, n_pending;    /* [n_chunks] chunks written since the last commit; some of them forgotten since */
     uint32_t n_written;              /* slots in that state */
     uint64_t generation;             /* largest so far */
-    uint32_t *committing;            /* [n_chunks] */
+    zo2_spill_commit_of *committing; /* [n_chunks], the committing thread's */
     zo2_status failed;               /* of a commit, and its message */
     char *why;
 };
@@ -63,6 +67,16 @@ static inline int zo2_spill_file_is_open(const zo2_spill *s, uint32_t file)
 
 /* The slot becomes the last of its class to be taken. */
 void zo2_spill_free_slot(zo2_spill *s, uint32_t file, uint32_t slot);
+
+/* Readers get what a committed slot of the chunk holds. */
+void zo2_spill_adopt(zo2_spill *s, uint32_t chunk, uint32_t slot);
+
+/* A plane and the room behind it, up to the next page. ZO2_ERR_FORMAT: its hash is another. */
+zo2_status zo2_spill_read_plane(const zo2_aio_file *at, const zo2_io *io, uint32_t chunk, uint64_t offset,
+                                uint64_t bytes, uint64_t hash, void *to);
+
+/* The step is one that the caller's journal has, as it has it. */
+int zo2_spill_in_history(const zo2_spill_config *c, const zo2_spill_slot *h);
 
 /* Finds the versions in the slot headers of all files and frees the other slots. In spill_recover.c. */
 zo2_status zo2_spill_recover(zo2_spill *s, const zo2_spill_config *c);

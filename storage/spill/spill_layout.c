@@ -33,12 +33,12 @@ static uint64_t slot_bytes(const zo2_spill_chunk *c)
     return zo2_spill_pages(c->wire_bytes) + zo2_spill_pages(c->rest_bytes);
 }
 
-/* The file whose share is used up least with this chunk, the first one of equals. */
-static uint32_t choose(const uint64_t *load, const uint32_t *weight, uint32_t n_files, uint64_t bytes)
+/* The file whose share is used up least with this chunk, the first one of equals. In pages: the products fit. */
+static uint32_t choose(const uint64_t *load, const uint32_t *weight, uint32_t n_files, uint64_t pages)
 {
     uint32_t best = 0;
     for (uint32_t f = 1; f < n_files; f++)
-        if ((unsigned __int128)(load[f] + bytes) * weight[best] < (unsigned __int128)(load[best] + bytes) * weight[f])
+        if ((load[f] + pages) * weight[best] < (load[best] + pages) * weight[f])
             best = f;
     return best;
 }
@@ -99,10 +99,10 @@ zo2_status zo2_spill_layout_make(zo2_spill_layout *l, const zo2_spill_chunk *chu
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the layout of %" PRIu32 " chunks", n_chunks);
     }
     for (uint32_t i = 0; i < n_chunks; i++) {
-        const uint64_t bytes = slot_bytes(&chunks[i]);
-        if (bytes) {
-            l->file[i] = (uint8_t)choose(load, weight, n_files, bytes);
-            load[l->file[i]] += bytes;
+        const uint64_t pages = slot_bytes(&chunks[i]) / ZO2_SPILL_ALIGN;
+        if (pages) {
+            l->file[i] = (uint8_t)choose(load, weight, n_files, pages);
+            load[l->file[i]] += pages;
         }
     }
     for (uint32_t f = 0; f < n_files; f++) {

@@ -15,8 +15,8 @@
 
 static zo2_status mismatch(const char *path, const char *what)
 {
-    return zo2_error(ZO2_ERR_MISMATCH, "%s %s, or remove it and let a new one be made: the run goes on from its journal",
-                     path, what);
+    return zo2_error(ZO2_ERR_MISMATCH,
+                     "%s %s, or remove it and let a new one be made: the run goes on from its journal", path, what);
 }
 
 /* A file that was just opened takes its place among the others. */
@@ -31,7 +31,8 @@ static zo2_status take_place(zo2_spill *s, zo2_spill_file *f, const zo2_spill_co
     if (zo2_spill_file_is_open(s, h->index))
         return mismatch(path, "and another of the named files are the same part of a spill: name each folder once");
     if (*any && memcmp(h->weight, (*any)->head.weight, sizeof h->weight) != 0)
-        return mismatch(path, "was made on another occasion than its neighbours: name the folders that belong together");
+        return mismatch(path,
+                        "was made on another occasion than its neighbours: name the folders that belong together");
     s->at[h->index] = *f->at;
     s->file[h->index] = *f;
     s->file[h->index].at = &s->at[h->index];
@@ -72,7 +73,8 @@ static zo2_status check_slots(const zo2_spill *s, uint32_t f)
 
 /* ---- making what is missing -------------------------------------------------------------------------------------- */
 
-static zo2_status make_file(zo2_spill *s, const zo2_spill_config *c, uint32_t dir, uint32_t index, const uint32_t *weight)
+static zo2_status make_file(zo2_spill *s, const zo2_spill_config *c, uint32_t dir, uint32_t index,
+                            const uint32_t *weight)
 {
     zo2_spill_front *front = calloc(1, sizeof *front);
     char *path = zo2_spill_path(c->dirs[dir], c->run);

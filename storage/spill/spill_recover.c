@@ -7,7 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static void say(const zo2_spill_config *c, zo2_log_level level, const char *path, uint32_t n, const char *of, const char *what)
+static void say(const zo2_spill_config *c, zo2_log_level level, const char *path, uint32_t n, const char *of,
+                const char *what)
 {
     char text[1024];
     if (!c->log || n == 0)
@@ -25,7 +26,7 @@ static int belongs(const zo2_spill *s, uint32_t f, const zo2_spill_slot *h)
            zo2_spill_slot_class(&s->file[f], h->slot) == &s->file[f].front->classes[s->layout.class_of[h->chunk]];
 }
 
-static int in_history(const zo2_spill_config *c, const zo2_spill_slot *h)
+int zo2_spill_in_history(const zo2_spill_config *c, const zo2_spill_slot *h)
 {
     return h->step <= c->most_step && (!c->history || c->history(c->history_ud, h->step) == h->history);
 }
@@ -35,11 +36,8 @@ static void offer(zo2_spill *s, uint32_t f, const zo2_spill_slot *h)
     zo2_spill_state_of_chunk *c = &s->chunk[h->chunk];
     if (c->committed != ZO2_SPILL_NONE && s->file[f].table[c->committed].generation >= h->generation)
         return;
-    c->newest = c->committed = h->slot;
-    c->step = h->step;
-    c->history = h->history;
-    c->wire_hash = h->wire_hash;
-    c->rest_hash = h->rest_hash;
+    c->committed = h->slot;
+    zo2_spill_adopt(s, h->chunk, h->slot);
 }
 
 static void scan(zo2_spill *s, uint32_t f, const zo2_spill_config *c)
@@ -58,7 +56,7 @@ static void scan(zo2_spill *s, uint32_t f, const zo2_spill_config *c)
             s->generation = h->generation;
         if (!belongs(s, f, h))
             bad++;
-        else if (!in_history(c, h))
+        else if (!zo2_spill_in_history(c, h))
             foreign++;
         else
             offer(s, f, h);
