@@ -48,4 +48,11 @@ static zo2_aio_piece *table_collect(void *impl, int wait)
     return done;
 }
 
-const zo2_aio_kind zo2_aio_table = {.open = table_open, .close = free, .issue = table_issue, .collect = table_collect};
+static void table_close(void *impl, int forked)
+{
+    (void)forked;
+    free(impl);
+}
+
+const zo2_aio_kind zo2_aio_table = {
+    .open = table_open, .close = table_close, .issue = table_issue, .collect = table_collect};
