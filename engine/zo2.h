@@ -476,6 +476,7 @@ typedef struct zo2_plan {
     double gemm_rate;               /* floating-point operations/s */
     uint32_t threads;               /* of the pool that updates masters */
     uint64_t budget_bytes;          /* of device memory, that it was made for; 0: none was given, and no device asked */
+    uint64_t host_min_bytes;        /* the smallest host budget that works with these settings */
 } zo2_plan;
 
 /* What this process may use of the machine, now. */

@@ -30,8 +30,7 @@ static uint64_t room(const zo2_chunk *c, const uint8_t *tier, uint32_t skew)
         return 0;
     if (tier && *tier == ZO2_TIER_WIRE)
         return zo2_round_up(c->wire_bytes, 4096);
-    uint64_t rest = tier ? zo2_round_up(c->rest_bytes, 4096) : c->rest_bytes;
-    return zo2_round_up(zo2_ram_rest_at(c, skew) + rest, 4096);
+    return tier ? zo2_ram_chunk_bytes(c) : zo2_round_up(zo2_ram_rest_at(c, skew) + c->rest_bytes, 4096);
 }
 
 zo2_status zo2_ram_home_create(zo2_ram_home *h, const zo2_layout *layout, const uint32_t *owner, const uint8_t *tier,

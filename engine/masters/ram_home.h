@@ -24,8 +24,14 @@ static inline uint64_t zo2_ram_rest_at(const zo2_chunk *c, uint32_t skew)
     return ((c->wire_bytes + 4095) & ~4095ull) + skew;
 }
 
+/* What both planes take of a chunk that has a tier: each has room up to the next multiple of 4096 bytes, and the skew. */
+static inline uint64_t zo2_ram_chunk_bytes(const zo2_chunk *c)
+{
+    return ((c->wire_bytes + 4095) & ~4095ull) + ((c->rest_bytes + 4095) & ~4095ull) + 4096;
+}
+
 /* Room for the chunks that are their own owner, as their tier says (NULL: for both planes of all); others have none. Each plane has
- * room up to the next multiple of 4096 bytes if there are tiers. Zeroed, its pages not taken yet (zo2_host_touch()).
+ * room up to the next multiple of 4096 bytes if there are tiers; skew: at most 4096. Zeroed, its pages not taken yet (zo2_host_touch()).
  * ZO2_ERR_NOMEM; nothing is left then. */
 zo2_status zo2_ram_home_create(zo2_ram_home *h, const zo2_layout *layout, const uint32_t *owner, const uint8_t *tier,
                                uint32_t skew);

@@ -22,9 +22,9 @@ typedef struct search {
     const zo2_arch *a;
     const zo2_backend_ops *be;
     const zo2_shape *s;
+    const uint32_t *stored_as;
     const zo2_rates *r;
     uint64_t rows;
-    uint64_t master_bytes;
 } search;
 
 static uint64_t micro_of(const zo2_shape *s)
@@ -35,8 +35,8 @@ static uint64_t micro_of(const zo2_shape *s)
 /* The plan of other numbers of rows; *fits: within both budgets (streams that wait take host memory). */
 static zo2_status plan_of(const search *x, const zo2_shape *s, zo2_full_plan *p, int *fits)
 {
-    zo2_status status = zo2_plan_fit(p, x->a, x->be, s, fits);
-    if (s->host_bytes && x->master_bytes + zo2_plan_host_rest(p, x->a, x->be, s) > s->host_bytes)
+    zo2_status status = zo2_plan_place(p, x->a, x->be, s, x->stored_as, fits);
+    if (s->host_bytes && p->pub.host_peak_bytes > s->host_bytes)
         *fits = 0;
     return status;
 }
@@ -140,10 +140,9 @@ static zo2_status propose_batch(const search *x, const way *best, zo2_plan *q)
 }
 
 zo2_status zo2_plan_propose(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
-                            const zo2_rates *r)
+                            const uint32_t *stored_as, const zo2_rates *r)
 {
-    search x = {.a = a, .be = be, .s = s, .r = r, .rows = s->batch_tokens / s->max_keys};
-    x.master_bytes = p->pub.master_bytes;
+    search x = {.a = a, .be = be, .s = s, .stored_as = stored_as, .r = r, .rows = s->batch_tokens / s->max_keys};
     way best = {.micro = micro_of(s), .pending = s->pending, .t = zo2_plan_times(p, a, s, r, s->pending)};
     zo2_plan *q = &p->pub;
     int fits = !s->device_bytes || q->device_peak_bytes <= s->device_bytes;

@@ -1,0 +1,379 @@
+/* test_plan_spill.c: where masters live when they may spill: which chunks stay in RAM, how evenly, what the others move, and
+ * budgets down to the smallest. Sizes alone: nothing is spilled. */
+#include "engine/families/families.h"
+#include "engine/masters/masters.h"
+#include "engine/masters/placement.h"
+#include "engine/model/layout.h"
+#include "engine/plan/plan.h"
+#include "engine/plan/tiers.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define MIB (1ull << 20)
+
+static zo2_arch arch;
+
+static int setup(void **state)
+{
+    (void)state;
+    return zo2_arch_from_name(&arch, "opt-1.3b");
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    zo2_arch_free(&arch);
+    return 0;
+}
+
+/* ---- placing ---- */
+
+typedef struct placed {
+    zo2_layout l;
+    uint8_t *tier;
+    zo2_tiers sum;
+    uint32_t *stored_as;
+} placed;
+
+static placed cut_model(zo2_wire wire)
+{
+    placed p = {0};
+    assert_int_equal(zo2_layout_create(&p.l, &arch, wire, ZO2_F16, ZO2_TILE_RULE, 4 * MIB), ZO2_OK);
+    p.tier = malloc(p.l.n_chunks);
+    assert_non_null(p.tier);
+    return p;
+}
+
+static void place(placed *p, uint64_t bytes, int wires_first)
+{
+    memset(p->tier, 0xEE, p->l.n_chunks);
+    zo2_placement_choose(&p->l, p->stored_as, bytes, wires_first, p->tier, &p->sum);
+    assert_true(p->sum.ram_bytes + p->sum.wire_bytes <= bytes);
+}
+
+static void free_placed(placed *p)
+{
+    zo2_layout_free(&p->l);
+    free(p->tier);
+    free(p->stored_as);
+}
+
+static int is_table(const zo2_layout *l, uint32_t chunk)
+{
+    uint32_t tensor = l->units[l->chunks[chunk].unit].tensor;
+    return tensor != ZO2_NO_TENSOR && (arch.tensors[tensor].role == ZO2_ROLE_EMBED_TOKENS ||
+                                       arch.tensors[tensor].role == ZO2_ROLE_EMBED_POSITIONS);
+}
+
+static int is_vectors(const zo2_layout *l, uint32_t chunk)
+{
+    return l->units[l->chunks[chunk].unit].tensor == ZO2_NO_TENSOR;
+}
+
+/* RAM of both planes of vectors or tables. */
+static uint64_t bytes_of(const placed *p, int (*which)(const zo2_layout *, uint32_t))
+{
+    uint64_t bytes = 0;
+    for (uint32_t c = 0; c < p->l.n_chunks; c++)
+        bytes += which(&p->l, c) ? zo2_ram_chunk_bytes(&p->l.chunks[c]) : 0;
+    return bytes;
+}
+
+static void what_fits_stays(void **state)
+{
+    (void)state;
+    placed p = cut_model(ZO2_WIRE_BF16);
+    uint64_t all = zo2_tiers_ram(&p.l, NULL);
+    for (int wires_first = 0; wires_first < 2; wires_first++) {
+        place(&p, all, wires_first);
+        assert_int_equal(p.sum.chunks[ZO2_TIER_RAM], p.l.n_chunks);
+        assert_int_equal(p.sum.ram_bytes, all);
+        assert_int_equal(p.sum.written | p.sum.wires_read | p.sum.rests_read | p.sum.disk_bytes, 0);
+        place(&p, all - 4096, wires_first);
+        assert_int_equal(p.sum.chunks[ZO2_TIER_RAM], p.l.n_chunks - 1);
+        place(&p, 0, wires_first);
+        assert_int_equal(p.sum.chunks[ZO2_TIER_SPILL], p.l.n_chunks);
+    }
+    free_placed(&p);
+}
+
+static void vectors_and_tables_come_first(void **state)
+{
+    (void)state;
+    placed p = cut_model(ZO2_WIRE_BF16);
+    uint64_t vectors = bytes_of(&p, is_vectors), tables = bytes_of(&p, is_table);
+    assert_true(vectors > 0 && tables > 0);
+    for (int wires_first = 0; wires_first < 2; wires_first++) {
+        place(&p, vectors, wires_first);
+        for (uint32_t c = 0; c < p.l.n_chunks; c++)
+            assert_int_equal(p.tier[c], is_vectors(&p.l, c) ? ZO2_TIER_RAM : ZO2_TIER_SPILL);
+        place(&p, vectors + tables, wires_first);
+        for (uint32_t c = 0; c < p.l.n_chunks; c++)
+            assert_int_equal(p.tier[c], is_vectors(&p.l, c) || is_table(&p.l, c) ? ZO2_TIER_RAM : ZO2_TIER_SPILL);
+    }
+    free_placed(&p);
+}
+
+/* Between two of the matrices' chunks that are at `tier` or better lie about as many others everywhere. */
+static void assert_even(const placed *p, zo2_tier tier)
+{
+    uint32_t n = 0, kept = 0, gap = 0, longest = 0;
+    for (uint32_t c = 0; c < p->l.n_chunks; c++)
+        if (!is_table(&p->l, c) && !is_vectors(&p->l, c)) {
+            n++;
+            kept += p->tier[c] <= tier;
+        }
+    for (uint32_t c = 0; c < p->l.n_chunks; c++) {
+        if (is_table(&p->l, c) || is_vectors(&p->l, c))
+            continue;
+        gap = p->tier[c] <= tier ? 0 : gap + 1;
+        longest = gap > longest ? gap : longest;
+    }
+    if (longest > n / (kept ? kept : 1) + 2)
+        fail_msg("%u of %u chunks, and %u in a row without", kept, n, longest);
+}
+
+static void the_rest_is_spread_evenly(void **state)
+{
+    (void)state;
+    placed p = cut_model(ZO2_WIRE_BF16);
+    uint64_t first = bytes_of(&p, is_vectors) + bytes_of(&p, is_table), all = zo2_tiers_ram(&p.l, NULL);
+    for (uint64_t percent = 1; percent < 100; percent += 7) {
+        uint64_t bytes = first + (all - first) / 100 * percent;
+        place(&p, bytes, 0);
+        assert_int_equal(p.sum.chunks[ZO2_TIER_WIRE], 0);
+        assert_even(&p, ZO2_TIER_RAM);
+        assert_true(bytes - p.sum.ram_bytes < 10 * MIB); /* not even one more */
+        place(&p, bytes, 1);
+        assert_even(&p, ZO2_TIER_WIRE);
+        assert_true(bytes - p.sum.ram_bytes - p.sum.wire_bytes < 10 * MIB);
+        if (percent < 49) /* a wire is half of a chunk, less its padding */
+            assert_true(p.sum.chunks[ZO2_TIER_WIRE] > 0 && p.sum.chunks[ZO2_TIER_SPILL] > 0);
+        if (percent > 51) {
+            assert_int_equal(p.sum.wires_read, 0);
+            assert_even(&p, ZO2_TIER_RAM);
+        }
+    }
+    free_placed(&p);
+}
+
+static void traffic_is_what_tiers_say(void **state)
+{
+    (void)state;
+    placed p = cut_model(ZO2_WIRE_E4M3);
+    place(&p, zo2_tiers_ram(&p.l, NULL) / 8, 1);
+    double wires = 0, rests = 0, slots = 0;
+    for (uint32_t c = 0; c < p.l.n_chunks; c++) {
+        const zo2_chunk *chunk = &p.l.chunks[c];
+        if (p.tier[c] == ZO2_TIER_SPILL)
+            wires += (double)((chunk->wire_bytes + 4095) / 4096 * 4096);
+        if (p.tier[c] != ZO2_TIER_RAM) {
+            assert_false(is_vectors(&p.l, c));
+            rests += (double)((chunk->rest_bytes + 4095) / 4096 * 4096);
+            slots += (double)zo2_tiers_slot(chunk);
+        }
+    }
+    for (uint32_t k = 0; k <= ZO2_MAX_PENDING; k++) {
+        assert_true(zo2_tiers_read(&p.sum, k) == wires + rests / (k + 1.0));
+        assert_true(zo2_tiers_written(&p.sum, k) == slots / (k + 1.0));
+    }
+    assert_true((double)p.sum.disk_bytes == slots);
+    /* a spill holds everything, with something to spare */
+    uint64_t disk = zo2_tiers_disk(&p.l, NULL);
+    assert_true(disk > p.sum.disk_bytes && disk < zo2_tiers_ram(&p.l, NULL) / 100 * 103);
+    /* vectors that spill move in every step */
+    place(&p, 0, 0);
+    assert_true(p.sum.eager_written > 0);
+    assert_true(zo2_tiers_written(&p.sum, ZO2_MAX_PENDING) >= (double)p.sum.eager_written);
+    free_placed(&p);
+}
+
+static void wires_come_first_from_some_k_on(void **state)
+{
+    (void)state;
+    const struct {
+        zo2_wire wire;
+        uint32_t k;
+    } list[] = {{ZO2_WIRE_BF16, 3}, {ZO2_WIRE_FP16, 2}, {ZO2_WIRE_E4M3, 2}, {ZO2_WIRE_FP32, UINT32_MAX}};
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        placed p = cut_model(list[i].wire);
+        uint32_t from = zo2_tiers_wires_first(&p.l);
+        assert_int_equal(from, list[i].k);
+        /* it is where less moves that way: both read and written, with a quarter of everything in RAM */
+        for (uint32_t k = 0; k < 8 && from != UINT32_MAX; k++) {
+            double moved[2];
+            for (int wires_first = 0; wires_first < 2; wires_first++) {
+                place(&p, zo2_tiers_ram(&p.l, NULL) / 4, wires_first);
+                moved[wires_first] = zo2_tiers_read(&p.sum, k) + zo2_tiers_written(&p.sum, k);
+            }
+            if (k >= from)
+                assert_true(moved[1] < moved[0]);
+            else if (k + 1 < from) /* between the two it is as good as equal */
+                assert_true(moved[0] < moved[1]);
+        }
+        free_placed(&p);
+    }
+}
+
+static void aliases_take_no_room(void **state)
+{
+    (void)state;
+    placed p = cut_model(ZO2_WIRE_BF16);
+    p.stored_as = malloc(arch.n_tensors * sizeof *p.stored_as);
+    assert_non_null(p.stored_as);
+    uint32_t layers = 0;
+    for (uint32_t i = 0; i < arch.n_tensors; i++) {
+        const zo2_tensor *t = &arch.tensors[i];
+        int in_layer = t->block > 0 && t->block <= arch.layers;
+        p.stored_as[i] = in_layer ? zo2_arch_find(&arch, t->role, 1) : i;
+        assert_true(p.stored_as[i] != ZO2_NO_TENSOR);
+        layers += in_layer && p.stored_as[i] == i && t->role == ZO2_ROLE_Q_W;
+    }
+    assert_int_equal(layers, 1);
+    uint64_t all = zo2_tiers_ram(&p.l, p.stored_as);
+    assert_true(all < zo2_tiers_ram(&p.l, NULL) / 4);
+    place(&p, all, 0);
+    assert_int_equal(p.sum.ram_bytes, all);
+    assert_int_equal(p.sum.written, 0);
+    place(&p, 0, 0);
+    zo2_tiers alone = p.sum;
+    uint32_t owners = 0;
+    for (uint32_t c = 0; c < p.l.n_chunks; c++)
+        owners += zo2_masters_owner(&p.l, c, p.stored_as) == c;
+    assert_int_equal(alone.chunks[ZO2_TIER_SPILL], owners);
+    uint32_t *stored_as = p.stored_as;
+    p.stored_as = NULL;
+    place(&p, 0, 0);
+    assert_true(alone.disk_bytes < p.sum.disk_bytes / 4);
+    assert_int_equal(alone.written, p.sum.written); /* every layer is updated, on whatever memory */
+    assert_int_equal(alone.wires_read, p.sum.wires_read);
+    p.stored_as = stored_as;
+    free_placed(&p);
+}
+
+/* ---- budgets ---- */
+
+static zo2_engine_opts base_opts(void)
+{
+    static const char *const dirs[] = {"a", "b"};
+    zo2_engine_opts o;
+    zo2_engine_opts_init(&o);
+    o.max_rows = 2;
+    o.max_seq = 128;
+    o.threads = 2;
+    o.spill_dirs = dirs;
+    o.spill_count = 1;
+    return o;
+}
+
+static zo2_status plan_with(const zo2_engine_opts *o, zo2_full_plan *out)
+{
+    zo2_shape shape;
+    assert_int_equal(zo2_shape_from_opts(&shape, &arch, &zo2_backend_cpu, o), ZO2_OK);
+    return zo2_plan_make(out, &arch, &zo2_backend_cpu, &shape, NULL, NULL);
+}
+
+static zo2_full_plan plan_of(const zo2_engine_opts *o)
+{
+    zo2_full_plan p;
+    if (plan_with(o, &p))
+        fail_msg("%s", zo2_last_error());
+    return p;
+}
+
+static void budgets_are_kept(void **state)
+{
+    (void)state;
+    zo2_engine_opts o = base_opts();
+    zo2_full_plan whole = plan_of(&o); /* no limit */
+    const zo2_spill_plan *s = zo2_plan_spill(&whole, 0);
+    assert_int_equal(s->buffer_bytes, 0);
+    assert_int_equal(s->tiers.chunks[ZO2_TIER_SPILL] + s->tiers.chunks[ZO2_TIER_WIRE], 0);
+    uint64_t least = whole.pub.host_min_bytes, before = 0;
+    assert_true(least < whole.pub.host_peak_bytes / 10);
+    for (int pending = 0; pending <= 7; pending += 7)
+        for (uint64_t bytes = least; bytes < whole.pub.host_peak_bytes + 300 * MIB; bytes += bytes / 3) {
+            o.pending = pending;
+            o.host_bytes = bytes;
+            zo2_full_plan p = plan_of(&o);
+            s = zo2_plan_spill(&p, (uint32_t)pending);
+            assert_true(p.pub.host_peak_bytes <= bytes);
+            uint64_t moved = s->tiers.wires_read + s->tiers.rests_read;
+            if (bytes > least)
+                assert_true(moved <= before);
+            before = moved;
+            if (moved) {
+                uint32_t tasks = zo2_masters_slots(2) + 1;
+                assert_true(s->wire_buffers >= tasks + ZO2_MASTERS_UPLOADS + 2 && s->rest_buffers >= tasks + 2);
+                assert_int_equal(s->buffer_bytes,
+                                 s->wire_buffers * s->wire_buffer_bytes + s->rest_buffers * s->rest_buffer_bytes);
+            }
+            assert_true(p.disk_bytes > p.pub.master_bytes && p.disk_bytes < p.pub.master_bytes / 100 * 104);
+        }
+}
+
+static void too_small_a_budget_names_the_least(void **state)
+{
+    (void)state;
+    zo2_engine_opts o = base_opts();
+    o.host_bytes = 1;
+    zo2_full_plan p;
+    assert_int_equal(plan_with(&o, &p), ZO2_ERR_NOMEM);
+    char need[40];
+    snprintf(need, sizeof need, "is %llu bytes", (unsigned long long)p.pub.host_min_bytes);
+    assert_non_null(strstr(zo2_last_error(), need));
+    o.host_bytes = p.pub.host_min_bytes;
+    p = plan_of(&o);
+    assert_int_equal(p.pub.host_peak_bytes, o.host_bytes);
+    assert_int_equal(p.pub.chunk_bytes, 256u << 10); /* the smallest have the smallest buffers */
+    o.host_bytes--;
+    assert_int_equal(plan_with(&o, &p), ZO2_ERR_NOMEM);
+    o.spill_dirs = NULL; /* without a spill everything must fit */
+    assert_int_equal(plan_with(&o, &p), ZO2_ERR_NOMEM);
+    assert_true(p.pub.host_min_bytes > p.pub.master_bytes);
+}
+
+static void drives_have_windows(void **state)
+{
+    (void)state;
+    zo2_engine_opts o = base_opts();
+    o.host_bytes = 3000 * MIB;
+    for (o.spill_count = 1; o.spill_count <= 2; o.spill_count++) {
+        zo2_full_plan p = plan_of(&o);
+        const zo2_spill_plan *s = zo2_plan_spill(&p, 0);
+        assert_true(s->buffer_bytes <= o.spill_count * 256 * MIB);
+        assert_true(s->buffer_bytes > o.spill_count * 256 * MIB - 16 * MIB);
+        assert_int_equal(p.chunk_bytes, 4 * MIB);
+    }
+    /* at a few MiB a plane whatever the codec and the backend */
+    o.wire = ZO2_WIRE_E4M3;
+    zo2_full_plan p = plan_of(&o);
+    assert_int_equal(p.chunk_bytes, 2 * MIB);
+    assert_true(p.spill[0].rest_buffer_bytes <= 8 * MIB + 4096);
+    o.chunk_bytes = MIB; /* unless it is told: as the spill was cut that a run has */
+    p = plan_of(&o);
+    assert_int_equal(p.chunk_bytes, MIB);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_fits_stays),
+        cmocka_unit_test(vectors_and_tables_come_first),
+        cmocka_unit_test(the_rest_is_spread_evenly),
+        cmocka_unit_test(traffic_is_what_tiers_say),
+        cmocka_unit_test(wires_come_first_from_some_k_on),
+        cmocka_unit_test(aliases_take_no_room),
+        cmocka_unit_test(budgets_are_kept),
+        cmocka_unit_test(too_small_a_budget_names_the_least),
+        cmocka_unit_test(drives_have_windows),
+    };
+    return cmocka_run_group_tests(tests, setup, teardown);
+}
