@@ -3,6 +3,7 @@
 #include "engine/base/host_memory.h"
 #include "engine/base/pool.h"
 #include "engine/forward/batch.h"
+#include "engine/forward/core_spill.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
 #include "engine/model/layout.h"
@@ -81,9 +82,12 @@ static zo2_status create_device(zo2_core *c)
     if (c->ops->observe)
         c->ops->observe(c->be, device_span, c);
     uint64_t rows = c->shape.batch_tokens / c->shape.max_keys;
-    s = zo2_batch_reserve(&c->packed, rows * c->shape.seq, rows);
-    if (s)
-        return s;
+    return zo2_batch_reserve(&c->packed, rows * c->shape.seq, rows);
+}
+
+static zo2_status create_pipeline(zo2_core *c)
+{
+    const zo2_device_offsets *d = &c->plan.device;
     uint8_t *arena = c->ops->arena(c->be);
     zo2_pipeline_config pipeline = {.be = c->be,
                                     .pool = c->pool,
@@ -92,7 +96,9 @@ static zo2_status create_device(zo2_core *c)
                                     .resident = arena + d->resident,
                                     .staging = c->staging + c->plan.host.ring,
                                     .staging_bytes = c->plan.host.ring_bytes,
-                                    .abort = &c->abort};
+                                    .abort = &c->abort,
+                                    .spill = zo2_masters_are_spilled(&c->masters) ? &c->masters.spill : NULL,
+                                    .longest = c->layout.n_chunks};
     return zo2_pipeline_create(&c->pipe, &pipeline);
 }
 
@@ -131,10 +137,13 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
         s = create_device(c);
     if (!s && config->with_masters) {
         c->has_masters = 1;
-        s = zo2_masters_create(&c->masters, &c->layout, config->stored_as, c->pool);
+        s = config->spill ? zo2_core_create_spilled(c, config)
+                          : zo2_masters_create(&c->masters, &c->layout, config->stored_as, c->pool, NULL);
         if (!s)
             s = zo2_program_share(&c->train, &c->masters);
     }
+    if (!s)
+        s = create_pipeline(c);
     if (s)
         zo2_core_destroy(c);
     return s;
@@ -148,6 +157,8 @@ void zo2_core_destroy(zo2_core *c)
     if (c->be) {
         if (c->ops->host_unregister && c->masters_registered)
             c->ops->host_unregister(c->be, c->masters.ram.memory);
+        if (c->ops->host_unregister && c->buffers_registered)
+            c->ops->host_unregister(c->be, c->masters.spill.cache.memory);
         if (c->ops->host_unregister && c->staging_registered)
             c->ops->host_unregister(c->be, c->staging);
         destroy_events(c, c->gathered, 4);
@@ -157,6 +168,7 @@ void zo2_core_destroy(zo2_core *c)
     }
     zo2_host_unmap(c->staging, c->plan.host.bytes);
     zo2_masters_free(&c->masters);
+    zo2_spill_close(c->spill);
     zo2_history_free(&c->history);
     zo2_resident_free(&c->resident);
     zo2_program_free(&c->train);
@@ -174,9 +186,14 @@ int zo2_core_register_masters(zo2_core *c)
 {
     if (!c->ops->host_register)
         return 1;
-    c->masters_registered = !c->ops->host_register(c->be, c->masters.ram.memory, c->masters.ram.bytes);
-    zo2_pipeline_set_bounce(c->pipe, !c->masters_registered);
-    return c->masters_registered;
+    const zo2_ram_home *ram = &c->masters.ram;
+    const zo2_plane_cache *buffers = &c->masters.spill.cache;
+    c->masters_registered = ram->bytes && !c->ops->host_register(c->be, ram->memory, ram->bytes);
+    int all = c->masters_registered || !ram->bytes;
+    c->buffers_registered = all && buffers->bytes && !c->ops->host_register(c->be, buffers->memory, buffers->bytes);
+    all = all && (c->buffers_registered || !buffers->bytes);
+    zo2_pipeline_set_bounce(c->pipe, !all);
+    return all;
 }
 
 void zo2_core_trace(zo2_core *c, zo2_trace_fn fn, void *ud)

@@ -40,8 +40,9 @@ typedef struct zo2_core {
     float *logprob;   /* in it: [streams][loss tokens], of the last pass */
     zo2_packed packed;
     int has_masters;
-    int staging_registered, masters_registered;
+    int staging_registered, masters_registered, buffers_registered;
     zo2_masters masters;
+    zo2_spill *spill; /* where some of them live; NULL: all in RAM, or without files */
     zo2_history history;
     atomic_int abort;
     zo2_progress_fn progress;
@@ -49,9 +50,27 @@ typedef struct zo2_core {
     zo2_head_observer observer; /* tests */
     void *observer_ud;
     zo2_tracer tracer;
-    zo2_lane_seconds update, upload, compute; /* of the last pass */
-    uint64_t device_ns[ZO2_LANE_COUNT];       /* of this pass by the device's clock, where it has one */
+    zo2_lane_seconds update, upload, compute, read; /* of the last pass */
+    zo2_lane_seconds write;                         /* up to its end, from that of the pass before on */
+    uint64_t read_bytes, written_bytes;             /* the same */
+    uint64_t device_ns[ZO2_LANE_COUNT];             /* of this pass by the device's clock, where it has one */
 } zo2_core;
+
+/* Masters that spill, where the plan's host budget has no room for them. All of it outlives the core. */
+typedef struct zo2_core_spill {
+    uint64_t run; /* names the files (spill.h); 0: there are none, the pack has it all */
+    const char *const *dirs;
+    uint32_t n_dirs;
+    int writable;
+    const zo2_io *io;
+    zo2_aio_choice aio;
+    const zo2_packfile *pack;
+    uint64_t most_step; /* that a version may have */
+    zo2_spill_history_fn chain;
+    const void *chain_ud;
+    zo2_log_fn log;
+    void *log_ud;
+} zo2_core_spill;
 
 typedef struct zo2_core_config {
     const zo2_arch *arch; /* outlives the core */
@@ -60,6 +79,7 @@ typedef struct zo2_core_config {
     const uint32_t *stored_as;        /* aliased tensors, NULL: none */
     const zo2_run_settings *settings; /* dist, seed, eps, pending, micro_batch, wire, compute */
     int with_masters;                 /* 0: sizes only (null backend) */
+    const zo2_core_spill *spill;      /* NULL: masters stay in RAM */
 } zo2_core_config;
 
 /* Plans, allocates, starts threads. The masters' values are undefined and the history is empty. On failure nothing is
@@ -67,7 +87,7 @@ typedef struct zo2_core_config {
 zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config);
 void zo2_core_destroy(zo2_core *c); /* zeroed is fine */
 
-/* Registers the memory of the masters' RAM with the backend, once they are filled: pinning touches every page. Where that
+/* Registers the memory of the masters' RAM and of spilled planes' buffers with the backend, once it is filled: pinning touches every page. Where that
  * can't be had, wires are uploaded through the staging from now on; returns 0 then (zo2_last_error() has the reason), else 1. */
 int zo2_core_register_masters(zo2_core *c);
 

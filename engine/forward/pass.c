@@ -116,6 +116,10 @@ static void leave(zo2_core *c, const pass_scope *scope)
     double total = 1e-9 * (double)(zo2_clock_ns() - scope->begin_ns);
     c->update = seconds.of[ZO2_TRACK_UPDATE];
     c->upload = seconds.of[ZO2_TRACK_UPLOAD];
+    c->read = seconds.of[ZO2_TRACK_READ];
+    c->write = seconds.of[ZO2_TRACK_WRITE];
+    c->read_bytes = seconds.read_bytes;
+    c->written_bytes = seconds.written_bytes;
     c->compute.waiting = seconds.of[ZO2_TRACK_COMPUTE].waiting;
     if (c->ops->observe) { /* the host only issued work; what it waited for may have run beside the device's */
         c->compute.waiting = fmax(0, total - 1e-9 * (double)c->device_ns[ZO2_LANE_COMPUTE]);
@@ -173,6 +177,7 @@ zo2_status zo2_core_eval_pass(zo2_core *c, zo2_pass_weights weights)
                      .masters = &c->masters,
                      .history = &c->history,
                      .step = c->history.steps,
+                     .pending = c->pending,
                      .resident = weights == ZO2_PASS_EXACT ? NULL : &c->resident};
     zo2_probe_plan at_w;
     zo2_probe_unperturbed(&at_w);

@@ -89,8 +89,8 @@ static zo2_status create_tiers(zo2_masters *m, const zo2_placement *placement)
 /* Where planes may begin that are written from where they are. */
 static uint32_t skew_of(const zo2_masters_spill *how)
 {
-    uint32_t n, skew = 2048;
-    const zo2_aio_file *files = zo2_spill_files(how->spill, &n);
+    uint32_t n = 0, skew = 2048;
+    const zo2_aio_file *files = how->spill ? zo2_spill_files(how->spill, &n) : NULL;
     for (uint32_t i = 0; i < n; i++)
         if (files[i].path && files[i].memory_align > skew)
             skew = 0;

@@ -31,7 +31,7 @@ static uint64_t due_step(const zo2_masters *m, const zo2_masters_load *how, uint
 static uint64_t kept_step(const zo2_masters *m, uint32_t chunk)
 {
     zo2_spill_version v;
-    return zo2_spill_find(m->spill.spill, chunk, &v) ? v.step : 0;
+    return zo2_spill_home_newest(&m->spill, chunk, &v) ? v.step : 0;
 }
 
 static void fill_chunk(void *arg, uint64_t i)
@@ -69,7 +69,8 @@ zo2_status zo2_masters_resume(zo2_masters *m, const zo2_masters_load *how)
     uint32_t behind = set_steps(m, how);
     if (behind && how->log) {
         char text[160];
-        snprintf(text, sizeof text, "%" PRIu32 " of %" PRIu32 " chunks in the spill get the steps they lack when they are next used",
+        snprintf(text, sizeof text,
+                 "%" PRIu32 " of %" PRIu32 " chunks in the spill get the steps they lack when they are next used",
                  behind, n);
         how->log(how->log_ud, ZO2_LOG_INFO, text);
     }

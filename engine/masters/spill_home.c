@@ -30,13 +30,23 @@ static void forget_damaged(const zo2_spill_home *h, const zo2_spill_version *v)
     h->log(h->log_ud, ZO2_LOG_WARNING, text);
 }
 
+int zo2_spill_home_newest(const zo2_spill_home *h, uint32_t chunk, zo2_spill_version *v)
+{
+    return h->spill && zo2_spill_find(h->spill, chunk, v);
+}
+
+int zo2_spill_home_find(const zo2_spill_home *h, uint32_t chunk, zo2_spill_version *v)
+{
+    return zo2_spill_home_newest(h, chunk, v) && v->step == h->step[chunk];
+}
+
 /* Both planes from the newest version that is intact, else from the pack; *at: their step. */
 static zo2_status begin_planes(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest,
                                uint64_t *at)
 {
     zo2_spill_version v;
     zo2_status s = ZO2_ERR_NOTFOUND;
-    while (s && zo2_spill_find(h->spill, chunk, &v) && v.step <= h->step[chunk]) {
+    while (s && zo2_spill_home_newest(h, chunk, &v) && v.step <= h->step[chunk]) {
         s = zo2_spill_read(h->spill, &v, wire, rest);
         if (s && s != ZO2_ERR_FORMAT)
             return s;
@@ -74,11 +84,6 @@ static zo2_status make_planes(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool,
     return s;
 }
 
-int zo2_spill_home_find(zo2_spill_home *h, uint32_t chunk, zo2_spill_version *v)
-{
-    return zo2_spill_find(h->spill, chunk, v) && v->step == h->step[chunk];
-}
-
 zo2_status zo2_spill_home_load(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest)
 {
     zo2_spill_version v;
@@ -97,8 +102,9 @@ int zo2_spill_home_check(zo2_spill_home *h, const zo2_spill_version *v, zo2_plan
     int is_rest = plane == ZO2_PLANE_REST;
     if (XXH3_64bits(bytes, is_rest ? c->rest_bytes : c->wire_bytes) == (is_rest ? v->rest_hash : v->wire_hash))
         return 1;
+    uint32_t n;
     zo2_error(ZO2_ERR_FORMAT, "%s: chunk %" PRIu32 " (offset %" PRIu64 "): wrong checksum",
-              zo2_spill_files(h->spill, NULL)[v->file].path, v->chunk, is_rest ? v->rest_at : v->wire_at);
+              zo2_spill_files(h->spill, &n)[v->file].path, v->chunk, is_rest ? v->rest_at : v->wire_at);
     forget_damaged(h, v);
     return 0;
 }
@@ -205,6 +211,7 @@ zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config 
     h->tier = c->tier;
     h->owner = c->owner;
     h->spill = how->spill;
+    h->writable = how->writable;
     h->io = how->io;
     h->aio = how->aio;
     h->chain = how->chain;
@@ -216,8 +223,9 @@ zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config 
     pthread_mutex_init(&h->error.mutex, NULL);
     pthread_cond_init(&h->changed, NULL);
     pthread_cond_init(&h->work, NULL);
-    zo2_plane_cache_config cache = {
-        .n_chunks = l->n_chunks, .buffers = {how->placement->wire_buffers, how->placement->rest_buffers}, .skew = c->skew};
+    zo2_plane_cache_config cache = {.n_chunks = l->n_chunks,
+                                    .buffers = {how->placement->wire_buffers, how->placement->rest_buffers},
+                                    .skew = c->skew};
     for (uint32_t i = 0; i < l->n_chunks; i++) {
         cache.plane_bytes[0] = zo2_max_u64(cache.plane_bytes[0], l->chunks[i].wire_bytes);
         cache.plane_bytes[1] = zo2_max_u64(cache.plane_bytes[1], l->chunks[i].rest_bytes);

@@ -28,11 +28,12 @@ typedef struct zo2_spill_home {
     zo2_home home;
     zo2_origin origin;
     const zo2_history *history;
-    const uint64_t *step; /* [n_chunks]: the masters' */
-    zo2_ram_home *ram;    /* of planes of the other tiers */
-    const uint8_t *tier;  /* [n_chunks]: the masters' */
+    const uint64_t *step;  /* [n_chunks]: the masters' */
+    zo2_ram_home *ram;     /* of planes of the other tiers */
+    const uint8_t *tier;   /* [n_chunks]: the masters' */
     const uint32_t *owner; /* [n_chunks]: the masters' */
-    zo2_spill *spill;
+    zo2_spill *spill;      /* NULL: there are no files, all comes from the pack */
+    int writable;
     const zo2_io *io; /* of the lanes' queues */
     zo2_aio_choice aio;
     zo2_spill_history_fn chain; /* of versions */
@@ -45,10 +46,10 @@ typedef struct zo2_spill_home {
     pthread_cond_t changed; /* a plane is ready or lost, a buffer may be given away, a chunk is written */
     pthread_cond_t work;    /* for the write lane */
     zo2_plane_cache cache;
-    uint8_t *writing;   /* [n_chunks] (zo2_write_state) */
-    uint8_t *writers;   /* [n_chunks]: planes held for writing */
+    uint8_t *writing;                      /* [n_chunks] (zo2_write_state) */
+    uint8_t *writers;                      /* [n_chunks]: planes held for writing */
     uint64_t *to_write, *to_write_history; /* [n_chunks]: the step of what is queued, and what chain() says of it */
-    uint32_t *queue;    /* [n_chunks]: chunks to be written, a ring */
+    uint32_t *queue;                       /* [n_chunks]: chunks to be written, a ring */
     uint32_t queue_first, queue_n;
     uint64_t written;          /* chunks so far */
     uint64_t flushes, flushed; /* asked for; done */
@@ -59,12 +60,13 @@ typedef struct zo2_spill_home {
 /* What masters that spill are made with. All of it outlives them. */
 typedef struct zo2_masters_spill {
     const zo2_placement *placement;
-    zo2_spill *spill;
+    zo2_spill *spill; /* NULL: no files */
+    int writable;     /* 0: nothing is updated */
     const zo2_io *io; /* of the queues that the lanes read and write with */
     zo2_aio_choice aio;
     const zo2_packfile *pack;
     const zo2_history *history;
-    zo2_spill_history_fn chain; /* names what was done until a step, for versions; NULL: nothing is written */
+    zo2_spill_history_fn chain; /* names what was done until a step, for versions */
     const void *chain_ud;
     zo2_log_fn log;
     void *log_ud;
@@ -107,8 +109,10 @@ int zo2_spill_home_is_full(zo2_spill_home *h, uint32_t chunk, zo2_plane plane);
 int zo2_spill_home_is_loading(zo2_spill_home *h, const zo2_buffer *b);
 /* Waits for another reader's transfer. */
 void zo2_spill_home_await(zo2_spill_home *h, const zo2_buffer *b);
+/* The newest version of a chunk: 1; 0 if there is none. */
+int zo2_spill_home_newest(const zo2_spill_home *h, uint32_t chunk, zo2_spill_version *v);
 /* 1 if the spill has the chunk as it is now. 0: zo2_spill_home_load() makes it. */
-int zo2_spill_home_find(zo2_spill_home *h, uint32_t chunk, zo2_spill_version *v);
+int zo2_spill_home_find(const zo2_spill_home *h, uint32_t chunk, zo2_spill_version *v);
 /* Whether a plane that was read is right; if it isn't, its version is forgotten, with a warning. */
 int zo2_spill_home_check(zo2_spill_home *h, const zo2_spill_version *v, zo2_plane plane, const uint8_t *bytes);
 /* For a plane that may be read before its time: takes a buffer, as pin() does, but for the transfer alone, if more than `kept`
@@ -118,7 +122,7 @@ zo2_pin zo2_spill_home_prefetch(zo2_spill_home *h, uint32_t chunk, zo2_plane pla
 /* ---- the write lane's side ---- */
 
 typedef struct zo2_write_job {
-    zo2_spill_version version; /* chunk and step, then what zo2_spill_take() says */
+    zo2_spill_version version;  /* chunk and step, then what zo2_spill_take() says */
     const uint8_t *wire, *rest; /* rest NULL: it has none */
 } zo2_write_job;
 

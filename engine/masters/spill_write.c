@@ -117,7 +117,7 @@ void zo2_spill_home_queue(zo2_spill_home *h, uint32_t chunk)
 {
     h->writing[chunk] = ZO2_WRITE_QUEUED;
     h->to_write[chunk] = h->step[chunk];
-    h->to_write_history[chunk] = h->chain ? h->chain(h->chain_ud, h->step[chunk]) : 0;
+    h->to_write_history[chunk] = h->chain(h->chain_ud, h->step[chunk]);
     h->queue[(h->queue_first + h->queue_n++) % h->origin.layout->n_chunks] = chunk;
     pthread_cond_signal(&h->work);
 }
@@ -130,7 +130,7 @@ static uint64_t queue_resting(zo2_spill_home *h)
         zo2_spill_version v;
         if (h->owner[c] != c || h->tier[c] != ZO2_TIER_RAM || h->writing[c])
             continue;
-        int kept = zo2_spill_find(h->spill, c, &v);
+        int kept = zo2_spill_home_newest(h, c, &v);
         if (kept ? v.step == h->step[c] : !h->step[c]) /* at step 0 the pack has it */
             continue;
         zo2_spill_home_queue(h, c);

@@ -155,7 +155,7 @@ zo2_status zo2_measure_prepare_masters(zo2_measure *m)
     m->pieces = (m->chunk_rows + m->piece_rows - 1) / m->piece_rows;
     zo2_chunk like = {.wire_bytes = zo2_wire_room(m->codec, m->chunk_rows, cols),
                       .rest_bytes = m->codec->rest_bytes(m->chunk_rows, cols)};
-    m->rest_at = zo2_ram_rest_at(&like);
+    m->rest_at = zo2_ram_rest_at(&like, ZO2_RAM_SKEW);
     m->chunk_stride = (m->rest_at + like.rest_bytes + 4095) & ~4095ull;
     uint64_t planes = zo2_measure_chunks(m) * m->chunk_stride;
     zo2_status s = zo2_measure_map(m, planes + rows * cols * 4);

@@ -62,6 +62,20 @@ static zo2_status choose_backend(zo2_engine *e, const zo2_run_settings *run, con
     return ZO2_OK;
 }
 
+/* Where replays begin is said; chunks that spill say it when they are asked for. */
+static zo2_snapfile *find_snapshot(zo2_engine *e, const zo2_journal *j, uint64_t steps)
+{
+    zo2_core *c = &e->core;
+    if (zo2_masters_are_spilled(&c->masters))
+        return NULL;
+    zo2_snapfile *snapshot =
+        steps ? zo2_snapshot_find(e->snapshot_dir, j, &c->layout, steps, e->opts.log, e->opts.log_ud) : NULL;
+    uint64_t from = snapshot ? zo2_snapfile_get_header(snapshot)->step : 0;
+    zo2_replay_announce(&c->history, from, steps, snapshot != NULL, c->arch->parameters, zo2_pool_threads(c->pool),
+                        e->opts.log, e->opts.log_ud);
+    return snapshot;
+}
+
 static zo2_status load_masters(zo2_engine *e, const zo2_journal *j)
 {
     zo2_core *c = &e->core;
@@ -75,17 +89,14 @@ static zo2_status load_masters(zo2_engine *e, const zo2_journal *j)
     zo2_status s = j ? zo2_history_load(&c->history, j, steps) : ZO2_OK;
     if (s)
         return s;
-    zo2_snapfile *snapshot =
-        steps ? zo2_snapshot_find(e->snapshot_dir, j, &c->layout, steps, e->opts.log, e->opts.log_ud) : NULL;
-    uint64_t from = snapshot ? zo2_snapfile_get_header(snapshot)->step : 0;
-    zo2_replay_announce(&c->history, from, steps, snapshot != NULL, c->arch->parameters, zo2_pool_threads(c->pool),
-                        e->opts.log, e->opts.log_ud);
+    zo2_snapfile *snapshot = find_snapshot(e, j, steps);
     zo2_masters_load how = {.pack = e->pack->file,
                             .snapshot = snapshot,
                             .history = &c->history,
                             .pool = c->pool,
                             .steps = steps,
                             .pending = c->pending,
+                            .read_only = e->opts.read_only,
                             .log = e->opts.log,
                             .log_ud = e->opts.log_ud,
                             .progress = e->opts.progress,
@@ -107,6 +118,9 @@ static zo2_status open_core(zo2_engine *e, const zo2_backend_ops *ops)
     zo2_status s = zo2_packfile_aliases(e->pack->file, &stored_as);
     zo2_core_config config = {
         .arch = &e->pack->arch, .ops = ops, .stored_as = stored_as, .settings = &e->settings, .with_masters = 1};
+    zo2_core_spill spill = zo2_engine_spill(e);
+    if (e->opts.spill_count)
+        config.spill = &spill;
     if (!s)
         s = zo2_shape_from_opts(&config.shape, &e->pack->arch, ops, &e->opts);
     if (!s)
@@ -114,6 +128,7 @@ static zo2_status open_core(zo2_engine *e, const zo2_backend_ops *ops)
     if (!s)
         s = zo2_core_create(&e->core, &config);
     free(stored_as);
+    e->made_spill = !s && e->core.spill && !e->known && !e->opts.read_only;
     return s;
 }
 
@@ -138,6 +153,9 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
         zo2_engine_resolve_opts(e);
     if (!s && run_dir)
         s = zo2_run_dir_find_snapshots(e, journal);
+    e->known = journal;
+    if (!s && run_dir)
+        e->first_chain = journal ? zo2_journal_chain(journal, 0) : zo2_journal_first_chain(&e->settings);
     if (!s)
         s = open_core(e, ops);
     if (!s)
@@ -165,6 +183,7 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
     }
     if (!s && e->journal)
         zo2_run_dir_reserve(e);
+    e->known = NULL; /* whatever is written from now on has e->journal */
     zo2_journal_close(journal);
     return s;
 }
@@ -193,6 +212,7 @@ zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_d
     }
     if (s) {
         int made = e->made_run_dir;
+        e->unfinished = 1;
         zo2_engine_close(e);
         if (made) { /* as it was: not there; the lock is the only thing in it */
             char *lock = zo2_path_join(run_dir, "lock");
@@ -213,6 +233,7 @@ void zo2_engine_close(zo2_engine *e)
         return;
     if (e->core.arch)
         zo2_core_destroy(&e->core);
+    zo2_engine_unspill(e);
     zo2_journal_close(e->journal);
     if (e->lock_fd >= 0)
         close(e->lock_fd);

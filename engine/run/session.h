@@ -18,9 +18,13 @@ struct zo2_engine {
     zo2_run_settings settings;
     char *run_dir; /* NULL: the pack's own weights */
     char *snapshot_dir;
-    int lock_fd;          /* -1: read-only */
-    int made_run_dir;     /* by this open */
-    zo2_journal *journal; /* NULL when read-only */
+    int lock_fd;              /* -1: read-only */
+    int made_run_dir;         /* by this open */
+    zo2_journal *journal;     /* NULL when read-only */
+    const zo2_journal *known; /* while the engine is opened: the run's, NULL: it has no steps */
+    uint64_t first_chain;     /* of the run; 0: there is none */
+    int made_spill;           /* by this open, which begins the run */
+    int unfinished;           /* the open failed: what it made goes */
     int resumed;
     pid_t process;     /* that has the threads */
     atomic_int busy;   /* a call is in progress */
@@ -66,6 +70,13 @@ zo2_status zo2_run_dir_create_journal(zo2_engine *e);
  * either, but a number of steps that means "until I stop it" must not reserve all there is: beyond 131,072, or
  * where memory is short now, the lists grow by doubling when it comes to that. */
 void zo2_run_dir_reserve(zo2_engine *e);
+
+/* ---- spill.c ---- */
+
+/* What a core needs to know of an engine whose masters spill. */
+zo2_core_spill zo2_engine_spill(zo2_engine *e);
+/* Removes what the open of a new run made, if it failed. */
+void zo2_engine_unspill(const zo2_engine *e);
 
 /* ---- options.c ---- */
 

@@ -29,12 +29,14 @@ zo2_status zo2_engine_snapshot(zo2_engine *e)
     zo2_core *c = &e->core;
     fenv_t fenv;
     zo2_fpenv_pin(&fenv);
-    zo2_status s =
-        zo2_masters_snapshot(&c->masters, &c->history, c->pool, &zo2_io_posix, e->snapshot_dir, e->settings.model_hash,
-                             zo2_journal_chain(e->journal, c->history.steps), e->opts.progress, e->opts.progress_ud);
+    zo2_status s = zo2_masters_are_spilled(&c->masters)
+                       ? zo2_spill_home_flush(&c->masters.spill, e->opts.progress, e->opts.progress_ud)
+                       : zo2_masters_snapshot(&c->masters, &c->history, c->pool, &zo2_io_posix, e->snapshot_dir,
+                                              e->settings.model_hash, zo2_journal_chain(e->journal, c->history.steps),
+                                              e->opts.progress, e->opts.progress_ud);
     zo2_fpenv_restore(&fenv);
-    if (s == ZO2_ERR_NONFINITE)
-        e->failed = s;
+    if (s == ZO2_ERR_NONFINITE || (s && s != ZO2_ERR_CANCELLED && zo2_masters_are_spilled(&c->masters)))
+        e->failed = s; /* a spill that can't be written isn't tried again */
     if (!s) {
         e->last_snapshot = zo2_now();
         e->snapshot_cost = e->last_snapshot - from;

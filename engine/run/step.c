@@ -73,10 +73,18 @@ static void fill_record(const zo2_engine *e, const zo2_probe_plan *probes, const
 
 static const char *busiest(const zo2_step_result *r)
 {
-    double update = r->update.busy, upload = r->upload.busy, compute = r->compute.busy;
-    return zo2_track_name(compute >= update && compute >= upload ? ZO2_TRACK_COMPUTE
-                          : update >= upload                     ? ZO2_TRACK_UPDATE
-                                                                 : ZO2_TRACK_UPLOAD);
+    const struct {
+        double busy;
+        zo2_track track;
+    } lanes[] = {{r->compute.busy, ZO2_TRACK_COMPUTE},
+                 {r->update.busy, ZO2_TRACK_UPDATE},
+                 {r->upload.busy, ZO2_TRACK_UPLOAD},
+                 {r->read.busy, ZO2_TRACK_READ},
+                 {r->write.busy, ZO2_TRACK_WRITE}};
+    size_t most = 0;
+    for (size_t i = 1; i < sizeof lanes / sizeof lanes[0]; i++)
+        most = lanes[i].busy > lanes[most].busy ? i : most;
+    return zo2_track_name(lanes[most].track);
 }
 
 static void fill_result(const zo2_engine *e, const zo2_journal_record *r, double seconds, zo2_step_result *out)
@@ -95,6 +103,10 @@ static void fill_result(const zo2_engine *e, const zo2_journal_record *r, double
     result.update = e->core.update;
     result.upload = e->core.upload;
     result.compute = e->core.compute;
+    result.read = e->core.read;
+    result.write = e->core.write;
+    result.read_bytes = e->core.read_bytes;
+    result.written_bytes = e->core.written_bytes;
     result.bottleneck = busiest(&result);
     memcpy(out, &result, size < sizeof result ? size : sizeof result);
 }

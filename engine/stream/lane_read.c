@@ -39,12 +39,12 @@ typedef struct held {
 
 struct zo2_reader {
     zo2_spill_home *home;
-    zo2_aio *queue;
+    zo2_aio *queue; /* NULL: there are no files */
     transfer transfers[TRANSFERS];
     uint32_t unused[TRANSFERS], n_unused;
-    held *held;      /* [of the longest program]: planes held for a pc, NULL: none */
-    uint32_t next;   /* pc to be read next */
-    uint32_t ready;  /* pcs before it have what they need */
+    held *held;       /* [of the longest program]: planes held for a pc, NULL: none */
+    uint32_t next;    /* pc to be read next */
+    uint32_t ready;   /* pcs before it have what they need */
     uint32_t past[2]; /* pcs before it hold no plane of the kind any more */
     int in_pass;
     /* reading on for the next pass */
@@ -88,6 +88,17 @@ static unsigned needs(const zo2_pass *pass, uint32_t pc)
 
 /* ---- transfers ---- */
 
+static uint32_t in_flight(const zo2_reader *r)
+{
+    return r->queue ? zo2_aio_in_flight(r->queue) : 0;
+}
+
+/* For transfers; without files none is ever asked for. */
+static uint32_t room(const zo2_reader *r)
+{
+    return r->queue ? zo2_aio_room(r->queue) : TRANSFERS;
+}
+
 static zo2_status submit(zo2_reader *r, const zo2_spill_version *v, zo2_plane plane, uint64_t bytes, zo2_buffer *to,
                          uint32_t pc)
 {
@@ -107,7 +118,7 @@ static zo2_status submit(zo2_reader *r, const zo2_spill_version *v, zo2_plane pl
 
 static int may_submit(const zo2_reader *r)
 {
-    return r->n_unused && zo2_aio_room(r->queue);
+    return r->n_unused && room(r);
 }
 
 static void report(zo2_pipeline *p, zo2_reader *r, uint32_t pc, uint64_t bytes, uint64_t from)
@@ -124,8 +135,7 @@ static void report(zo2_pipeline *p, zo2_reader *r, uint32_t pc, uint64_t bytes, 
 static zo2_status make_planes(zo2_pipeline *p, zo2_reader *r, uint32_t chunk, zo2_buffer *const to[2], uint32_t pc)
 {
     uint64_t from = zo2_clock_ns(), bytes = 0;
-    zo2_status s =
-        zo2_spill_home_load(r->home, chunk, p->pool, to[0] ? to[0]->at : NULL, to[1] ? to[1]->at : NULL);
+    zo2_status s = zo2_spill_home_load(r->home, chunk, p->pool, to[0] ? to[0]->at : NULL, to[1] ? to[1]->at : NULL);
     for (int i = 0; i < 2; i++) {
         if (!to[i])
             continue;
@@ -209,8 +219,8 @@ static int wait_for_room(zo2_pipeline *p, zo2_reader *r, uint32_t pc, uint32_t c
 {
     uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
-    while (!zo2_pipeline_stopped(p) && zo2_spill_home_is_full(r->home, chunk, plane) &&
-           used(p, 0) <= r->past[0] && used(p, 1) <= r->past[1])
+    while (!zo2_pipeline_stopped(p) && zo2_spill_home_is_full(r->home, chunk, plane) && used(p, 0) <= r->past[0] &&
+           used(p, 1) <= r->past[1])
         zo2_lane_block(p, &from);
     int ok = !zo2_pipeline_stopped(p);
     pthread_mutex_unlock(&p->mutex);
@@ -230,7 +240,7 @@ static zo2_status hold_plane(zo2_pipeline *p, zo2_reader *r, uint32_t pc, int ki
             *absent = pin == ZO2_PIN_ABSENT ? b : NULL;
             return ZO2_OK;
         }
-        if (zo2_aio_in_flight(r->queue)) {
+        if (in_flight(r)) {
             zo2_status s = finish_one(p, r);
             if (s)
                 return s;
@@ -296,13 +306,14 @@ static zo2_pass next_pass(const zo2_pass *pass)
 /* One more chunk of the next pass; 0 if there is none, or no room for it. */
 static int read_on(zo2_pipeline *p, zo2_reader *r, uint32_t limit)
 {
-    if (r->ahead >= limit || r->n_unused < 2 || zo2_aio_room(r->queue) < 2)
+    if (r->ahead >= limit || r->n_unused < 2 || room(r) < 2)
         return 0;
     uint32_t pc = r->ahead, chunk = r->last.masters->owner[r->last.program->fetch[pc].chunk];
     zo2_buffer *to[2] = {NULL, NULL};
     zo2_spill_version v;
     unsigned need = needs(&r->last, pc);
-    if (need && !zo2_spill_home_find(r->home, chunk, &v) && r->home->step[chunk]) /* takes the history, which may grow */
+    if (need && !zo2_spill_home_find(r->home, chunk, &v) &&
+        r->home->step[chunk]) /* takes the history, which may grow */
         need = 0;
     int full = 0;
     for (int i = 0; i < 2 && !full; i++) {
@@ -336,7 +347,7 @@ void zo2_read_ahead(zo2_pipeline *p, uint64_t seen)
             return;
         if (r->last.program && read_on(p, r, r->last.program->n))
             continue;
-        if (!zo2_aio_in_flight(r->queue))
+        if (!in_flight(r))
             return;
         (void)finish_one(p, r);
     }
@@ -359,7 +370,7 @@ static zo2_status finish_program(zo2_pipeline *p, zo2_reader *r)
             break;
         if (r->ready == n && read_on(p, r, r->past[0]))
             continue;
-        if (zo2_aio_in_flight(r->queue)) {
+        if (in_flight(r)) {
             s = finish_one(p, r);
             continue;
         }
@@ -393,7 +404,7 @@ static void begin(zo2_reader *r, const zo2_pass *pass)
 /* The pass is over, one way or other: nothing is held. */
 static void end(zo2_pipeline *p, zo2_reader *r, int stopped)
 {
-    while (stopped && zo2_aio_in_flight(r->queue)) /* others may wait for these */
+    while (stopped && in_flight(r)) /* others may wait for these */
         if (finish_one(p, r))
             continue;
     for (uint32_t pc = 0; pc < p->pass.program->n; pc++)
@@ -451,9 +462,12 @@ zo2_status zo2_reader_create(zo2_reader **out, zo2_spill_home *home, uint32_t mo
                              .arena = home->cache.memory,
                              .arena_bytes = home->cache.bytes,
                              .depth = TRANSFERS};
-    config.files = zo2_spill_files(home->spill, &config.n_files);
-    zo2_status s = r->held ? zo2_aio_open(&r->queue, &config)
-                           : zo2_error(ZO2_ERR_NOMEM, "no memory for the read lane's window of %u chunks", most);
+    zo2_status s =
+        r->held ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for the read lane's window of %u chunks", most);
+    if (!s && home->spill) {
+        config.files = zo2_spill_files(home->spill, &config.n_files);
+        s = zo2_aio_open(&r->queue, &config);
+    }
     if (s) {
         zo2_reader_destroy(r);
         return s;

@@ -131,8 +131,7 @@ void zo2_lane_update(zo2_pipeline *p)
         int work = zo2_pipeline_stages(p) || is_behind(&p->pass, prog->fetch[i].chunk, &due);
         if (work)
             zo2_lane_publish(p, ZO2_TRACK_UPDATE, i);
-        if (!pass_gate(p, i) ||
-            (zo2_pipeline_stages(p) && !zo2_ring_take(p, ZO2_TRACK_UPDATE, i)))
+        if (!pass_gate(p, i) || (zo2_pipeline_stages(p) && !zo2_ring_take(p, ZO2_TRACK_UPDATE, i)))
             return;
         zo2_status s = fill(p, i);
         if (s) {

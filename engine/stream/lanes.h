@@ -43,7 +43,7 @@ struct zo2_pipeline {
     uint64_t ring_bytes, staging_bytes;
     int bounce;
     const atomic_int *abort;
-    pid_t process; /* that has the threads */
+    pid_t process;      /* that has the threads */
     zo2_track first;    /* lane: the first that runs */
     zo2_reader *reader; /* NULL, and the lanes of both don't run */
     zo2_writer *writer;
@@ -53,7 +53,8 @@ struct zo2_pipeline {
     zo2_lane_ahead lane[ZO2_LANES_AHEAD]; /* by track */
     zo2_event *uploaded_event[ZO2_PIPELINE_EVENTS], *released_event[ZO2_PIPELINE_EVENTS];
     zo2_tracer *trace;
-    zo2_pipeline_seconds seconds; /* each field is its lane's alone while a pass runs; the write lane's are under the mutex */
+    zo2_pipeline_seconds
+        seconds; /* each field is its lane's alone while a pass runs; the write lane's are under the mutex */
 
     zo2_pass pass;
     uint64_t passes; /* begun so far: wakes the lanes */

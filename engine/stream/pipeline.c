@@ -213,7 +213,7 @@ zo2_status zo2_pipeline_create(zo2_pipeline **out, const zo2_pipeline_config *c)
     p->first = c->spill ? ZO2_TRACK_READ : ZO2_TRACK_UPDATE;
     if (!s && c->spill)
         s = zo2_reader_create(&p->reader, c->spill, c->longest);
-    if (!s && c->spill)
+    if (!s && c->spill && c->spill->writable)
         s = zo2_write_lane_start(&p->writer, p, c->spill);
     if (!s)
         s = start_lanes(p);

@@ -283,6 +283,13 @@ uint64_t zo2_journal_chain(const zo2_journal *j, uint64_t steps)
     return steps ? j->entries[steps - 1].chain : j->head_hash;
 }
 
+uint64_t zo2_journal_first_chain(const zo2_run_settings *s)
+{
+    zo2_journal_head h;
+    zo2_journal_encode_head(&h, s);
+    return h.hash;
+}
+
 zo2_status zo2_journal_append(zo2_journal *j, const zo2_journal_record *r)
 {
     if (!j->writable)

@@ -54,6 +54,8 @@ const zo2_journal_record *zo2_journal_at(const zo2_journal *j,
 uint64_t zo2_journal_torn_bytes(const zo2_journal *j);
 /* Chain value after `steps` records (0: the header's): binds a snapshot to the history it was taken from. */
 uint64_t zo2_journal_chain(const zo2_journal *j, uint64_t steps);
+/* That of a journal with these settings after 0 steps: it names the run before there is a journal. */
+uint64_t zo2_journal_first_chain(const zo2_run_settings *s);
 
 /* Memory for so many records in all: appending them then allocates nothing. ZO2_ERR_NOMEM; what is there stays. */
 zo2_status zo2_journal_reserve(zo2_journal *j, uint64_t steps);
