@@ -3,7 +3,7 @@
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
-#include "engine/masters/origin.h"
+#include "engine/masters/rebuild.h"
 #include "engine/masters/snapshot_find.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
@@ -29,7 +29,7 @@ static zo2_status load_rows(load_job *job, uint32_t tensor, uint64_t row, uint64
     const zo2_tensor *t = &job->m->layout->arch->tensors[tensor];
     uint64_t n = rows * t->cols;
     float *w = malloc(n * sizeof *w);
-    const zo2_origin origin = {.layout = job->m->layout, .pack = job->how->pack};
+    const zo2_rebuild rebuild = {.layout = job->m->layout, .pack = job->how->pack};
     const zo2_span *span = &job->m->layout->spans[job->m->layout->chunks[job->unit->first_chunk].first_span];
     zo2_status s = ZO2_OK;
     if (!w)
@@ -37,10 +37,10 @@ static zo2_status load_rows(load_job *job, uint32_t tensor, uint64_t row, uint64
     if (!s && values)
         memcpy(w, values, n * sizeof *w);
     if (!s && !values)
-        s = zo2_origin_rows(&origin, tensor, row, rows, w);
+        s = zo2_rebuild_rows(&rebuild, tensor, row, rows, w);
     if (!s) {
         zo2_history_apply(job->how->history, tensor, t->decays, row * t->cols, n, job->from, job->to, w);
-        s = zo2_origin_check(t, span->codec, w, n, job->to);
+        s = zo2_rebuild_check(t, span->codec, w, n, job->to);
     }
     if (!s)
         s = zo2_masters_store(job->m, tensor, row, rows, w);

@@ -6,7 +6,7 @@
 #include "engine/masters/history.h"
 #include "engine/masters/home.h"
 #include "engine/masters/masters.h"
-#include "engine/masters/origin.h"
+#include "engine/masters/rebuild.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "engine/model/wire_size.h"
@@ -116,7 +116,7 @@ zo2_status zo2_masters_gather(zo2_masters *m, const zo2_history *h, uint32_t ten
     uint8_t *planes = (uint8_t *)w + zo2_round_up(s->cols * sizeof *w, 16);
     zo2_status status = zo2_masters_read(m, h, tensor, row, 1, to, w);
     if (!status && !zo2_codec_representable(s->codec, w, s->cols))
-        status = zo2_origin_unrepresentable(t, s->codec, to);
+        status = zo2_rebuild_unrepresentable(t, s->codec, to);
     if (!status) {
         s->codec->split(w, 1, s->cols, 0, 1, planes, planes + zo2_wire_room(s->codec, 1, s->cols));
         s->codec->copy_row(planes, 1, 0, s->cols, dst, dst_rows, dst_row);
@@ -135,7 +135,7 @@ zo2_status zo2_masters_update(zo2_masters *m, const zo2_history *h, zo2_pool *po
     zo2_status status = zo2_masters_acquire(m, chunk, BOTH, ZO2_ACCESS_WRITE, &planes);
     if (status)
         return status;
-    status = zo2_origin_update(m->layout, h, chunk, pool, planes.wire, planes.rest, m->step[chunk], to);
+    status = zo2_rebuild_update(m->layout, h, chunk, pool, planes.wire, planes.rest, m->step[chunk], to);
     if (status)
         planes.access = ZO2_ACCESS_SPOILT;
     else

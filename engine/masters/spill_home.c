@@ -4,7 +4,7 @@
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
 #include "engine/masters/home.h"
-#include "engine/masters/origin.h"
+#include "engine/masters/rebuild.h"
 #include "engine/masters/plane_cache.h"
 #include "engine/model/layout.h"
 #include "storage/spill/spill.h"
@@ -54,7 +54,7 @@ static zo2_status begin_planes(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool
             forget_damaged(h, &v);
     }
     *at = s ? 0 : v.step;
-    return s ? zo2_origin_planes(&h->origin, chunk, pool, wire, rest) : ZO2_OK;
+    return s ? zo2_rebuild_planes(&h->rebuild, chunk, pool, wire, rest) : ZO2_OK;
 }
 
 /* One plane's memory where it isn't wanted but needed to make the other. */
@@ -69,7 +69,7 @@ static zo2_status spare_plane(uint8_t **plane, uint64_t bytes, void **spare)
 
 static zo2_status make_planes(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest)
 {
-    const zo2_chunk *c = &h->origin.layout->chunks[chunk];
+    const zo2_chunk *c = &h->rebuild.layout->chunks[chunk];
     void *spare[2] = {NULL, NULL};
     uint64_t at = 0;
     zo2_status s = spare_plane(&wire, c->wire_bytes, &spare[0]);
@@ -78,7 +78,7 @@ static zo2_status make_planes(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool,
     if (!s)
         s = begin_planes(h, chunk, pool, wire, rest, &at);
     if (!s && at < h->step[chunk])
-        s = zo2_origin_update(h->origin.layout, h->history, chunk, pool, wire, rest, at, h->step[chunk]);
+        s = zo2_rebuild_update(h->rebuild.layout, h->history, chunk, pool, wire, rest, at, h->step[chunk]);
     free(spare[0]);
     free(spare[1]);
     return s;
@@ -98,7 +98,7 @@ zo2_status zo2_spill_home_load(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool
 
 int zo2_spill_home_check(zo2_spill_home *h, const zo2_spill_version *v, zo2_plane plane, const uint8_t *bytes)
 {
-    const zo2_chunk *c = &h->origin.layout->chunks[v->chunk];
+    const zo2_chunk *c = &h->rebuild.layout->chunks[v->chunk];
     int is_rest = plane == ZO2_PLANE_REST;
     if (XXH3_64bits(bytes, is_rest ? c->rest_bytes : c->wire_bytes) == (is_rest ? v->rest_hash : v->wire_hash))
         return 1;
@@ -204,7 +204,7 @@ zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config 
     const zo2_masters_spill *how = c->how;
     memset(h, 0, sizeof *h);
     h->home.kind = &kind;
-    h->origin = (zo2_origin){.layout = l, .pack = how->pack};
+    h->rebuild = (zo2_rebuild){.layout = l, .pack = how->pack};
     h->history = how->history;
     h->step = c->step;
     h->ram = c->ram;

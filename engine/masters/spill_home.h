@@ -12,7 +12,7 @@
 #include "engine/base/job_error.h"
 #include "engine/masters/history.h"
 #include "engine/masters/home.h"
-#include "engine/masters/origin.h"
+#include "engine/masters/rebuild.h"
 #include "engine/masters/placement.h"
 #include "engine/masters/plane_cache.h"
 #include "engine/masters/ram_home.h"
@@ -26,7 +26,7 @@ typedef enum zo2_write_state {
 
 typedef struct zo2_spill_home {
     zo2_home home;
-    zo2_origin origin;
+    zo2_rebuild rebuild;
     const zo2_history *history;
     const uint64_t *step;  /* [n_chunks]: the masters' */
     zo2_ram_home *ram;     /* of planes of the other tiers */

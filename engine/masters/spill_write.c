@@ -38,7 +38,7 @@ zo2_write_wish zo2_spill_home_wish(zo2_spill_home *h, int wait)
 /* Where a plane is that is to be written. Under the mutex. */
 static const uint8_t *plane_at(zo2_spill_home *h, uint32_t chunk, zo2_plane plane)
 {
-    const zo2_chunk *c = &h->origin.layout->chunks[chunk];
+    const zo2_chunk *c = &h->rebuild.layout->chunks[chunk];
     if (!(plane == ZO2_PLANE_WIRE ? c->wire_bytes : c->rest_bytes))
         return NULL;
     if (h->tier[chunk] == ZO2_TIER_RAM || (h->tier[chunk] == ZO2_TIER_WIRE && plane == ZO2_PLANE_WIRE))
@@ -52,7 +52,7 @@ int zo2_spill_home_next_job(zo2_spill_home *h, zo2_write_job *job)
     int found = h->queue_n && !h->error.status;
     if (found) {
         uint32_t chunk = h->queue[h->queue_first];
-        h->queue_first = (h->queue_first + 1) % h->origin.layout->n_chunks;
+        h->queue_first = (h->queue_first + 1) % h->rebuild.layout->n_chunks;
         h->queue_n--;
         h->writing[chunk] = ZO2_WRITE_RUNNING;
         memset(job, 0, sizeof *job);
@@ -118,7 +118,7 @@ void zo2_spill_home_queue(zo2_spill_home *h, uint32_t chunk)
     h->writing[chunk] = ZO2_WRITE_QUEUED;
     h->to_write[chunk] = h->step[chunk];
     h->to_write_history[chunk] = h->chain(h->chain_ud, h->step[chunk]);
-    h->queue[(h->queue_first + h->queue_n++) % h->origin.layout->n_chunks] = chunk;
+    h->queue[(h->queue_first + h->queue_n++) % h->rebuild.layout->n_chunks] = chunk;
     pthread_cond_signal(&h->work);
 }
 
@@ -126,7 +126,7 @@ void zo2_spill_home_queue(zo2_spill_home *h, uint32_t chunk)
 static uint64_t queue_resting(zo2_spill_home *h)
 {
     uint64_t n = 0;
-    for (uint32_t c = 0; c < h->origin.layout->n_chunks; c++) {
+    for (uint32_t c = 0; c < h->rebuild.layout->n_chunks; c++) {
         zo2_spill_version v;
         if (h->owner[c] != c || h->tier[c] != ZO2_TIER_RAM || h->writing[c])
             continue;

@@ -139,7 +139,7 @@ static zo2_status make_planes(zo2_pipeline *p, zo2_reader *r, uint32_t chunk, zo
     for (int i = 0; i < 2; i++) {
         if (!to[i])
             continue;
-        bytes += plane_bytes(r->home->origin.layout, chunk, planes[i]);
+        bytes += plane_bytes(r->home->rebuild.layout, chunk, planes[i]);
         zo2_spill_home_loaded(r->home, planes[i], to[i], s != ZO2_OK);
     }
     report(p, r, pc, bytes, from);
@@ -155,7 +155,7 @@ static zo2_status finish_one(zo2_pipeline *p, zo2_reader *r)
         return ZO2_OK;
     transfer t = r->transfers[done.tag];
     uint32_t chunk = t.version.chunk;
-    uint64_t bytes = plane_bytes(r->home->origin.layout, chunk, t.plane);
+    uint64_t bytes = plane_bytes(r->home->rebuild.layout, chunk, t.plane);
     zo2_status s = done.status ? zo2_error(done.status, "%s", zo2_aio_last_error(r->queue)) : ZO2_OK;
     r->unused[r->n_unused++] = (uint32_t)done.tag;
     int right = !s && zo2_spill_home_check(r->home, &t.version, t.plane, t.to->at);
@@ -269,7 +269,7 @@ static zo2_status read_planes(zo2_pipeline *p, zo2_reader *r, uint32_t chunk, zo
         while (to[i] && !s && !may_submit(r))
             s = finish_one(p, r);
         if (to[i] && !s)
-            s = submit(r, &v, planes[i], plane_bytes(r->home->origin.layout, chunk, planes[i]), to[i], pc);
+            s = submit(r, &v, planes[i], plane_bytes(r->home->rebuild.layout, chunk, planes[i]), to[i], pc);
         if (to[i] && s)
             zo2_spill_home_loaded(r->home, planes[i], to[i], 1);
     }

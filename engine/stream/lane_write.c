@@ -127,7 +127,7 @@ static zo2_status start_one(zo2_writer *w)
     if (!zo2_spill_home_next_job(w->home, &j->what))
         return ZO2_OK;
     zo2_spill_version *v = &j->what.version;
-    const zo2_chunk *c = &w->home->origin.layout->chunks[v->chunk];
+    const zo2_chunk *c = &w->home->rebuild.layout->chunks[v->chunk];
     zo2_status s = take_slot(w, v);
     if (s)
         return s;

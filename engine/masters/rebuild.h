@@ -1,33 +1,33 @@
-/* origin.h: what the weights are made of: the pack's bits, and the updates that the journal says. Whatever became of a chunk in
+/* rebuild.h: what the weights are made of: the pack's bits, and the updates that the journal says. Whatever became of a chunk in
  * memory or on a disk can be made from these again. */
-#ifndef ZO2_ENGINE_MASTERS_ORIGIN_H
-#define ZO2_ENGINE_MASTERS_ORIGIN_H
+#ifndef ZO2_ENGINE_MASTERS_REBUILD_H
+#define ZO2_ENGINE_MASTERS_REBUILD_H
 
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
 #include "engine/model/layout.h"
 #include "storage/pack/packfile.h"
 
-typedef struct zo2_origin {
+typedef struct zo2_rebuild {
     const zo2_layout *layout;
     const zo2_packfile *pack;
-} zo2_origin;
+} zo2_rebuild;
 
 /* Values of rows [row, row + n) of a tensor at step 0: w[n * cols]. Whole chunks of the pack are read. Thread-safe. */
-zo2_status zo2_origin_rows(const zo2_origin *s, uint32_t tensor, uint64_t row, uint64_t n, float *w);
+zo2_status zo2_rebuild_rows(const zo2_rebuild *s, uint32_t tensor, uint64_t row, uint64_t n, float *w);
 /* ZO2_ERR_NONFINITE if the run's wire can't have these values of a tensor at step `to`. */
-zo2_status zo2_origin_check(const zo2_tensor *t, const zo2_codec *codec, const float *w, uint64_t n, uint64_t to);
+zo2_status zo2_rebuild_check(const zo2_tensor *t, const zo2_codec *codec, const float *w, uint64_t n, uint64_t to);
 
 /* Both planes of a chunk (rest may be NULL if it has none) at step 0, from the pack. pool NULL: on this thread alone. */
-zo2_status zo2_origin_planes(const zo2_origin *s, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest);
+zo2_status zo2_rebuild_planes(const zo2_rebuild *s, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest);
 
 /* Brings both planes of a chunk from one step to another, in one pass over them. ZO2_ERR_NONFINITE names the tensor; the planes
  * are then undefined. pool NULL: on this thread alone. */
-zo2_status zo2_origin_update(const zo2_layout *l, const zo2_history *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire,
+zo2_status zo2_rebuild_update(const zo2_layout *l, const zo2_history *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire,
                              uint8_t *rest, uint64_t from, uint64_t to);
 
 /* The error of an update that a wire can't take. */
-zo2_status zo2_origin_unrepresentable(const zo2_tensor *t, const zo2_codec *codec, uint64_t to);
+zo2_status zo2_rebuild_unrepresentable(const zo2_tensor *t, const zo2_codec *codec, uint64_t to);
 
 /* Values of a task: about 15 us of Gaussian noise, so that starting it costs nothing. */
 #define ZO2_MASTERS_PIECE 16384u

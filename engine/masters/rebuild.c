@@ -1,5 +1,5 @@
-/* origin.c: see origin.h. */
-#include "engine/masters/origin.h"
+/* rebuild.c: see rebuild.h. */
+#include "engine/masters/rebuild.h"
 #include "codec/codec.h"
 #include "codec/update.h"
 #include "engine/base/job_error.h"
@@ -21,7 +21,7 @@ static void run(zo2_pool *pool, uint64_t n, void (*fn)(void *arg, uint64_t i), v
 
 /* ---- from the pack ---- */
 
-zo2_status zo2_origin_rows(const zo2_origin *s, uint32_t tensor, uint64_t row, uint64_t n, float *w)
+zo2_status zo2_rebuild_rows(const zo2_rebuild *s, uint32_t tensor, uint64_t row, uint64_t n, float *w)
 {
     const zo2_packtensor *stored = zo2_packfile_tensor(s->pack, tensor);
     uint64_t values = n * s->layout->arch->tensors[tensor].cols;
@@ -35,7 +35,7 @@ zo2_status zo2_origin_rows(const zo2_origin *s, uint32_t tensor, uint64_t row, u
     return status;
 }
 
-zo2_status zo2_origin_check(const zo2_tensor *t, const zo2_codec *codec, const float *w, uint64_t n, uint64_t to)
+zo2_status zo2_rebuild_check(const zo2_tensor *t, const zo2_codec *codec, const float *w, uint64_t n, uint64_t to)
 {
     if (zo2_codec_representable(codec, w, n))
         return ZO2_OK;
@@ -44,7 +44,7 @@ zo2_status zo2_origin_check(const zo2_tensor *t, const zo2_codec *codec, const f
 }
 
 typedef struct load_job {
-    const zo2_origin *s;
+    const zo2_rebuild *s;
     const zo2_chunk *chunk;
     uint64_t pack_rows; /* of a chunk of the pack; 0: a task is a span (vectors) */
     uint8_t *wire, *rest;
@@ -58,9 +58,9 @@ static zo2_status load_rows(const load_job *job, const zo2_span *span, uint64_t 
     float *w = malloc(n * sizeof *w);
     if (!w)
         return zo2_error(ZO2_ERR_NOMEM, "no memory to load tensor %s", t->name);
-    zo2_status s = zo2_origin_rows(job->s, span->tensor, row, rows, w);
+    zo2_status s = zo2_rebuild_rows(job->s, span->tensor, row, rows, w);
     if (!s)
-        s = zo2_origin_check(t, span->codec, w, n, 0);
+        s = zo2_rebuild_check(t, span->codec, w, n, 0);
     if (!s)
         span->codec->split(w, span->rows, span->cols, row - span->row, rows, job->wire + span->wire_at,
                            job->rest ? job->rest + span->rest_at : NULL);
@@ -87,7 +87,7 @@ static void load_piece(void *arg, uint64_t i)
         zo2_job_error_set(&job->error, s);
 }
 
-zo2_status zo2_origin_planes(const zo2_origin *s, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest)
+zo2_status zo2_rebuild_planes(const zo2_rebuild *s, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest)
 {
     const zo2_chunk *c = &s->layout->chunks[chunk];
     const zo2_span *first = &s->layout->spans[c->first_span];
@@ -103,7 +103,7 @@ zo2_status zo2_origin_planes(const zo2_origin *s, uint32_t chunk, zo2_pool *pool
 
 /* ---- updates ---- */
 
-zo2_status zo2_origin_unrepresentable(const zo2_tensor *t, const zo2_codec *codec, uint64_t to)
+zo2_status zo2_rebuild_unrepresentable(const zo2_tensor *t, const zo2_codec *codec, uint64_t to)
 {
     return zo2_error(
         ZO2_ERR_NONFINITE,
@@ -134,10 +134,10 @@ static void update_piece(void *arg, uint64_t i)
     zo2_updates a = {.tensor_id = t->id, .dist = job->h->dist, .decays = t->decays};
     a.u = zo2_history_range(job->h, job->from, job->to, &a.count);
     if (!zo2_update_chunk(s->codec, wire, rest, s->rows, s->cols, row, rows, (s->row + row) * s->cols, &a))
-        zo2_job_error_set(&job->error, zo2_origin_unrepresentable(t, s->codec, job->to));
+        zo2_job_error_set(&job->error, zo2_rebuild_unrepresentable(t, s->codec, job->to));
 }
 
-zo2_status zo2_origin_update(const zo2_layout *l, const zo2_history *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire,
+zo2_status zo2_rebuild_update(const zo2_layout *l, const zo2_history *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire,
                              uint8_t *rest, uint64_t from, uint64_t to)
 {
     const zo2_chunk *c = &l->chunks[chunk];
