@@ -212,6 +212,14 @@ void zo2_spill_slot_set(zo2_spill_file *f, const zo2_spill_slot *h)
     f->changed[h->slot / SLOTS_PER_PAGE] = 1;
 }
 
+void zo2_spill_table_touch(zo2_spill_file *f)
+{
+    static const zo2_spill_slot none;
+    for (uint32_t k = 0; k < f->front->head.slots; k++)
+        if (memcmp(&f->table[k], &none, sizeof none) != 0)
+            f->changed[k / SLOTS_PER_PAGE] = 1;
+}
+
 zo2_status zo2_spill_table_write(zo2_spill_file *f, const zo2_io *io)
 {
     const uint64_t n = zo2_spill_table_bytes(f->front->head.slots) / ZO2_SPILL_ALIGN;
