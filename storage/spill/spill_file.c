@@ -112,11 +112,12 @@ static zo2_status check_classes(const zo2_spill_file *f, uint64_t file_bytes)
     const zo2_spill_head *h = &f->front->head;
     if (h->classes_hash != XXH3_64bits(f->front->classes, h->classes * sizeof *f->front->classes))
         return damaged(f, "the table of slot sizes is damaged (checksum)");
+    static const zo2_spill_class none;
     zo2_spill_front expected = *f->front;
     int right = zo2_spill_place(&expected);
     for (uint32_t k = 0; right && k < ZO2_SPILL_MAX_CLASSES; k++)
         right = k < h->classes ? expected.classes[k].slots > 0 && expected.classes[k].reserved == 0
-                               : expected.classes[k].slot_bytes == 0;
+                               : memcmp(&expected.classes[k], &none, sizeof none) == 0;
     for (uint32_t k = 1; right && k < h->classes; k++)
         right = expected.classes[k].slot_bytes < expected.classes[k - 1].slot_bytes;
     if (!right || memcmp(&expected, f->front, sizeof expected) != 0)
@@ -210,6 +211,14 @@ void zo2_spill_slot_set(zo2_spill_file *f, const zo2_spill_slot *h)
     f->table[h->slot] = *h;
     f->table[h->slot].hash = zo2_spill_slot_hash(h, f->front->head.run);
     f->changed[h->slot / SLOTS_PER_PAGE] = 1;
+}
+
+void zo2_spill_table_touch(zo2_spill_file *f)
+{
+    static const zo2_spill_slot none;
+    for (uint32_t k = 0; k < f->front->head.slots; k++)
+        if (memcmp(&f->table[k], &none, sizeof none) != 0)
+            f->changed[k / SLOTS_PER_PAGE] = 1;
 }
 
 zo2_status zo2_spill_table_write(zo2_spill_file *f, const zo2_io *io)

@@ -34,8 +34,11 @@ static inline uint64_t zo2_spill_slot_offset(const zo2_spill_class *c, uint32_t 
     return c->offset + (uint64_t)(slot - c->first) * c->slot_bytes;
 }
 
-/* Puts a header into the table, sealed; and writes the changed pages. */
+/* Puts a header into the table, sealed. */
 void zo2_spill_slot_set(zo2_spill_file *f, const zo2_spill_slot *h);
+/* All pages with headers count as changed. */
+void zo2_spill_table_touch(zo2_spill_file *f);
+/* Writes the changed pages. */
 zo2_status zo2_spill_table_write(zo2_spill_file *f, const zo2_io *io);
 
 #endif

@@ -87,6 +87,18 @@ static zo2_status free_the_others(zo2_spill *s, uint32_t f)
     return ZO2_OK;
 }
 
+/* What was read may be in the page cache only: of a process that was killed before its sync, or whose sync failed. Slots that
+ * these headers set free are written soon, so the headers go first. */
+static zo2_status settle(zo2_spill *s, uint32_t f)
+{
+    const zo2_aio_file *at = &s->at[f];
+    zo2_spill_table_touch(&s->file[f]);
+    zo2_status status = zo2_spill_table_write(&s->file[f], s->io);
+    if (!status && s->io->fdatasync(s->io->ud, at->buffered))
+        status = zo2_io_error("cannot sync", at->path);
+    return status;
+}
+
 zo2_status zo2_spill_recover(zo2_spill *s, const zo2_spill_config *c)
 {
     for (uint32_t i = 0; i < s->n_chunks; i++)
@@ -95,8 +107,12 @@ zo2_status zo2_spill_recover(zo2_spill *s, const zo2_spill_config *c)
         if (zo2_spill_file_is_open(s, f))
             scan(s, f, c);
     zo2_status status = ZO2_OK;
-    for (uint32_t f = 0; !status && f < s->n_files; f++)
-        if (zo2_spill_file_is_open(s, f))
-            status = free_the_others(s, f);
+    for (uint32_t f = 0; !status && f < s->n_files; f++) {
+        if (!zo2_spill_file_is_open(s, f))
+            continue;
+        status = free_the_others(s, f);
+        if (!status && s->writable)
+            status = settle(s, f);
+    }
     return status;
 }
