@@ -20,6 +20,9 @@ zo2_status zo2_plan_fit(zo2_full_plan *out, const zo2_arch *a, const zo2_backend
 zo2_status zo2_plan_place(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
                           const uint32_t *stored_as, int *fits);
 
+/* Bytes that a step writes to the spill on average with K pending. */
+double zo2_plan_written(const zo2_full_plan *p, uint32_t pending);
+
 /* Host memory of a plan beside the masters and what they pass through. */
 uint64_t zo2_plan_host_rest(const zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s);
 
@@ -29,6 +32,9 @@ zo2_shape zo2_shape_resized(const zo2_shape *s, uint64_t rows, uint64_t micro);
 uint64_t zo2_plan_largest_micro(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t rows);
 /* Largest batch that fits it with micro-batches of one row, up to `rows` rows; 0: none. */
 uint64_t zo2_plan_largest_batch(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t rows);
+
+/* Seconds of a step that don't depend on its batch: the longest of updates, uploads, and what the directories of a spill do. */
+double zo2_times_beside(const zo2_times *t);
 
 /* Traffic, and with rates (may be NULL) times and the bottleneck. */
 void zo2_plan_predict(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r);

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-#define MOST_PENDING 15u  /* proposed: a decode folds K / 2 updates */
+#define MOST_PENDING 15u  /* proposed: a decode folds K / 2 updates; more where each saves writes to drives */
 #define WORTH        0.95 /* a step must be a twentieth shorter */
 #define MOST_GROWTH  256u /* times the batch that was asked for */
 
@@ -44,7 +44,10 @@ static zo2_status plan_of(const search *x, const zo2_shape *s, zo2_full_plan *p,
 /* The K that makes steps with this plan shortest. */
 static void try_pendings(const search *x, const zo2_full_plan *p, const zo2_shape *s, way *best)
 {
-    for (uint32_t k = 0; k <= MOST_PENDING; k++) {
+    const uint32_t most = s->spill_dirs ? ZO2_MAX_PENDING : MOST_PENDING;
+    for (uint32_t k = 0; k <= most; k++) {
+        if (s->write_budget && zo2_plan_written(p, k) > (double)s->write_budget)
+            continue;
         zo2_times t = zo2_plan_times(p, x->a, s, x->r, k);
         if (t.step < WORTH * best->t.step)
             *best = (way){.micro = micro_of(s), .pending = k, .t = t};
@@ -83,7 +86,7 @@ static int noise_bound(const search *x, const zo2_times *t)
 {
     if (x->r->shared)
         return t->update_noise + t->compute_noise > 0.5 * t->step;
-    if (t->upload >= fmax(t->update, t->compute))
+    if (fmax(t->upload, t->read + t->write) >= fmax(t->update, t->compute))
         return 0;
     return (t->update >= t->compute ? t->update_noise : t->compute_noise) > 0.5 * t->step;
 }
@@ -112,12 +115,12 @@ static zo2_status propose_batch(const search *x, const way *best, zo2_plan *q)
     uint64_t low = x->rows, high = 0, micro;
     zo2_times t = best->t;
     /* Lanes that share the host's cores gain by a larger batch as long as computing isn't most of a step. */
-    if (t.compute >= WORTH * fmax(t.update, t.upload))
+    if (t.compute >= WORTH * zo2_times_beside(&t))
         return ZO2_OK;
     zo2_status status = ZO2_OK;
     while (!status && !high && 2 * low <= MOST_GROWTH * x->rows && 2 * low <= 1u << 24) {
         status = time_of_rows(x, best, 2 * low, &micro, &t);
-        if (status || !micro || t.compute > fmax(t.update, t.upload))
+        if (status || !micro || t.compute > zo2_times_beside(&t))
             high = 2 * low;
         else
             low *= 2;
@@ -125,7 +128,7 @@ static zo2_status propose_batch(const search *x, const way *best, zo2_plan *q)
     while (!status && high > low + 1) {
         uint64_t middle = low + (high - low) / 2;
         status = time_of_rows(x, best, middle, &micro, &t);
-        if (!micro || t.compute > fmax(t.update, t.upload))
+        if (!micro || t.compute > zo2_times_beside(&t))
             high = middle;
         else
             low = middle;

@@ -6,11 +6,13 @@
 #include "engine/masters/placement.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
+#include "engine/plan/plan.h"
 #include "engine/plan/plan_internal.h"
 #include "engine/plan/plan_types.h"
 #include "engine/plan/tiers.h"
 #include "kernels/backend.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -114,13 +116,41 @@ static zo2_status place_all(zo2_full_plan *out, const zo2_layout *l, const uint3
         p->buffer_bytes = buffer_bytes(p);
     }
     free(tier);
-    out->disk_bytes = zo2_tiers_disk(l, stored_as);
+    out->pub.spill_bytes = zo2_tiers_disk(l, stored_as);
     return ZO2_OK;
 }
 
 const zo2_spill_plan *zo2_plan_spill(const zo2_full_plan *p, uint32_t pending)
 {
     return &p->spill[pending >= p->wires_first_pending];
+}
+
+double zo2_plan_written(const zo2_full_plan *p, uint32_t pending)
+{
+    return zo2_tiers_written(&zo2_plan_spill(p, pending)->tiers, pending);
+}
+
+zo2_status zo2_plan_budget_pending(uint32_t *pending, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
+                                   const uint32_t *stored_as)
+{
+    zo2_full_plan p;
+    int fits;
+    zo2_status status = zo2_plan_place(&p, a, be, s, stored_as, &fits);
+    double least = INFINITY;
+    for (*pending = 0; !status && *pending <= ZO2_MAX_PENDING; ++*pending) {
+        double written = zo2_plan_written(&p, *pending);
+        if (written <= (double)s->write_budget)
+            return ZO2_OK;
+        least = fmin(least, written);
+    }
+    *pending = 0;
+    if (status)
+        return status;
+    return zo2_error(
+        ZO2_ERR_ARG,
+        "a write budget of %llu bytes a step is too small: with %d pending updates, which is the most, a step "
+        "writes %.0f bytes on average; more host memory makes that less",
+        (unsigned long long)s->write_budget, ZO2_MAX_PENDING, ceil(least));
 }
 
 /* Fits the device with chunks of at most s->chunk_most, and sizes the smallest buffers. */

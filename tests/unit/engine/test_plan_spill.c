@@ -6,6 +6,7 @@
 #include "engine/model/layout.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/tiers.h"
+#include "tests/unit/engine/engine_testing.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -315,7 +316,7 @@ static void budgets_are_kept(void **state)
                 assert_int_equal(s->buffer_bytes,
                                  s->wire_buffers * s->wire_buffer_bytes + s->rest_buffers * s->rest_buffer_bytes);
             }
-            assert_true(p.disk_bytes > p.pub.master_bytes && p.disk_bytes < p.pub.master_bytes / 100 * 104);
+            assert_true(p.pub.spill_bytes > p.pub.master_bytes && p.pub.spill_bytes < p.pub.master_bytes / 100 * 104);
         }
 }
 
@@ -362,6 +363,170 @@ static void drives_have_windows(void **state)
     assert_int_equal(p.chunk_bytes, MIB);
 }
 
+/* ---- the write budget ---- */
+
+static zo2_status pending_of(const zo2_engine_opts *o, uint32_t *pending)
+{
+    zo2_shape shape;
+    assert_int_equal(zo2_shape_from_opts(&shape, &arch, &zo2_backend_cpu, o), ZO2_OK);
+    return zo2_plan_budget_pending(pending, &arch, &zo2_backend_cpu, &shape, NULL);
+}
+
+/* Written by a step with K pending, as the plan has it. */
+static uint64_t written_with(zo2_engine_opts o, uint32_t pending)
+{
+    o.pending = (int32_t)pending;
+    zo2_full_plan p = plan_of(&o);
+    assert_int_equal(p.pub.pending, pending);
+    return p.pub.written_bytes_per_step;
+}
+
+static void a_write_budget_sets_k(void **state)
+{
+    (void)state;
+    zo2_engine_opts o = base_opts();
+    o.host_bytes = 1500 * MIB;
+    uint64_t all = written_with(o, 0);
+    assert_true(all > 3000 * MIB);
+    for (uint64_t parts = 1; parts <= 40; parts += 3) {
+        uint32_t k;
+        o.write_budget = all / parts + 1;
+        assert_int_equal(pending_of(&o, &k), ZO2_OK);
+        assert_true(written_with(o, k) <= o.write_budget);
+        for (uint32_t smaller = 0; smaller < k; smaller++)
+            assert_true(written_with(o, smaller) >= o.write_budget);
+        assert_true(parts == 1 ? k == 0 : k + 1 >= parts);
+    }
+    /* refused with the least that is possible */
+    uint64_t least = written_with(o, ZO2_MAX_PENDING) + 1; /* whole bytes of an average */
+    uint32_t k = 99;
+    o.write_budget = least / 2;
+    assert_int_equal(pending_of(&o, &k), ZO2_ERR_ARG);
+    assert_int_equal(k, 0);
+    char text[40];
+    snprintf(text, sizeof text, "writes %llu bytes", (unsigned long long)least);
+    assert_non_null(strstr(zo2_last_error(), text));
+    o.write_budget = least;
+    assert_int_equal(pending_of(&o, &k), ZO2_OK);
+    assert_int_equal(k, ZO2_MAX_PENDING);
+    o.host_bytes = 0; /* everything in RAM: nothing is written */
+    o.write_budget = 1;
+    assert_int_equal(pending_of(&o, &k), ZO2_OK);
+    assert_int_equal(k, 0);
+}
+
+/* K is a setting of the run: the budget has its say when the run is made, and no more. */
+static void a_run_keeps_the_k_of_its_budget(void **state)
+{
+    (void)state;
+    char run[200];
+    const char *pack = pack_of("opt-fixtures/prenorm-f32"), *dirs[] = {scratch_dir()};
+    zo2_engine_opts o = base_opts(), have;
+    zo2_engine *e;
+    zo2_plan p = {.struct_size = sizeof p};
+    o.max_seq = 8;
+    o.spill_dirs = dirs;
+    o.probe_seconds = 0;
+    MUST(zo2_plan_estimate(pack, &o, &p));
+    o.host_bytes = p.host_peak_bytes - 4096; /* a little less than all */
+    MUST(zo2_plan_estimate(pack, &o, &p));
+    assert_int_equal(p.pending, 0);
+    assert_true(p.written_bytes_per_step > 0);
+    o.write_budget = p.written_bytes_per_step / 3 + 1;
+    MUST(zo2_plan_estimate(pack, &o, &p));
+    assert_true(p.pending >= 2 && p.written_bytes_per_step <= o.write_budget);
+    scratch_path(run, sizeof run, "budget");
+    MUST(zo2_engine_open(&e, pack, run, &o));
+    zo2_engine_get_opts(e, &have);
+    zo2_engine_close(e);
+    assert_int_equal(have.pending, p.pending);
+    o.write_budget = UINT64_MAX; /* alone this would be K = 0 */
+    o.resume = 1;
+    MUST(zo2_engine_open(&e, pack, run, &o));
+    zo2_engine_get_opts(e, &have);
+    zo2_engine_close(e);
+    assert_int_equal(have.pending, p.pending);
+    o.pending = 1; /* what is given counts */
+    MUST(zo2_plan_estimate(pack, &o, &p));
+    assert_int_equal(p.pending, 1);
+    o.write_budget = 1;
+    o.pending = -1;
+    assert_int_equal(zo2_plan_estimate(pack, &o, &p), ZO2_ERR_ARG);
+    o.resume = 0;
+    scratch_path(run, sizeof run, "impossible");
+    assert_int_equal(zo2_engine_open(&e, pack, run, &o), ZO2_ERR_ARG);
+    assert_true(access(run, F_OK) != 0);
+    remove_tree(scratch_dir());
+}
+
+/* ---- times ---- */
+
+static zo2_plan timed(const zo2_engine_opts *o, const zo2_rates *r)
+{
+    zo2_shape shape;
+    zo2_full_plan p;
+    assert_int_equal(zo2_shape_from_opts(&shape, &arch, &zo2_backend_null, o), ZO2_OK);
+    if (zo2_plan_make(&p, &arch, &zo2_backend_null, &shape, NULL, r))
+        fail_msg("%s", zo2_last_error());
+    return p.pub;
+}
+
+static void assert_near(double a, double b)
+{
+    if (!(a <= b * (1 + 1e-9) && b <= a * (1 + 1e-9)))
+        fail_msg("%.17g is not %.17g", a, b);
+}
+
+static void drives_take_their_time(void **state)
+{
+    (void)state;
+    zo2_engine_opts o = base_opts();
+    o.host_bytes = 1500 * MIB;
+    zo2_rates r = {.update_weights = 1e300, .upload_bytes = 1e300, .flops = 1e300, .decode_weights = 1e300};
+    r.fold_weights = 1e300;
+    r.read_bytes = 7e9;
+    r.write_bytes = 5e9;
+    zo2_plan p = timed(&o, &r);
+    assert_near(p.read_seconds, (double)p.read_bytes_per_step / 7e9);
+    assert_near(p.write_seconds, (double)p.written_bytes_per_step / 5e9);
+    assert_near(p.seconds_per_step, p.read_seconds + p.write_seconds); /* a drive does one or the other */
+    assert_string_equal(p.bottleneck, "write");
+    assert_true(p.read_rate == 7e9 && p.write_rate == 5e9);
+    assert_true(p.ram_master_bytes + p.ram_wire_bytes + p.spill_buffer_bytes < p.host_peak_bytes);
+    /* more pending updates are proposed as long as they save something */
+    assert_true(p.proposed_pending > 15 && p.proposed_seconds < p.read_seconds);
+    o.write_budget = p.written_bytes_per_step / 2;
+    assert_true(timed(&o, &r).proposed_pending > 15);
+    o.pending = ZO2_MAX_PENDING;
+    zo2_plan most = timed(&o, &r);
+    assert_string_equal(most.bottleneck, "read");
+    assert_true(most.seconds_per_step < p.seconds_per_step / 3);
+    assert_int_equal(most.proposed_pending, ZO2_MAX_PENDING);
+    /* more of them read and write more at once; with a slow update it is the bottleneck */
+    r.update_weights = 1e6;
+    assert_string_equal(timed(&o, &r).bottleneck, "update");
+    r.read_bytes = r.write_bytes = 0; /* nobody knows */
+    p = timed(&o, &r);
+    assert_true(p.read_seconds == 0 && p.write_seconds == 0 && p.read_bytes_per_step > 0);
+}
+
+/* A cheap fold would ask for many; a budget for writes asks for no fewer than it needs. */
+static void proposals_keep_the_write_budget(void **state)
+{
+    (void)state;
+    zo2_engine_opts o = base_opts();
+    o.host_bytes = 1500 * MIB;
+    zo2_rates r = {.update_weights = 1e300, .upload_bytes = 1e300, .flops = 1e300, .decode_weights = 1e300};
+    r.fold_weights = 1e9; /* each pending update takes longer than what it saves */
+    r.read_bytes = r.write_bytes = 1e12;
+    o.pending = 20;
+    zo2_plan p = timed(&o, &r);
+    assert_int_equal(p.proposed_pending, 0);
+    o.write_budget = written_with(o, 10) + 1;
+    p = timed(&o, &r);
+    assert_int_equal(p.proposed_pending, 10);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -374,6 +539,10 @@ int main(void)
         cmocka_unit_test(budgets_are_kept),
         cmocka_unit_test(too_small_a_budget_names_the_least),
         cmocka_unit_test(drives_have_windows),
+        cmocka_unit_test(a_write_budget_sets_k),
+        cmocka_unit_test(a_run_keeps_the_k_of_its_budget),
+        cmocka_unit_test(drives_take_their_time),
+        cmocka_unit_test(proposals_keep_the_write_budget),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
