@@ -420,12 +420,11 @@ void zo2_lane_read(zo2_pipeline *p)
     zo2_reader *r = p->reader;
     zo2_status s = ZO2_OK;
     int go = 1;
-    begin(r, &p->pass);
     if (p->pass.weights == ZO2_PASS_EXACT) { /* its tasks read what they need themselves, all at once */
         zo2_lane_publish(p, ZO2_TRACK_READ, p->pass.program->n);
-        r->in_pass = 0;
         return;
     }
+    begin(r, &p->pass);
     while (r->next < p->pass.program->n && !s && go) {
         s = read_chunk(p, r, r->next, &go);
         r->next += !s && go;

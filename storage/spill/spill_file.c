@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #define AGAIN "; remove it: the run goes on from its journal, and a new one is made"
 
@@ -65,12 +66,22 @@ static zo2_status damaged(const zo2_spill_file *f, const char *what)
     return zo2_error(ZO2_ERR_FORMAT, "%s: %s" AGAIN, f->at->path, what);
 }
 
+/* The system lets go of the files of an io_uring, and of their lock, a while after its process is gone: whoever writes, and has the
+ * run's lock, waits for that. */
+#define LOCK_TRIES 100
+#define LOCK_PAUSE 10000000 /* nanoseconds */
+
 static zo2_status lock(const zo2_spill_file *f, int writable)
 {
     int rc;
-    do
-        rc = flock(f->at->buffered, (writable ? LOCK_EX : LOCK_SH) | LOCK_NB);
-    while (rc && errno == EINTR);
+    for (int tries = writable ? LOCK_TRIES : 1; tries; tries--) {
+        do
+            rc = flock(f->at->buffered, (writable ? LOCK_EX : LOCK_SH) | LOCK_NB);
+        while (rc && errno == EINTR);
+        if (!rc || errno != EWOULDBLOCK || tries == 1)
+            break;
+        nanosleep(&(struct timespec){.tv_nsec = LOCK_PAUSE}, NULL);
+    }
     if (!rc)
         return ZO2_OK;
     if (errno == EWOULDBLOCK)
