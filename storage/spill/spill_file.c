@@ -1,7 +1,9 @@
 /* spill_file.c: see spill_file.h. Files may be anybody's: every number is checked before it is used. */
 #include "storage/spill/spill_file.h"
-
+#include "storage/io/aio.h"
 #include "storage/io/io.h"
+#include "storage/spill/spill_format.h"
+#include "storage/spill/spill_layout.h"
 
 #include <errno.h>
 #include <fcntl.h>

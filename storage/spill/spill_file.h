@@ -3,7 +3,8 @@
 #define ZO2_STORAGE_SPILL_SPILL_FILE_H
 
 #include "storage/io/aio.h"
-#include "storage/spill/spill_layout.h"
+#include "storage/io/io.h"
+#include "storage/spill/spill_format.h"
 
 typedef struct zo2_spill_file {
     zo2_aio_file *at;       /* its descriptors; no path: the file is missing */

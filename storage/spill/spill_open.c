@@ -1,5 +1,11 @@
 /* spill_open.c: the files of a spill: found, made, removed. */
+#include "storage/io/aio.h"
+#include "storage/io/io.h"
+#include "storage/spill/spill.h"
+#include "storage/spill/spill_file.h"
+#include "storage/spill/spill_format.h"
 #include "storage/spill/spill_internal.h"
+#include "storage/spill/spill_layout.h"
 
 #include <errno.h>
 #include <fcntl.h>

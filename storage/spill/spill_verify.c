@@ -1,6 +1,11 @@
 /* spill_verify.c: the versions that a resume would find, against their hashes. Knows no chunk sizes but those in the slot headers, so it needs
  * neither model nor settings. */
+#include "engine/base/checked.h"
+#include "storage/io/aio.h"
+#include "storage/io/io.h"
+#include "storage/spill/spill.h"
 #include "storage/spill/spill_file.h"
+#include "storage/spill/spill_format.h"
 #include "storage/spill/spill_internal.h"
 
 #include <inttypes.h>
