@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define DEFAULT_DEPTH 32
 #define MAX_DEPTH     4096
@@ -40,6 +41,7 @@ struct zo2_aio {
     zo2_aio_piece *pieces;      /* [depth] */
     zo2_aio_piece *free;        /* of them */
     fifo idle, waiting, done;   /* free; not all of it issued; to be reaped */
+    pid_t process;              /* that has its threads */
     uint32_t in_flight, flying; /* requests, pieces */
     int unflushed;              /* pieces were issued since the last flush */
     char error[ERROR_BYTES], describe[256];
@@ -136,6 +138,7 @@ zo2_status zo2_aio_open(zo2_aio **out, const zo2_aio_config *config)
     q->files = c.files;
     q->n_files = c.n_files;
     q->depth = c.depth;
+    q->process = getpid();
     zo2_status s = allocate(q);
     if (!s)
         s = open_chosen(q, &c);
@@ -152,11 +155,12 @@ void zo2_aio_close(zo2_aio *q)
 {
     if (!q)
         return;
-    while (q->flying > 0)
+    int forked = q->process != getpid();
+    while (q->flying > 0 && !forked)
         for (zo2_aio_piece *p = q->kind->collect(q->impl, 1); p; p = p->next)
             q->flying--;
     if (q->impl)
-        q->kind->close(q->impl);
+        q->kind->close(q->impl, forked);
     free(q->done.at);
     free(q->waiting.at);
     free(q->idle.at);

@@ -71,7 +71,8 @@ typedef struct zo2_aio_config {
 /* The thread that submits first owns the queue from then on. Files, arena and io outlive it. ZO2_ERR_UNSUPPORTED if `choice` names
  * a kind that the system refuses, with its reason. */
 zo2_status zo2_aio_open(zo2_aio **out, const zo2_aio_config *c);
-/* Waits for what is with the system; what isn't yet is dropped. By the owner, or when nothing is in flight. NULL is fine. */
+/* Waits for what is with the system; what isn't yet is dropped. By the owner, or when nothing is in flight. In
+ * a forked child it frees only. NULL is fine. */
 void zo2_aio_close(zo2_aio *q);
 
 /* "io_uring, registered buffers", "pread threads (io_uring: Operation not permitted)": for people. */

@@ -1,6 +1,9 @@
 /* aio_file.c: files for large transfers, and single transfers on the caller's thread. */
 #include "engine/base/checked.h"
+#include "storage/io/aio.h"
 #include "storage/io/aio_internal.h"
+#include "storage/io/io.h"
+#include "storage/io/transfer.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -39,7 +39,8 @@ typedef struct zo2_aio_piece {
 typedef struct zo2_aio_kind {
     /* c->depth is set. describe: a text for zo2_aio_describe(). ZO2_ERR_UNSUPPORTED: the system refuses it. */
     zo2_status (*open)(void **impl, const zo2_aio_config *c, char *describe, size_t describe_bytes);
-    void (*close)(void *impl); /* nothing is in flight */
+    /* Nothing is in flight. forked: this is a child of the process that opened it (engine/base/process.h), and only frees. */
+    void (*close)(void *impl, int forked);
     /* Begins the next call for a piece: at most c->depth are in flight. May be put off until flush or collect. */
     void (*issue)(void *impl, zo2_aio_piece *piece);
     void (*flush)(void *impl); /* NULL: issue begins them */
@@ -47,6 +48,8 @@ typedef struct zo2_aio_kind {
     zo2_aio_piece *(*collect)(void *impl, int wait);
 } zo2_aio_kind;
 
-extern const zo2_aio_kind zo2_aio_uring, zo2_aio_threads, zo2_aio_table;
+extern const zo2_aio_kind zo2_aio_uring;   /* aio_uring.c */
+extern const zo2_aio_kind zo2_aio_threads; /* aio_threads.c */
+extern const zo2_aio_kind zo2_aio_table;   /* aio_table.c */
 
 #endif

@@ -1,5 +1,8 @@
 /* aio_table.c: the kind of queue that makes each call at once, through a zo2_io table: what tests spoil there, a run meets. */
+#include "storage/io/aio.h"
 #include "storage/io/aio_internal.h"
+#include "storage/io/io.h"
+#include "storage/io/transfer.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -7,7 +10,7 @@
 
 typedef struct table {
     const zo2_io *io;
-    zo2_aio_piece *done; /* last one first */
+    zo2_aio_piece *done, **last; /* in order */
 } table;
 
 static zo2_status table_open(void **impl, const zo2_aio_config *c, char *describe, size_t describe_bytes)
@@ -16,6 +19,7 @@ static zo2_status table_open(void **impl, const zo2_aio_config *c, char *describ
     if (!t)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for an I/O queue");
     t->io = c->io;
+    t->last = &t->done;
     snprintf(describe, describe_bytes, "one call at a time");
     *impl = t;
     return ZO2_OK;
@@ -29,8 +33,9 @@ static void table_issue(void *impl, zo2_aio_piece *piece)
     ssize_t moved = x->write ? t->io->pwrite(t->io->ud, fd, x->at, (size_t)x->bytes, (off_t)x->offset)
                              : t->io->pread(t->io->ud, fd, x->at, (size_t)x->bytes, (off_t)x->offset);
     piece->result = moved < 0 ? -errno : moved;
-    piece->next = t->done;
-    t->done = piece;
+    piece->next = NULL;
+    *t->last = piece;
+    t->last = &piece->next;
 }
 
 static zo2_aio_piece *table_collect(void *impl, int wait)
@@ -39,7 +44,15 @@ static zo2_aio_piece *table_collect(void *impl, int wait)
     zo2_aio_piece *done = t->done;
     (void)wait;
     t->done = NULL;
+    t->last = &t->done;
     return done;
 }
 
-const zo2_aio_kind zo2_aio_table = {.open = table_open, .close = free, .issue = table_issue, .collect = table_collect};
+static void table_close(void *impl, int forked)
+{
+    (void)forked;
+    free(impl);
+}
+
+const zo2_aio_kind zo2_aio_table = {
+    .open = table_open, .close = table_close, .issue = table_issue, .collect = table_collect};

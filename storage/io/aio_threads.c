@@ -1,7 +1,9 @@
 /* aio_threads.c: the kind of queue for systems that refuse io_uring: threads of its own make the calls. */
 #include "engine/base/checked.h"
 #include "engine/base/thread.h"
+#include "storage/io/aio.h"
 #include "storage/io/aio_internal.h"
+#include "storage/io/transfer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,9 +56,8 @@ static void *work(void *arg)
     return NULL;
 }
 
-static void threads_close(void *impl)
+static void end_threads(threads *t)
 {
-    threads *t = impl;
     pthread_mutex_lock(&t->mutex);
     t->stop = 1;
     pthread_cond_broadcast(&t->issued);
@@ -66,7 +67,13 @@ static void threads_close(void *impl)
     pthread_cond_destroy(&t->returned);
     pthread_cond_destroy(&t->issued);
     pthread_mutex_destroy(&t->mutex);
-    free(t);
+}
+
+static void threads_close(void *impl, int forked)
+{
+    if (!forked)
+        end_threads(impl);
+    free(impl);
 }
 
 static zo2_status threads_open(void **impl, const zo2_aio_config *c, char *describe, size_t describe_bytes)
@@ -81,7 +88,7 @@ static zo2_status threads_open(void **impl, const zo2_aio_config *c, char *descr
     for (uint64_t n = zo2_min_u64(c->depth, MAX_THREADS); t->n < n; t->n++) {
         int failed = zo2_thread_start(&t->thread[t->n], work, t);
         if (failed) {
-            threads_close(t);
+            threads_close(t, 0);
             return zo2_error(ZO2_ERR_NOMEM, "cannot start a thread for I/O: %s", strerror(failed));
         }
     }

@@ -1,7 +1,9 @@
 /* aio_uring.c: the kind of queue that makes its calls through io_uring. What a kernel lacks it does without: flags, registered
  * files, registered buffers. */
 #include "engine/base/checked.h"
+#include "storage/io/aio.h"
 #include "storage/io/aio_internal.h"
+#include "storage/io/transfer.h"
 
 #include <liburing.h>
 #include <stdio.h>
@@ -86,9 +88,10 @@ static zo2_status register_arena(uring *u, void *arena, uint64_t bytes, int *ref
     return ZO2_OK;
 }
 
-static void uring_close(void *impl)
+static void uring_close(void *impl, int forked)
 {
     uring *u = impl;
+    (void)forked;
     if (u->have_ring)
         io_uring_queue_exit(&u->ring);
     free(u->flying);
@@ -129,7 +132,7 @@ static zo2_status uring_open(void **impl, const zo2_aio_config *c, char *describ
     if (!s)
         s = set_up(u, c, describe, describe_bytes);
     if (s)
-        uring_close(u);
+        uring_close(u, 0);
     else
         *impl = u;
     return s;

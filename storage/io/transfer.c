@@ -1,8 +1,6 @@
 /* transfer.c: see transfer.h. */
 #include "storage/io/transfer.h"
 
-#include "storage/io/io.h"
-
 #include <inttypes.h>
 #include <string.h>
 

@@ -323,12 +323,41 @@ static void room_is_counted(void **state)
     scratch_remove(dir);
 }
 
+static const char *close_here(void *arg)
+{
+    zo2_aio_close(arg);
+    return NULL;
+}
+
+/* A child has none of its parent's threads to wait for. */
+static void a_forked_child_can_close(void **state)
+{
+    (void)state;
+    char *dir = disk_make(), *path = in_dir(dir, "f");
+    zo2_aio_file f = file_make(path);
+    unsigned char *arena = arena_make(MIB);
+    for (size_t k = 0; k < N_KINDS; k++) {
+        zo2_aio_config c = {.choice = every_kind[k], .files = &f, .n_files = 1};
+        zo2_aio *q;
+        OK(zo2_aio_open(&q, &c));
+        OK(transfer_one(q, request_of(ZO2_AIO_WRITE, arena, MIB, 0)));
+        in_child(close_here, q);
+        OK(transfer_one(q, request_of(ZO2_AIO_READ, arena, MIB, 0)));
+        zo2_aio_close(q);
+    }
+    free(arena);
+    zo2_aio_file_close(&f, &zo2_io_posix);
+    free(path);
+    scratch_remove(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_file_is_opened_twice),          cmocka_unit_test(single_transfers_take_any_bytes),
         cmocka_unit_test(every_kind_moves_the_same_bytes), cmocka_unit_test(a_queue_belongs_to_the_thread_that_submits),
         cmocka_unit_test(queues_work_side_by_side),        cmocka_unit_test(room_is_counted),
+        cmocka_unit_test(a_forked_child_can_close),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
