@@ -725,6 +725,12 @@ ZO2_API uint64_t zo2_run_model_hash(const zo2_run *r);
  * must be the run's. snapshot_dir: where the run was told to put its snapshots, NULL: RUN_DIR/snapshots; a folder that
  * isn't there has none. *snapshots (may be NULL): how many there were. */
 ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack, const char *snapshot_dir, uint32_t *snapshots);
+/* Reads what a resume would take from the files that the run's masters were spilled to, in these directories
+ * (zo2_engine_opts.spill_dirs), and checks every hash. progress: "verify", chunks of a file. *chunks (may be NULL): how many were
+ * there. ZO2_ERR_FORMAT: some are damaged (a resume computes them again), ZO2_ERR_NOTFOUND: a directory has no such file,
+ * ZO2_ERR_BUSY: the run is being trained. */
+ZO2_API zo2_status zo2_run_verify_spill(const char *run_dir, const char *const *spill_dirs, uint32_t spill_count,
+                                        zo2_progress_fn progress, void *ud, uint64_t *chunks);
 
 /* ---- noise ------------------------------------------------------------------------------------------------------- */
 

@@ -1,5 +1,10 @@
 /* spill.c: the life of a slot. A version is written beside the last committed one, never over it; a commit makes it durable in
  * two steps, data before headers, and only then is the other slot free. */
+#include "storage/spill/spill.h"
+#include "storage/io/aio.h"
+#include "storage/io/io.h"
+#include "storage/spill/spill_file.h"
+#include "storage/spill/spill_format.h"
 #include "storage/spill/spill_internal.h"
 
 #include <inttypes.h>

@@ -1,7 +1,9 @@
 /* spill_file.c: see spill_file.h. Files may be anybody's: every number is checked before it is used. */
 #include "storage/spill/spill_file.h"
-
+#include "storage/io/aio.h"
 #include "storage/io/io.h"
+#include "storage/spill/spill_format.h"
+#include "storage/spill/spill_layout.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,7 +13,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #define AGAIN "; remove it: the run goes on from its journal, and a new one is made"
 
@@ -66,22 +67,16 @@ static zo2_status damaged(const zo2_spill_file *f, const char *what)
     return zo2_error(ZO2_ERR_FORMAT, "%s: %s" AGAIN, f->at->path, what);
 }
 
-/* The system lets go of the files of an io_uring, and of their lock, a while after its process is gone: whoever writes, and has the
- * run's lock, waits for that. */
-#define LOCK_TRIES 100
-#define LOCK_PAUSE 10000000 /* nanoseconds */
-
-static zo2_status lock(const zo2_spill_file *f, int writable)
+/* On a descriptor of its own: an io_uring that knows the others keeps them open a while after its process is gone. */
+static zo2_status lock(zo2_spill_file *f, const zo2_io *io, int writable)
 {
+    f->lock = io->open(io->ud, f->at->path, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK, 0);
+    if (f->lock < 0)
+        return zo2_io_error("cannot open", f->at->path);
     int rc;
-    for (int tries = writable ? LOCK_TRIES : 1; tries; tries--) {
-        do
-            rc = flock(f->at->buffered, (writable ? LOCK_EX : LOCK_SH) | LOCK_NB);
-        while (rc && errno == EINTR);
-        if (!rc || errno != EWOULDBLOCK || tries == 1)
-            break;
-        nanosleep(&(struct timespec){.tv_nsec = LOCK_PAUSE}, NULL);
-    }
+    do
+        rc = flock(f->lock, (writable ? LOCK_EX : LOCK_SH) | LOCK_NB);
+    while (rc && errno == EINTR);
     if (!rc)
         return ZO2_OK;
     if (errno == EWOULDBLOCK)
@@ -169,7 +164,7 @@ zo2_status zo2_spill_file_open(zo2_spill_file *f, const zo2_io *io, const char *
     /* O_NONBLOCK: no hanging on a FIFO. */
     zo2_status s = zo2_aio_file_open(f->at, io, path, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK, 0);
     if (!s)
-        s = lock(f, writable);
+        s = lock(f, io, writable);
     if (!s)
         s = load(f, io, run);
     if (s)
@@ -181,10 +176,12 @@ void zo2_spill_file_close(zo2_spill_file *f, const zo2_io *io)
 {
     if (f->at)
         zo2_aio_file_close(f->at, io);
+    if (f->lock >= 0)
+        io->close(io->ud, f->lock);
     free(f->front);
     free(f->table);
     free(f->changed);
-    *f = (zo2_spill_file){.at = f->at};
+    *f = (zo2_spill_file){.at = f->at, .lock = -1};
 }
 
 /* ---- slot headers ------------------------------------------------------------------------------------------------ */

@@ -3,10 +3,12 @@
 #define ZO2_STORAGE_SPILL_SPILL_FILE_H
 
 #include "storage/io/aio.h"
-#include "storage/spill/spill_layout.h"
+#include "storage/io/io.h"
+#include "storage/spill/spill_format.h"
 
 typedef struct zo2_spill_file {
     zo2_aio_file *at;       /* its descriptors; no path: the file is missing */
+    int lock;               /* one more, which has the lock; -1: none */
     zo2_spill_front *front; /* one aligned page */
     zo2_spill_slot *table;  /* its slot headers as they are on the disk, whole aligned pages */
     uint8_t *changed;       /* [pages of the table]: differs from the disk */

@@ -2,7 +2,12 @@
 #ifndef ZO2_STORAGE_SPILL_SPILL_INTERNAL_H
 #define ZO2_STORAGE_SPILL_SPILL_INTERNAL_H
 
+#include "storage/io/aio.h"
+#include "storage/io/io.h"
+#include "storage/spill/spill.h"
 #include "storage/spill/spill_file.h"
+#include "storage/spill/spill_format.h"
+#include "storage/spill/spill_layout.h"
 
 #include <pthread.h>
 

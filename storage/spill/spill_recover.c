@@ -1,5 +1,10 @@
 /* spill_recover.c: which versions there are, from the slot headers as a crash left them. A header is in one sector, so it is
  * the old one or the new one; the newest of a chunk was committed with its data. */
+#include "storage/io/aio.h"
+#include "storage/io/io.h"
+#include "storage/spill/spill.h"
+#include "storage/spill/spill_file.h"
+#include "storage/spill/spill_format.h"
 #include "storage/spill/spill_internal.h"
 
 #include <inttypes.h>
@@ -107,6 +112,9 @@ zo2_status zo2_spill_recover(zo2_spill *s, const zo2_spill_config *c)
         if (zo2_spill_file_is_open(s, f))
             scan(s, f, c);
     zo2_status status = ZO2_OK;
+    if (s->writable && s->generation == ZO2_SPILL_MAX_COUNTER) /* nobody's disk lives that long */
+        status = zo2_error(ZO2_ERR_FORMAT, "%s or another file of this spill has used up its generations; remove it",
+                           s->at[0].path);
     for (uint32_t f = 0; !status && f < s->n_files; f++) {
         if (!zo2_spill_file_is_open(s, f))
             continue;

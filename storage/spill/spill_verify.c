@@ -1,6 +1,11 @@
 /* spill_verify.c: the versions that a resume would find, against their hashes. Knows no chunk sizes but those in the slot headers, so it needs
  * neither model nor settings. */
+#include "engine/base/checked.h"
+#include "storage/io/aio.h"
+#include "storage/io/io.h"
+#include "storage/spill/spill.h"
 #include "storage/spill/spill_file.h"
+#include "storage/spill/spill_format.h"
 #include "storage/spill/spill_internal.h"
 
 #include <inttypes.h>
@@ -96,7 +101,7 @@ static zo2_status check_file(walk *w)
 static zo2_status check_folder(walk *w, const char *dir)
 {
     zo2_aio_file at = {0};
-    zo2_spill_file f = {.at = &at};
+    zo2_spill_file f = {.at = &at, .lock = -1};
     char *path = zo2_spill_path(dir, w->c->run);
     zo2_status s =
         path ? zo2_spill_file_open(&f, w->io, path, w->c->run, 0) : zo2_error(ZO2_ERR_NOMEM, "%s: out of memory", dir);
