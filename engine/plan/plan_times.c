@@ -3,6 +3,7 @@
 #include "engine/model/wire_size.h"
 #include "engine/plan/plan_internal.h"
 #include "engine/plan/plan_types.h"
+#include "engine/plan/tiers.h"
 
 #include <math.h>
 #include <stdio.h>

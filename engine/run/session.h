@@ -5,6 +5,7 @@
 
 #include "engine/forward/core.h"
 #include "engine/pack/pack_api.h"
+#include "kernels/backend.h"
 #include "storage/run/journal.h"
 
 #include <stdatomic.h>
