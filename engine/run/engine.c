@@ -124,6 +124,8 @@ static zo2_status open_core(zo2_engine *e, const zo2_backend_ops *ops)
     if (!s)
         s = zo2_shape_from_opts(&config.shape, &e->pack->arch, ops, &e->opts);
     if (!s)
+        s = zo2_engine_spill_chunks(e, &config.shape.chunk_bytes);
+    if (!s)
         config.shape.host_limit = e->host_limit[0] ? e->host_limit : NULL;
     if (!s)
         s = zo2_core_create(&e->core, &config);

@@ -76,6 +76,9 @@ void zo2_run_dir_reserve(zo2_engine *e);
 
 /* What a core needs to know of an engine whose masters spill. */
 zo2_core_spill zo2_engine_spill(zo2_engine *e);
+/* Chunks are cut as they were when the files were made: *chunk_bytes (0: as the planner likes) becomes that, if there are any.
+ * ZO2_ERR_MISMATCH if another size was asked for. */
+zo2_status zo2_engine_spill_chunks(const zo2_engine *e, uint64_t *chunk_bytes);
 /* Removes what the open of a new run made, if it failed. */
 void zo2_engine_unspill(const zo2_engine *e);
 

@@ -44,6 +44,9 @@ typedef struct zo2_spill_config {
  * folders there are stays. Damaged headers cost their chunks only, with a warning. Not writable: files may be missing, not all
  * (ZO2_ERR_NOTFOUND). */
 zo2_status zo2_spill_open(zo2_spill **out, const zo2_io *io, const zo2_spill_config *c);
+/* The `layout` that the files of a run were made for. ZO2_ERR_NOTFOUND: there are none; other errors are open()'s as well. */
+zo2_status zo2_spill_layout_of(const zo2_io *io, uint64_t run, const char *const *dirs, uint32_t n_dirs,
+                               uint64_t *layout);
 /* What wasn't committed is lost. NULL is fine. */
 void zo2_spill_close(zo2_spill *s);
 /* Removes the files of a run from these directories; those that are missing are fine. ZO2_ERR_BUSY: in use. */

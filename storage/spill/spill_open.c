@@ -193,6 +193,25 @@ zo2_status zo2_spill_open(zo2_spill **out, const zo2_io *io, const zo2_spill_con
     return ZO2_OK;
 }
 
+zo2_status zo2_spill_layout_of(const zo2_io *io, uint64_t run, const char *const *dirs, uint32_t n_dirs,
+                               uint64_t *layout)
+{
+    zo2_status status = ZO2_ERR_NOTFOUND;
+    for (uint32_t d = 0; status == ZO2_ERR_NOTFOUND && d < n_dirs; d++) {
+        zo2_aio_file at = {0};
+        zo2_spill_file f = {.at = &at};
+        char *path = zo2_spill_path(dirs[d], run);
+        status =
+            path ? zo2_spill_file_open(&f, io, path, run, 0) : zo2_error(ZO2_ERR_NOMEM, "%s: out of memory", dirs[d]);
+        if (!status) {
+            *layout = f.front->head.layout;
+            zo2_spill_file_close(&f, io);
+        }
+        free(path);
+    }
+    return status;
+}
+
 void zo2_spill_close(zo2_spill *s)
 {
     if (!s)

@@ -2,11 +2,14 @@
  * tier, wire and noise, after a resume with and without a snapshot, with the files gone, damaged or full, with as few buffers as there
  * may be. */
 #include "engine/plan/plan.h"
+#include "engine/stream/lane_write.h"
 #include "tests/unit/engine/engine_testing.h"
+#include "tests/unit/storage/faulty_io.h"
 
 #include <fcntl.h>
 #include <glob.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 enum { ROWS = 4, SEQ = 10, STEPS = 6, THREADS = 2 };
 
@@ -244,6 +247,342 @@ static void layers_share_planes(void **state)
         compare(usual(), 1, r);
 }
 
+/* ---- beginning again ---- */
+
+typedef struct warnings {
+    uint32_t n;
+    char last[1200];
+} warnings;
+
+static void listen(void *ud, zo2_log_level level, const char *text)
+{
+    warnings *w = ud;
+    w->n += level == ZO2_LOG_WARNING;
+    if (level == ZO2_LOG_WARNING)
+        snprintf(w->last, sizeof w->last, "%s", text);
+}
+
+/* A process that trains and dies. */
+static void train_and_die(session *s, uint32_t snapshot, uint32_t to)
+{
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (!child) {
+        outcome unused;
+        zo2_engine *e = start(s);
+        train(e, &unused, snapshot);
+        if (snapshot)
+            MUST(zo2_snapshot(e));
+        train(e, &unused, to);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+/* What wasn't committed is made again, chunk by chunk, by the first pass, which is an evaluation. */
+static void after_a_crash(void **state)
+{
+    (void)state;
+    static int runs;
+    for (int pending = 0; pending < 4; pending += 3)
+        for (uint32_t snapshot = 0; snapshot < 4; snapshot += 2)
+            for (room r = LEAST; r < ALL; r++) {
+                char name[32];
+                session ram, s;
+                outcome want, got;
+                zo2_engine_opts o = usual();
+                o.pending = pending;
+                memset(&want, 0, sizeof want);
+                memset(&got, 0, sizeof got);
+                snprintf(name, sizeof name, "crash-ram-%d", runs);
+                ram = spilled(o, 0, name);
+                zo2_engine *e = start(&ram);
+                train(e, &want, 4);
+                double wire = evaluate(e, ZO2_WEIGHTS_WIRE);
+                finish(e, &want);
+                zo2_engine_close(e);
+                snprintf(name, sizeof name, "crash-%d", runs++);
+                s = spilled(o, 0, name);
+                spill_to(&s, r);
+                train_and_die(&s, snapshot, 4);
+                memcpy(got.loss, want.loss, 4 * sizeof want.loss[0]);
+                e = start(&s);
+                assert_true(evaluate(e, ZO2_WEIGHTS_WIRE) == wire);
+                finish(e, &got);
+                zo2_engine_close(e);
+                assert_memory_equal(&got, &want, sizeof want);
+                assert_same_journal(&ram, &s);
+            }
+}
+
+static size_t spill_files(const session *s)
+{
+    size_t n = 0;
+    for (int i = 0; i < 2; i++) {
+        char pattern[600];
+        glob_t found;
+        snprintf(pattern, sizeof pattern, "%s/*", s->dir[i]);
+        if (!glob(pattern, 0, NULL, &found))
+            n += found.gl_pathc;
+        globfree(&found);
+    }
+    return n;
+}
+
+static void files_gone(void **state)
+{
+    (void)state;
+    session ram, s;
+    zo2_engine_opts o = usual();
+    outcome want = in_ram(&o, 0, &ram), got;
+    memset(&got, 0, sizeof got);
+    s = spilled(o, 0, "gone");
+    spill_to(&s, HALF);
+    zo2_engine *e = start(&s);
+    train(e, &got, STEPS / 2);
+    MUST(zo2_snapshot(e));
+    zo2_engine_close(e);
+    assert_int_equal(spill_files(&s), 2);
+    remove_tree(s.dir[0]);
+    e = start(&s);
+    train(e, &got, STEPS / 2 + 1);
+    zo2_engine_close(e);
+    remove_tree(s.dir[0]);
+    remove_tree(s.dir[1]);
+    e = start(&s);
+    finish(e, &got);
+    zo2_engine_close(e);
+    assert_memory_equal(&got, &want, sizeof want);
+}
+
+/* One byte of a plane of every third chunk, on the disk. */
+static uint32_t damage(zo2_engine *e)
+{
+    uint32_t n_files, damaged = 0;
+    const zo2_aio_file *files = zo2_spill_files(e->core.spill, &n_files);
+    for (uint32_t c = 0; c < e->core.layout.n_chunks; c += 3) {
+        zo2_spill_version v;
+        uint8_t byte;
+        if (e->core.masters.tier[c] != ZO2_TIER_SPILL || !zo2_spill_find(e->core.spill, c, &v))
+            continue;
+        uint64_t at = (c % 2 && e->core.layout.chunks[c].rest_bytes ? v.rest_at : v.wire_at) + 5;
+        int fd = open(files[v.file].path, O_RDWR);
+        assert_true(fd >= 0);
+        assert_int_equal(pread(fd, &byte, 1, (off_t)at), 1);
+        byte ^= 4;
+        assert_int_equal(pwrite(fd, &byte, 1, (off_t)at), 1);
+        close(fd);
+        damaged++;
+    }
+    return damaged;
+}
+
+static void slots_damaged(void **state)
+{
+    (void)state;
+    session ram, s;
+    warnings said = {0};
+    zo2_engine_opts o = usual();
+    outcome want = in_ram(&o, 0, &ram), got;
+    memset(&got, 0, sizeof got);
+    s = spilled(o, 0, "damaged");
+    spill_to(&s, LEAST);
+    zo2_engine *e = start(&s);
+    train(e, &got, STEPS / 2);
+    MUST(zo2_snapshot(e));
+    zo2_engine_close(e);
+    s.o.log = listen;
+    s.o.log_ud = &said;
+    e = start(&s);
+    uint32_t n = damage(e);
+    assert_true(n > 5);
+    finish(e, &got);
+    assert_int_equal(said.n, n);
+    assert_non_null(strstr(said.last, "; this part is rebuilt from the pack and the journal"));
+    zo2_engine_close(e);
+    assert_memory_equal(&got, &want, sizeof want);
+}
+
+/* ---- what goes wrong ---- */
+
+/* From now on the write lane writes through another table. */
+static void write_through(zo2_engine *e, const zo2_io *io)
+{
+    zo2_pipeline *p = e->core.pipe;
+    zo2_spill_home *home = &e->core.masters.spill;
+    zo2_write_lane_end(p->writer);
+    home->ending = 0;
+    home->io = io;
+    home->aio = ZO2_AIO_TABLE;
+    MUST(zo2_write_lane_start(&p->writer, p, home));
+}
+
+static void a_write_fails(void **state)
+{
+    (void)state;
+    static const struct {
+        int err;
+        zo2_status status;
+    } faults[] = {{EIO, ZO2_ERR_IO}, {ENOSPC, ZO2_ERR_NOSPACE}};
+    session ram, s;
+    zo2_engine_opts o = usual();
+    outcome want = in_ram(&o, 0, &ram), got;
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        faulty_io f;
+        char name[32];
+        memset(&got, 0, sizeof got);
+        snprintf(name, sizeof name, "write-fails-%d", faults[i].err);
+        s = spilled(o, 0, name);
+        spill_to(&s, LEAST);
+        faulty_init(&f);
+        zo2_engine *e = start(&s);
+        train(e, &got, 2);
+        write_through(e, &f.io);
+        faulty_arm(&f, FAULTY_PWRITE, 7, FAULTY_FAIL, faults[i].err, 0);
+        zo2_status status = ZO2_OK;
+        for (int n = 0; n < 4 && !status; n++) {
+            zo2_step_result r = {.struct_size = sizeof r};
+            zo2_engine_state at;
+            zo2_engine_get_state(e, &at);
+            status = step(e, &r);
+            got.loss[at.step] = r.loss_plus;
+        }
+        assert_int_equal(status, faults[i].status);
+        assert_non_null(strstr(zo2_last_error(), ".zo2x"));
+        assert_int_equal(step(e, NULL), faults[i].status); /* the engine keeps saying so */
+        assert_int_equal(zo2_snapshot(e), faults[i].status);
+        zo2_engine_close(e);
+        faulty_free(&f);
+        e = start(&s);
+        finish(e, &got);
+        zo2_engine_close(e);
+        assert_memory_equal(&got, &want, sizeof want);
+    }
+}
+
+static int stop_at(void *ud, const char *stage, uint64_t done, uint64_t total)
+{
+    uint64_t *at = ud;
+    (void)total;
+    return !strcmp(stage, "chunks") && done >= *at;
+}
+
+static void a_step_is_cancelled(void **state)
+{
+    (void)state;
+    session ram, s;
+    zo2_engine_opts o = usual();
+    outcome want = in_ram(&o, 0, &ram), got;
+    uint64_t at = UINT64_MAX;
+    memset(&got, 0, sizeof got);
+    s = spilled(o, 0, "cancelled");
+    spill_to(&s, LEAST);
+    s.o.progress = stop_at;
+    s.o.progress_ud = &at;
+    zo2_engine *e = start(&s);
+    for (uint32_t i = 0; i < STEPS; i++) {
+        at = 7 * i;
+        assert_int_equal(step(e, NULL), ZO2_ERR_CANCELLED);
+        at = UINT64_MAX;
+        train(e, &got, i + 1);
+    }
+    finish(e, &got);
+    zo2_engine_close(e);
+    assert_memory_equal(&got, &want, sizeof want);
+}
+
+static int stop_loading(void *ud, const char *stage, uint64_t done, uint64_t total)
+{
+    (void)ud, (void)done, (void)total;
+    return !strcmp(stage, "loading");
+}
+
+static void an_open_fails(void **state)
+{
+    (void)state;
+    zo2_engine *e;
+    session s = spilled(usual(), 0, "no-run");
+    spill_to(&s, HALF);
+    s.o.progress = stop_loading;
+    assert_int_equal(zo2_engine_open(&e, s.pack, s.run, &s.o), ZO2_ERR_CANCELLED);
+    assert_int_equal(spill_files(&s), 0);
+    s.o.progress = NULL;
+    e = start(&s);
+    MUST(step(e, NULL));
+    zo2_engine_close(e);
+    assert_int_equal(spill_files(&s), 2);
+    /* what it was cut for stays */
+    s.o.chunk_bytes = 2000;
+    assert_int_equal(zo2_engine_open(&e, s.pack, s.run, &s.o), ZO2_ERR_MISMATCH);
+    assert_non_null(strstr(zo2_last_error(), "chunks of 1000 bytes, this call asks for 2000"));
+    s.o.chunk_bytes = 0;
+    e = start(&s);
+    assert_int_equal(e->core.plan.chunk_bytes, 1000);
+    MUST(step(e, NULL));
+    zo2_engine_close(e);
+}
+
+/* ---- readers, and figures ---- */
+
+static void readers(void **state)
+{
+    (void)state;
+    session ram, s;
+    zo2_engine_opts o = usual();
+    outcome want = in_ram(&o, 0, &ram), got;
+    memset(&got, 0, sizeof got);
+    s = spilled(o, 0, "read");
+    spill_to(&s, LEAST);
+    zo2_engine *e = start(&s), *reader;
+    train(e, &got, STEPS);
+    session reading = s;
+    reading.o.read_only = 1;
+    for (int busy = 1; busy >= 0; busy--) { /* beside the session that trains, and after it */
+        for (int at = -1; at < STEPS; at += STEPS / 2 + 1) {
+            uint64_t hash, same;
+            reading.o.at_step = at;
+            reader = start(&reading);
+            MUST(zo2_masters_hash(reader, &hash));
+            assert_true(at >= 0 || evaluate(reader, ZO2_WEIGHTS_WIRE) == want.eval[0]);
+            zo2_engine_close(reader);
+            session plain = ram;
+            plain.o.read_only = 1;
+            plain.o.at_step = at;
+            reader = start(&plain);
+            MUST(zo2_masters_hash(reader, &same));
+            zo2_engine_close(reader);
+            assert_int_equal(hash, same);
+        }
+        if (busy)
+            zo2_engine_close(e);
+    }
+}
+
+static void figures(void **state)
+{
+    (void)state;
+    zo2_step_result r = {.struct_size = sizeof r};
+    session s = spilled(usual(), 0, "figures");
+    spill_to(&s, LEAST);
+    zo2_engine *e = start(&s);
+    MUST(step(e, &r));
+    assert_true(r.read_bytes > 0 && r.read.busy > 0);
+    assert_int_equal(r.written_bytes, 0); /* nothing to apply before the first step */
+    MUST(step(e, &r));
+    MUST(zo2_snapshot(e)); /* all is written, but counted with the next step */
+    MUST(step(e, &r));
+    assert_true(r.written_bytes > 0 && r.write.busy > 0 && r.read_bytes > 0);
+    zo2_engine_close(e);
+    s = spilled(usual(), 0, "no-figures");
+    e = start(&s);
+    MUST(step(e, NULL));
+    MUST(step(e, &r));
+    assert_true(r.read_bytes == 0 && r.written_bytes == 0 && r.read.busy == 0 && r.write.busy == 0);
+    zo2_engine_close(e);
+}
+
 static int begin(void **state)
 {
     (void)state;
@@ -265,6 +604,14 @@ int main(void)
         cmocka_unit_test(any_wire),
         cmocka_unit_test(pending_updates),
         cmocka_unit_test(layers_share_planes),
+        cmocka_unit_test(after_a_crash),
+        cmocka_unit_test(files_gone),
+        cmocka_unit_test(slots_damaged),
+        cmocka_unit_test(a_write_fails),
+        cmocka_unit_test(a_step_is_cancelled),
+        cmocka_unit_test(an_open_fails),
+        cmocka_unit_test(readers),
+        cmocka_unit_test(figures),
     };
     return cmocka_run_group_tests(tests, begin, clean);
 }
