@@ -725,6 +725,12 @@ ZO2_API uint64_t zo2_run_model_hash(const zo2_run *r);
  * must be the run's. snapshot_dir: where the run was told to put its snapshots, NULL: RUN_DIR/snapshots; a folder that
  * isn't there has none. *snapshots (may be NULL): how many there were. */
 ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack, const char *snapshot_dir, uint32_t *snapshots);
+/* Reads what a resume would take from the files that the run's masters were spilled to, in these directories
+ * (zo2_engine_opts.spill_dirs), and checks every hash. progress: "verify", chunks of a file. *chunks (may be NULL): how many were
+ * there. ZO2_ERR_FORMAT: some are damaged (a resume computes them again), ZO2_ERR_NOTFOUND: a directory has no such file,
+ * ZO2_ERR_BUSY: the run is being trained. */
+ZO2_API zo2_status zo2_run_verify_spill(const char *run_dir, const char *const *spill_dirs, uint32_t spill_count,
+                                        zo2_progress_fn progress, void *ud, uint64_t *chunks);
 
 /* ---- noise ------------------------------------------------------------------------------------------------------- */
 
@@ -770,6 +776,10 @@ typedef enum zo2_measure_kind {
     ZO2_MEASURE_WHOLE = 14,    /* as many bytes in one transfer: the link's own speed */
     ZO2_MEASURE_DOWNLOAD = 15, /* residual streams back, fp32: two of `tokens` x cols values in one transfer */
     ZO2_MEASURE_LATENCY = 16,  /* 4 KiB to the device, and waiting until they are there. An item is a transfer */
+    /* A file of `bytes` random bytes from begin to end in spans of chunk_bytes, past the page cache where its file system lets
+     * us: what the lanes of spilled masters do. An item is a byte. */
+    ZO2_MEASURE_STORAGE_READ = 20,
+    ZO2_MEASURE_STORAGE_WRITE = 21, /* over what is there; with an fdatasync if it goes through the page cache */
 } zo2_measure_kind;
 
 typedef struct zo2_measure_spec { /* zero in any field = documented default */
@@ -777,7 +787,7 @@ typedef struct zo2_measure_spec { /* zero in any field = documented default */
     zo2_measure_kind kind;    /* needed */
     uint32_t threads;         /* 0 = usable CPUs */
     const char *simd;         /* "scalar", "avx2", "avx512"; NULL = the best this CPU has. Results have the same bits */
-    uint64_t bytes;           /* limits, device copy: 0 = 256 MiB */
+    uint64_t bytes;           /* limits, device copy, storage: 0 = 256 MiB */
     uint64_t rows, cols;      /* the others: 0 = 4,096 x 1,024 */
     uint64_t tokens;          /* gemm, attention, download: 0 = 512 */
     zo2_wire wire;            /* 0 = bf16 */
@@ -785,9 +795,13 @@ typedef struct zo2_measure_spec { /* zero in any field = documented default */
     uint32_t queries;         /* update, panels: directions of a step, 0 = 1 */
     zo2_dtype compute;        /* panels, gemm, attention: 0 = fp32 */
     zo2_backend_kind backend; /* work of a backend, link: auto */
-    uint64_t chunk_bytes;     /* host work, upload, bounced: target size of a chunk's wire, 0 = 4 MiB */
+    uint64_t chunk_bytes;     /* host work, upload, bounced, storage: target size of a chunk's wire, 0 = 4 MiB */
     uint32_t pending;         /* panels: updates that the wire lacks and that are folded in, at most ZO2_MAX_PENDING */
     uint32_t heads;           /* attention: 0 = 1; divides cols */
+    /* storage, one of the two, not kept: a folder, where a file is made that has no name any more when zo2_measure_open()
+     * returns; or a file that is there and may be overwritten. What it lacks of `bytes` is written before anything is measured */
+    const char *dir, *file;
+    int no_io_uring; /* storage: by threads, as where io_uring is refused */
 } zo2_measure_spec;
 
 /* Sets struct_size, zero elsewhere. */
@@ -805,6 +819,7 @@ typedef struct zo2_measure_info { /* what one pass does */
     char simd[16];
     zo2_backend_kind backend; /* the one in use, for work of a backend and the link; else 0 */
     int pinned;               /* the link: 1 if the host memory is pinned, or the backend has no need of that */
+    char io[96];              /* storage: "io_uring, registered buffers", "pread threads (io_uring: REASON)" */
 } zo2_measure_info;
 
 typedef struct zo2_measure zo2_measure;
@@ -814,7 +829,8 @@ typedef struct zo2_measure zo2_measure;
  * handles may be open, but those that run at once slow each other. While one with a `simd` runs, the whole process uses
  * those instructions: that changes times, never bits. ZO2_ERR_UNSUPPORTED: an instruction set that this CPU lacks, a
  * backend that this build lacks or that computes nothing. ZO2_ERR_ARG: an unknown kind, wire, distribution or type;
- * sizes above 2^40; more than ZO2_MAX_QUERIES queries or ZO2_MAX_PENDING updates. ZO2_ERR_NOMEM. */
+ * sizes above 2^40; more than ZO2_MAX_QUERIES queries or ZO2_MAX_PENDING updates; no folder. ZO2_ERR_NOMEM. Of storage also
+ * ZO2_ERR_NOTFOUND, ZO2_ERR_NOSPACE and ZO2_ERR_IO. */
 ZO2_API zo2_status zo2_measure_open(zo2_measure **out, const zo2_measure_spec *spec, zo2_measure_info *info);
 
 /* Does the work `passes` times (0 counts as 1) and stores the mean seconds of one pass, by a monotonic clock. The first

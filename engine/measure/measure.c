@@ -7,6 +7,8 @@
 #include "engine/base/host_memory.h"
 #include "engine/base/opts.h"
 #include "engine/base/process.h"
+#include "storage/io/aio.h"
+#include "storage/io/io.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +34,7 @@ static const zo2_measure_kernel *find_kernel(zo2_measure_kind kind)
         {zo2_measure_backend_kernels, sizeof zo2_measure_backend_kernels / sizeof(zo2_measure_kernel)},
         {zo2_measure_attention_kernels, sizeof zo2_measure_attention_kernels / sizeof(zo2_measure_kernel)},
         {zo2_measure_link_kernels, sizeof zo2_measure_link_kernels / sizeof(zo2_measure_kernel)},
+        {zo2_measure_storage_kernels, sizeof zo2_measure_storage_kernels / sizeof(zo2_measure_kernel)},
     };
     for (size_t f = 0; f < sizeof families / sizeof *families; f++)
         for (size_t i = 0; i < families[f].n; i++)
@@ -165,6 +168,8 @@ void zo2_measure_close(zo2_measure *m)
         }
         m->be->ops->close(m->be);
     }
+    zo2_aio_close(m->queue);
+    zo2_aio_file_close(&m->file, &zo2_io_posix);
     zo2_host_unmap(m->staging_memory, m->staging_bytes);
     zo2_pool_destroy(m->pool);
     if (m->memory)

@@ -1,6 +1,6 @@
 /* measure.h: what the files behind zo2_measure_*() share. measure.c checks a specification, owns what is common and
- * keeps time; measure_memory.c, measure_host.c, measure_backend.c, measure_attention.c and measure_link.c each prepare and do
- * the work of some kinds. */
+ * keeps time; measure_memory.c, measure_host.c, measure_backend.c, measure_attention.c, measure_link.c and measure_storage.c
+ * each prepare and do the work of some kinds. */
 #ifndef ZO2_ENGINE_MEASURE_MEASURE_H
 #define ZO2_ENGINE_MEASURE_MEASURE_H
 
@@ -9,11 +9,15 @@
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
 #include "kernels/backend.h"
+#include "storage/io/aio.h"
 
+#include <pthread.h>
 #include <sys/types.h>
 
 /* Slots of the ring on the device: a plan's comfortable one. */
 #define ZO2_MEASURE_SLOTS 3u
+/* Spans that are on their way from or to storage at once. */
+#define ZO2_MEASURE_SPANS 16u
 
 typedef struct zo2_measure_kernel {
     zo2_measure_kind kind;
@@ -27,6 +31,7 @@ extern const zo2_measure_kernel zo2_measure_host_kernels[5];
 extern const zo2_measure_kernel zo2_measure_backend_kernels[4];
 extern const zo2_measure_kernel zo2_measure_attention_kernels[1];
 extern const zo2_measure_kernel zo2_measure_link_kernels[5];
+extern const zo2_measure_kernel zo2_measure_storage_kernels[2]; /* read, write: both work after either one's prepare */
 
 struct zo2_measure {
     zo2_measure_spec spec; /* defaults resolved */
@@ -69,6 +74,13 @@ struct zo2_measure {
     uint8_t *staging;
     uint64_t staging_bytes;
     zo2_event *uploaded[ZO2_MEASURE_SLOTS], *released[ZO2_MEASURE_SLOTS];
+
+    /* storage: spans of a file, and as many buffers in `memory` as are in flight */
+    zo2_aio_file file;
+    zo2_aio *queue;
+    pthread_t queue_owner;
+    uint64_t span_bytes, spans;
+    uint32_t span_buffers;
 };
 
 /* Maps m->memory with huge pages where there are some. */

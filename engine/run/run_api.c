@@ -1,4 +1,4 @@
-/* run_api.c: reading run directories: RUN_DIR/journal.zo2j and RUN_DIR/snapshots. Never writes, takes no lock, works
+/* run_api.c: reading run directories: RUN_DIR/journal.zo2j and RUN_DIR/snapshots, or what it has spilled. Never writes, takes no lock, works
  * beside a session that trains. */
 #include "engine/run/run_api.h"
 #include "engine/run/settings.h"
@@ -11,6 +11,7 @@
 #include "storage/pack/packfile.h"
 #include "storage/run/remains.h"
 #include "storage/run/snapshot.h"
+#include "storage/spill/spill.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -225,6 +226,36 @@ zo2_status zo2_run_verify(const char *run_dir, const char *pack, const char *sna
     if (snapshots)
         *snapshots = n;
     free(dir);
+    zo2_run_close(r);
+    return zo2_finish(s);
+}
+
+static uint64_t history(const void *journal, uint64_t step)
+{
+    return zo2_journal_chain(journal, step);
+}
+
+zo2_status zo2_run_verify_spill(const char *run_dir, const char *const *spill_dirs, uint32_t spill_count,
+                                zo2_progress_fn progress, void *ud, uint64_t *chunks)
+{
+    if (!run_dir || (spill_count && !spill_dirs))
+        return zo2_error(ZO2_ERR_ARG, "zo2_run_verify_spill: run_dir and spill_dirs are needed");
+    zo2_run *r = NULL;
+    zo2_spill_report report = {0};
+    zo2_status s = zo2_run_open(&r, run_dir);
+    if (!s) {
+        const zo2_spill_config c = {
+            .run = zo2_journal_chain(r->journal, 0),
+            .dirs = spill_dirs,
+            .n_dirs = spill_count,
+            .most_step = zo2_journal_steps(r->journal),
+            .history = history,
+            .history_ud = r->journal,
+        };
+        s = zo2_spill_verify(&zo2_io_posix, &c, progress, ud, &report);
+    }
+    if (chunks)
+        *chunks = report.versions;
     zo2_run_close(r);
     return zo2_finish(s);
 }

@@ -1,6 +1,9 @@
 /* io.c: the zo2_io table of the operating system, whole transfers, and error texts. Relies on nothing but POSIX. */
 #include "storage/io/io.h"
 
+#include "engine/base/checked.h"
+#include "storage/io/transfer.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,12 +17,6 @@
 #include <unistd.h>
 
 _Static_assert(sizeof(off_t) == 8, "files are larger than 2 GiB: off_t must have 64 bits");
-
-/* One system call moves at most this much: Linux stops at 0x7ffff000 anyway. */
-#define MAX_TRANSFER ((uint64_t)1 << 30)
-/* EAGAIN and EINTR without a byte of progress, before the transfer is given up: an endless loop would hide the fault.
- * */
-#define MAX_IDLE_RETRIES 1000
 
 /* ---- the system's own calls -------------------------------------------------------------------------------------- */
 
@@ -83,6 +80,13 @@ static int sys_clone(void *ud, int from, int to)
     return ioctl(to, FICLONE, from);
 }
 
+/* Not posix_fallocate(): where the file system can't, that writes to every block. */
+static int sys_allocate(void *ud, int fd, off_t size)
+{
+    (void)ud;
+    return fallocate(fd, 0, 0, size);
+}
+
 const zo2_io zo2_io_posix = {
     .open = sys_open,
     .close = sys_close,
@@ -94,6 +98,7 @@ const zo2_io zo2_io_posix = {
     .rename = sys_rename,
     .unlink = sys_unlink,
     .clone = sys_clone,
+    .allocate = sys_allocate,
 };
 
 /* ---- errors ------------------------------------------------------------------------------------------------------ */
@@ -121,91 +126,28 @@ zo2_status zo2_io_error(const char *what, const char *path)
     return zo2_error(status_of_errno(err), "%s %s: %s", what, path, strerror(err));
 }
 
-/* What the user can do about a failed transfer. */
-static const char *advice(int err)
-{
-    switch (err) {
-    case ENOSPC: return "; free space there or write to another disk";
-    case EDQUOT: return "; the disk quota is used up: free space or write to another disk";
-    case EFBIG: return "; the file system or ulimit -f doesn't allow a file of this size";
-    case EIO: return "; the device may be failing: see the kernel log (dmesg)";
-    default: return "";
-    }
-}
-
-static zo2_status transfer_error(const char *verb, const char *what, uint64_t n, uint64_t off)
-{
-    int err = errno;
-    zo2_status s = status_of_errno(err);
-    if (s != ZO2_ERR_NOSPACE)
-        s = ZO2_ERR_IO;
-    return zo2_error(s, "cannot %s %" PRIu64 " bytes at offset %" PRIu64 " of %s: %s%s", verb, n, off, what,
-                     strerror(err), advice(err));
-}
-
 /* ---- whole transfers --------------------------------------------------------------------------------------------- */
 
-static int is_transient(int err)
+static zo2_status transfer(const zo2_io *io, int fd, zo2_transfer t)
 {
-    return err == EINTR || err == EAGAIN || err == EWOULDBLOCK;
-}
-
-/* Offsets beyond off_t are never valid; every caller's size checks lead here. */
-static int range_is_valid(uint64_t n, uint64_t off)
-{
-    return off <= INT64_MAX && n <= INT64_MAX - off;
+    zo2_status s = zo2_transfer_check(&t);
+    while (!s && t.bytes > 0) {
+        size_t n = (size_t)zo2_min_u64(t.bytes, ZO2_TRANSFER_MAX);
+        ssize_t moved = t.write ? io->pwrite(io->ud, fd, t.at, n, (off_t)t.offset)
+                                : io->pread(io->ud, fd, t.at, n, (off_t)t.offset);
+        s = zo2_transfer_step(&t, moved < 0 ? -errno : moved);
+    }
+    return s;
 }
 
 zo2_status zo2_io_read(const zo2_io *io, int fd, void *buf, uint64_t n, uint64_t off, const char *what)
 {
-    if (!range_is_valid(n, off))
-        return zo2_error(ZO2_ERR_ARG, "cannot read %s at offset %" PRIu64 ": past the largest file", what, off);
-    unsigned char *p = buf;
-    int idle = 0;
-    while (n > 0) {
-        size_t want = n < MAX_TRANSFER ? (size_t)n : (size_t)MAX_TRANSFER;
-        ssize_t got = io->pread(io->ud, fd, p, want, (off_t)off);
-        if (got < 0) {
-            if (is_transient(errno) && ++idle < MAX_IDLE_RETRIES)
-                continue;
-            return transfer_error("read", what, n, off);
-        }
-        if (got == 0)
-            return zo2_error(ZO2_ERR_FORMAT,
-                             "%s ends at offset %" PRIu64 ", %" PRIu64
-                             " bytes too early: the file is truncated; get or make it again",
-                             what, off, n);
-        idle = 0;
-        p += got;
-        off += (uint64_t)got;
-        n -= (uint64_t)got;
-    }
-    return ZO2_OK;
+    return transfer(io, fd, (zo2_transfer){.what = what, .at = buf, .bytes = n, .offset = off});
 }
 
 zo2_status zo2_io_write(const zo2_io *io, int fd, const void *buf, uint64_t n, uint64_t off, const char *what)
 {
-    if (!range_is_valid(n, off))
-        return zo2_error(ZO2_ERR_ARG, "cannot write %s at offset %" PRIu64 ": past the largest file", what, off);
-    const unsigned char *p = buf;
-    int idle = 0;
-    while (n > 0) {
-        size_t want = n < MAX_TRANSFER ? (size_t)n : (size_t)MAX_TRANSFER;
-        errno = 0;
-        ssize_t put = io->pwrite(io->ud, fd, p, want, (off_t)off);
-        if (put <= 0) { /* 0 is no progress either, and must not loop for ever */
-            if ((put == 0 || is_transient(errno)) && ++idle < MAX_IDLE_RETRIES)
-                continue;
-            if (put == 0)
-                errno = EIO;
-            return transfer_error("write", what, n, off);
-        }
-        idle = 0;
-        p += put;
-        off += (uint64_t)put;
-        n -= (uint64_t)put;
-    }
-    return ZO2_OK;
+    return transfer(io, fd, (zo2_transfer){.what = what, .write = 1, .at = (void *)buf, .bytes = n, .offset = off});
 }
 
 /* ---- small helpers ----------------------------------------------------------------------------------------------- */
@@ -266,7 +208,7 @@ zo2_status zo2_io_slurp(const char *path, uint64_t max, char **data, size_t *byt
         }
         ssize_t got = read(fd, buf + have, (size_t)(cap - have - 1));
         if (got < 0) {
-            if (is_transient(errno) && ++idle < MAX_IDLE_RETRIES)
+            if (zo2_transfer_is_transient(errno) && ++idle < ZO2_TRANSFER_MAX_IDLE)
                 continue;
             s = zo2_io_error("cannot read", path);
             goto done;

@@ -21,6 +21,8 @@ typedef struct zo2_io {
     int (*unlink)(void *ud, const char *path);
     int (*clone)(void *ud, int from,
                  int to); /* `to` gets the contents of `from`, sharing its blocks: few file systems can */
+    int (*allocate)(void *ud, int fd,
+                    off_t size); /* blocks up to there, which read as zeros where nothing was written */
 } zo2_io;
 
 extern const zo2_io zo2_io_posix;
@@ -62,6 +64,13 @@ zo2_status zo2_io_free_bytes(const char *path, uint64_t *bytes);
 /* ZO2_ERR_NOSPACE if the file system that will hold `path` (which needn't exist, its folder must) can't take that many
  * bytes more. */
 zo2_status zo2_require_space(const char *path, uint64_t bytes);
+
+/* Room for a file of that many bytes, which it then has: zeros. Where the file system can't set it aside (NFS and FUSE, often) it
+ * is only asked for what is free. name: the file's, for the messages. ZO2_ERR_NOSPACE. */
+zo2_status zo2_io_set_aside(const zo2_io *io, int fd, const char *name, uint64_t bytes);
+
+/* Makes a folder unless there is one; its parent exists. */
+zo2_status zo2_make_folder(const zo2_io *io, const char *dir);
 
 /* ZO2_ERR_ARG if something is at path that a file doesn't replace whatever the force: a folder, a device. */
 zo2_status zo2_require_replaceable(const char *path);

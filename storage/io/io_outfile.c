@@ -12,6 +12,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Signals while room is set aside, before it is given up. */
+#define MAX_INTERRUPTS 1000
+
 /* "a/b" -> "a", "/b" -> "/", "b" -> "."; malloc'ed. */
 static char *parent_of(const char *path)
 {
@@ -180,6 +183,33 @@ zo2_status zo2_require_space(const char *path, uint64_t bytes)
                       path, bytes, (double)bytes / 0x1p30, available, (double)available / 0x1p30, dir);
     free(dir);
     return s;
+}
+
+zo2_status zo2_io_set_aside(const zo2_io *io, int fd, const char *name, uint64_t bytes)
+{
+    int rc = -1;
+    for (int i = 0; i < MAX_INTERRUPTS && rc != 0 && (i == 0 || errno == EINTR); i++)
+        rc = io->allocate(io->ud, fd, (off_t)bytes);
+    if (rc == 0)
+        return ZO2_OK;
+    if (errno == ENOSPC || errno == EDQUOT || errno == EFBIG)
+        return zo2_error(ZO2_ERR_NOSPACE,
+                         "cannot set %" PRIu64 " bytes (%.1f GiB) aside for %s: %s; free space there or "
+                         "write to another disk",
+                         bytes, (double)bytes / 0x1p30, name, strerror(errno));
+    if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
+        return zo2_io_error("cannot set room aside for", name);
+    zo2_status s = zo2_require_space(name, bytes);
+    if (!s && io->ftruncate(io->ud, fd, (off_t)bytes) != 0)
+        s = zo2_io_error("cannot size", name);
+    return s;
+}
+
+zo2_status zo2_make_folder(const zo2_io *io, const char *dir)
+{
+    if (mkdir(dir, 0777) == 0)
+        return zo2_io_sync_parent(io, dir);
+    return errno == EEXIST ? ZO2_OK : zo2_io_error("cannot make folder", dir);
 }
 
 zo2_status zo2_require_replaceable(const char *path)

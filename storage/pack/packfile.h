@@ -48,6 +48,23 @@ uint64_t zo2_packfile_chunk_rows(const zo2_packfile *p, uint32_t tensor);
  * Thread-safe. ZO2_ERR_FORMAT names tensor and offset of a damaged chunk. */
 zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst);
 
+/* ---- chunk by chunk, for those who read the file themselves: by zo2_packfile_path(), many chunks at once ---- */
+/* A chunk's place. The offset is a multiple of 4096, and the file reaches to the next one behind the stored bytes: O_DIRECT
+ * reads them rounded up. */
+typedef struct zo2_packplace {
+    uint64_t chunk; /* its number, for restore */
+    uint64_t offset, stored_bytes;
+    uint64_t row, rows; /* of the tensor, that it holds */
+    uint64_t bytes;     /* of their source bits; never fewer than stored_bytes */
+    int compressed;
+} zo2_packplace;
+/* The chunk that holds a row of a tensor; the next one begins at row + rows. ZO2_ERR_ARG. */
+zo2_status zo2_packfile_place(const zo2_packfile *p, uint32_t tensor, uint64_t row, zo2_packplace *out);
+/* data holds the stored bytes of a chunk and has room for `bytes`: checked and decompressed in place, hashes of both checked.
+ * scratch: room for `bytes` if it is compressed, else it may be NULL. Thread-safe. ZO2_ERR_FORMAT names tensor and offset of
+ * a damaged chunk; what data then holds is undefined. ZO2_ERR_NOMEM. */
+zo2_status zo2_packfile_restore(const zo2_packfile *p, uint32_t tensor, uint64_t chunk, void *data, void *scratch);
+
 /* Which tensor each is stored as: [tensors], the caller's to free(); NULL if none is stored as another. ZO2_ERR_NOMEM. */
 zo2_status zo2_packfile_aliases(const zo2_packfile *p, uint32_t **out);
 

@@ -109,40 +109,57 @@ static zo2_status chunk_error(const zo2_packfile *p, uint32_t tensor, uint64_t c
                      p->path, p->views[tensor].name, row, end - 1, r->offset, r->stored_bytes, fault);
 }
 
-zo2_status zo2_packfile_read_stored(const zo2_packfile *p, uint32_t tensor, uint64_t c, void *dst)
+static zo2_status fetch(const zo2_packfile *p, uint32_t tensor, uint64_t c, void *dst)
 {
     const zo2_pack_chunk_record *r = &p->chunks[c];
     zo2_status s = zo2_io_read(&zo2_io_posix, p->fd, dst, r->stored_bytes, r->offset, p->path);
+    return s == ZO2_OK ? s : zo2_error(s, "%s (tensor %s)", zo2_last_error(), p->views[tensor].name);
+}
+
+static zo2_status check_stored(const zo2_packfile *p, uint32_t tensor, uint64_t c, const void *stored)
+{
+    const zo2_pack_chunk_record *r = &p->chunks[c];
+    return XXH3_64bits(stored, (size_t)r->stored_bytes) == r->stored_hash ? ZO2_OK
+                                                                          : chunk_error(p, tensor, c, "wrong checksum");
+}
+
+zo2_status zo2_packfile_read_stored(const zo2_packfile *p, uint32_t tensor, uint64_t c, void *dst)
+{
+    zo2_status s = fetch(p, tensor, c, dst);
+    return s == ZO2_OK ? check_stored(p, tensor, c, dst) : s;
+}
+
+zo2_status zo2_packfile_restore(const zo2_packfile *p, uint32_t tensor, uint64_t chunk, void *data, void *scratch)
+{
+    const zo2_pack_chunk_record *r = &p->chunks[chunk];
+    zo2_status s = check_stored(p, tensor, chunk, data);
+    if (s != ZO2_OK || r->encoding == ZO2_PACK_ENCODING_RAW)
+        return s;
+    uint32_t size = (uint32_t)zo2_pack_dtype_bytes(p->tensors[tensor].dtype);
+    const char *fault;
+    s = zo2_pack_zstd_decode(data, r->stored_bytes, size, scratch, data, r->decoded_bytes, &fault);
     if (s != ZO2_OK)
-        return zo2_error(s, "%s (tensor %s)", zo2_last_error(), p->views[tensor].name);
-    if (XXH3_64bits(dst, (size_t)r->stored_bytes) != r->stored_hash)
-        return chunk_error(p, tensor, c, "wrong checksum");
-    return ZO2_OK;
+        return s;
+    if (!fault && XXH3_64bits(data, (size_t)r->decoded_bytes) != r->decoded_hash)
+        fault = "wrong checksum of what it decompresses to";
+    return fault ? chunk_error(p, tensor, chunk, fault) : ZO2_OK;
 }
 
 zo2_status zo2_packfile_read_chunk(const zo2_packfile *p, uint32_t tensor, uint64_t c, void *dst)
 {
     const zo2_pack_chunk_record *r = &p->chunks[c];
-    zo2_status s = zo2_packfile_read_stored(p, tensor, c, dst);
-    if (s != ZO2_OK || r->encoding == ZO2_PACK_ENCODING_RAW)
-        return s;
-    /* The stored bytes are fewer than the decoded ones: dst holds first these, then those. */
-    void *planes = malloc((size_t)r->decoded_bytes);
-    if (!planes)
+    void *scratch = NULL;
+    if (r->encoding != ZO2_PACK_ENCODING_RAW && !(scratch = malloc((size_t)r->decoded_bytes)))
         return zo2_error(ZO2_ERR_NOMEM, "out of memory to decompress a chunk of tensor %s (%" PRIu64 " bytes)",
                          p->views[tensor].name, r->decoded_bytes);
-    uint32_t size = (uint32_t)zo2_pack_dtype_bytes(p->tensors[tensor].dtype);
-    const char *fault;
-    s = zo2_pack_zstd_decode(dst, r->stored_bytes, size, planes, dst, r->decoded_bytes, &fault);
-    free(planes);
-    if (s != ZO2_OK)
-        return s;
-    if (!fault && XXH3_64bits(dst, (size_t)r->decoded_bytes) != r->decoded_hash)
-        fault = "wrong checksum of what it decompresses to";
-    return fault ? chunk_error(p, tensor, c, fault) : ZO2_OK;
+    zo2_status s = fetch(p, tensor, c, dst);
+    if (s == ZO2_OK)
+        s = zo2_packfile_restore(p, tensor, c, dst, scratch);
+    free(scratch);
+    return s;
 }
 
-zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst)
+static zo2_status check_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n)
 {
     if (tensor >= p->header.tensors)
         return zo2_error(ZO2_ERR_ARG, "%s has %" PRIu32 " tensors, there is no number %" PRIu32, p->path,
@@ -152,24 +169,53 @@ zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64
         return zo2_error(ZO2_ERR_ARG,
                          "%s: tensor %s has %" PRIu64 " rows; %" PRIu64 " from row %" PRIu64 " were asked for", p->path,
                          p->views[tensor].name, t->rows, n, row);
+    return ZO2_OK;
+}
+
+static zo2_packplace place_of(const zo2_packfile *p, const zo2_pack_tensor_record *t, uint64_t row)
+{
+    const uint64_t k = row / t->chunk_rows, first = k * t->chunk_rows;
+    const zo2_pack_chunk_record *c = &p->chunks[t->first_chunk + k];
+    return (zo2_packplace){
+        .chunk = t->first_chunk + k,
+        .offset = c->offset,
+        .stored_bytes = c->stored_bytes,
+        .row = first,
+        .rows = t->rows - first < t->chunk_rows ? t->rows - first : t->chunk_rows,
+        .bytes = c->decoded_bytes,
+        .compressed = c->encoding != ZO2_PACK_ENCODING_RAW,
+    };
+}
+
+zo2_status zo2_packfile_place(const zo2_packfile *p, uint32_t tensor, uint64_t row, zo2_packplace *out)
+{
+    zo2_status s = check_rows(p, tensor, row, 1);
+    if (s == ZO2_OK)
+        *out = place_of(p, &p->tensors[tensor], row);
+    return s;
+}
+
+zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst)
+{
+    zo2_status s = check_rows(p, tensor, row, n);
+    if (s != ZO2_OK)
+        return s;
+    const zo2_pack_tensor_record *t = &p->tensors[tensor];
     uint64_t row_bytes = t->cols * zo2_pack_dtype_bytes(t->dtype);
     unsigned char *to = dst;
     unsigned char *whole = NULL; /* a chunk of which only some rows are wanted */
-    zo2_status s = ZO2_OK;
     while (n > 0 && s == ZO2_OK) {
-        uint64_t k = row / t->chunk_rows, first = k * t->chunk_rows;
-        const zo2_pack_chunk_record *c = &p->chunks[t->first_chunk + k];
-        uint64_t have = c->decoded_bytes / row_bytes;
-        uint64_t skip = row - first;
-        uint64_t take = n < have - skip ? n : have - skip;
-        if (take == have) {
-            s = zo2_packfile_read_chunk(p, tensor, t->first_chunk + k, to);
+        const zo2_packplace c = place_of(p, t, row);
+        uint64_t skip = row - c.row;
+        uint64_t take = n < c.rows - skip ? n : c.rows - skip;
+        if (take == c.rows) {
+            s = zo2_packfile_read_chunk(p, tensor, c.chunk, to);
         } else {
             /* The first chunk is never shorter than the others, so one buffer does for both ends. */
             if (!whole && !(whole = malloc((size_t)(t->chunk_rows * row_bytes))))
                 return zo2_error(ZO2_ERR_NOMEM, "out of memory for a chunk of tensor %s (%" PRIu64 " bytes)",
                                  p->views[tensor].name, t->chunk_rows * row_bytes);
-            s = zo2_packfile_read_chunk(p, tensor, t->first_chunk + k, whole);
+            s = zo2_packfile_read_chunk(p, tensor, c.chunk, whole);
             if (s == ZO2_OK)
                 memcpy(to, whole + skip * row_bytes, (size_t)(take * row_bytes));
         }

@@ -6,11 +6,9 @@
 #include "storage/run/snapshot.h"
 #include "storage/run/snapshot_format.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -31,13 +29,6 @@ static zo2_status fail(zo2_snapwriter *w, zo2_status s)
 {
     w->failed = s;
     return s;
-}
-
-static zo2_status make_dir(const zo2_io *io, const char *dir)
-{
-    if (mkdir(dir, 0777) == 0)
-        return zo2_io_sync_parent(io, dir);
-    return errno == EEXIST ? ZO2_OK : zo2_io_error("cannot make folder", dir);
 }
 
 zo2_status zo2_snapwriter_open(zo2_snapwriter **out, const zo2_io *io, const char *dir, const zo2_snapshot_header *h,
@@ -65,7 +56,7 @@ zo2_status zo2_snapwriter_open(zo2_snapwriter **out, const zo2_io *io, const cha
         goto done;
     }
     zo2_snap_layout(w->table, elements, h->units);
-    s = make_dir(io, dir);
+    s = zo2_make_folder(io, dir);
     /* force: a snapshot of the same step is replaced, once this one has been verified */
     if (!s)
         s = zo2_outfile_open(&w->file, io, path, 1);

@@ -23,7 +23,7 @@ RANKS = [
     ["engine/base"],
     ["codec", "storage/io"],
     ["storage/instead"],
-    ["storage/pack", "storage/run", "storage/checkpoint"],
+    ["storage/pack", "storage/run", "storage/spill", "storage/checkpoint"],
     ["kernels"],
     ["engine/model"],
     ["engine/method"],

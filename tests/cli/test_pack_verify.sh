@@ -60,6 +60,11 @@ flip "$snapshot" $(($(wc -c <"$snapshot") / 2))
 mv far elsewhere
 expect 0 '^s: ok, 3 steps, 0 snapshots in' zo2-pack verify tiny.zo2 --run s
 expect 0 '^s: ok, 3 steps, 1 snapshot in elsewhere$' zo2-pack verify tiny.zo2 --run s --snapshot elsewhere
+# Masters that were spilled are looked for where train was told to put them.
+cp s/settings.json before.json
+sed -i '1s|{|{"spill_dirs": ["gone"],|' s/settings.json
+expect 1 'gone/spill-[0-9a-f]*\.zo2x' zo2-pack verify tiny.zo2 --run s
+mv before.json s/settings.json
 expect 0 '' zo2-pack export tiny.zo2 from-snapshot --run s --snapshot elsewhere
 expect 0 '' zo2-pack export tiny.zo2 from-pack --run s
 cmp -s from-snapshot/model.safetensors from-pack/model.safetensors || fail "a snapshot changed an export"

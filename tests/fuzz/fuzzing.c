@@ -237,6 +237,11 @@ static int io_clone(void *ud, int from, int to)
     return zo2_io_posix.clone(ud, from, to);
 }
 
+static int io_allocate(void *ud, int fd, off_t size)
+{
+    return zo2_io_posix.allocate(ud, fd, size);
+}
+
 const zo2_io fuzz_io = {
     .open = io_open,
     .close = io_close,
@@ -248,6 +253,7 @@ const zo2_io fuzz_io = {
     .rename = io_rename,
     .unlink = io_unlink,
     .clone = io_clone,
+    .allocate = io_allocate,
 };
 
 /* ---- what a program prints --------------------------------------------------------------------------------------- */

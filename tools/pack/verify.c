@@ -54,13 +54,33 @@ static int verify_run(const char *program, const char *run_dir, const char *path
     return CLI_EXIT_OK;
 }
 
+/* What a run's masters were spilled to, if they were. */
+static int verify_spill(const char *program, const char *run_dir, cli_progress *progress)
+{
+    char *dirs[PACK_MOST_SPILLS];
+    const uint32_t n = pack_run_spills(run_dir, dirs);
+    uint64_t chunks = 0;
+    zo2_status s =
+        n ? zo2_run_verify_spill(run_dir, (const char *const *)dirs, n, cli_progress_work, progress, &chunks) : ZO2_OK;
+    cli_progress_clear(progress);
+    for (uint32_t i = 0; i < n; i++)
+        free(dirs[i]);
+    if (s != ZO2_OK)
+        return cli_fail(program, NULL, s);
+    char count[CLI_TEXT_BYTES];
+    if (n)
+        printf("%s: ok, %s spilled chunks in %u folder%s\n", run_dir, cli_human_count(count, chunks), n,
+               n == 1 ? "" : "s");
+    return CLI_EXIT_OK;
+}
+
 int pack_verify(int argc, char **argv)
 {
     struct {
         cli_value run, snapshot;
     } flags = {0};
     static const cli_option options[] = {
-        {"run", "RUN_DIR", CLI_TEXT, 0, "check this run's journal and snapshots too", 0, 0},
+        {"run", "RUN_DIR", CLI_TEXT, 0, "check this run's journal, snapshots and spilled masters too", 0, 0},
         {"snapshot", "DIR", CLI_TEXT, sizeof(cli_value),
          "the run's snapshots are there (where it was told to put them)", 0, 0},
         {0},
@@ -90,6 +110,8 @@ int pack_verify(int argc, char **argv)
         status =
             verify_run(command.program, flags.run.text, path, flags.snapshot.given ? flags.snapshot.text : remembered);
         free(remembered);
+        if (status == CLI_EXIT_OK)
+            status = verify_spill(command.program, flags.run.text, &progress);
     }
     return cli_finish(command.program, status);
 }

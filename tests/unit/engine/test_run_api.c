@@ -1,10 +1,12 @@
-/* test_run_api.c: run directories made by hand: what the readers say about them, and what zo2_run_verify() finds. */
+/* test_run_api.c: run directories made by hand: what the readers say about them, and what verification finds. */
 #include "engine/model/layout.h"
 #include "storage/run/journal.h"
 #include "storage/run/snapshot.h"
+#include "storage/spill/spill.h"
 #include "tests/unit/engine/hf_dir.h"
 
 #include <math.h>
+#include <xxhash.h>
 
 #define HASH  UINT64_C(0x0123456789ABCDEF)
 #define STEPS 7
@@ -215,6 +217,76 @@ static void snapshots(void **state)
     hf_remove_tree(dir);
 }
 
+static uint64_t chain_at(const void *journal, uint64_t step)
+{
+    return zo2_journal_chain(journal, step);
+}
+
+/* A spill of two chunks, the second one at `step`; changed: its history is another one's. */
+static void make_spill(const char *dir, uint64_t step, uint64_t changed)
+{
+    static const zo2_spill_chunk chunks[] = {{4096, 0}, {4096, 0}};
+    _Alignas(4096) static unsigned char plane[4096] = {1, 2, 3};
+    zo2_journal *j;
+    zo2_spill *s;
+    zo2_spill_version v;
+    uint32_t n;
+    assert_ok(zo2_journal_open(&j, &zo2_io_posix, journal_path(dir), 0));
+    const zo2_spill_config c = {.run = zo2_journal_chain(j, 0),
+                                .chunks = chunks,
+                                .n_chunks = 2,
+                                .dirs = &dir,
+                                .n_dirs = 1,
+                                .writable = 1,
+                                .most_step = STEPS,
+                                .history = chain_at,
+                                .history_ud = j};
+    assert_ok(zo2_spill_open(&s, &zo2_io_posix, &c));
+    assert_true(zo2_spill_take(s, 1, &v));
+    assert_ok(zo2_aio_file_write(zo2_spill_files(s, &n), &zo2_io_posix, plane, sizeof plane, v.wire_at));
+    v.step = step;
+    v.history = (step <= STEPS ? zo2_journal_chain(j, step) : 0) ^ changed;
+    v.wire_hash = XXH3_64bits(plane, sizeof plane);
+    v.rest_hash = XXH3_64bits(plane, 0);
+    zo2_spill_written(s, &v);
+    assert_ok(zo2_spill_commit(s));
+    zo2_spill_close(s);
+    zo2_journal_close(j);
+}
+
+static void spilled(void **state)
+{
+    (void)state;
+    zo2_run_settings s = settings();
+    char *dir = make_run(&s);
+    const char *dirs[] = {dir};
+    uint64_t chunks;
+    assert_error(zo2_run_verify_spill(dir, dirs, 1, NULL, NULL, &chunks), ZO2_ERR_NOTFOUND, ".zo2x");
+    assert_error(zo2_run_verify_spill(NULL, dirs, 1, NULL, NULL, NULL), ZO2_ERR_ARG, "run_dir");
+    make_spill(dir, 5, 0);
+    assert_ok(zo2_run_verify_spill(dir, dirs, 1, NULL, NULL, &chunks));
+    assert_int_equal(chunks, 1);
+    make_spill(dir, 6, 1); /* of other pasts, which a resume leaves out as well */
+    make_spill(dir, STEPS + 1, 0);
+    assert_ok(zo2_run_verify_spill(dir, dirs, 1, NULL, NULL, &chunks));
+    make_spill(dir, STEPS, 0);
+    assert_ok(zo2_run_verify_spill(dir, dirs, 1, NULL, NULL, &chunks));
+    assert_int_equal(chunks, 1);
+    char name[40];
+    zo2_journal *j;
+    assert_ok(zo2_journal_open(&j, &zo2_io_posix, journal_path(dir), 0));
+    snprintf(name, sizeof name, "spill-%016llx.zo2x", (unsigned long long)zo2_journal_chain(j, 0));
+    zo2_journal_close(j);
+    size_t n;
+    char *bytes = hf_read(hf_path(dir, name), &n);
+    for (size_t at = 8192; at < n; at += 4096)
+        bytes[at] ^= 1;
+    hf_write(hf_path(dir, name), bytes, n);
+    assert_error(zo2_run_verify_spill(dir, dirs, 1, NULL, NULL, &chunks), ZO2_ERR_FORMAT, "1 of 1 chunks");
+    free(bytes);
+    hf_remove_tree(dir);
+}
+
 static void packs(void **state)
 {
     (void)state;
@@ -241,7 +313,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(reading),   cmocka_unit_test(refusals), cmocka_unit_test(torn),
-        cmocka_unit_test(snapshots), cmocka_unit_test(packs),
+        cmocka_unit_test(snapshots), cmocka_unit_test(packs),    cmocka_unit_test(spilled),
     };
     return cmocka_run_group_tests_name("run_api", tests, NULL, NULL);
 }

@@ -30,9 +30,10 @@ enum { /* operations, a mask */
        FAULTY_RENAME = 128,
        FAULTY_UNLINK = 256,
        FAULTY_CLONE = 512,
+       FAULTY_ALLOCATE = 1024,
        FAULTY_SYNCS = FAULTY_FDATASYNC | FAULTY_FSYNC,
-       FAULTY_WRITES = FAULTY_OPEN | FAULTY_PWRITE | FAULTY_SYNCS | FAULTY_FTRUNCATE | FAULTY_RENAME,
-       FAULTY_ALL = 1023
+       FAULTY_WRITES = FAULTY_OPEN | FAULTY_PWRITE | FAULTY_SYNCS | FAULTY_FTRUNCATE | FAULTY_RENAME | FAULTY_ALLOCATE,
+       FAULTY_ALL = 2047
 };
 
 typedef enum faulty_kind {
@@ -49,7 +50,7 @@ typedef struct faulty_entry {
     int fd;       /* -1 where there is none */
     char *path;   /* of fd too, as it was opened; rename: from */
     char *path2;  /* rename: to */
-    uint64_t off; /* ftruncate: the size */
+    uint64_t off; /* ftruncate, allocate: the size */
     uint64_t n;
     int64_t result;
     int err;    /* errno if result is -1 */
@@ -274,6 +275,17 @@ static inline int faulty_op_clone(void *ud, int from, int to)
     return (int)faulty_end(f, FAULTY_CLONE, to, NULL, NULL, 0, 0, NULL, rc);
 }
 
+static inline int faulty_op_allocate(void *ud, int fd, off_t size)
+{
+    faulty_io *f = ud;
+    int rc = -1;
+    if (faulty_begin(f, FAULTY_ALLOCATE) == FAULTY_FAIL)
+        errno = f->err;
+    else
+        rc = f->base->allocate(f->base->ud, fd, size);
+    return (int)faulty_end(f, FAULTY_ALLOCATE, fd, NULL, NULL, (uint64_t)size, 0, NULL, rc);
+}
+
 /* ---- for tests --------------------------------------------------------------------------------------------------- */
 
 static inline void faulty_init(faulty_io *f)
@@ -293,6 +305,7 @@ static inline void faulty_init(faulty_io *f)
         .rename = faulty_op_rename,
         .unlink = faulty_op_unlink,
         .clone = faulty_op_clone,
+        .allocate = faulty_op_allocate,
     };
 }
 

@@ -153,6 +153,7 @@ static inline void powercut_image(const faulty_io *f, size_t k, int mode, uint64
             powercut_apply(&live, e, file);
             break;
         case FAULTY_PWRITE:
+        case FAULTY_ALLOCATE:
         case FAULTY_FTRUNCATE: ops[i].file = by_fd[e->fd]; break;
         default: break;
         }

@@ -62,6 +62,39 @@ static void planes_begin_with_the_most_significant_bytes(void **state)
     assert_memory_equal(back, "abcdABCD", 8);
 }
 
+/* The file's own bytes, taken chunk by chunk by somebody else than the reader, in whole pages. */
+static void check_places(const zo2_packfile *p, const zo2_packtensor *t, const unsigned char *bits)
+{
+    size_t m, n = tensor_bytes(t), row_bytes = n / t->rows;
+    unsigned char *file = file_load(path, &m), *data = malloc(n + 4096), *scratch = malloc(n);
+    uint64_t row = 0;
+    for (zo2_packplace c; row < t->rows; row += c.rows) {
+        OK(zo2_packfile_place(p, 0, row, &c));
+        assert_int_equal(c.row, row);
+        assert_int_equal(c.offset % 4096, 0);
+        assert_int_equal(c.bytes, c.rows * row_bytes);
+        const size_t pages = (c.stored_bytes + 4095) / 4096 * 4096;
+        assert_true(c.stored_bytes <= c.bytes && c.offset + pages <= m);
+        memcpy(data, file + c.offset, pages);
+        OK(zo2_packfile_restore(p, 0, c.chunk, data, c.compressed ? scratch : NULL));
+        assert_memory_equal(data, bits + row * row_bytes, c.bytes);
+        zo2_packplace same;
+        OK(zo2_packfile_place(p, 0, row + c.rows - 1, &same));
+        assert_true(same.chunk == c.chunk && same.row == row && same.offset == c.offset);
+        memcpy(data, file + c.offset, pages);
+        data[c.stored_bytes / 2] ^= 1;
+        FAILS(FORMAT, zo2_packfile_restore(p, 0, c.chunk, data, scratch));
+        SAYS("wrong checksum");
+    }
+    assert_int_equal(row, t->rows);
+    zo2_packplace none;
+    FAILS(ARG, zo2_packfile_place(p, 0, t->rows, &none));
+    FAILS(ARG, zo2_packfile_place(p, 1, 0, &none));
+    free(scratch);
+    free(data);
+    free(file);
+}
+
 static void matrices_come_back(void **state)
 {
     (void)state;
@@ -84,6 +117,7 @@ static void matrices_come_back(void **state)
         OK(zo2_packfile_open(&p, path));
         const uint64_t model = zo2_packfile_header(p)->model_hash;
         assert_false(zo2_packfile_header(p)->compressed);
+        check_places(p, &t, bits);
         zo2_packfile_close(p);
         write_one(&t, bits, 1);
         OK(zo2_packfile_open(&p, path));
@@ -93,6 +127,7 @@ static void matrices_come_back(void **state)
         assert_int_equal(h->source_bytes, n);
         assert_true(h->stored_bytes < n * (size == 2 ? 7 : 9) / (size == 2 ? 8 : 10));
         OK(zo2_packfile_verify(p, NULL, NULL, NULL));
+        check_places(p, &t, bits);
         uint64_t c = zo2_packfile_chunk_rows(p, 0), edges[] = {0, 1, c, t.rows - 1, t.rows};
         for (size_t i = 0; i < 5; i++)
             for (size_t j = i; j < 5; j++) {
