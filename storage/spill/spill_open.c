@@ -199,7 +199,7 @@ zo2_status zo2_spill_layout_of(const zo2_io *io, uint64_t run, const char *const
     zo2_status status = ZO2_ERR_NOTFOUND;
     for (uint32_t d = 0; status == ZO2_ERR_NOTFOUND && d < n_dirs; d++) {
         zo2_aio_file at = {0};
-        zo2_spill_file f = {.at = &at};
+        zo2_spill_file f = {.at = &at, .lock = -1};
         char *path = zo2_spill_path(dirs[d], run);
         status =
             path ? zo2_spill_file_open(&f, io, path, run, 0) : zo2_error(ZO2_ERR_NOMEM, "%s: out of memory", dirs[d]);
