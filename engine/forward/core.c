@@ -6,6 +6,8 @@
 #include "engine/forward/core_spill.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
+#include "engine/masters/plane_cache.h"
+#include "engine/masters/ram_home.h"
 #include "engine/model/layout.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/plan_types.h"
@@ -14,6 +16,7 @@
 #include "engine/stream/program.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
+#include "storage/spill/spill.h"
 
 #include <math.h>
 #include <stdlib.h>

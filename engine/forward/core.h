@@ -18,7 +18,11 @@
 #include "engine/stream/program.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
+#include "storage/io/aio.h"
+#include "storage/io/io.h"
+#include "storage/pack/packfile.h"
 #include "storage/run/journal.h"
+#include "storage/spill/spill.h"
 
 typedef struct zo2_core {
     const zo2_arch *arch;

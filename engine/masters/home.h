@@ -17,7 +17,7 @@ typedef enum zo2_plane {
 
 typedef enum zo2_access {
     ZO2_ACCESS_READ,
-    ZO2_ACCESS_WRITE,  /* some rows or all; the others keep their values */
+    ZO2_ACCESS_WRITE, /* some rows or all; the others keep their values */
     ZO2_ACCESS_SPOILT, /* of release() alone: acquired for writing, which went wrong; what is there is no plane any more */
 } zo2_access;
 

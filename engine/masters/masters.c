@@ -7,9 +7,12 @@
 #include "engine/masters/home.h"
 #include "engine/masters/placement.h"
 #include "engine/masters/ram_home.h"
+#include "engine/masters/rebuild.h"
 #include "engine/masters/spill_home.h"
 #include "engine/model/arch.h"
 #include "engine/model/wire_size.h"
+#include "storage/io/aio.h"
+#include "storage/spill/spill.h"
 
 #include <inttypes.h>
 #include <stdio.h>

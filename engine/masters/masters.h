@@ -8,7 +8,6 @@
 #include "engine/base/slots.h"
 #include "engine/masters/history.h"
 #include "engine/masters/home.h"
-#include "engine/masters/placement.h"
 #include "engine/masters/ram_home.h"
 #include "engine/masters/spill_home.h"
 #include "engine/model/arch.h"

@@ -138,7 +138,7 @@ static void update_piece(void *arg, uint64_t i)
 }
 
 zo2_status zo2_rebuild_update(const zo2_layout *l, const zo2_history *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire,
-                             uint8_t *rest, uint64_t from, uint64_t to)
+                              uint8_t *rest, uint64_t from, uint64_t to)
 {
     const zo2_chunk *c = &l->chunks[chunk];
     const zo2_span *s = &l->spans[c->first_span];

@@ -3,8 +3,10 @@
 #ifndef ZO2_ENGINE_MASTERS_REBUILD_H
 #define ZO2_ENGINE_MASTERS_REBUILD_H
 
+#include "codec/codec.h"
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
+#include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "storage/pack/packfile.h"
 
@@ -24,7 +26,7 @@ zo2_status zo2_rebuild_planes(const zo2_rebuild *s, uint32_t chunk, zo2_pool *po
 /* Brings both planes of a chunk from one step to another, in one pass over them. ZO2_ERR_NONFINITE names the tensor; the planes
  * are then undefined. pool NULL: on this thread alone. */
 zo2_status zo2_rebuild_update(const zo2_layout *l, const zo2_history *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire,
-                             uint8_t *rest, uint64_t from, uint64_t to);
+                              uint8_t *rest, uint64_t from, uint64_t to);
 
 /* The error of an update that a wire can't take. */
 zo2_status zo2_rebuild_unrepresentable(const zo2_tensor *t, const zo2_codec *codec, uint64_t to);

@@ -1,4 +1,5 @@
 /* spill_ahead.c: the read lane's side of a spill home. */
+#include "engine/masters/home.h"
 #include "engine/masters/plane_cache.h"
 #include "engine/masters/spill_home.h"
 

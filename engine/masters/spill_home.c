@@ -2,112 +2,13 @@
 #include "engine/masters/spill_home.h"
 #include "engine/base/checked.h"
 #include "engine/base/job_error.h"
-#include "engine/base/pool.h"
 #include "engine/masters/home.h"
-#include "engine/masters/rebuild.h"
 #include "engine/masters/plane_cache.h"
+#include "engine/masters/rebuild.h"
 #include "engine/model/layout.h"
-#include "storage/spill/spill.h"
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-/* ---- making planes ---- */
-
-/* A damaged version is of no use to anybody; zo2_last_error() says what is wrong with it. */
-static void forget_damaged(const zo2_spill_home *h, const zo2_spill_version *v)
-{
-    char text[1200];
-    zo2_spill_forget(h->spill, v);
-    if (!h->log)
-        return;
-    snprintf(text, sizeof text, "%s; this part is rebuilt from the pack and the journal", zo2_last_error());
-    h->log(h->log_ud, ZO2_LOG_WARNING, text);
-}
-
-int zo2_spill_home_newest(const zo2_spill_home *h, uint32_t chunk, zo2_spill_version *v)
-{
-    return h->spill && zo2_spill_find(h->spill, chunk, v);
-}
-
-int zo2_spill_home_find(const zo2_spill_home *h, uint32_t chunk, zo2_spill_version *v)
-{
-    return zo2_spill_home_newest(h, chunk, v) && v->step == h->step[chunk];
-}
-
-/* Both planes from the newest version that is intact, else from the pack; *at: their step. */
-static zo2_status begin_planes(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest,
-                               uint64_t *at)
-{
-    zo2_spill_version v;
-    zo2_status s = ZO2_ERR_NOTFOUND;
-    while (s && zo2_spill_home_newest(h, chunk, &v) && v.step <= h->step[chunk]) {
-        s = zo2_spill_read(h->spill, &v, wire, rest);
-        if (s && s != ZO2_ERR_FORMAT)
-            return s;
-        if (s)
-            forget_damaged(h, &v);
-    }
-    *at = s ? 0 : v.step;
-    return s ? zo2_rebuild_planes(&h->rebuild, chunk, pool, wire, rest) : ZO2_OK;
-}
-
-/* One plane's memory where it isn't wanted but needed to make the other. */
-static zo2_status spare_plane(uint8_t **plane, uint64_t bytes, void **spare)
-{
-    if (*plane || !bytes)
-        return ZO2_OK;
-    *spare = aligned_alloc(4096, (bytes + 4095) & ~4095ull);
-    *plane = *spare;
-    return *spare ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for a plane of %" PRIu64 " bytes", bytes);
-}
-
-static zo2_status make_planes(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest)
-{
-    const zo2_chunk *c = &h->rebuild.layout->chunks[chunk];
-    void *spare[2] = {NULL, NULL};
-    uint64_t at = 0;
-    zo2_status s = spare_plane(&wire, c->wire_bytes, &spare[0]);
-    if (!s)
-        s = spare_plane(&rest, c->rest_bytes, &spare[1]);
-    if (!s)
-        s = begin_planes(h, chunk, pool, wire, rest, &at);
-    if (!s && at < h->step[chunk])
-        s = zo2_rebuild_update(h->rebuild.layout, h->history, chunk, pool, wire, rest, at, h->step[chunk]);
-    free(spare[0]);
-    free(spare[1]);
-    return s;
-}
-
-zo2_status zo2_spill_home_load(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest)
-{
-    zo2_spill_version v;
-    if (zo2_spill_home_find(h, chunk, &v)) {
-        zo2_status s = zo2_spill_read(h->spill, &v, wire, rest);
-        if (s != ZO2_ERR_FORMAT)
-            return s;
-        forget_damaged(h, &v);
-    }
-    return make_planes(h, chunk, pool, wire, rest);
-}
-
-int zo2_spill_home_check(zo2_spill_home *h, const zo2_spill_version *v, zo2_plane plane, const uint8_t *bytes)
-{
-    const zo2_chunk *c = &h->rebuild.layout->chunks[v->chunk];
-    int is_rest = plane == ZO2_PLANE_REST;
-    if (XXH3_64bits(bytes, is_rest ? c->rest_bytes : c->wire_bytes) == (is_rest ? v->rest_hash : v->wire_hash))
-        return 1;
-    uint32_t n;
-    zo2_error(ZO2_ERR_FORMAT, "%s: chunk %" PRIu32 " (offset %" PRIu64 "): wrong checksum",
-              zo2_spill_files(h->spill, &n)[v->file].path, v->chunk, is_rest ? v->rest_at : v->wire_at);
-    forget_damaged(h, v);
-    return 0;
-}
 
 /* ---- planes for whoever needs them ---- */
 

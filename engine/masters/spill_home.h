@@ -10,12 +10,17 @@
 #define ZO2_ENGINE_MASTERS_SPILL_HOME_H
 
 #include "engine/base/job_error.h"
+#include "engine/base/pool.h"
 #include "engine/masters/history.h"
 #include "engine/masters/home.h"
-#include "engine/masters/rebuild.h"
 #include "engine/masters/placement.h"
 #include "engine/masters/plane_cache.h"
 #include "engine/masters/ram_home.h"
+#include "engine/masters/rebuild.h"
+#include "engine/model/layout.h"
+#include "storage/io/aio.h"
+#include "storage/io/io.h"
+#include "storage/pack/packfile.h"
 #include "storage/spill/spill.h"
 
 typedef enum zo2_write_state {

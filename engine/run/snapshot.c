@@ -4,6 +4,7 @@
 #include "engine/base/fpenv.h"
 #include "engine/forward/core.h"
 #include "engine/masters/masters.h"
+#include "engine/masters/spill_home.h"
 #include "engine/run/session.h"
 #include "storage/io/io.h"
 #include "storage/run/journal.h"

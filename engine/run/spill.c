@@ -1,5 +1,6 @@
 /* spill.c: an engine whose masters spill: the run that the files belong to, and what its journal says of their versions. */
 #include "storage/spill/spill.h"
+#include "storage/io/aio.h"
 
 #include "engine/forward/core.h"
 #include "engine/run/session.h"

@@ -4,6 +4,7 @@
 #include "engine/base/pool.h"
 #include "engine/base/slots.h"
 #include "engine/masters/masters.h"
+#include "engine/masters/rebuild.h"
 #include "engine/model/layout.h"
 #include "engine/stream/lanes.h"
 #include "engine/stream/pipeline.h"

@@ -2,7 +2,6 @@
 #include "engine/base/clock.h"
 #include "engine/masters/home.h"
 #include "engine/masters/masters.h"
-#include "engine/model/layout.h"
 #include "engine/model/wire_size.h"
 #include "engine/plan/resident.h"
 #include "engine/stream/lanes.h"

@@ -17,6 +17,7 @@
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
+#include "engine/masters/spill_home.h"
 #include "engine/plan/resident.h"
 #include "engine/stream/program.h"
 #include "engine/stream/trace.h"
