@@ -60,7 +60,8 @@ typedef struct zo2_aio_config {
     const zo2_aio_file *files; /* [n_files] */
     uint32_t n_files;
     /* Where most buffers lie, aligned to 4096; NULL: nowhere in particular. Registered where RLIMIT_MEMLOCK allows: its pages
-     * are resident from then on. */
+     * are resident from then on. Huge ones (zo2_host_map()) can double the speed: of pages of 4 KiB a piece has more segments
+     * than many drives take in one request. */
     void *arena;
     uint64_t arena_bytes;
     /* Requests in flight, at most 4096; 0: 32. Large ones are cut in pieces of 2 to 4 MiB, and as many pieces, too, are with

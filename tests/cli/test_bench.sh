@@ -38,6 +38,16 @@ expect 0 '^| peak resident memory ' tiny_bench step --no-peers
 expect 0 '^not installed: .*NumPy.*PyTorch' tiny_bench noise --dist rademacher --python /nonexistent
 [ -z "$(ls -A tmp)" ] || fail "left behind: $(ls tmp)"
 
+mkdir drive
+expect 0 '^| read, spans of 4 MiB ' tiny_bench storage --no-peers --dir drive
+for what in 'write, spans of 4 MiB' 'CPU time of a read' 'CPU time of a write'; do
+    grep -q "^| $what" out.txt || fail "no row '$what'"
+done
+grep -q '^not installed: fio' out.txt || fail "a missing fio isn't named"
+expect 1 '/nonexistent' zo2-bench storage --dir /nonexistent
+expect 1 'has room for .*--bytes' zo2-bench storage --dir drive --bytes 100000T
+[ -z "$(ls -A drive)" ] || fail "left behind: $(ls drive)"
+
 expect 1 'opt-1x' tiny_bench gemm --model opt-1x
 expect 1 'temporary folder' env TMPDIR=/nonexistent zo2-bench step --no-peers --model "$HF/config.json"
 
@@ -54,8 +64,8 @@ status=$?
 [ $status = 130 ] || fail "exit status $status after SIGTERM"
 [ -z "$(ls -A tmp)" ] || fail "left behind after SIGTERM: $(ls tmp)"
 
-usage 'unknown section "storage"' zo2-bench storage
-usage 'unexpected argument' zo2-bench noise codec update gemm attention panels link step noise
+usage 'unknown section "disk"' zo2-bench disk
+usage 'unexpected argument' zo2-bench noise codec update gemm attention panels link step storage noise
 usage 'not one of bf16' zo2-bench codec --wire int4
 usage 'not a number from 1' zo2-bench --repeats 0
 usage 'not a time' zo2-bench --seconds soon

@@ -20,6 +20,13 @@ while read -r request; do
     echo 0.5 4000000
 done
 """
+# A fio that reads and writes 1 GB/s and uses a quarter of a nanosecond of a CPU for a byte.
+FIO = """#!/bin/sh
+[ "$1" != --version ] || exec echo fio-9.9
+echo "$GLIBC_TUNABLES $*" >>"$REQUESTS"
+way='{"io_bytes": 4000000000, "bw_bytes": 1000000000}'
+echo '{"jobs": [{"usr_cpu": 30, "sys_cpu": 20, "job_runtime": 2000, "read": '"$way"', "write": '"$way"'}]}'
+"""
 failures = 0
 
 
@@ -35,12 +42,36 @@ def near(a, b):
 
 
 def bench(folder, *arguments):
-    environment = dict(os.environ, TMPDIR=folder, REQUESTS=os.path.join(folder, "requests"))
+    environment = dict(os.environ, TMPDIR=folder, REQUESTS=os.path.join(folder, "requests"),
+                       PATH=folder + os.pathsep + os.environ["PATH"])
     run = subprocess.run(
         [BENCH, "--json", "--repeats", "3", "--seconds", "0", "--bytes", "64K", "--model", MODEL, "--tokens", "5",
          "--threads", "2", "--backend", "cpu", "--wire", "bf16", "--python", os.path.join(folder, "python"), *arguments],
         stdout=subprocess.PIPE, text=True, env=environment, check=True)
     return json.loads(run.stdout)
+
+
+def check_storage(folder):
+    with open(os.path.join(folder, "fio"), "w", encoding="ascii") as f:
+        f.write(FIO)
+    os.chmod(os.path.join(folder, "fio"), 0o755)
+    rows = {row["name"].split(",")[0]: row for row in bench(folder, "storage", "--dir", folder)["results"]}
+    with open(os.path.join(folder, "requests"), encoding="ascii") as f:
+        requests = f.read().splitlines()
+    check(sorted(os.listdir(folder)) == ["fio", "python", "requests"], f"storage: left behind: {os.listdir(folder)}")
+    for way in ("read", "write"):
+        row, cpu = rows[way], rows[f"CPU time of a {way}"]
+        check(row["unit"] == "GB/s" and row["items"] == 4 << 20, f"storage: {way}")
+        check([s["key"] for s in row["against"]][-2:] == ["fio_2m", "fio_4m"], f"storage: {way}: sides")
+        for mib in ("2", "4"):
+            check(near(row[f"fio_{mib}m_ratio"], row["median"]), f"storage: {way}: fio_{mib}m_ratio")
+            check(near(cpu[f"fio_{mib}m_ratio"], 250 / cpu["median"]), f"storage: CPU of {way}: fio_{mib}m_ratio")
+            check(any(f"--rw={way}" in r and f"--bs={mib}m" in r and "hugetlb=1" in r and "/proc/" in r
+                      for r in requests), f"storage: no fio for {way} of {mib} MiB")
+        if "read by pread threads" in rows: # io_uring isn't refused here
+            threads = rows[f"{way} by pread threads"]
+            check(near(threads["fio_2m_ratio"], threads["median"]), f"storage: {way} by threads")
+            check(near(row["threads_ratio"], row["median"] / threads["median"]), f"storage: {way}: threads_ratio")
 
 
 def rows_of(result, section):
@@ -56,12 +87,14 @@ def main():
         with open(os.path.join(folder, "requests"), encoding="ascii") as f:
             requests = f.read().splitlines()
         check(sorted(os.listdir(folder)) == ["python", "requests"], f"left behind: {os.listdir(folder)}")
+        check_storage(folder)
 
     for key in ("version", "cpu", "cpus", "simd", "threads", "repeats", "seconds", "bytes", "results", "not_installed"):
         check(key in result, f"no key {key}")
     check(result["threads"] == 2 and result["repeats"] == 3 and result["bytes"] == 65536, "settings")
     for section in ("noise", "codec", "update", "gemm", "attention", "panels", "link", "step"):
         check(rows_of(result, section), f"no rows of {section}")
+    check(not rows_of(result, "storage"), "a drive is written without a word")
 
     for row in result["results"]:
         name = f"{row['section']}: {row['name']}"

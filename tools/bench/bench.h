@@ -13,7 +13,7 @@ enum { BENCH_MAX_REPEATS = 99, BENCH_MAX_SIDES = 8 };
 
 /* What the command line says. */
 typedef struct bench_options {
-    cli_value threads, repeats, seconds, bytes, model, tokens, wire, dist, backend, all, python, no_peers, json;
+    cli_value threads, repeats, seconds, bytes, model, tokens, wire, dist, backend, all, dir, python, no_peers, json;
 } bench_options;
 
 typedef struct bench_stat {
@@ -129,5 +129,6 @@ bool bench_attention(bench *b);
 bool bench_panels(bench *b);
 bool bench_link(bench *b);
 bool bench_step(bench *b);
+bool bench_storage(bench *b);
 
 #endif

@@ -14,9 +14,11 @@
 static const struct section {
     const char *name;
     bool (*run)(bench *b);
+    bool only_named; /* not by default */
 } sections[] = {
-    {"noise", bench_noise},         {"codec", bench_codec},   {"update", bench_update}, {"gemm", bench_gemm},
-    {"attention", bench_attention}, {"panels", bench_panels}, {"link", bench_link},     {"step", bench_step},
+    {"noise", bench_noise, false}, {"codec", bench_codec, false},         {"update", bench_update, false},
+    {"gemm", bench_gemm, false},   {"attention", bench_attention, false}, {"panels", bench_panels, false},
+    {"link", bench_link, false},   {"step", bench_step, false},           {"storage", bench_storage, true},
 };
 
 enum { SECTIONS = sizeof sections / sizeof *sections };
@@ -33,8 +35,10 @@ static const cli_option what_options[] = {
      "gemm, attention, step: tokens of the batch's one row (512); link: of streams (2048)", 2, 1 << 20},
     {"backend", CLI_BACKENDS, CLI_CHOICE, OPTION(backend),
      "gemm, attention, panels, link: on which device (default auto: the fastest here)", 0, 0},
-    {"bytes", "SIZE", CLI_SIZE, OPTION(bytes), "codec, update, panels, link: fp32 bytes of a matrix (default 256M)",
-     1 << 16, 0},
+    {"bytes", "SIZE", CLI_SIZE, OPTION(bytes),
+     "codec, update, panels, link: fp32 bytes of a matrix (default 256M); storage: bytes of the file (2G)", 1 << 16, 0},
+    {"dir", "DIR", CLI_TEXT, OPTION(dir), "storage: the folder whose drive is measured (default: the current one)", 0,
+     0},
     {0},
 };
 
@@ -44,17 +48,17 @@ static const cli_option how_options[] = {
     {"seconds", "TIME", CLI_TIME, OPTION(seconds), "least time of a repeat (default 0.1)", 0, 0},
     {"python", "PATH", CLI_TEXT, OPTION(python), "for NumPy and PyTorch (default python3, then /usr/bin/python3)", 0,
      0},
-    {"no-peers", NULL, CLI_FLAG, OPTION(no_peers), "no NumPy, PyTorch, zstd", 0, 0},
+    {"no-peers", NULL, CLI_FLAG, OPTION(no_peers), "no NumPy, PyTorch, zstd, fio", 0, 0},
     {"json", NULL, CLI_FLAG, OPTION(json), "one JSON object, at the end", 0, 0},
     {0},
 };
 
-/* Marks the sections that were named, all if none was. False: names[] has a word that is none. */
+/* Marks the sections that were named, if none was those that needn't be. False: names[] has a word that is none. */
 static bool choose_sections(const cli_command *command, const char *const names[SECTIONS], bool wanted[SECTIONS])
 {
     for (int n = 0; n < SECTIONS; n++) {
         int s = 0;
-        wanted[n] = wanted[n] || !names[0];
+        wanted[n] = wanted[n] || (!names[0] && !sections[n].only_named);
         while (names[n] && s < SECTIONS && strcmp(names[n], sections[s].name) != 0)
             s++;
         if (s == SECTIONS) {
@@ -66,7 +70,7 @@ static bool choose_sections(const cli_command *command, const char *const names[
     return true;
 }
 
-static_assert(SECTIONS == 8, "as many positionals below");
+static_assert(SECTIONS == 9, "as many positionals below");
 
 static bool settle_options(bench *b)
 {
@@ -99,8 +103,8 @@ int main(int argc, char **argv)
     const char *names[SECTIONS];
     bool wanted[SECTIONS] = {false};
     const cli_positional positionals[] = {
-        {"noise|codec|update|gemm|attention|panels|link|step", "what to measure: one or more, default all", &names[0],
-         true},
+        {"noise|codec|update|gemm|attention|panels|link|step|storage",
+         "what to measure: one or more, default all but storage", &names[0], true},
         {"", NULL, &names[1], true},
         {"", NULL, &names[2], true},
         {"", NULL, &names[3], true},
@@ -108,6 +112,7 @@ int main(int argc, char **argv)
         {"", NULL, &names[5], true},
         {"", NULL, &names[6], true},
         {"", NULL, &names[7], true},
+        {"", NULL, &names[8], true},
         {0},
     };
     const cli_group groups[] = {
@@ -128,6 +133,7 @@ int main(int argc, char **argv)
         "panels  wires on the device decoded, updates folded, perturbed, against a copy of the bytes there\n"
         "link    wires from the masters to the device, residual streams back, against one big transfer\n"
         "step    a training step of a random model, against its products, OpenBLAS, MeZO in PyTorch\n"
+        "storage  a file of --bytes in --dir read and written some 25 times, against fio on the same file\n"
         "Sides of a row are measured in turn. Leave the machine idle meanwhile.\n"
         "A program that is not installed is named and left out; the exit status is 0 all the same.",
     };
