@@ -417,7 +417,9 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     const char *const *spill_dirs;
     uint32_t spill_count; /* of spill_dirs */
     uint64_t
-        write_budget; /* most bytes a step may write to them on average: sets K of a new run whose `pending` is unset; 0: no limit */
+        write_budget; /* most bytes a step may write to them on average: sets K of a new run whose `pending` is unset to the smallest
+                         that keeps it, ZO2_ERR_ARG if none does; 0: no limit */
+    double spill_read_rate, spill_write_rate; /* plans: bytes/s of each of them; 0: not known */
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */
@@ -455,7 +457,7 @@ typedef struct zo2_plan {
     uint64_t staged_bytes_per_step;                         /* link traffic of staged residual streams, both ways */
     double seconds_per_step;                                /* predicted, of the largest batch */
     double update_seconds, upload_seconds, compute_seconds; /* of one step, per lane */
-    char bottleneck[16];                                    /* "update", "upload" or "compute" */
+    char bottleneck[16];                                    /* "update", "upload", "compute", "read" or "write" */
     uint32_t largest_tile_rows;                             /* TN of the widest matrix */
     /* proposals: never applied; only with measured rates, else 0. Pending updates and micro-batch are chosen together
      * for the shortest predicted step; what makes it less than a twentieth shorter is left as set */
@@ -478,6 +480,20 @@ typedef struct zo2_plan {
     double gemm_rate;               /* floating-point operations/s */
     uint32_t threads;               /* of the pool that updates masters */
     uint64_t budget_bytes;          /* of device memory, that it was made for; 0: none was given, and no device asked */
+    uint64_t host_min_bytes;        /* the smallest host budget that works with these settings */
+    uint32_t pending;               /* K as it was set, or as write_budget has it */
+    /* of a plan with spill_dirs, else 0. master_bytes are all masters then, wherever they live; in host memory are the next three.
+     * A spill holds all of them: it is the snapshot, too */
+    uint64_t ram_master_bytes;   /* masters that stay in RAM with their wires */
+    uint64_t ram_wire_bytes;     /* wires in RAM of masters that don't */
+    uint64_t spill_buffer_bytes; /* for planes that pass through */
+    uint64_t spilled_bytes;      /* masters that live in the directories alone, or but for their wires */
+    uint64_t spill_bytes;        /* of the files in all directories */
+    uint64_t read_bytes_per_step,
+        written_bytes_per_step; /* on average, of all directories; without snapshots of what is in RAM */
+    double read_seconds,
+        write_seconds; /* of one step, per lane. Directories do one or the other: the step takes at least the sum */
+    double read_rate, write_rate; /* bytes/s of all directories; 0: not known */
 } zo2_plan;
 
 /* What this process may use of the machine, now. */

@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t owner_of(const zo2_layout *l, uint32_t chunk, const uint32_t *stored_as)
+uint32_t zo2_masters_owner(const zo2_layout *l, uint32_t chunk, const uint32_t *stored_as)
 {
     const zo2_chunk *c = &l->chunks[chunk];
     uint32_t tensor = l->spans[c->first_span].tensor;
@@ -63,7 +63,7 @@ static zo2_status create_tables(zo2_masters *m, const uint32_t *stored_as)
     if (!m->owner || !m->shared || !m->step || !m->wire_home || !m->rest_home)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the tables of %u chunks", n);
     for (uint32_t c = 0; c < n; c++) {
-        uint32_t owner = m->owner[c] = owner_of(m->layout, c, stored_as);
+        uint32_t owner = m->owner[c] = zo2_masters_owner(m->layout, c, stored_as);
         if (owner != c)
             m->shared[c] = m->shared[owner] = 1;
         m->wire_home[c] = m->rest_home[c] = &m->ram.home;

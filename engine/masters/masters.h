@@ -94,6 +94,8 @@ static inline uint32_t zo2_masters_held(uint32_t threads)
 /* Bytes that create() would take for a run's wire, without making a layout. Chunk padding (up to 256 bytes a plane) is
  * not counted. */
 uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wire wire, const uint32_t *stored_as);
+/* The chunk whose planes a chunk uses: its own, or another's (aliased packs). stored_as: as for create(). */
+uint32_t zo2_masters_owner(const zo2_layout *l, uint32_t chunk, const uint32_t *stored_as);
 /* Does another unit own the planes of this one (aliased packs)? Then it is neither loaded nor saved. */
 int zo2_masters_is_alias(const zo2_masters *m, const zo2_unit *u);
 

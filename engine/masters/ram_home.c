@@ -28,7 +28,7 @@ zo2_status zo2_ram_home_create(zo2_ram_home *h, const zo2_layout *layout, const 
         if (owner[c] != c)
             continue;
         h->at[c] = bytes;
-        bytes += (zo2_ram_rest_at(&layout->chunks[c]) + layout->chunks[c].rest_bytes + 4095) & ~4095ull;
+        bytes += zo2_ram_chunk_bytes(&layout->chunks[c]);
     }
     void *memory;
     zo2_status s = zo2_host_map(&memory, bytes, "the master weights");

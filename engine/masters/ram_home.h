@@ -20,6 +20,12 @@ static inline uint64_t zo2_ram_rest_at(const zo2_chunk *c)
     return ((c->wire_bytes + 4095) & ~4095ull) + 1344;
 }
 
+/* What both planes take: whole pages. */
+static inline uint64_t zo2_ram_chunk_bytes(const zo2_chunk *c)
+{
+    return (zo2_ram_rest_at(c) + c->rest_bytes + 4095) & ~4095ull;
+}
+
 /* Room for the chunks that are their own owner; others have none. Zeroed, its pages not taken yet (zo2_host_touch()).
  * ZO2_ERR_NOMEM; nothing is left then. */
 zo2_status zo2_ram_home_create(zo2_ram_home *h, const zo2_layout *layout, const uint32_t *owner);

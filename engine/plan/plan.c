@@ -57,7 +57,7 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
                          const uint32_t *stored_as, const zo2_rates *rates)
 {
     int fits;
-    zo2_status status = zo2_plan_fit(out, a, be, s, &fits);
+    zo2_status status = zo2_plan_place(out, a, be, s, stored_as, &fits);
     if (status)
         return status;
     out->pub.parameters = a->parameters;
@@ -65,17 +65,16 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
     out->pub.tokens = s->tokens / s->max_keys * s->seq;
     out->pub.batch_tokens = s->batch_tokens / s->max_keys * s->seq;
     out->pub.master_bytes = zo2_masters_estimate(a, s->wire, stored_as);
-    out->pub.host_peak_bytes = out->pub.master_bytes + zo2_plan_host_rest(out, a, be, s);
     out->pub.snapshot_bytes = snapshot_bytes(a, stored_as);
     out->pub.journal_bytes_per_step = 48 + 48ull * s->queries;
     zo2_plan_predict(out, a, s, rates);
     if (rates)
-        status = zo2_plan_propose(out, a, be, s, rates);
+        status = zo2_plan_propose(out, a, be, s, stored_as, rates);
     if (status)
         return status;
     if (!fits)
         return device_too_small(a, be, s, out->pub.device_min_bytes);
     if (s->host_bytes && out->pub.host_peak_bytes > s->host_bytes)
-        return host_too_small(s, out->pub.host_peak_bytes);
+        return host_too_small(s, out->pub.host_min_bytes);
     return ZO2_OK;
 }

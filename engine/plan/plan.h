@@ -14,10 +14,15 @@
 zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
                          const uint32_t *stored_as, const zo2_rates *rates);
 
-/* Resolves the sizes in o (zeros) for an architecture: shape from options. */
+/* The smallest K with which a step of this shape writes no more than its write_budget to the spill. ZO2_ERR_ARG: there is none; the
+ * message has the least that is possible. */
+zo2_status zo2_plan_budget_pending(uint32_t *pending, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
+                                   const uint32_t *stored_as);
+
 /* The compute type of a run that isn't told: fp32 on the cpu, else the checkpoint's own 16-bit type (fp16 for fp32 ones). */
 zo2_dtype zo2_default_compute(const zo2_arch *a, const zo2_backend_ops *be);
 
+/* Resolves the sizes in o (zeros) for an architecture: shape from options. */
 zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_engine_opts *o);
 
 #endif

@@ -28,16 +28,29 @@ static zo2_hold hold_of(const zo2_shape *s)
     return s->micro_batched ? ZO2_HOLD_BLOCK : s->groups > 1 ? ZO2_HOLD_TILE : ZO2_HOLD_CHUNK;
 }
 
-/* Device bytes of the smallest plan. */
-static uint64_t least_bytes(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, int staged)
+/* Device bytes of the smallest plan with chunks of `chunk_bytes`, unless others are asked for. */
+static uint64_t least_with(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, int staged,
+                           uint64_t chunk_bytes)
 {
     zo2_full_plan p = {.hold = hold_of(s)};
-    zo2_plan_cut cut = {.chunk_bytes = s->chunk_bytes ? s->chunk_bytes : CHUNK_MIN,
+    zo2_plan_cut cut = {.chunk_bytes = s->chunk_bytes ? s->chunk_bytes : chunk_bytes,
                         .ring_chunks = 1,
                         .staging_chunks = 1,
                         .staged = staged};
     zo2_plan_lay_out(&p, a, be, s, &cut);
     return p.pub.device_peak_bytes;
+}
+
+static uint64_t least_bytes(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, int staged)
+{
+    return least_with(a, be, s, staged, CHUNK_MIN);
+}
+
+/* The device budget: the one that was given, or the smallest; of a run that spills, which is bound by what a drive does with
+ * chunks, the smallest with chunks as large as it wants them. */
+static uint64_t budget_of(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s)
+{
+    return s->device_bytes ? s->device_bytes : least_with(a, be, s, 0, s->chunk_most ? s->chunk_most : CHUNK_MIN);
 }
 
 /* More rows have more loss tokens, in proportion; fewer rows may have them all. */
@@ -101,14 +114,15 @@ enum { LEVELS = 32 };
 /* The device's own chunks while eight of them fit, smaller ones to 4 MiB; then fewer of those, at last smaller ones. */
 static uint32_t list_levels(const zo2_backend_ops *be, const zo2_shape *s, level out[LEVELS])
 {
-    const uint64_t small = 4ull << 20; /* below, calls cost more than a smaller ring saves */
+    const uint64_t most = s->chunk_most ? zo2_min_u64(s->chunk_most, be->chunk_bytes) : be->chunk_bytes;
+    const uint64_t small = zo2_min_u64(most, 4ull << 20); /* below, calls cost more than a smaller ring saves */
     uint32_t n = 0;
     if (s->chunk_bytes) {
         for (uint64_t chunks = STAGING_CHUNKS; chunks; chunks--)
             out[n++] = (level){s->chunk_bytes, chunks};
         return n;
     }
-    for (uint64_t bytes = be->chunk_bytes; bytes > small; bytes /= 2)
+    for (uint64_t bytes = most; bytes > small; bytes /= 2)
         out[n++] = (level){bytes, 8};
     for (uint64_t chunks = STAGING_CHUNKS; chunks > 1; chunks--)
         out[n++] = (level){small, chunks};
@@ -177,6 +191,8 @@ static zo2_status keep_resident(zo2_full_plan *out, const zo2_arch *a, const zo2
                                 zo2_plan_cut *cut, uint64_t budget)
 {
     uint64_t chunk = s->chunk_bytes ? s->chunk_bytes : be->chunk_bytes;
+    if (s->chunk_most)
+        chunk = zo2_min_u64(chunk, s->chunk_most);
     if (cut->chunk_bytes < chunk || cut->ring_chunks < comfortable_chunks(a, be, s, chunk) ||
         out->pub.device_peak_bytes >= budget)
         return ZO2_OK;
@@ -197,7 +213,7 @@ zo2_status zo2_plan_fit(zo2_full_plan *out, const zo2_arch *a, const zo2_backend
     out->pub.struct_size = sizeof out->pub;
     out->hold = hold_of(s);
     out->pub.device_min_bytes = least_bytes(a, be, s, can_stage(s));
-    uint64_t budget = s->device_bytes ? s->device_bytes : least_bytes(a, be, s, 0);
+    uint64_t budget = budget_of(a, be, s);
     zo2_plan_cut cut;
     choose(out, a, be, s, &cut, budget);
     zo2_status status = keep_resident(out, a, be, s, &cut, budget);

@@ -7,7 +7,7 @@
 
 #include <math.h>
 
-#define MOST_PENDING 15u  /* proposed: a decode folds K / 2 updates */
+#define MOST_PENDING 15u  /* proposed: a decode folds K / 2 updates; more where each saves writes to drives */
 #define WORTH        0.95 /* a step must be a twentieth shorter */
 #define MOST_GROWTH  256u /* times the batch that was asked for */
 
@@ -22,9 +22,9 @@ typedef struct search {
     const zo2_arch *a;
     const zo2_backend_ops *be;
     const zo2_shape *s;
+    const uint32_t *stored_as;
     const zo2_rates *r;
     uint64_t rows;
-    uint64_t master_bytes;
 } search;
 
 static uint64_t micro_of(const zo2_shape *s)
@@ -35,8 +35,8 @@ static uint64_t micro_of(const zo2_shape *s)
 /* The plan of other numbers of rows; *fits: within both budgets (streams that wait take host memory). */
 static zo2_status plan_of(const search *x, const zo2_shape *s, zo2_full_plan *p, int *fits)
 {
-    zo2_status status = zo2_plan_fit(p, x->a, x->be, s, fits);
-    if (s->host_bytes && x->master_bytes + zo2_plan_host_rest(p, x->a, x->be, s) > s->host_bytes)
+    zo2_status status = zo2_plan_place(p, x->a, x->be, s, x->stored_as, fits);
+    if (s->host_bytes && p->pub.host_peak_bytes > s->host_bytes)
         *fits = 0;
     return status;
 }
@@ -44,7 +44,10 @@ static zo2_status plan_of(const search *x, const zo2_shape *s, zo2_full_plan *p,
 /* The K that makes steps with this plan shortest. */
 static void try_pendings(const search *x, const zo2_full_plan *p, const zo2_shape *s, way *best)
 {
-    for (uint32_t k = 0; k <= MOST_PENDING; k++) {
+    const uint32_t most = s->spill_dirs ? ZO2_MAX_PENDING : MOST_PENDING;
+    for (uint32_t k = 0; k <= most; k++) {
+        if (s->write_budget && zo2_plan_written(p, k) > (double)s->write_budget)
+            continue;
         zo2_times t = zo2_plan_times(p, x->a, s, x->r, k);
         if (t.step < WORTH * best->t.step)
             *best = (way){.micro = micro_of(s), .pending = k, .t = t};
@@ -83,7 +86,7 @@ static int noise_bound(const search *x, const zo2_times *t)
 {
     if (x->r->shared)
         return t->update_noise + t->compute_noise > 0.5 * t->step;
-    if (t->upload >= fmax(t->update, t->compute))
+    if (fmax(t->upload, t->read + t->write) >= fmax(t->update, t->compute))
         return 0;
     return (t->update >= t->compute ? t->update_noise : t->compute_noise) > 0.5 * t->step;
 }
@@ -112,12 +115,12 @@ static zo2_status propose_batch(const search *x, const way *best, zo2_plan *q)
     uint64_t low = x->rows, high = 0, micro;
     zo2_times t = best->t;
     /* Lanes that share the host's cores gain by a larger batch as long as computing isn't most of a step. */
-    if (t.compute >= WORTH * fmax(t.update, t.upload))
+    if (t.compute >= WORTH * zo2_times_beside(&t))
         return ZO2_OK;
     zo2_status status = ZO2_OK;
     while (!status && !high && 2 * low <= MOST_GROWTH * x->rows && 2 * low <= 1u << 24) {
         status = time_of_rows(x, best, 2 * low, &micro, &t);
-        if (status || !micro || t.compute > fmax(t.update, t.upload))
+        if (status || !micro || t.compute > zo2_times_beside(&t))
             high = 2 * low;
         else
             low *= 2;
@@ -125,7 +128,7 @@ static zo2_status propose_batch(const search *x, const way *best, zo2_plan *q)
     while (!status && high > low + 1) {
         uint64_t middle = low + (high - low) / 2;
         status = time_of_rows(x, best, middle, &micro, &t);
-        if (!micro || t.compute > fmax(t.update, t.upload))
+        if (!micro || t.compute > zo2_times_beside(&t))
             high = middle;
         else
             low = middle;
@@ -140,10 +143,9 @@ static zo2_status propose_batch(const search *x, const way *best, zo2_plan *q)
 }
 
 zo2_status zo2_plan_propose(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
-                            const zo2_rates *r)
+                            const uint32_t *stored_as, const zo2_rates *r)
 {
-    search x = {.a = a, .be = be, .s = s, .r = r, .rows = s->batch_tokens / s->max_keys};
-    x.master_bytes = p->pub.master_bytes;
+    search x = {.a = a, .be = be, .s = s, .stored_as = stored_as, .r = r, .rows = s->batch_tokens / s->max_keys};
     way best = {.micro = micro_of(s), .pending = s->pending, .t = zo2_plan_times(p, a, s, r, s->pending)};
     zo2_plan *q = &p->pub;
     int fits = !s->device_bytes || q->device_peak_bytes <= s->device_bytes;

@@ -3,6 +3,7 @@
 #include "engine/model/wire_size.h"
 #include "engine/plan/plan_internal.h"
 #include "engine/plan/plan_types.h"
+#include "engine/plan/tiers.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -49,6 +50,23 @@ static double wire_traffic(const work *w, const zo2_full_plan *p, uint32_t pendi
     return w->wire - resident * pending / (pending + 1.0);
 }
 
+double zo2_times_beside(const zo2_times *t)
+{
+    return fmax(fmax(t->update, t->upload), t->read + t->write);
+}
+
+static const char *bottleneck_of(const zo2_times *t)
+{
+    double beside = zo2_times_beside(t);
+    if (t->compute >= beside)
+        return "compute";
+    if (t->update >= beside)
+        return "update";
+    if (t->upload >= beside)
+        return "upload";
+    return t->read >= t->write ? "read" : "write";
+}
+
 zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r,
                          uint32_t pending)
 {
@@ -66,10 +84,25 @@ zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_sh
     double decoded = w.streamed * s->groups;
     t.compute_noise = decoded * fmin(decode, (folds + 1) * fold);
     t.compute = w.flops / r->flops + decoded * decode;
-    t.step = fmax(t.update, fmax(t.upload, t.compute));
+    const zo2_tiers *tiers = &zo2_plan_spill(p, pending)->tiers;
+    t.read = r->read_bytes > 0 ? zo2_tiers_read(tiers, pending) / r->read_bytes : 0;
+    t.write = r->write_bytes > 0 ? zo2_tiers_written(tiers, pending) / r->write_bytes : 0;
+    t.step = fmax(t.compute, zo2_times_beside(&t));
     if (r->shared) /* an upload is a copy by one thread */
         t.step = fmax(t.step, t.update + t.compute + t.upload / (s->threads ? s->threads : 1));
     return t;
+}
+
+static void predict_spill(zo2_full_plan *p, uint32_t pending)
+{
+    const zo2_spill_plan *spill = zo2_plan_spill(p, pending);
+    zo2_plan *q = &p->pub;
+    q->ram_master_bytes = spill->tiers.ram_bytes;
+    q->ram_wire_bytes = spill->tiers.wire_bytes;
+    q->spill_buffer_bytes = spill->buffer_bytes;
+    q->spilled_bytes = spill->tiers.disk_bytes;
+    q->read_bytes_per_step = (uint64_t)zo2_tiers_read(&spill->tiers, pending);
+    q->written_bytes_per_step = (uint64_t)zo2_tiers_written(&spill->tiers, pending);
 }
 
 void zo2_plan_predict(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r)
@@ -78,6 +111,9 @@ void zo2_plan_predict(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, c
     zo2_plan *q = &p->pub;
     q->wire_bytes_per_step = (uint64_t)wire_traffic(&w, p, s->pending);
     q->staged_bytes_per_step = (uint64_t)(2 * staged_bytes(p, a));
+    q->pending = s->pending;
+    if (s->spill_dirs)
+        predict_spill(p, s->pending);
     if (!r)
         return;
     zo2_times t = zo2_plan_times(p, a, s, r, s->pending);
@@ -85,9 +121,11 @@ void zo2_plan_predict(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, c
     q->upload_seconds = t.upload;
     q->compute_seconds = t.compute;
     q->seconds_per_step = t.step;
-    double longest = fmax(t.update, fmax(t.upload, t.compute));
-    const char *name = longest == t.compute ? "compute" : longest == t.update ? "update" : "upload";
-    snprintf(q->bottleneck, sizeof q->bottleneck, "%s", name);
+    q->read_seconds = t.read;
+    q->write_seconds = t.write;
+    q->read_rate = r->read_bytes;
+    q->write_rate = r->write_bytes;
+    snprintf(q->bottleneck, sizeof q->bottleneck, "%s", bottleneck_of(&t));
     q->probe_seconds = r->seconds;
     q->update_rate = r->update_weights;
     q->noise_rate = r->noise_weights;

@@ -3,6 +3,7 @@
 #define ZO2_ENGINE_PLAN_PLAN_TYPES_H
 
 #include "engine/model/arch.h"
+#include "engine/plan/tiers.h"
 
 /* What the plan depends on, all defaults resolved. */
 typedef struct zo2_shape {
@@ -28,6 +29,9 @@ typedef struct zo2_shape {
     uint32_t pending;
     uint32_t queries;
     zo2_dist dist;
+    uint64_t chunk_most;   /* where the planner chooses chunks: none larger; 0: as the backend likes them */
+    uint32_t spill_dirs;   /* that masters may spill to; 0: all stay in RAM */
+    uint64_t write_budget; /* most bytes that a step may write there; 0: no limit */
 } zo2_shape;
 
 /* How long the wire of a chunk stays on the device. */
@@ -84,10 +88,26 @@ typedef struct zo2_host_offsets {
     uint64_t bytes;
 } zo2_host_offsets;
 
+/* Where masters live that may spill, for the host budget that there is. */
+typedef struct zo2_spill_plan {
+    int wires_first;      /* RAM goes to wires before it goes to whole chunks */
+    uint64_t plane_bytes; /* of RAM for planes: what zo2_placement_choose() is given, with wires_first */
+    /* For planes that pass through, each as large as the largest of its kind, in whole pages: read ahead, in use, or waiting to be
+     * written. None where everything is in RAM. */
+    uint32_t wire_buffers, rest_buffers;
+    uint64_t wire_buffer_bytes, rest_buffer_bytes; /* of one */
+    uint64_t buffer_bytes;                         /* of all */
+    zo2_tiers tiers;                               /* what that comes to */
+} zo2_spill_plan;
+
 typedef struct zo2_full_plan {
     zo2_plan pub;
     zo2_device_offsets device;
     zo2_host_offsets host;
+    /* With directories to spill to: for whole chunks first, and for wires first, which is better from K =
+     * wires_first_pending on; zo2_plan_spill() has the one for a K. */
+    zo2_spill_plan spill[2];
+    uint32_t wires_first_pending;
     uint64_t chunk_bytes;    /* chosen */
     uint64_t resident_spare; /* bytes that zo2_resident_choose() was given */
     zo2_hold hold;
@@ -98,12 +118,15 @@ typedef struct zo2_rates {
     double update_weights; /* one query: noise, update and encode, all threads */
     double noise_weights;  /* noise alone, of weights in the cache, all threads; 0: not measured */
     double upload_bytes;
-    double flops;          /* GEMM */
-    double decode_weights; /* one query, both panels, nothing pending */
-    double fold_weights;   /* one pending update of one query, beside the decode; 0: not told apart */
-    int shared;            /* lanes share the host's cores: their times add up */
-    double seconds;        /* that measuring took */
+    double flops;                   /* GEMM */
+    double decode_weights;          /* one query, both panels, nothing pending */
+    double fold_weights;            /* one pending update of one query, beside the decode; 0: not told apart */
+    int shared;                     /* lanes share the host's cores: their times add up */
+    double seconds;                 /* that measuring took */
+    double read_bytes, write_bytes; /* of all directories that masters spill to; 0: not known */
 } zo2_rates;
+
+const zo2_spill_plan *zo2_plan_spill(const zo2_full_plan *p, uint32_t pending);
 
 /* How a plan is cut; everything else follows from shape and architecture. */
 typedef struct zo2_plan_cut {
@@ -117,8 +140,9 @@ typedef struct zo2_plan_cut {
 /* Predicted seconds of a step. */
 typedef struct zo2_times {
     double update, upload, compute;     /* of the lanes */
+    double read, write;                 /* of those that work on the spill; 0: nothing spills, or nobody knows */
     double update_noise, compute_noise; /* of them, spent on making z */
-    double step;                        /* the longest lane, or their sum where they share the host's cores */
+    double step;                        /* the longest lane, or their sum where they share the host's cores or drives */
 } zo2_times;
 zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r,
                          uint32_t pending);

@@ -1,6 +1,7 @@
 /* resident.c: see resident.h. */
 #include "engine/plan/resident.h"
 #include "engine/model/arch.h"
+#include "engine/plan/evenly.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,23 +20,16 @@ static uint64_t grains_of(const zo2_layout *l, uint32_t chunk)
 
 uint64_t zo2_resident_choose(const zo2_layout *l, uint64_t spare, uint64_t *at)
 {
-    uint64_t total = 0, seen = 0, kept = 0;
+    zo2_evenly share = {.have = spare / GRAIN};
     for (uint32_t c = 0; c < l->n_chunks; c++)
-        total += grains_of(l, c);
-    spare /= GRAIN;
-    if (spare > total)
-        spare = total;
+        share.total += grains_of(l, c);
     for (uint32_t c = 0; c < l->n_chunks; c++) {
-        uint64_t n = grains_of(l, c);
-        seen += n;
-        /* it stays if the kept share of what was seen stays within spare / total */
-        int keep = n && (kept + n) * total <= spare * seen;
+        uint64_t before = share.kept;
+        int keep = zo2_evenly_next(&share, grains_of(l, c));
         if (at)
-            at[c] = keep ? kept * GRAIN : ZO2_NOT_RESIDENT;
-        if (keep)
-            kept += n;
+            at[c] = keep ? before * GRAIN : ZO2_NOT_RESIDENT;
     }
-    return kept * GRAIN;
+    return share.kept * GRAIN;
 }
 
 zo2_status zo2_resident_create(zo2_resident *out, const zo2_layout *l, uint64_t spare)

@@ -62,6 +62,8 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->device_bytes = o->device_bytes;
     out->host_bytes = o->host_bytes;
     out->host_limit = NULL;
+    out->spill_dirs = o->spill_dirs ? o->spill_count : 0;
+    out->write_budget = o->write_budget;
     out->context_bytes = be->context_bytes;
     zo2_device_info device;
     if (be->describe && !be->describe(&device)) { /* else open() says what is wrong; a plan can do without */

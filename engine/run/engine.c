@@ -131,6 +131,8 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
     const zo2_run_settings *run = journal ? zo2_journal_settings(journal) : NULL;
     if (!s)
         s = choose_backend(e, run, &ops);
+    if (!s && !run)
+        s = zo2_engine_budget_pending(e, ops);
     if (!s)
         s = zo2_settings_resolve(&e->settings, &e->opts, run, &e->pack->arch,
                                  zo2_packfile_header(e->pack->file)->model_hash, ops);

@@ -75,6 +75,16 @@ static zo2_status given_rates(zo2_rates *out, int *known, const zo2_device_rates
     return s;
 }
 
+/* A plan alone has no host limit; how masters are spilled depends on the one that a run has. */
+static void take_host_limit(zo2_shape *shape, zo2_machine *machine)
+{
+    if (!shape->spill_dirs || shape->host_bytes)
+        return;
+    zo2_machine_get(machine);
+    shape->host_bytes = machine->host_budget_bytes;
+    shape->host_limit = machine->host_limit;
+}
+
 static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_engine_opts *opts)
 {
     /* The null backend has a GPU's sizes, in every build, and asks no device that happens to be here. */
@@ -85,6 +95,7 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
     zo2_arch arch = {0};
     zo2_shape shape;
     zo2_rates rates;
+    zo2_machine machine;
     uint64_t pack_bytes = 0;
     uint32_t *stored_as = NULL;
     zo2_status s = zo2_arch_load(&arch, q->arch_or_pack, &pack_bytes);
@@ -92,12 +103,20 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
         s = zo2_shape_from_opts(&shape, &arch, ops, opts);
     if (!s && pack_bytes)
         s = find_aliases(q->arch_or_pack, &stored_as);
+    if (!s)
+        take_host_limit(&shape, &machine);
+    if (!s && zo2_wants_budget_pending(opts))
+        s = zo2_plan_budget_pending(&shape.pending, &arch, ops, &shape, stored_as);
     double seconds = isnan(opts->probe_seconds) ? PROBE_SECONDS : opts->probe_seconds;
     int timed = !s && seconds > 0 && can_measure(ops);
     if (!s && q->rates)
         s = given_rates(&rates, &timed, q->rates, &arch, &shape, seconds);
     else if (timed)
         s = zo2_measure_rates(&rates, &arch, ops, &shape, seconds);
+    if (timed && !s) {
+        rates.read_bytes = shape.spill_dirs * opts->spill_read_rate;
+        rates.write_bytes = shape.spill_dirs * opts->spill_write_rate;
+    }
     if (!s) {
         s = zo2_plan_make(plan, &arch, ops, &shape, stored_as, timed ? &rates : NULL);
         plan->pub.pack_bytes = pack_bytes;

@@ -1,11 +1,28 @@
 /* options.c: options as they are in force. */
+#include "engine/plan/plan.h"
+#include "engine/plan/plan_types.h"
 #include "engine/run/session.h"
 #include "engine/run/settings.h"
+#include "kernels/backend.h"
+#include "storage/pack/packfile.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define DEFAULT_SNAPSHOT_SECONDS 1800.0
+
+static void take_host_limit(zo2_engine *e)
+{
+    if (e->opts.host_bytes)
+        return;
+    zo2_machine machine;
+    zo2_machine_get(&machine);
+    e->opts.host_bytes = machine.host_budget_bytes;
+    memcpy(e->host_limit, machine.host_limit, sizeof e->host_limit);
+}
 
 void zo2_engine_resolve_opts(zo2_engine *e)
 {
@@ -13,10 +30,28 @@ void zo2_engine_resolve_opts(zo2_engine *e)
     zo2_settings_to_opts(&e->settings, o);
     if (isnan(o->snapshot_seconds))
         o->snapshot_seconds = DEFAULT_SNAPSHOT_SECONDS;
-    if (!o->host_bytes) {
-        zo2_machine machine;
-        zo2_machine_get(&machine);
-        o->host_bytes = machine.host_budget_bytes;
-        memcpy(e->host_limit, machine.host_limit, sizeof e->host_limit);
-    }
+    take_host_limit(e);
+}
+
+zo2_status zo2_engine_budget_pending(zo2_engine *e, const zo2_backend_ops *ops)
+{
+    if (!zo2_wants_budget_pending(&e->opts))
+        return ZO2_OK;
+    zo2_shape shape;
+    uint32_t *stored_as = NULL, pending;
+    take_host_limit(e); /* where the masters live, and so what is written, depends on it */
+    zo2_status s = zo2_shape_from_opts(&shape, &e->pack->arch, ops, &e->opts);
+    if (!s)
+        s = zo2_packfile_aliases(e->pack->file, &stored_as);
+    if (!s)
+        s = zo2_plan_budget_pending(&pending, &e->pack->arch, ops, &shape, stored_as);
+    free(stored_as);
+    if (s)
+        return s;
+    e->opts.pending = (int32_t)pending;
+    char text[120];
+    snprintf(text, sizeof text, "%" PRIu32 " pending updates keep the write budget of %" PRIu64 " bytes a step",
+             pending, e->opts.write_budget);
+    zo2_engine_say(e, ZO2_LOG_INFO, text);
+    return ZO2_OK;
 }

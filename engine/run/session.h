@@ -5,6 +5,7 @@
 
 #include "engine/forward/core.h"
 #include "engine/pack/pack_api.h"
+#include "kernels/backend.h"
 #include "storage/run/journal.h"
 
 #include <stdatomic.h>
@@ -71,5 +72,8 @@ void zo2_run_dir_reserve(zo2_engine *e);
 
 /* Options as they are in force, what zo2_engine_get_opts() shows: e->settings and defaults filled in. */
 void zo2_engine_resolve_opts(zo2_engine *e);
+
+/* Of a new run: `pending`, if it is left to the write budget (zo2.h). */
+zo2_status zo2_engine_budget_pending(zo2_engine *e, const zo2_backend_ops *ops);
 
 #endif

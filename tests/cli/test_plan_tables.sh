@@ -67,5 +67,5 @@ expect 1 'opt-1x' plan opt-1x
 usage 'missing MODEL' zo2-plan
 usage 'not a number from 1' zo2-plan opt-125m --batch 4000000000
 usage 'not a size' zo2-plan opt-125m --device-mem 1X
-usage 'unknown option --steps' zo2-plan opt-125m --steps 3
+usage 'unknown option --lr' zo2-plan opt-125m --lr 3
 finish

@@ -21,10 +21,6 @@ zo2-tune eval --help | grep -q '^usage: zo2-tune eval --model FILE --data EVAL.j
     fail "eval --help doesn't say in the usage line what must be given"
 grep -q '^SIZE is in bytes, or .*; TIME in seconds, or ' help.txt || fail "train --help doesn't say what SIZE and TIME are"
 zo2-tune --help | grep -q '^Exit status: 0 done, 1 failed, 2 usage, 130 interrupted' || fail "zo2-tune --help lacks the exit status"
-for option in spill write-budget; do
-    grep -q -e "--$option" help.txt && fail "train --help lists --$option, which doesn't work yet"
-    usage "\-\-$option is not available in this version" zo2-tune train --$option 1
-done
 
 data=$TEXTS/wordnet_kind.train.jsonl
 usage 'missing command' zo2-tune

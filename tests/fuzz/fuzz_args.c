@@ -102,6 +102,13 @@ static int in_arguments(const char *text, int argc, char **argv)
     return 0;
 }
 
+static void check_list(const cli_list *l, int argc, char **argv)
+{
+    FUZZ_CHECK(l->n >= 1 && l->n <= CLI_MOST_TEXTS && l->v.text == l->texts[l->n - 1]);
+    for (uint32_t i = 0; i < l->n; i++)
+        FUZZ_CHECK(*l->texts[i] && in_arguments(l->texts[i], argc, argv));
+}
+
 static void check_values(const cli_command *c, int argc, char **argv)
 {
     for (const cli_group *g = c->groups; g->options; g++)
@@ -117,7 +124,8 @@ static void check_values(const cli_command *c, int argc, char **argv)
             FUZZ_CHECK(o->kind != CLI_TIME || (isfinite(v.f) && v.f >= 0));
             FUZZ_CHECK(o->kind != CLI_ABOVE0 || (isfinite(v.f) && v.f > 0));
             FUZZ_CHECK(o->kind != CLI_CHOICE || strstr(o->value, v.text));
-            FUZZ_CHECK(o->kind != CLI_FUTURE);
+            if (o->kind == CLI_TEXTS)
+                check_list((const cli_list *)(const void *)((const char *)g->settings + o->offset), argc, argv);
         }
 }
 
@@ -131,6 +139,7 @@ static void check_engine(const cli_engine_flags *f)
     FUZZ_CHECK(!f->wire.given || zo2_wire_name(o.wire));
     FUZZ_CHECK(!f->threads.given || (o.threads >= 1 && o.threads <= 4096));
     FUZZ_CHECK(!f->device_mem.given || o.device_bytes == f->device_mem.u);
+    FUZZ_CHECK(o.spill_count == f->spill.n && !o.spill_dirs == !f->spill.n);
 }
 
 static void check_output(const cli_command *c, int accepted, int status, const char *out, const char *err)

@@ -54,6 +54,7 @@ static bool convert(const cli_command *c, const cli_option *o, cli_value *v)
     char low[CLI_TEXT_BYTES], high[CLI_TEXT_BYTES], made[CLI_PLACEHOLDER_BYTES];
     switch (o->kind) {
     case CLI_FLAG: return true;
+    case CLI_TEXTS:
     case CLI_TEXT: /* a name or a path: an empty one is a variable that a script forgot to set */
         if (v->text[0])
             return true;
@@ -107,10 +108,23 @@ static bool convert(const cli_command *c, const cli_option *o, cli_value *v)
             fputs(*p == '|' ? ", " : (char[2]){*p, '\0'}, stderr);
         fprintf(stderr, " (see %s --help)\n", c->program);
         return false;
-    case CLI_FUTURE: break;
     }
-    cli_usage_error(c, "--%s is not available in this version", o->name);
     return false;
+}
+
+/* Stores what option o brought. False: there are too many of it; said so on stderr. */
+static bool store(const cli_command *c, const cli_option *o, void *at, const cli_value *v)
+{
+    memcpy(at, v, sizeof *v);
+    if (o->kind != CLI_TEXTS)
+        return true;
+    cli_list *list = at;
+    if (list->n == CLI_MOST_TEXTS) {
+        cli_usage_error(c, "--%s is given more than %d times", o->name, CLI_MOST_TEXTS);
+        return false;
+    }
+    list->texts[list->n++] = v->text;
+    return true;
 }
 
 /* One argument that begins with "--"; may take the next one too (*i moves). */
@@ -125,8 +139,6 @@ static bool parse_option(const cli_command *c, int argc, char **argv, int *i)
         cli_usage_error(c, "unknown option --%.*s", (int)bytes, name);
         return false;
     }
-    if (o->kind == CLI_FUTURE)
-        return convert(c, o, NULL);
     cli_value v = {.given = true};
     if (o->kind == CLI_FLAG) {
         if (equals) {
@@ -142,10 +154,7 @@ static bool parse_option(const cli_command *c, int argc, char **argv, int *i)
         cli_usage_error(c, "--%s needs a value: --%s %s", o->name, o->name, cli_placeholder(o, made));
         return false;
     }
-    if (!convert(c, o, &v))
-        return false;
-    memcpy((char *)settings + o->offset, &v, sizeof v);
-    return true;
+    return convert(c, o, &v) && store(c, o, (char *)settings + o->offset, &v);
 }
 
 static void print_version(const cli_command *c)

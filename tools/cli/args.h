@@ -24,6 +24,14 @@ typedef struct cli_value {
     double f;         /* CLI_REAL, CLI_ABOVE0, CLI_TIME (seconds) */
 } cli_value;
 
+/* The same of a list: v is the last one's. */
+enum { CLI_MOST_TEXTS = 16 };
+typedef struct cli_list {
+    cli_value v; /* first: what all options have */
+    const char *texts[CLI_MOST_TEXTS];
+    uint32_t n;
+} cli_list;
+
 typedef enum cli_kind {
     CLI_FLAG,
     CLI_TEXT,   /* not empty; must be given if min is CLI_NEEDED */
@@ -34,7 +42,7 @@ typedef enum cli_kind {
     CLI_ABOVE0, /* finite, above 0 */
     CLI_CHOICE, /* one of `value`, separated by "|" */
     CLI_WIRE,   /* the name of a wire of the library; `value` is NULL */
-    CLI_FUTURE, /* known, but refused: "not available in this version"; not in the help */
+    CLI_TEXTS,  /* CLI_TEXT, as often as there are values: a cli_list */
 } cli_kind;
 
 enum { CLI_NEEDED = 1 };
@@ -43,7 +51,7 @@ typedef struct cli_option {
     const char *name;  /* without dashes; NULL ends a table */
     const char *value; /* placeholder in the help, choices of CLI_CHOICE; NULL for flags and CLI_WIRE */
     cli_kind kind;
-    size_t offset;    /* of the cli_value in the group's settings */
+    size_t offset;    /* of the cli_value, or cli_list, in the group's settings */
     const char *help; /* one line, default included */
     uint64_t min, max;
 } cli_option;

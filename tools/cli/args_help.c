@@ -19,14 +19,6 @@ static void print_row(const char *left, const char *text)
     printf("%*s%s\n", HELP_COLUMN - width, "", text);
 }
 
-static bool has_visible(const cli_group *g)
-{
-    for (const cli_option *o = g->options; o->name; o++)
-        if (o->kind != CLI_FUTURE)
-            return true;
-    return false;
-}
-
 bool cli_is_needed(const cli_option *o)
 {
     return o->kind == CLI_TEXT && o->min == CLI_NEEDED;
@@ -62,7 +54,7 @@ void cli_print_help(const cli_command *c)
 {
     bool any_options = false;
     for (const cli_group *g = c->groups; g && g->options; g++)
-        any_options = any_options || has_visible(g);
+        any_options = any_options || g->options->name;
 
     printf("usage: %s", c->program);
     for (const cli_positional *p = c->positionals; p && p->name; p++)
@@ -80,14 +72,10 @@ void cli_print_help(const cli_command *c)
         if (p->help)
             print_row(p->name, p->help);
     for (const cli_group *g = c->groups; g && g->options; g++) {
-        if (!has_visible(g))
-            continue;
         if (g->title)
             printf("\n%s:\n", g->title);
         for (const cli_option *o = g->options; o->name; o++) {
             char left[40 + CLI_PLACEHOLDER_BYTES], made[CLI_PLACEHOLDER_BYTES];
-            if (o->kind == CLI_FUTURE)
-                continue;
             const char *value = cli_placeholder(o, made);
             snprintf(left, sizeof left, "--%s%s%s", o->name, value ? " " : "", value ? value : "");
             print_row(left, o->help);

@@ -71,8 +71,6 @@ static void options(const cli_command *c)
         if (g->title)
             printf(".PP\n\\fB%s\\fR\n", g->title);
         for (const cli_option *o = g->options; o->name; o++) {
-            if (o->kind == CLI_FUTURE)
-                continue;
             printf(".TP\n\\fB\\-\\-");
             roff(o->name);
             printf("\\fR");
@@ -175,8 +173,6 @@ void cli_print_completion(const cli_command *c)
         }
     for (const cli_group *g = c->groups; g && g->options; g++)
         for (const cli_option *o = g->options; o->name; o++) {
-            if (o->kind == CLI_FUTURE)
-                continue;
             char made[CLI_PLACEHOLDER_BYTES];
             printf("option --%s ", o->name);
             print_kind(o->kind == CLI_FLAG ? "flag" : cli_placeholder(o, made));

@@ -37,6 +37,13 @@ const cli_option cli_resource_options[] = {
     {"threads", "N", CLI_COUNT, AT(threads), "threads (usable CPUs)", 1, 4096},
     {0},
 };
+
+const cli_option cli_spill_options[] = {
+    {"spill", "DIR", CLI_TEXTS, AT(spill), "keep masters that --host-mem has no room for in this directory, too; as often as there are drives", 0, 0},
+    {"write-budget", "SIZE", CLI_SIZE, AT(write_budget), "most bytes that a step writes there on average: sets --pending", 1, 0},
+    {"endurance", "SIZE", CLI_SIZE, AT(endurance), "bytes that the drives endure: the run may write no more (assumed: 600 times their capacity)", 1, 0},
+    {0},
+};
 // clang-format on
 
 void cli_engine_flags_apply(const cli_engine_flags *f, zo2_engine_opts *o)
@@ -61,4 +68,10 @@ void cli_engine_flags_apply(const cli_engine_flags *f, zo2_engine_opts *o)
         o->host_bytes = f->host_mem.u;
     if (f->threads.given)
         o->threads = (uint32_t)f->threads.u;
+    if (f->spill.n) {
+        o->spill_dirs = f->spill.texts;
+        o->spill_count = f->spill.n;
+    }
+    if (f->write_budget.given)
+        o->write_budget = f->write_budget.u;
 }

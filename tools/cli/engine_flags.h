@@ -10,6 +10,8 @@ typedef struct cli_engine_flags {
     cli_value queries, dist, pending, micro_batch;
     cli_value wire, compute, backend;
     cli_value device_mem, host_mem, threads;
+    cli_list spill;
+    cli_value write_budget, endurance;
 } cli_engine_flags;
 
 enum { CLI_DEFAULT_BATCH = 16, CLI_DEFAULT_STEPS = 20000, CLI_MAX_BATCH = 1 << 24 };
@@ -29,8 +31,10 @@ extern const cli_option cli_shape_options[];    /* batch, seq */
 extern const cli_option cli_method_options[];   /* queries, dist, pending, micro-batch */
 extern const cli_option cli_compute_options[];  /* wire, compute, backend */
 extern const cli_option cli_resource_options[]; /* device-mem, host-mem, threads */
+extern const cli_option cli_spill_options[];    /* spill, write-budget, endurance */
 
-/* Stores what was given in o, all but batch and seq, which become rows in different ways. */
+/* Stores what was given in o, all but batch and seq, which become rows in different ways, and endurance, which is the user's to
+ * know. o points into *f. */
 void cli_engine_flags_apply(const cli_engine_flags *f, zo2_engine_opts *o);
 
 #endif

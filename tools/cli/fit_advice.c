@@ -75,8 +75,8 @@ static void advise_budgets(const cli_fit *f, char *out, size_t size, uint64_t *s
         snprintf(device, sizeof device, "--device-mem %" PRIu64 "M", o.device_bytes / MIB);
         s = plan_of(f, &o, &plan);
     }
-    if (s == ZO2_ERR_NOMEM && o.host_bytes && o.host_bytes < plan.host_peak_bytes) {
-        o.host_bytes = whole_mib(plan.host_peak_bytes);
+    if (s == ZO2_ERR_NOMEM && o.host_bytes && o.host_bytes < plan.host_min_bytes) {
+        o.host_bytes = whole_mib(plan.host_min_bytes);
         snprintf(host, sizeof host, "--host-mem %" PRIu64 "M", o.host_bytes / MIB);
         s = plan_of(f, &o, &plan);
         uint64_t available = f->here ? zo2_host_budget_bytes() : 0;
@@ -85,6 +85,19 @@ static void advise_budgets(const cli_fit *f, char *out, size_t size, uint64_t *s
     }
     if (s == ZO2_OK && !*short_of)
         snprintf(out, size, "%s%s%s", device, *device && *host ? " " : "", host);
+}
+
+/* Would it fit into the host memory there is if masters were on a drive? */
+static bool could_spill(const cli_fit *f)
+{
+    static const char *const somewhere[] = {"DIR"};
+    zo2_engine_opts o = *f->opts;
+    zo2_plan plan;
+    if (!f->spill_option || o.spill_count)
+        return false;
+    o.spill_dirs = somewhere;
+    o.spill_count = 1;
+    return plan_of(f, &o, &plan) == ZO2_OK;
 }
 
 static void advise(const cli_fit *f, char *out, size_t size)
@@ -97,9 +110,10 @@ static void advise(const cli_fit *f, char *out, size_t size)
         snprintf(out, size, "; try %s%s%s", sizes, *sizes && *budgets ? ", or " : "", budgets);
     else if (short_of)
         snprintf(out, size,
-                 "; it takes %s of host memory and this machine has %s for it: end what else uses memory, or "
+                 "; it takes %s of host memory and this machine has %s for it: %send what else uses memory, or "
                  "take a machine with more",
-                 cli_human_size(need, short_of), cli_human_size(have, zo2_host_budget_bytes()));
+                 cli_human_size(need, short_of), cli_human_size(have, zo2_host_budget_bytes()),
+                 could_spill(f) ? "keep the rest on a drive with --spill DIR, " : "");
 }
 
 int cli_fail_to_fit(const char *program, const char *what, zo2_status s, const cli_fit *given)

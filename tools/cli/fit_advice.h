@@ -18,6 +18,7 @@ typedef struct cli_fit {
     bool here;                   /* for work on this machine: what memory it has counts */
     bool batch_option;           /* --batch may be another one */
     bool micro_option;           /* so may --micro-batch */
+    bool spill_option;           /* there is a --spill */
     cli_fit_sizes_fn sizes;      /* NULL: neither may */
     const void *ud;
 } cli_fit;

@@ -2,6 +2,7 @@
 #include "tools/cli/plan_print.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "tools/cli/engine_flags.h"
 #include "tools/cli/jsonout.h"
@@ -20,10 +21,11 @@ static void print_parts(const part *parts, size_t n)
         printf("  %-12s %14s  %s\n", parts[i].name, cli_human_size(size, parts[i].bytes), parts[i].note);
 }
 
-static void print_time(const char *name, double seconds, int bottleneck)
+static void print_time(const zo2_plan *plan, const char *lane, double seconds)
 {
     char time[CLI_TEXT_BYTES];
-    printf("  %-12s %14s  %s\n", name, cli_human_time(time, seconds), bottleneck ? "the bottleneck" : "");
+    printf("  %-12s %14s  %s\n", lane, cli_human_time(time, seconds),
+           !strcmp(plan->bottleneck, lane) ? "the bottleneck" : "");
 }
 
 /* Where the predicted times come from. */
@@ -41,6 +43,8 @@ static void print_rates(const zo2_plan *plan, const char *device)
         {"decode", 1e-9 * plan->decode_rate, "G weights/s", "both panels of a direction"},
         {"fold", 1e-9 * plan->fold_rate, "G weights/s", "a pending update within it"},
         {"products", 1e-9 * plan->gemm_rate, "GFLOP/s", ""},
+        {"read", 1e-9 * plan->read_rate, "GB/s", "from all --spill directories, as given"},
+        {"write", 1e-9 * plan->write_rate, "GB/s", "to them, as given"},
     };
     if (device)
         printf("\nrates          predicted from %s; the host's %s\n", device,
@@ -79,9 +83,8 @@ static void print_proposals(const zo2_engine_opts *o, const zo2_plan *plan, cons
     char time[CLI_TEXT_BYTES];
     uint32_t rows = o->max_rows ? o->max_rows : CLI_DEFAULT_BATCH;
     uint32_t micro = o->max_rows_micro && o->max_rows_micro < rows ? o->max_rows_micro : rows;
-    uint32_t pending = o->pending > 0 ? (uint32_t)o->pending : 0;
     uint32_t fewer = lines_of(plan->proposed_micro_batch, l);
-    int other_pending = plan->proposed_pending != pending;
+    int other_pending = plan->proposed_pending != plan->pending;
     int other_micro = plan->proposed_micro_batch && plan->proposed_micro_batch != micro;
     if ((other_pending || other_micro) && (!other_micro || fewer)) {
         printf("proposal      ");
@@ -102,17 +105,80 @@ static void print_times(const zo2_engine_opts *o, const zo2_plan *plan, const cl
     if (plan->gemm_rate > 0) {
         print_rates(plan, l->device);
         printf("\ntime per step  %14s  predicted, of the largest batch\n", cli_human_time(a, plan->seconds_per_step));
-        print_time("update", plan->update_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'd');
-        print_time("upload", plan->upload_seconds, plan->bottleneck[0] == 'u' && plan->bottleneck[2] == 'l');
-        print_time("compute", plan->compute_seconds, plan->bottleneck[0] == 'c');
+        print_time(plan, "update", plan->update_seconds);
+        print_time(plan, "upload", plan->upload_seconds);
+        print_time(plan, "compute", plan->compute_seconds);
+        if (plan->read_rate > 0)
+            print_time(plan, "read", plan->read_seconds);
+        if (plan->write_rate > 0)
+            print_time(plan, "write", plan->write_seconds);
+        if (plan->spill_bytes && !(plan->read_rate > 0 && plan->write_rate > 0))
+            printf("  %-12s %14s  of the --spill directories: not known\n", "read, write", "");
     } else {
         printf("\ntime per step         unknown  not measured, or there is no such device here\n");
     }
     printf("  %-12s %14s  of wires over the link\n", "traffic", cli_human_size(a, plan->wire_bytes_per_step));
     if (plan->staged_bytes_per_step)
         printf("  %-12s %14s  of residual streams, both ways\n", "", cli_human_size(a, plan->staged_bytes_per_step));
+    if (plan->spill_bytes) {
+        printf("  %-12s %14s  from the --spill directories\n", "", cli_human_size(a, plan->read_bytes_per_step));
+        printf("  %-12s %14s  to them\n", "", cli_human_size(a, plan->written_bytes_per_step));
+    }
     if (plan->gemm_rate > 0 && !l->fixed)
         print_proposals(o, plan, l);
+}
+
+/* What drives are written altogether, and what they are good for. */
+static void print_wear(const cli_wear *w)
+{
+    char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES];
+    printf("  %-12s %14s  to the --spill directories in %s steps\n", "written", cli_human_size(a, w->written),
+           cli_human_count(b, w->steps));
+    if (w->rated)
+        printf("  %-12s %14s  %s\n", "endurance", cli_human_size(a, w->rated),
+               w->assumed ? "assumed: 600 times the capacity of their file systems"
+                          : "of all drives together, as given");
+    else
+        printf("  %-12s %14s  --endurance says what the drives are rated for\n", "endurance", "unknown");
+}
+
+static void print_host_parts(const zo2_plan *plan)
+{
+    const uint64_t spilled = plan->ram_master_bytes + plan->ram_wire_bytes + plan->spill_buffer_bytes;
+    const uint64_t masters = plan->spill_bytes ? spilled : plan->master_bytes;
+    const part whole[] = {{"masters", plan->master_bytes, "fp32 masters with their wires"}};
+    const part parts[] = {
+        {"masters", plan->ram_master_bytes, "fp32 masters with their wires that stay in RAM"},
+        {"wires", plan->ram_wire_bytes, "wires of masters that don't"},
+        {"in passing", plan->spill_buffer_bytes, "what is read ahead, in use, or not written yet"},
+    };
+    const part rest[] = {
+        {"staging", plan->staging_bytes - plan->staged_bytes, "buffers"},
+        {"streams", plan->staged_bytes, "residual streams that wait for their turn"},
+        {"rest", plan->host_peak_bytes - masters - plan->staging_bytes, "the program itself"},
+    };
+    if (plan->spill_bytes)
+        print_parts(parts, sizeof parts / sizeof *parts);
+    else
+        print_parts(whole, 1);
+    print_parts(rest, sizeof rest / sizeof *rest);
+}
+
+static void print_disk(const zo2_plan *plan, const cli_wear *wear)
+{
+    char a[CLI_TEXT_BYTES], spill[96];
+    printf("\ndisk\n");
+    if (plan->pack_bytes) /* an architecture alone has no file */
+        print_parts(&(const part){"pack", plan->pack_bytes, "the model's file"}, 1);
+    snprintf(spill, sizeof spill, "all masters, which are the snapshot, too; %s of them are not in RAM",
+             cli_human_size(a, plan->spilled_bytes));
+    if (plan->spill_bytes)
+        print_parts(&(const part){"spill", plan->spill_bytes, spill}, 1);
+    else
+        print_parts(&(const part){"snapshots", 2 * plan->snapshot_bytes, "two are kept"}, 1);
+    print_parts(&(const part){"journal", plan->journal_bytes_per_step, "per step"}, 1);
+    if (wear)
+        print_wear(wear);
 }
 
 /* What of the machine a run gets, and where that is set. */
@@ -137,7 +203,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
     if (o->compute)
         printf(", compute %s", zo2_dtype_name(o->compute));
     printf(", %s, queries %u, pending %d\n", zo2_dist_name(o->dist ? o->dist : ZO2_GAUSSIAN),
-           o->queries ? o->queries : 1, o->pending > 0 ? (int)o->pending : 0);
+           o->queries ? o->queries : 1, (int)plan->pending);
 
     snprintf(ring, sizeof ring, "wires on their way, in chunks of up to %s", cli_human_size(a, plan->chunk_bytes));
     printf("\ndevice memory  %14s", cli_human_size(a, plan->device_peak_bytes));
@@ -163,28 +229,25 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
         printf("  (a run here gets %s%s)", cli_human_size(a, machine.host_budget_bytes),
                machine.host_budget_bytes < plan->host_peak_bytes ? ": too little" : "");
     putchar('\n');
-    const part host[] = {
-        {"masters", plan->master_bytes, "fp32 masters with their wires"},
-        {"staging", plan->staging_bytes - plan->staged_bytes, "buffers"},
-        {"streams", plan->staged_bytes, "residual streams that wait for their turn"},
-        {"rest", plan->host_peak_bytes - plan->master_bytes - plan->staging_bytes, "the program itself"},
-    };
-    print_parts(host, sizeof host / sizeof *host);
+    print_host_parts(plan);
     print_limits(o, plan, &machine);
 
-    printf("\ndisk\n");
-    if (plan->pack_bytes) /* an architecture alone has no file */
-        print_parts(&(const part){"pack", plan->pack_bytes, "the model's file"}, 1);
-    const part disk[] = {
-        {"snapshots", 2 * plan->snapshot_bytes, "two are kept"},
-        {"journal", plan->journal_bytes_per_step, "per step"},
-    };
-    print_parts(disk, sizeof disk / sizeof *disk);
-
+    print_disk(plan, lines->wear);
     print_times(o, plan, lines);
 }
 
-void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, const char *device)
+static void wear_json(cli_json *j, const cli_wear *w)
+{
+    cli_json_u64(j, "steps", w->steps);
+    cli_json_u64(j, "written_bytes", w->written);
+    if (w->rated)
+        cli_json_u64(j, "endurance_bytes", w->rated);
+    else
+        cli_json_null(j, "endurance_bytes");
+    cli_json_bool(j, "endurance_assumed", w->assumed);
+}
+
+void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, const char *device, const cli_wear *wear)
 {
     cli_json j;
     zo2_machine machine;
@@ -246,7 +309,22 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, cons
     F64(fold_rate);
     F64(gemm_rate);
     U64(budget_bytes);
+    U64(host_min_bytes);
+    U64(pending);
+    U64(ram_master_bytes);
+    U64(ram_wire_bytes);
+    U64(spill_buffer_bytes);
+    U64(spilled_bytes);
+    U64(spill_bytes);
+    U64(read_bytes_per_step);
+    U64(written_bytes_per_step);
+    F64(read_seconds);
+    F64(write_seconds);
+    F64(read_rate);
+    F64(write_rate);
     cli_json_text(&j, "rates_of", device); /* null: of this machine */
+    if (wear)
+        wear_json(&j, wear);
 #undef U64
 #undef F64
     cli_json_close(&j, '}');

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 
 #include "engine/zo2.h"
+#include "tools/cli/wear.h"
 
 /* What proposals are made for: they count lines, as the options do. */
 typedef struct cli_plan_lines {
@@ -12,6 +13,7 @@ typedef struct cli_plan_lines {
     uint32_t rows_per_line; /* rows that a line has at most */
     bool fixed;             /* a run's: it takes no other settings, so none are proposed */
     const char *device;     /* whose rates were given ("h200, as published"); NULL: they were measured here */
+    const cli_wear *wear;   /* of a plan that spills; else NULL */
 } cli_plan_lines;
 
 /* The table on stdout: bytes of every tier by part, rates, the time of a step, and proposals. title names
@@ -19,7 +21,8 @@ typedef struct cli_plan_lines {
 void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, const cli_plan_lines *lines);
 
 /* One JSON object on stdout: every field by its name in zo2.h, "fits", and what a run here gets: "host_budget_bytes",
- * "host_limit", "cpus", "cpu_limit". device: as in cli_plan_lines. */
-void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, const char *device);
+ * "host_limit", "cpus", "cpu_limit". device, wear: as in cli_plan_lines; with wear "steps", "written_bytes", "endurance_bytes" (null:
+ * nobody knows) and "endurance_assumed". */
+void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, const char *device, const cli_wear *wear);
 
 #endif

@@ -9,6 +9,8 @@
 #include "tools/cli/numbers.h"
 #include "tools/cli/plan_print.h"
 #include "tools/cli/report.h"
+#include "tools/cli/wear.h"
+#include "tools/plan/drives.h"
 #include "tools/plan/gpu.h"
 #include "tools/plan/gpu_table.h"
 
@@ -33,8 +35,10 @@ static bool sizes(const void *ud, uint64_t batch, uint64_t micro, zo2_engine_opt
 }
 
 /* What can't go together; NULL: nothing. */
-static const char *conflict(const gpu_flags *gpu, const plan_output *output, const cli_engine_flags *flags)
+static const char *conflict(const gpu_flags *gpu, const plan_output *output, const cli_engine_flags *flags,
+                            const drive_flags *drives)
 {
+    bool spills = flags->spill.n || drives->table.given;
     bool every = gpu->gpu.given && !strcmp(gpu->gpu.text, GPU_EVERY);
     if (!gpu->gpu.given && (gpu->pcie.given || gpu->update_rate.given))
         return "--pcie and --update-rate are for --gpu";
@@ -42,6 +46,14 @@ static const char *conflict(const gpu_flags *gpu, const plan_output *output, con
         return "--gpu plans for a GPU, not for --backend cpu";
     if (every && (gpu->save.given || output->json.given))
         return "--gpu all is a table: no --json, no --save-gpu";
+    if (drives->table.given && (output->json.given || gpu->save.given || every))
+        return "--spill-table is a table: no --json, no --save-gpu, no --gpu all";
+    if (drives->table.given && (flags->spill.n || flags->wire.given || flags->host_mem.given))
+        return "--spill-table has its own --spill, --wire and --host-mem";
+    if (!spills && (drives->read_rate.given || drives->write_rate.given || drives->steps.given))
+        return "--spill-read-rate, --spill-write-rate and --steps are for --spill";
+    if (!spills && (flags->write_budget.given || flags->endurance.given))
+        return "--write-budget and --endurance are for --spill";
     return NULL;
 }
 
@@ -53,6 +65,7 @@ typedef struct plan_work {
     cli_engine_flags flags;
     plan_output output;
     gpu_flags gpu;
+    drive_flags drives;
     zo2_plan plan;
     gpu_target target;
     const char *device; /* whose rates were given; NULL: this machine's were measured */
@@ -64,6 +77,7 @@ static bool take_sizes(plan_work *w, int *status)
     zo2_engine_opts *o = &w->opts;
     zo2_engine_opts_init(o);
     cli_engine_flags_apply(f, o);
+    drives_apply(&w->drives, o);
     o->max_rows = f->batch.given ? (uint32_t)f->batch.u : CLI_DEFAULT_BATCH;
     if (f->micro_batch.given)
         o->max_rows_micro = f->micro_batch.u < o->max_rows ? (uint32_t)f->micro_batch.u : o->max_rows;
@@ -96,11 +110,13 @@ static int show(plan_work *w)
     if (s != ZO2_OK && s != ZO2_ERR_NOMEM)
         return cli_fail(program, NULL, s);
     bool known = w->plan.parameters != 0; /* too small a budget still leaves the plan */
+    const cli_wear wear = cli_wear_of(&w->plan, &w->opts, drives_steps(&w->drives), w->flags.endurance.u);
+    const cli_plan_lines lines = {
+        .batch = w->opts.max_rows, .rows_per_line = 1, .device = w->device, .wear = w->flags.spill.n ? &wear : NULL};
     if (known && w->output.json.given)
-        cli_plan_print_json(w->model, &w->plan, s == ZO2_OK, w->device);
+        cli_plan_print_json(w->model, &w->plan, s == ZO2_OK, w->device, lines.wear);
     else if (known)
-        cli_plan_print(w->model, &w->opts, &w->plan,
-                       &(cli_plan_lines){.batch = w->opts.max_rows, .rows_per_line = 1, .device = w->device});
+        cli_plan_print(w->model, &w->opts, &w->plan, &lines);
     fflush(stdout);
     if (s != ZO2_OK)
         return cli_fail_to_fit(program, known ? "doesn't fit" : NULL, s,
@@ -110,7 +126,11 @@ static int show(plan_work *w)
                                           .micro = w->opts.max_rows_micro,
                                           .batch_option = true,
                                           .micro_option = true,
+                                          .spill_option = true,
                                           .sizes = sizes});
+    char text[512];
+    if (lines.wear && cli_wear_too_much(&wear))
+        return cli_error(program, "%s", cli_wear_text(text, sizeof text, &wear));
     if (w->gpu.save.given)
         s = gpu_save(w->gpu.save.text, &w->plan, w->device ? &w->target : NULL, &w->opts, w->flags.device_mem.given);
     return s ? cli_fail(program, NULL, s) : CLI_EXIT_OK;
@@ -128,6 +148,8 @@ int main(int argc, char **argv)
         {"Method", cli_method_options, &w.flags},
         {"Arithmetic", cli_compute_options, &w.flags},
         {"Resources", cli_resource_options, &w.flags},
+        {"Masters larger than memory", cli_spill_options, &w.flags},
+        {NULL, drive_options, &w.drives},
         {"Another GPU", gpu_options, &w.gpu},
         {"Output", output_options, &w.output},
         {0},
@@ -155,11 +177,14 @@ int main(int argc, char **argv)
     w.command = &command;
     if (!take_sizes(&w, &status))
         return cli_finish(command.program, status);
-    const char *wrong = conflict(&w.gpu, &w.output, &w.flags);
+    const char *wrong = conflict(&w.gpu, &w.output, &w.flags, &w.drives);
     if (wrong)
         return cli_finish(command.program, cli_usage_error(&command, "%s", wrong));
     if (w.gpu.gpu.given && !strcmp(w.gpu.gpu.text, GPU_EVERY)) {
         zo2_status s = gpu_print_table(w.model, &w.gpu, &w.opts);
+        status = s ? cli_fail(command.program, NULL, s) : CLI_EXIT_OK;
+    } else if (w.drives.table.given) {
+        zo2_status s = drives_print_table(w.model, &w.drives, &w.gpu, &w.opts);
         status = s ? cli_fail(command.program, NULL, s) : CLI_EXIT_OK;
     } else {
         status = show(&w);

@@ -140,6 +140,8 @@ static int fail_to_open(const eval_flags *f, const eval_sizes *sizes, const zo2_
     planned.max_seq = o->max_seq;
     planned.max_loss_tokens = o->max_loss_tokens;
     planned.read_only = 1;
+    planned.spill_dirs = o->spill_dirs;
+    planned.spill_count = o->spill_count;
     if (!f->run.given)
         planned.wire = o->wire;
     cli_engine_flags_apply(&f->engine, &planned);
@@ -175,6 +177,8 @@ static int evaluate(const char *program, const eval_flags *f, const zo2t_dataset
     o.read_only = 1;
     o.at_step = f->at_step.given ? (int64_t)f->at_step.u : -1;
     o.snapshot_dir = settings->snapshot_dir;
+    o.spill_dirs = (const char *const *)settings->spill_dirs;
+    o.spill_count = settings->spill_count;
     o.log = cli_log;
     o.log_ud = progress;
     o.progress = cli_progress_work;

@@ -39,6 +39,27 @@ void tune_metrics_evaluation(cli_json *j, const char *prefix, const tune_evaluat
     cli_json_f64(j, eval_key(key, prefix, "accuracy_fp32"), e->accuracy_fp32);
 }
 
+static void number(cli_json *j, const char *key, double value, bool known)
+{
+    if (known)
+        cli_json_f64(j, key, value);
+    else
+        cli_json_null(j, key);
+}
+
+static void spilled(cli_json *j, const zo2_step_result *r, const zo2_plan *spill, bool rebuilt)
+{
+    number(j, "read_busy_seconds", r->read.busy, !rebuilt);
+    number(j, "read_wait_seconds", r->read.waiting, !rebuilt);
+    number(j, "write_busy_seconds", r->write.busy, !rebuilt);
+    number(j, "write_wait_seconds", r->write.waiting, !rebuilt);
+    number(j, "read_bytes", (double)r->read_bytes, !rebuilt);
+    number(j, "written_bytes", (double)r->written_bytes, !rebuilt);
+    cli_json_u64(j, "ram_master_bytes", spill->ram_master_bytes);
+    cli_json_u64(j, "ram_wire_bytes", spill->ram_wire_bytes);
+    cli_json_u64(j, "spilled_bytes", spill->spilled_bytes);
+}
+
 static void lanes(cli_json *j, const zo2_step_result *r, bool rebuilt)
 {
     const struct {
@@ -50,14 +71,12 @@ static void lanes(cli_json *j, const zo2_step_result *r, bool rebuilt)
         {"compute_busy_seconds", r->compute.busy}, {"compute_wait_seconds", r->compute.waiting},
     };
     for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
-        if (rebuilt)
-            cli_json_null(j, figures[i].key);
-        else
-            cli_json_f64(j, figures[i].key, figures[i].seconds);
+        number(j, figures[i].key, figures[i].seconds, !rebuilt);
     cli_json_text(j, "bottleneck", rebuilt ? NULL : r->bottleneck);
 }
 
-void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_evals *e, bool rebuilt)
+void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_evals *e, const zo2_plan *spill,
+                        bool rebuilt)
 {
     cli_json j;
     cli_json_start(&j, out);
@@ -79,6 +98,8 @@ void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_
         cli_json_u64(&j, "host_peak_bytes", r->host_peak_bytes);
     }
     lanes(&j, r, rebuilt);
+    if (spill)
+        spilled(&j, r, spill, rebuilt);
     if (r->skipped)
         cli_json_bool(&j, "skipped", true);
     if (e) {
@@ -96,7 +117,7 @@ zo2_status tune_metrics_append(tune_metrics_file *m, const zo2_step_result *r, c
     FILE *memory = open_memstream(&text, &bytes);
     if (!memory)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory");
-    tune_metrics_write(memory, r, e, false);
+    tune_metrics_write(memory, r, e, m->spill, false);
     zo2_status s = fclose(memory) == 0 ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "out of memory");
     for (size_t done = 0; s == ZO2_OK && done < bytes;) {
         ssize_t n = write(m->fd, text + done, bytes - done);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tools/cli/args.h"
 #include "tools/cli/jsonout.h"
 
 static const char file_name[] = "settings.json";
@@ -48,6 +49,61 @@ static int get_hash(const json_t *o, const char *key, uint64_t *out)
     return *end == '\0';
 }
 
+void tune_remember(char **to, const char *path)
+{
+    free(*to);
+    *to = NULL;
+    if (!path)
+        return;
+    *to = strcmp(path, "-") ? realpath(path, NULL) : NULL;
+    if (!*to)
+        *to = strdup(path);
+}
+
+static void free_spill(tune_settings *s)
+{
+    for (uint32_t i = 0; i < s->spill_count; i++)
+        free(s->spill_dirs[i]);
+    free(s->spill_dirs);
+    s->spill_dirs = NULL;
+    s->spill_count = 0;
+}
+
+int tune_settings_set_spill(tune_settings *s, const char *const *dirs, uint32_t n)
+{
+    char **all = calloc(n ? n : 1, sizeof *all);
+    int same = n == s->spill_count;
+    for (uint32_t i = 0; i < n && all; i++) {
+        tune_remember(&all[i], dirs[i]);
+        same = same && all[i] && !strcmp(all[i], s->spill_dirs[i]);
+    }
+    tune_settings new = {.spill_dirs = all, .spill_count = all ? n : 0};
+    if (same || !all) {
+        free_spill(&new);
+        return 0;
+    }
+    free_spill(s);
+    s->spill_dirs = all;
+    s->spill_count = n;
+    return 1;
+}
+
+/* An array of paths; 0: it is none. */
+static int get_spill(tune_settings *s, const json_t *a)
+{
+    size_t n = json_array_size(a);
+    if (!json_is_array(a) || n > CLI_MOST_TEXTS)
+        return 0;
+    s->spill_dirs = n ? calloc(n, sizeof *s->spill_dirs) : NULL;
+    for (size_t i = 0; i < n && s->spill_dirs; i++) {
+        const char *text = json_string_value(json_array_get(a, i));
+        if (!text || !(s->spill_dirs[i] = strdup(text)))
+            return 0;
+        s->spill_count++;
+    }
+    return 1;
+}
+
 /* Returns the key that is missing or wrong, NULL if all is well. */
 static const char *read_object(tune_settings *s, const json_t *o)
 {
@@ -72,6 +128,13 @@ static const char *read_object(tune_settings *s, const json_t *o)
         return "train_ids_hash";
     if (!get_hash(o, "model_hash", &s->model_hash))
         return "model_hash";
+    if (json_object_get(o, "spill_dirs") && !get_spill(s, json_object_get(o, "spill_dirs")))
+        return "spill_dirs";
+    if (json_object_get(o, "endurance")) {
+        if (!get_number(o, "endurance", 0, INT64_MAX, &v))
+            return "endurance";
+        s->endurance = (uint64_t)v;
+    }
     s->snapshot_dir = copy_string(o, "snapshot_dir");
     s->model = copy_string(o, "model");
     s->train = copy_string(o, "train");
@@ -179,6 +242,14 @@ zo2_status tune_settings_save(const tune_settings *s, const char *run_dir)
     cli_json_i64(&j, "bos", s->bos);
     cli_json_u64(&j, "steps", s->steps);
     cli_json_text(&j, "snapshot_dir", s->snapshot_dir);
+    if (s->spill_count) {
+        cli_json_open(&j, "spill_dirs", '[');
+        for (uint32_t i = 0; i < s->spill_count; i++)
+            cli_json_text(&j, NULL, s->spill_dirs[i]);
+        cli_json_close(&j, ']');
+        if (s->endurance)
+            cli_json_u64(&j, "endurance", s->endurance);
+    }
     cli_json_close(&j, '}');
     cli_json_end(&j);
     zo2_status status =
@@ -190,6 +261,7 @@ zo2_status tune_settings_save(const tune_settings *s, const char *run_dir)
 
 void tune_settings_free(tune_settings *s)
 {
+    free_spill(s);
     free(s->snapshot_dir);
     free(s->model);
     free(s->train);

@@ -15,6 +15,9 @@ typedef struct tune_settings {
     /* may change */
     uint64_t steps;     /* where the run is to end */
     char *snapshot_dir; /* NULL: RUN_DIR/snapshots */
+    char **spill_dirs;  /* [spill_count], absolute; NULL: masters are all in RAM */
+    uint32_t spill_count;
+    uint64_t endurance; /* of their drives, bytes, as the user has it; 0: he has not */
     /* for people */
     char *model, *train, *eval; /* paths; eval may be NULL */
     uint64_t model_hash;
@@ -26,6 +29,11 @@ zo2_status tune_settings_load(tune_settings *s, const char *run_dir);
 
 /* Writes it atomically: under a temporary name, synced, renamed. ZO2_ERR_IO. */
 zo2_status tune_settings_save(const tune_settings *s, const char *run_dir);
+
+/* Puts a path in *to, absolute where there is such a file ("-", standard input, has no place). NULL: none. */
+void tune_remember(char **to, const char *path);
+/* Other directories for spilled masters. 1: they changed. */
+int tune_settings_set_spill(tune_settings *s, const char *const *dirs, uint32_t n);
 
 void tune_settings_free(tune_settings *s); /* leaves an empty one */
 

@@ -17,6 +17,7 @@ enum { SMOOTH = 50 };
 typedef struct recent {
     double loss[SMOOTH], seconds[SMOOTH];
     uint64_t tokens[SMOOTH], n;
+    uint64_t read[SMOOTH], written[SMOOTH]; /* bytes, of a run that spills */
 } recent;
 
 static void recent_add(recent *w, const zo2_step_result *r)
@@ -25,34 +26,43 @@ static void recent_add(recent *w, const zo2_step_result *r)
     w->loss[i] = (r->loss_plus + r->loss_minus) / 2;
     w->seconds[i] = r->seconds;
     w->tokens[i] = r->tokens;
+    w->read[i] = r->read_bytes;
+    w->written[i] = r->written_bytes;
 }
 
-static const char *recent_text(char *out, size_t size, const recent *w, uint64_t steps)
+static const char *recent_text(char *out, size_t size, const recent *w, uint64_t steps, bool spills)
 {
+    char in[CLI_TEXT_BYTES], back[CLI_TEXT_BYTES];
     double loss = 0, seconds = 0;
-    uint64_t tokens = 0, n = 0;
+    uint64_t tokens = 0, read = 0, written = 0, n = 0, all = w->n < SMOOTH ? w->n : SMOOTH;
     for (uint64_t i = 0; i < SMOOTH && i < w->n; i++) {
         seconds += w->seconds[i];
         tokens += w->tokens[i];
+        read += w->read[i];
+        written += w->written[i];
         if (isfinite(w->loss[i])) {
             loss += w->loss[i];
             n++;
         }
     }
-    snprintf(out, size, "step %" PRIu64 ", loss %.4f, %.0f tokens/s", steps, n ? loss / (double)n : NAN,
-             seconds > 0 ? (double)tokens / seconds : 0);
+    int end = snprintf(out, size, "step %" PRIu64 ", loss %.4f, %.0f tokens/s", steps, n ? loss / (double)n : NAN,
+                       seconds > 0 ? (double)tokens / seconds : 0);
+    if (spills && all && end > 0 && (size_t)end < size)
+        snprintf(out + end, size - (size_t)end, ", %s read and %s written a step", cli_human_size(in, read / all),
+                 cli_human_size(back, written / all));
     return out;
 }
 
 static void show_progress(train *t, const recent *w, uint64_t steps, uint64_t target)
 {
-    char details[128];
+    char details[192];
     bool by_steps = t->flags->log_every.given && !t->progress.tty;
     bool due = by_steps ? steps % t->flags->log_every.u == 0 || steps == target : cli_progress_due(&t->progress);
     if (!due)
         return;
     uint64_t evaluations = t->eval_data ? cli_pace_evaluations(steps, target, t->flags->eval_every.u) : 0;
-    cli_progress_show_left(&t->progress, steps, target, recent_text(details, sizeof details, w, steps),
+    cli_progress_show_left(&t->progress, steps, target,
+                           recent_text(details, sizeof details, w, steps, t->plan.spill_bytes != 0),
                            cli_pace_left(&t->pace, target - steps, evaluations));
 }
 
@@ -108,6 +118,8 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     t->update_busy += r.update.busy;
     t->upload_busy += r.upload.busy;
     t->compute_busy += r.compute.busy;
+    t->read_busy += r.read.busy;
+    t->write_busy += r.write.busy;
     recent_add(w, &r);
     if (r.skipped && !t->progress.quiet)
         cli_progress_message(&t->progress, "step %" PRIu64 " was skipped: its loss is not finite", r.step);
@@ -120,7 +132,7 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     const tune_metrics_evals evals = {.before = r.step == 0 ? &t->first_eval : NULL, .after = &t->last_eval};
     zo2_status written = tune_metrics_append(&t->metrics, &r, &evals);
     if (t->flags->json.given) {
-        tune_metrics_write(stdout, &r, &evals, false);
+        tune_metrics_write(stdout, &r, &evals, t->metrics.spill, false);
         fflush(stdout); /* whoever reads it reads it now */
     }
     if (s == ZO2_OK)
@@ -219,6 +231,8 @@ int tune_train(int argc, char **argv)
         return cli_usage_error(&command, "--eval-every needs --eval EVAL.jsonl");
     if (flags.no_snapshot.given && (flags.snapshot.given || flags.snapshot_every.given))
         return cli_usage_error(&command, "--no-snapshot goes with neither --snapshot nor --snapshot-every");
+    if (flags.snapshot.given && flags.engine.spill.n)
+        return cli_usage_error(&command, "--snapshot is not for --spill: the directories have the snapshot, too");
     if (flags.retry_skipped.given && !flags.resume.given)
         return cli_usage_error(&command, "--retry-skipped needs --resume");
 

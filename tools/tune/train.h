@@ -11,6 +11,7 @@
 #include "tools/cli/jsonout.h"
 #include "tools/cli/pace.h"
 #include "tools/cli/progress.h"
+#include "tools/cli/wear.h"
 #include "tools/text/batcher.h"
 #include "tools/tune/evaluate.h"
 #include "tools/tune/health.h"
@@ -34,11 +35,10 @@ typedef struct train_flags {
     TRAIN_SETTINGS(FLAG)
 #undef FLAG
     cli_value snapshot_every, snapshot, no_snapshot, log_every, trace, resume, retry_skipped, dry_run, quiet, json;
-    cli_value future; /* of options that this version doesn't have */
     cli_engine_flags engine;
 } train_flags;
 
-enum { TRAIN_GROUPS = 9 };
+enum { TRAIN_GROUPS = 10 };
 
 /* The command with its options stored in *f; it points to groups. */
 void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags *f);
@@ -56,6 +56,7 @@ typedef struct train {
     tune_health health;             /* of all its steps */
     zo2_engine_opts opts;
     zo2_engine *engine;
+    zo2_plan plan; /* that the engine runs by */
     zo2t_batcher *batcher;
     tune_metrics_file metrics;
     tune_trace *trace; /* NULL without --trace */
@@ -65,8 +66,8 @@ typedef struct train {
     cli_pace pace;
     double seconds; /* spent in steps */
     uint64_t tokens;
-    double update_busy, upload_busy, compute_busy; /* seconds of the lanes */
-    uint64_t most_skipped;                         /* in a row: so many end the session */
+    double update_busy, upload_busy, compute_busy, read_busy, write_busy; /* seconds of the lanes */
+    uint64_t most_skipped;                                                /* in a row: so many end the session */
     bool warned_exploded;
 } train;
 
@@ -83,8 +84,21 @@ int train_bounds(const train *t, zo2_engine_opts *o, uint64_t batch, uint32_t mi
 int train_fail_to_fit(const train *t, const char *what, zo2_status s);
 /* The plan on stdout, for --dry-run. Returns the exit status. */
 int train_show_plan(train *t);
-/* Before step 0: two snapshots must fit, or the run would lose its way back when the disk is full. 0 or the exit status. */
+/* Before step 0: two snapshots, or a spill, must fit, or the run would lose its way back when the disk is full. 0 or the exit status. */
 int train_check_disk(const train *t);
+
+/* ---- train_spill.c: masters that spill to drives ---- */
+
+/* What the run writes to them altogether. */
+cli_wear train_wear(const train *t, const zo2_plan *plan);
+/* More than they endure? 0 or the exit status. */
+int train_check_wear(const train *t, const zo2_plan *plan);
+/* The same, and whether the directories are there and have room. */
+int train_check_spill(const train *t, const zo2_plan *plan);
+/* Where masters live, as a message; nothing if it is RAM. */
+void train_say_spill(train *t);
+
+/* ---- train_summary.c ---- */
 
 /* One line about an evaluation on stdout (not with --quiet or --json); a warning if it has scores that are not finite. */
 void train_show_evaluation(train *t, uint64_t steps, const tune_evaluation *e);

@@ -10,6 +10,7 @@
 #include "tools/cli/numbers.h"
 #include "tools/cli/plan_print.h"
 #include "tools/cli/report.h"
+#include "tools/cli/wear.h"
 #include "tools/tune/inputs.h"
 #include "tools/tune/train.h"
 
@@ -36,6 +37,7 @@ int train_fail_to_fit(const train *t, const char *what, zo2_status s)
                                       .batch = t->settings.batch,
                                       .micro = t->opts.micro_batch,
                                       .here = true,
+                                      .spill_option = true,
                                       .batch_option = !t->existed,
                                       .micro_option = !t->existed,
                                       .sizes = t->existed ? NULL : other_bounds,
@@ -60,12 +62,15 @@ int train_show_plan(train *t)
         t->opts.host_bytes = zo2_host_budget_bytes(); /* a plan alone has no limit, a run has */
     zo2_status s = zo2_plan_estimate(t->model.path, &t->opts, &plan);
     bool known = plan.parameters != 0;
+    const cli_wear wear = train_wear(t, &plan);
+    if (t->opts.spill_count)
+        lines.wear = &wear;
     if (known && t->flags->json.given)
-        cli_plan_print_json(t->model.path, &plan, s == ZO2_OK, NULL);
+        cli_plan_print_json(t->model.path, &plan, s == ZO2_OK, NULL, lines.wear);
     else if (known)
         cli_plan_print(t->model.path, &t->opts, &plan, &lines);
     fflush(stdout);
-    return s == ZO2_OK ? 0 : train_fail_to_fit(t, known ? "doesn't fit" : NULL, s);
+    return s == ZO2_OK ? train_check_wear(t, &plan) : train_fail_to_fit(t, known ? "doesn't fit" : NULL, s);
 }
 
 /* ---- disk ---- */
@@ -98,6 +103,8 @@ int train_check_disk(const train *t)
     zo2_status s = zo2_plan_estimate(t->model.path, &o, &plan);
     if (s != ZO2_OK)
         return train_fail_to_fit(t, s == ZO2_ERR_NOMEM ? "doesn't fit" : NULL, s);
+    if (t->opts.spill_count)
+        return train_check_spill(t, &plan);
     if (t->flags->no_snapshot.given)
         return 0;
     char where[4096], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];

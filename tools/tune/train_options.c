@@ -44,8 +44,6 @@ static const cli_option output_options[] = {
     {"quiet", NULL, CLI_FLAG, AT(quiet), "warnings and errors only", 0, 0},
     {"json", NULL, CLI_FLAG, AT(json), "every step's metrics on stdout, at the end a summary object", 0, 0},
     {"trace", "FILE", CLI_TEXT, AT(trace), "write the lanes' timeline, for ui.perfetto.dev", 0, 0},
-    {"spill", "DIR", CLI_FUTURE, AT(future), NULL, 0, 0},
-    {"write-budget", "SIZE", CLI_FUTURE, AT(future), NULL, 0, 0},
     {0},
 };
 // clang-format on
@@ -60,6 +58,7 @@ void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags
         {NULL, cli_method_options, &f->engine},
         {"Arithmetic and resources", cli_compute_options, &f->engine},
         {NULL, cli_resource_options, &f->engine},
+        {"Masters larger than memory", cli_spill_options, &f->engine},
         {"Saving and output", output_options, f},
         {0},
     };

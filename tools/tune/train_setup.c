@@ -116,6 +116,10 @@ static int resolve_settings(train *t)
                                       : "; its learning-rate schedule ends there, so that can't change");
     }
     t->settings_changed = !known || steps != s->steps;
+    if (f->engine.endurance.given) {
+        t->settings_changed |= s->endurance != f->engine.endurance.u;
+        s->endurance = f->engine.endurance.u;
+    }
     s->batch = batch;
     s->seq = seq;
     s->bos = bos;
@@ -179,6 +183,10 @@ static void apply_flags(const train *t, zo2_engine_opts *o)
         o->snapshot_seconds = 0; /* at the end, which train.c leaves out */
     o->total_steps = t->settings.steps;
     o->snapshot_dir = f->snapshot.given ? f->snapshot.text : t->settings.snapshot_dir;
+    if (!o->spill_dirs && t->settings.spill_count) {
+        o->spill_dirs = (const char *const *)t->settings.spill_dirs;
+        o->spill_count = t->settings.spill_count;
+    }
 }
 
 int train_setup(train *t, const cli_command *c, const train_flags *f)
@@ -203,6 +211,8 @@ int train_setup(train *t, const cli_command *c, const train_flags *f)
 
     /* For the plan: the run's own values with what was given on top. (The engine refuses differences by name later.) */
     apply_flags(t, &t->opts);
+    if (!t->opts.spill_count && (f->engine.write_budget.given || f->engine.endurance.given))
+        return cli_usage_error(c, "--write-budget and --endurance are for --spill");
     uint32_t micro = t->opts.micro_batch;
     status = train_bounds(t, &t->opts, t->settings.batch, micro == UINT32_MAX ? 0 : micro);
     if (status)
@@ -218,31 +228,22 @@ int train_setup(train *t, const cli_command *c, const train_flags *f)
 /* ---- start
  * ------------------------------------------------------------------------------------------------------------ */
 
-static void remember(char **to, const char *path)
-{
-    free(*to);
-    *to = NULL;
-    if (!path)
-        return;
-    *to = strcmp(path, "-") ? realpath(path, NULL) : NULL; /* standard input has no place */
-    if (!*to)
-        *to = strdup(path);
-}
-
 static int save_settings(train *t)
 {
     const train_flags *f = t->flags;
     tune_settings *s = &t->settings;
     char *before = s->snapshot_dir ? strdup(s->snapshot_dir) : NULL;
     if (f->snapshot.given)
-        remember(&s->snapshot_dir, f->snapshot.text);
+        tune_remember(&s->snapshot_dir, f->snapshot.text);
     bool moved = f->snapshot.given && (!before || !s->snapshot_dir || strcmp(before, s->snapshot_dir) != 0);
     free(before);
+    if (f->engine.spill.n)
+        moved |= tune_settings_set_spill(s, f->engine.spill.texts, f->engine.spill.n) != 0;
     if (!t->settings_changed && !moved)
         return 0;
-    remember(&s->model, f->model.text);
-    remember(&s->train, f->data.text);
-    remember(&s->eval, f->eval.text);
+    tune_remember(&s->model, f->model.text);
+    tune_remember(&s->train, f->data.text);
+    tune_remember(&s->eval, f->eval.text);
     zo2_status status = tune_settings_save(s, f->run.text);
     return status == ZO2_OK ? 0 : cli_fail(t->command->program, NULL, status);
 }
@@ -298,6 +299,10 @@ int train_start(train *t)
     }
     cli_interrupt_engine(t->engine);
     zo2_engine_get_opts(t->engine, &t->opts);
+    t->plan.struct_size = sizeof t->plan;
+    zo2_engine_get_plan(t->engine, &t->plan);
+    t->metrics.spill = t->plan.spill_bytes ? &t->plan : NULL;
+    train_say_spill(t);
     tune_warn_eps(t);
 
     status = save_settings(t);

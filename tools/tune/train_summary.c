@@ -100,18 +100,20 @@ char *train_export_command(const train *t, const uint64_t *step)
 /* The lane that was busy longest in this session's steps, and what part of their time that was. */
 static const char *bottleneck(const train *t, double *share)
 {
-    const char *name = "compute";
-    double busy = t->compute_busy;
-    if (t->update_busy > busy) {
-        name = "update";
-        busy = t->update_busy;
-    }
-    if (t->upload_busy > busy) {
-        name = "upload";
-        busy = t->upload_busy;
-    }
-    *share = t->seconds > 0 ? busy / t->seconds : NAN;
-    return name;
+    const struct {
+        const char *name;
+        double busy;
+    } lanes[] = {{"compute", t->compute_busy},
+                 {"update", t->update_busy},
+                 {"upload", t->upload_busy},
+                 {"read", t->read_busy},
+                 {"write", t->write_busy}};
+    size_t longest = 0;
+    for (size_t i = 1; i < sizeof lanes / sizeof *lanes; i++)
+        if (lanes[i].busy > lanes[longest].busy)
+            longest = i;
+    *share = t->seconds > 0 ? lanes[longest].busy / t->seconds : NAN;
+    return lanes[longest].name;
 }
 
 /* What a summary has to say. */

@@ -12,7 +12,8 @@
 #include "tools/cli/args.h"
 
 typedef struct values {
-    cli_value flag, text, count, size, time, real, above0, choice, future;
+    cli_value flag, text, count, size, time, real, above0, choice;
+    cli_list texts;
 } values;
 
 static const cli_option options[] = {
@@ -24,11 +25,11 @@ static const cli_option options[] = {
     {"real", "F", CLI_REAL, offsetof(values, real), "a number", 0, 0},
     {"above0", "F", CLI_ABOVE0, offsetof(values, above0), "a number", 0, 0},
     {"choice", "one|two|twenty", CLI_CHOICE, offsetof(values, choice), "a choice", 0, 0},
-    {"future", "X", CLI_FUTURE, offsetof(values, future), NULL, 0, 0},
+    {"texts", "T", CLI_TEXTS, offsetof(values, texts), "texts", 0, 0},
     {0},
 };
 
-enum { MAX_ARGS = 12 };
+enum { MAX_ARGS = 2 * CLI_MOST_TEXTS };
 
 /* Parses the arguments up to NULL; usage errors and help go nowhere. Returns -1 for "go on", else the exit status. */
 static int parse(values *v, const char *first[2], const char *const *args)
@@ -99,7 +100,7 @@ static void test_values(void **state)
     assert_int_equal(
         PARSE("--flag", "file", "--text", "--flag", "--count=3", "--size", "1.5K", "--time=2m", "--real=0"), -1);
     assert_true(v.flag.given && v.text.given && v.count.given && v.size.given && v.time.given && v.real.given);
-    assert_false(v.choice.given || v.above0.given || v.future.given);
+    assert_false(v.choice.given || v.above0.given || v.texts.v.given);
     assert_string_equal(v.text.text, "--flag");
     assert_int_equal(v.count.u, 3);
     assert_int_equal(v.size.u, 1536);
@@ -113,6 +114,29 @@ static void test_values(void **state)
     assert_string_equal(v.text.text, "a=b");
     assert_int_equal(PARSE("f", "--count", "3", "--count", "4"), -1); /* the last one counts */
     assert_int_equal(v.count.u, 4);
+}
+
+static void test_lists(void **state)
+{
+    (void)state;
+    values v;
+    const char *first[2], *args[2 * CLI_MOST_TEXTS];
+    assert_int_equal(PARSE("f", "--texts", "a", "--text", "b", "--texts=c"), -1);
+    assert_int_equal(v.texts.n, 2);
+    assert_string_equal(v.texts.texts[0], "a");
+    assert_string_equal(v.texts.texts[1], "c");
+    assert_true(v.texts.v.given);
+    assert_string_equal(v.texts.v.text, "c");
+    size_t n = 0;
+    args[n++] = "f";
+    while (n <= CLI_MOST_TEXTS)
+        args[n++] = "--texts=x";
+    args[n] = NULL;
+    assert_int_equal(parse(&v, first, args), -1);
+    assert_int_equal(v.texts.n, CLI_MOST_TEXTS);
+    args[n++] = "--texts=one too many";
+    args[n] = NULL;
+    assert_int_equal(parse(&v, first, args), CLI_EXIT_USAGE);
 }
 
 static void test_refused(void **state)
@@ -143,8 +167,8 @@ static void test_refused(void **state)
         "--choice=tw",
         "--choice=two|twenty",
         "--choice=",
-        "--future",
-        "--future=1",
+        "--texts",
+        "--texts=",
         "--=",
         "--=x",
     };
@@ -167,10 +191,8 @@ static void test_help(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_positionals),
-        cmocka_unit_test(test_values),
-        cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_help),
+        cmocka_unit_test(test_positionals), cmocka_unit_test(test_values), cmocka_unit_test(test_lists),
+        cmocka_unit_test(test_refused),     cmocka_unit_test(test_help),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
