@@ -419,7 +419,7 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     uint64_t
         write_budget; /* most bytes a step may write to them on average: sets K of a new run whose `pending` is unset to the smallest
                          that keeps it, ZO2_ERR_ARG if none does; 0: no limit */
-    double spill_read_rate, spill_write_rate; /* plans: bytes/s of each of them; 0: not known */
+    double spill_read_rate, spill_write_rate; /* plans: bytes/s of each of them; 0: measured there */
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */
