@@ -187,6 +187,8 @@ typedef struct zo2_convert_opts {
     zo2_progress_fn progress; /* units: bytes of weights */
     void *progress_ud;
     int zstd_level; /* 1 to 19: compress chunks where it saves room; 0 = store the source bits as they are */
+    int resume; /* go on where an interrupted conversion of the same files to the same place stopped, and if this one is
+                       cancelled, killed or out of room, leave OUT.partial and OUT.partial-chunks for the next one */
 } zo2_convert_opts;
 
 /* Sets struct_size and defaults. */
@@ -199,8 +201,8 @@ static inline void zo2_convert_opts_init(zo2_convert_opts *o)
 /* Converts a Hugging Face directory (config.json, *.safetensors single or sharded, tokenizer files) to a pack. Chat
  * template, generation settings and licence go with it. The source's own bits are kept, and the file doesn't depend on
  * the number of threads. Streams: needs memory for one chunk (4 MiB; three with zstd) a thread whatever the model.
- * Written under a temporary name and renamed when complete and synced; on error or cancellation nothing is left. o
- * NULL: defaults.
+ * Written under a temporary name and renamed when complete and synced; on error or cancellation nothing is left (but see
+ * `resume`). o NULL: defaults.
  *
  * What Hugging Face loads whole is read, to the same weights: an index that names tensors or files which the model doesn't need, or
  * the wrong file, and buffers of any type are no obstacle; a tensor that is stored twice must be the same. Where tensors would be
@@ -417,7 +419,7 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     uint64_t
         write_budget; /* most bytes a step may write to them on average: sets K of a new run whose `pending` is unset to the smallest
                          that keeps it, ZO2_ERR_ARG if none does; 0: no limit */
-    double spill_read_rate, spill_write_rate; /* plans: bytes/s of each of them; 0: not known */
+    double spill_read_rate, spill_write_rate; /* plans: bytes/s of each of them; 0: measured there */
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */

@@ -8,6 +8,7 @@
 #include "engine/pack/pieces.h"
 #include "storage/checkpoint/checkpoint.h"
 #include "storage/io/io.h"
+#include "storage/pack/packfile.h"
 #include "storage/pack/packfile_format.h"
 
 #include <inttypes.h>
@@ -156,6 +157,14 @@ static zo2_status check_head(const zo2_convert_job *j)
         "config.json ties them (\"tie_word_embeddings\"): set it to false if the model has a head of its own");
 }
 
+/* What an interrupted conversion left is there already, or makes room by going. */
+static uint64_t bytes_to_come(const zo2_convert_job *j)
+{
+    const uint64_t all = zo2_pack_bytes_at_most(j->arch.n_tensors, j->total);
+    const uint64_t held = j->o.resume ? zo2_pack_partial_bytes(j->out) : 0;
+    return held < all ? all - held : 0;
+}
+
 zo2_status zo2_convert_check(zo2_convert_job *j)
 {
     zo2_status s;
@@ -166,7 +175,7 @@ zo2_status zo2_convert_check(zo2_convert_job *j)
         j->total += t->rows * t->cols * zo2_dtype_bytes(zo2_pieces_dtype(&j->pieces, i));
     }
     if ((s = zo2_require_replaceable(j->out)) || (s = zo2_require_absent(j->out, j->o.force)) ||
-        (s = zo2_require_space(j->out, zo2_pack_bytes_at_most(j->arch.n_tensors, j->total))))
+        (s = zo2_require_space(j->out, bytes_to_come(j))))
         return s;
     return (s = check_copies(j)) ? s : check_head(j);
 }

@@ -11,7 +11,11 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#include <xxhash.h>
 
 static zo2_status on_bytes(void *arg, uint64_t bytes)
 {
@@ -62,10 +66,64 @@ static zo2_status carry_files(const zo2_convert_job *j, zo2_packwriter *w)
     return s;
 }
 
+static void hash_text(XXH3_state_t *h, const char *text)
+{
+    XXH3_64bits_update(h, text, strlen(text) + 1);
+}
+
+/* Whatever the chunks depend on: the source's files, by their headers, sizes and times, and how they are stored here. */
+static zo2_status source_key(const zo2_convert_job *j, uint64_t *key)
+{
+    XXH3_state_t *h = XXH3_createState();
+    if (!h)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory to hash the names of %s", j->dir);
+    XXH3_64bits_reset(h);
+    hash_text(h, j->arch.name);
+    XXH3_64bits_update(h, j->config, j->config_bytes);
+    XXH3_64bits_update(h, &j->o.zstd_level, sizeof j->o.zstd_level);
+    for (uint64_t i = 0; i < zo2_checkpoint_count(j->source); i++) {
+        const zo2_stored t = zo2_checkpoint_tensor(j->source, i);
+        struct stat st = {0};
+        (void)stat(t.file, &st); /* it is open: if it has no name any more, then so for the next one */
+        const int64_t numbers[] = {st.st_size, st.st_mtim.tv_sec, st.st_mtim.tv_nsec, (int64_t)t.bytes, t.rank};
+        hash_text(h, t.name);
+        hash_text(h, t.dtype_name);
+        hash_text(h, t.file);
+        XXH3_64bits_update(h, numbers, sizeof numbers);
+        XXH3_64bits_update(h, t.shape, t.rank * sizeof *t.shape);
+    }
+    *key = XXH3_64bits_digest(h);
+    XXH3_freeState(h);
+    return ZO2_OK;
+}
+
+static zo2_status open_writer(const zo2_convert_job *j, zo2_packwriter **w)
+{
+    uint64_t key = 0;
+    char text[512];
+    if (!j->o.resume)
+        return zo2_packwriter_open(w, &zo2_io_posix, j->out, j->arch.name, j->o.force);
+    zo2_status s = source_key(j, &key);
+    if (!s)
+        s = zo2_packwriter_resume(w, &zo2_io_posix, j->out, j->arch.name, j->o.force, key);
+    if (!s && zo2_packwriter_kept(*w) && j->o.log) {
+        snprintf(text, sizeof text, "%.400s: going on with an interrupted conversion, %" PRIu64 " chunks are there",
+                 j->out, zo2_packwriter_kept(*w));
+        j->o.log(j->o.log_ud, ZO2_LOG_INFO, text);
+    }
+    return s;
+}
+
+/* Failures that the same call may not have the next time. */
+static int may_go_on(zo2_status s)
+{
+    return s == ZO2_ERR_CANCELLED || s == ZO2_ERR_NOSPACE || s == ZO2_ERR_NOMEM;
+}
+
 zo2_status zo2_convert_write(zo2_convert_job *j)
 {
     zo2_packwriter *w = NULL;
-    zo2_status s = zo2_packwriter_open(&w, &zo2_io_posix, j->out, j->arch.name, j->o.force);
+    zo2_status s = open_writer(j, &w);
     if (!s)
         s = carry_files(j, w);
     if (!s)
@@ -88,6 +146,9 @@ zo2_status zo2_convert_write(zo2_convert_job *j)
     free(dtypes);
     if (!s)
         s = zo2_packwriter_commit(w, NULL);
-    zo2_packwriter_close(w); /* without the commit nothing is left */
+    if (j->o.resume && may_go_on(s))
+        zo2_packwriter_leave(w);
+    else
+        zo2_packwriter_close(w); /* without the commit nothing is left */
     return s;
 }

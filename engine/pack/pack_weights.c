@@ -82,6 +82,8 @@ static zo2_status make_chunk(void *arg, uint64_t i, void *buffer)
     uint64_t size = zo2_dtype_bytes(dtype), full = j->full[p->id], at = (i - j->first[p->id]) * full;
     uint64_t left = j->begin[p->id + 1] - j->begin[p->id] - at, n = left < full ? left : full;
     unsigned char *source = (unsigned char *)buffer + PIECE_BYTES;
+    if (zo2_packwriter_restore(j->c->writer, i, dtype, n, source, j->c->level ? source + n : NULL, &p->chunk))
+        return ZO2_OK;
     zo2_status s = j->c->fill(j->c->arg, p->id, at / size, n / size, source);
     return s ? s : zo2_packchunk_make(&p->chunk, dtype, source, n, j->c->level, source + n);
 }

@@ -11,6 +11,7 @@
 #include "engine/plan/plan_types.h"
 #include "engine/plan/tiers.h"
 #include "kernels/backend.h"
+#include "storage/spill/spill.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -94,6 +95,20 @@ static void place(zo2_spill_plan *p, const zo2_layout *l, const uint32_t *stored
     grow_buffers(p, window);
 }
 
+/* Of the spill's files, which have room for everything. */
+static zo2_status file_bytes(uint64_t *out, const zo2_layout *l, const uint32_t *stored_as, uint32_t dirs)
+{
+    zo2_spill_chunk *chunks = calloc(l->n_chunks, sizeof *chunks);
+    if (!chunks)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for the table of %u chunks", l->n_chunks);
+    for (uint32_t c = 0; c < l->n_chunks; c++)
+        if (zo2_masters_owner(l, c, stored_as) == c)
+            chunks[c] = (zo2_spill_chunk){l->chunks[c].wire_bytes, l->chunks[c].rest_bytes};
+    *out = zo2_spill_bytes(&(zo2_spill_config){.chunks = chunks, .n_chunks = l->n_chunks, .n_dirs = dirs});
+    free(chunks);
+    return *out ? ZO2_OK : zo2_error(ZO2_ERR_ARG, "%s", zo2_last_error());
+}
+
 static zo2_status place_all(zo2_full_plan *out, const zo2_layout *l, const uint32_t *stored_as, const zo2_shape *s,
                             const room *r)
 {
@@ -116,8 +131,7 @@ static zo2_status place_all(zo2_full_plan *out, const zo2_layout *l, const uint3
         p->buffer_bytes = buffer_bytes(p);
     }
     free(tier);
-    out->pub.spill_bytes = zo2_tiers_disk(l, stored_as);
-    return ZO2_OK;
+    return file_bytes(&out->pub.spill_bytes, l, stored_as, s->spill_dirs);
 }
 
 const zo2_spill_plan *zo2_plan_spill(const zo2_full_plan *p, uint32_t pending)

@@ -10,10 +10,6 @@
 #include <string.h>
 
 #define PAGE 4096ull /* planes in the spill, and in RAM, begin at multiples of it */
-/* Of slots, as storage/spill has it: the smallest number, and their share in hundredths. */
-#define LEAST_SPARE 2u
-#define SPARE       2u
-
 /* In the order of their claims to RAM. Vectors change in every step, gathered rows are looked up one by one. */
 typedef enum class { VECTORS, TABLES, OTHERS, CLASSES } class;
 
@@ -39,18 +35,6 @@ static uint64_t wire_ram(const zo2_chunk *c)
 uint64_t zo2_tiers_slot(const zo2_chunk *c)
 {
     return PAGE + zo2_round_up(c->wire_bytes, PAGE) + zo2_round_up(c->rest_bytes, PAGE);
-}
-
-uint64_t zo2_tiers_disk(const zo2_layout *l, const uint32_t *stored_as)
-{
-    uint64_t bytes = 0, largest = 0;
-    for (uint32_t c = 0; c < l->n_chunks; c++) {
-        if (!owns(l, c, stored_as))
-            continue;
-        bytes += zo2_tiers_slot(&l->chunks[c]);
-        largest = zo2_max_u64(largest, zo2_tiers_slot(&l->chunks[c]));
-    }
-    return bytes + zo2_max_u64(bytes / 100 * SPARE, LEAST_SPARE * largest);
 }
 
 uint64_t zo2_tiers_ram(const zo2_layout *l, const uint32_t *stored_as)

@@ -17,10 +17,8 @@ typedef struct zo2_tiers {
     uint64_t eager_written;
 } zo2_tiers;
 
-/* Bytes of a chunk's slot in the spill, and what naming it takes (storage/SPILL.md). */
+/* Bytes that are written for a version of a chunk: its slot in the spill, and the page with its header (storage/SPILL.md). */
 uint64_t zo2_tiers_slot(const zo2_chunk *c);
-/* Bytes of all slots: one for every chunk that owns its planes, and the spare ones. */
-uint64_t zo2_tiers_disk(const zo2_layout *l, const uint32_t *stored_as);
 /* RAM for both planes of all chunks. */
 uint64_t zo2_tiers_ram(const zo2_layout *l, const uint32_t *stored_as);
 

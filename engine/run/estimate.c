@@ -1,5 +1,6 @@
 /* estimate.c: zo2_plan_estimate() and zo2_plan_for_device(): the engine's own plan for an architecture, with predicted times:
  * by rates measured here, or given. */
+#include "engine/base/clock.h"
 #include "engine/base/finish.h"
 #include "engine/base/opts.h"
 #include "engine/families/families.h"
@@ -15,6 +16,7 @@
 #include <stdlib.h>
 
 #define PROBE_SECONDS 5.0
+#define SPILL_PART    0.4 /* of them, for the directories of a spill */
 
 /* The null backend computes nothing, and a plan may be made for a device that isn't here. */
 static int can_measure(const zo2_backend_ops *ops)
@@ -85,6 +87,44 @@ static void take_host_limit(zo2_shape *shape, zo2_machine *machine)
     shape->host_limit = machine->host_limit;
 }
 
+static int measures_drives(const zo2_engine_opts *o)
+{
+    return o->spill_dirs && o->spill_count && !(o->spill_read_rate > 0 && o->spill_write_rate > 0);
+}
+
+/* Of one directory: as given, else measured in `seconds`. One that isn't there (yet) has none. */
+static zo2_status rates_of_drive(zo2_storage_rates *out, const zo2_engine_opts *o, const char *dir, double seconds)
+{
+    *out = (zo2_storage_rates){0};
+    zo2_status s = measures_drives(o) && seconds > 0 ? zo2_measure_storage_rates(out, dir, 0, seconds) : ZO2_OK;
+    if (o->spill_read_rate > 0)
+        out->read_bytes = o->spill_read_rate;
+    if (o->spill_write_rate > 0)
+        out->write_bytes = o->spill_write_rate;
+    return s == ZO2_ERR_NOTFOUND ? ZO2_OK : s;
+}
+
+/* Chunks go to directories by the rates at which they read, so all of these have read their part at once; the one that writes its
+ * part slowest ends last. */
+static zo2_status drive_rates(zo2_rates *rates, const zo2_engine_opts *o, double seconds)
+{
+    double read = 0, slowest = INFINITY, from = zo2_now();
+    zo2_status s = ZO2_OK;
+    for (uint32_t i = 0; o->spill_dirs && i < o->spill_count && !s; i++) {
+        zo2_storage_rates r;
+        s = rates_of_drive(&r, o, o->spill_dirs[i], seconds / o->spill_count);
+        if (!(r.read_bytes > 0 && r.write_bytes > 0))
+            return s; /* nobody knows */
+        read += r.read_bytes;
+        slowest = fmin(slowest, r.write_bytes / r.read_bytes);
+    }
+    rates->read_bytes = read;
+    rates->write_bytes = read > 0 ? read * slowest : 0;
+    if (measures_drives(o))
+        rates->seconds += zo2_now() - from;
+    return s;
+}
+
 static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_engine_opts *opts)
 {
     /* The null backend has a GPU's sizes, in every build, and asks no device that happens to be here. */
@@ -108,15 +148,14 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
     if (!s && zo2_wants_budget_pending(opts))
         s = zo2_plan_budget_pending(&shape.pending, &arch, ops, &shape, stored_as);
     double seconds = isnan(opts->probe_seconds) ? PROBE_SECONDS : opts->probe_seconds;
+    double others = measures_drives(opts) ? seconds * (1 - SPILL_PART) : seconds;
     int timed = !s && seconds > 0 && can_measure(ops);
     if (!s && q->rates)
-        s = given_rates(&rates, &timed, q->rates, &arch, &shape, seconds);
+        s = given_rates(&rates, &timed, q->rates, &arch, &shape, others);
     else if (timed)
-        s = zo2_measure_rates(&rates, &arch, ops, &shape, seconds);
-    if (timed && !s) {
-        rates.read_bytes = shape.spill_dirs * opts->spill_read_rate;
-        rates.write_bytes = shape.spill_dirs * opts->spill_write_rate;
-    }
+        s = zo2_measure_rates(&rates, &arch, ops, &shape, others);
+    if (timed && !s)
+        s = drive_rates(&rates, opts, seconds * SPILL_PART);
     if (!s) {
         s = zo2_plan_make(plan, &arch, ops, &shape, stored_as, timed ? &rates : NULL);
         plan->pub.pack_bytes = pack_bytes;

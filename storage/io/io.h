@@ -42,10 +42,17 @@ zo2_status zo2_io_error(const char *what, const char *path);
 typedef struct zo2_outfile {
     const zo2_io *io;
     int fd;
-    int force;
+    int force, keep;
     char *path, *tmp;
 } zo2_outfile;
 
+#define ZO2_PARTIAL ".partial"
+
+/* As zo2_outfile_open() with the temporary name PATH.partial, whose contents are kept: what an earlier writer left there is for
+ * the caller to judge. */
+zo2_status zo2_outfile_reopen(zo2_outfile *f, const zo2_io *io, const char *path, int force);
+/* Closes it and leaves the temporary file; a no-op on a committed or zeroed one. */
+void zo2_outfile_leave(zo2_outfile *f);
 /* ZO2_ERR_EXISTS if path exists and not force; ZO2_ERR_ARG as of zo2_require_replaceable(). The folder must exist. */
 zo2_status zo2_outfile_open(zo2_outfile *f, const zo2_io *io, const char *path, int force);
 zo2_status zo2_outfile_commit(zo2_outfile *f);

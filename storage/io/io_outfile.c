@@ -78,7 +78,7 @@ static zo2_status claim(zo2_outfile *f)
         return zo2_error(ZO2_ERR_BUSY, "%s is being written by someone else (%s was renamed)", f->path, f->tmp);
     if (!S_ISREG(mine.st_mode))
         return zo2_error(ZO2_ERR_EXISTS, "%s is in the way and not a regular file; remove it", f->tmp);
-    if (mine.st_size != 0 && f->io->ftruncate(f->io->ud, f->fd, 0) != 0)
+    if (!f->keep && mine.st_size != 0 && f->io->ftruncate(f->io->ud, f->fd, 0) != 0)
         return zo2_io_error("cannot empty", f->tmp);
     return ZO2_OK;
 }
@@ -91,24 +91,25 @@ static void forget(zo2_outfile *f)
     f->fd = -1;
 }
 
-zo2_status zo2_outfile_open(zo2_outfile *f, const zo2_io *io, const char *path, int force)
+static zo2_status open_as(zo2_outfile *f, const zo2_io *io, const char *path, const char *suffix, int force, int keep)
 {
     memset(f, 0, sizeof *f);
     f->fd = -1;
     f->force = force;
+    f->keep = keep;
     zo2_status s = zo2_require_replaceable(path);
     if (s || (!force && (s = refuse_existing(path)) != ZO2_OK))
         return s;
 
     zo2_outfile_clean(io, path);
-    size_t n = strlen(path) + 32;
+    size_t n = strlen(path) + strlen(suffix) + 1;
     f->path = strdup(path);
     f->tmp = malloc(n);
     if (!f->path || !f->tmp) {
         forget(f);
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of %s", path);
     }
-    snprintf(f->tmp, n, "%s.tmp-%ld", path, (long)getpid());
+    snprintf(f->tmp, n, "%s%s", path, suffix);
     f->fd = io->open(io->ud, f->tmp, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK, 0666);
     if (f->fd < 0) {
         s = zo2_io_error("cannot create", f->tmp);
@@ -124,6 +125,18 @@ zo2_status zo2_outfile_open(zo2_outfile *f, const zo2_io *io, const char *path, 
         zo2_outfile_abort(f);
     }
     return s;
+}
+
+zo2_status zo2_outfile_open(zo2_outfile *f, const zo2_io *io, const char *path, int force)
+{
+    char suffix[32];
+    snprintf(suffix, sizeof suffix, ".tmp-%ld", (long)getpid());
+    return open_as(f, io, path, suffix, force, 0);
+}
+
+zo2_status zo2_outfile_reopen(zo2_outfile *f, const zo2_io *io, const char *path, int force)
+{
+    return open_as(f, io, path, ZO2_PARTIAL, force, 1);
 }
 
 zo2_status zo2_outfile_commit(zo2_outfile *f)
@@ -153,6 +166,14 @@ zo2_status zo2_outfile_commit(zo2_outfile *f)
 fail:
     zo2_outfile_abort(f);
     return s;
+}
+
+void zo2_outfile_leave(zo2_outfile *f)
+{
+    if (!f || !f->io)
+        return;
+    f->io->close(f->io->ud, f->fd);
+    forget(f);
 }
 
 void zo2_outfile_abort(zo2_outfile *f)

@@ -87,12 +87,27 @@ typedef struct zo2_packchunk {
     uint64_t bytes, stored_bytes;
     uint32_t encoding;
     uint64_t stored_hash, source_hash;
+    uint64_t kept_at; /* of zo2_packwriter_restore(): its offset in the file. Else 0 */
 } zo2_packchunk;
 /* level 0: not compressed, and scratch may be NULL; else it has room for 2 * bytes. source and scratch must outlive the
  * chunk. ZO2_ERR_NOMEM. */
 zo2_status zo2_packchunk_make(zo2_packchunk *c, zo2_dtype dtype, const void *source, uint64_t bytes, int level,
                               void *scratch);
 zo2_status zo2_packwriter_chunk(zo2_packwriter *w, const zo2_packchunk *c);
+
+/* A writer that goes on where an interrupted one of the same path and key stopped: PACK.md, "Interrupted". key: whatever the
+ * chunks depend on. The caller gives all tensors and chunks again, in order. */
+zo2_status zo2_packwriter_resume(zo2_packwriter **out, const zo2_io *io, const char *path, const char *arch, int force,
+                                 uint64_t key);
+/* How many of the first chunks may be there already. */
+uint64_t zo2_packwriter_kept(const zo2_packwriter *w);
+/* Chunk i of all if it is there whole: 1. Buffers as of zo2_packchunk_make(), which is to be called else. Any thread. */
+int zo2_packwriter_restore(const zo2_packwriter *w, uint64_t i, zo2_dtype dtype, uint64_t bytes, void *source,
+                           void *scratch, zo2_packchunk *out);
+/* Closes it and leaves what there is to the next one; nothing, if there are no chunks. */
+void zo2_packwriter_leave(zo2_packwriter *w);
+/* Bytes on the disk that an interrupted writer of path left. */
+uint64_t zo2_pack_partial_bytes(const char *path);
 
 /* The next tensor in canonical order shares the bytes of an earlier one of equal shape and type. */
 zo2_status zo2_packwriter_alias(zo2_packwriter *w, const zo2_packtensor *t, uint32_t stored_as);

@@ -4,6 +4,7 @@
 #include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 #include "storage/pack/packfile_format.h"
+#include "storage/pack/packfile_partial.h"
 #include "storage/pack/packfile_writer.h"
 #include "storage/pack/packfile_zstd.h"
 
@@ -44,7 +45,9 @@ static zo2_status refuse_failed(const zo2_packwriter *w)
     return zo2_error(w->failed, "writing %s failed before; nothing more can be added", w->path);
 }
 
-zo2_status zo2_packwriter_open(zo2_packwriter **out, const zo2_io *io, const char *path, const char *arch, int force)
+/* key NULL: one that is whole or nothing. */
+static zo2_status open_writer(zo2_packwriter **out, const zo2_io *io, const char *path, const char *arch, int force,
+                              const uint64_t *key)
 {
     *out = NULL;
     char padded[32] = {0};
@@ -63,7 +66,13 @@ zo2_status zo2_packwriter_open(zo2_packwriter **out, const zo2_io *io, const cha
     if (!w->path || !w->hash)
         s = zo2_error(ZO2_ERR_NOMEM, "out of memory to write %s", path);
     else
-        s = zo2_outfile_open(&w->file, io, path, force);
+        s = key ? zo2_outfile_reopen(&w->file, io, path, force) : zo2_outfile_open(&w->file, io, path, force);
+    if (s == ZO2_OK && key) {
+        s = zo2_packpartial_open(&w->partial, io, path, *key);
+        /* Tables that were begun behind the chunks would be where zeros belong. */
+        if (s == ZO2_OK && io->ftruncate(io->ud, w->file.fd, (off_t)w->partial.end) != 0)
+            s = zo2_io_error("cannot cut", w->file.tmp);
+    }
     if (s != ZO2_OK) {
         zo2_packwriter_close(w);
         return s;
@@ -72,10 +81,31 @@ zo2_status zo2_packwriter_open(zo2_packwriter **out, const zo2_io *io, const cha
     return ZO2_OK;
 }
 
+zo2_status zo2_packwriter_open(zo2_packwriter **out, const zo2_io *io, const char *path, const char *arch, int force)
+{
+    return open_writer(out, io, path, arch, force, NULL);
+}
+
+zo2_status zo2_packwriter_resume(zo2_packwriter **out, const zo2_io *io, const char *path, const char *arch, int force,
+                                 uint64_t key)
+{
+    return open_writer(out, io, path, arch, force, &key);
+}
+
+void zo2_packwriter_leave(zo2_packwriter *w)
+{
+    if (w && w->partial.path && (w->n_chunks || w->partial.n_kept)) {
+        zo2_packpartial_close(&w->partial, 0);
+        zo2_outfile_leave(&w->file);
+    }
+    zo2_packwriter_close(w);
+}
+
 void zo2_packwriter_close(zo2_packwriter *w)
 {
     if (!w)
         return;
+    zo2_packpartial_close(&w->partial, 1); /* before the lock goes with the file */
     zo2_outfile_abort(&w->file);
     for (uint32_t i = 0; i < w->n_tensors; i++)
         free(w->tensor_names[i]);
@@ -198,6 +228,18 @@ zo2_status zo2_packchunk_make(zo2_packchunk *c, zo2_dtype dtype, const void *sou
     return ZO2_OK;
 }
 
+static zo2_status write_chunk(const zo2_packwriter *w, const zo2_packchunk *c)
+{
+    static const unsigned char zeros[ZO2_PACK_ALIGN];
+    const uint64_t end = w->end + c->stored_bytes;
+    zo2_status s = ZO2_OK;
+    if (c->kept_at != w->end)
+        s = zo2_io_write(w->file.io, w->file.fd, c->stored, c->stored_bytes, w->end, w->file.tmp);
+    if (s == ZO2_OK && w->n_chunks < w->partial.n_kept) /* no hash covers the gaps of what was there */
+        s = zo2_io_write(w->file.io, w->file.fd, zeros, zo2_round_up(end, ZO2_PACK_ALIGN) - end, end, w->file.tmp);
+    return s;
+}
+
 /* Appends a chunk of the open tensor; its hash and what is missing are the caller's to keep. */
 static zo2_status put_chunk(zo2_packwriter *w, const zo2_packchunk *c)
 {
@@ -207,7 +249,7 @@ static zo2_status put_chunk(zo2_packwriter *w, const zo2_packchunk *c)
                                                 current_name(w)));
     if (!reserve(&w->chunks, w->n_chunks, &w->cap_chunks, sizeof *w->chunks))
         return out_of_memory(w);
-    zo2_status s = zo2_io_write(w->file.io, w->file.fd, c->stored, c->stored_bytes, w->end, w->file.tmp);
+    zo2_status s = write_chunk(w, c);
     if (s != ZO2_OK)
         return zo2_packwriter_fail(w, s);
     if (c->encoding == ZO2_PACK_ENCODING_ZSTD)
@@ -220,6 +262,11 @@ static zo2_status put_chunk(zo2_packwriter *w, const zo2_packchunk *c)
         .stored_hash = c->stored_hash,
         .decoded_hash = c->source_hash,
     };
+    if (w->partial.path && c->kept_at != w->end) {
+        s = zo2_packpartial_note(&w->partial, w->n_chunks - 1, &w->chunks[w->n_chunks - 1]);
+        if (s != ZO2_OK)
+            return zo2_packwriter_fail(w, s);
+    }
     w->end = zo2_round_up(w->end + c->stored_bytes, ZO2_PACK_ALIGN); /* the gap is a hole of the file: zeros */
     return ZO2_OK;
 }

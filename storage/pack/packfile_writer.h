@@ -5,6 +5,7 @@
 #include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 #include "storage/pack/packfile_format.h"
+#include "storage/pack/packfile_partial.h"
 
 #include <xxhash.h>
 
@@ -16,7 +17,8 @@ typedef struct zo2_carried_file {
 
 struct zo2_packwriter {
     zo2_outfile file;
-    zo2_status failed; /* first error; everything after it fails too */
+    zo2_packpartial partial; /* of one that can be resumed */
+    zo2_status failed;       /* first error; everything after it fails too */
     char *path;
     char arch[32];
     uint64_t end; /* where the next chunk goes; aligned */

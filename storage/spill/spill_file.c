@@ -161,6 +161,7 @@ static zo2_status load(zo2_spill_file *f, const zo2_io *io, uint64_t run)
 
 zo2_status zo2_spill_file_open(zo2_spill_file *f, const zo2_io *io, const char *path, uint64_t run, int writable)
 {
+    f->lock = -1;
     /* O_NONBLOCK: no hanging on a FIFO. */
     zo2_status s = zo2_aio_file_open(f->at, io, path, (writable ? O_RDWR : O_RDONLY) | O_NONBLOCK, 0);
     if (!s)
@@ -174,14 +175,15 @@ zo2_status zo2_spill_file_open(zo2_spill_file *f, const zo2_io *io, const char *
 
 void zo2_spill_file_close(zo2_spill_file *f, const zo2_io *io)
 {
-    if (f->at)
+    if (f->at && f->at->path) {
         zo2_aio_file_close(f->at, io);
-    if (f->lock >= 0)
-        io->close(io->ud, f->lock);
+        if (f->lock >= 0)
+            io->close(io->ud, f->lock);
+    }
     free(f->front);
     free(f->table);
     free(f->changed);
-    *f = (zo2_spill_file){.at = f->at, .lock = -1};
+    *f = (zo2_spill_file){.at = f->at};
 }
 
 /* ---- slot headers ------------------------------------------------------------------------------------------------ */

@@ -8,7 +8,7 @@
 
 typedef struct zo2_spill_file {
     zo2_aio_file *at;       /* its descriptors; no path: the file is missing */
-    int lock;               /* one more, which has the lock; -1: none */
+    int lock;               /* one more, which has the lock; -1: not yet */
     zo2_spill_front *front; /* one aligned page */
     zo2_spill_slot *table;  /* its slot headers as they are on the disk, whole aligned pages */
     uint8_t *changed;       /* [pages of the table]: differs from the disk */

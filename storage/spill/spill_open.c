@@ -52,7 +52,7 @@ static zo2_status open_existing(zo2_spill *s, const zo2_spill_config *c, const z
     zo2_status status = ZO2_OK;
     for (uint32_t d = 0; !status && d < c->n_dirs; d++) {
         zo2_aio_file at = {0};
-        zo2_spill_file f = {.at = &at, .lock = -1};
+        zo2_spill_file f = {.at = &at};
         char *path = zo2_spill_path(c->dirs[d], c->run);
         status = path ? zo2_spill_file_open(&f, s->io, path, c->run, c->writable)
                       : zo2_error(ZO2_ERR_NOMEM, "%s: out of memory", c->dirs[d]);
@@ -178,7 +178,7 @@ zo2_status zo2_spill_open(zo2_spill **out, const zo2_io *io, const zo2_spill_con
     s->n_chunks = c->n_chunks;
     s->writable = c->writable;
     for (uint32_t f = 0; f < ZO2_SPILL_MAX_FILES; f++)
-        s->file[f] = (zo2_spill_file){.at = &s->at[f], .lock = -1};
+        s->file[f].at = &s->at[f];
     pthread_mutex_init(&s->lock, NULL);
     zo2_status status = allocate(s, c);
     if (!status)

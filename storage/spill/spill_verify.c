@@ -101,7 +101,7 @@ static zo2_status check_file(walk *w)
 static zo2_status check_folder(walk *w, const char *dir)
 {
     zo2_aio_file at = {0};
-    zo2_spill_file f = {.at = &at, .lock = -1};
+    zo2_spill_file f = {.at = &at};
     char *path = zo2_spill_path(dir, w->c->run);
     zo2_status s =
         path ? zo2_spill_file_open(&f, w->io, path, w->c->run, 0) : zo2_error(ZO2_ERR_NOMEM, "%s: out of memory", dir);

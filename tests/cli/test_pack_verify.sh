@@ -64,7 +64,10 @@ expect 0 '^s: ok, 3 steps, 1 snapshot in elsewhere$' zo2-pack verify tiny.zo2 --
 cp s/settings.json before.json
 sed -i '1s|{|{"spill_dirs": ["gone"],|' s/settings.json
 expect 1 'gone/spill-[0-9a-f]*\.zo2x' zo2-pack verify tiny.zo2 --run s
+expect 1 'here/spill-[0-9a-f]*\.zo2x' zo2-pack verify tiny.zo2 --run s --spill here --spill there
 mv before.json s/settings.json
+expect 1 'there/spill-[0-9a-f]*\.zo2x' zo2-pack verify tiny.zo2 --run s --spill there
+expect 2 '.*spill needs --run' zo2-pack verify tiny.zo2 --spill there
 expect 0 '' zo2-pack export tiny.zo2 from-snapshot --run s --snapshot elsewhere
 expect 0 '' zo2-pack export tiny.zo2 from-pack --run s
 cmp -s from-snapshot/model.safetensors from-pack/model.safetensors || fail "a snapshot changed an export"

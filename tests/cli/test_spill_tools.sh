@@ -54,6 +54,10 @@ expect 0 '"bottleneck": "read"' timed --spill-read-rate 7 --spill-write-rate 5 -
 awk "BEGIN { exit !($(value seconds_per_step) < 0.4 * $seconds) }" || fail "two drives and K = 15 are no faster"
 expect 0 '"read_seconds": 0, "write_seconds": 0,' timed
 expect 0 'read, write .*not known' zo2-plan opt-13b --batch 2 --seq 128 --host-mem 8G --spill one --probe 0 --gpu h200 --update-rate 50 --endurance 10000T
+# ... or measured where they are; nothing stays behind
+expect 0 '"read_rate": [1-9][0-9]*.*"write_rate": [1-9][0-9]*' zo2-plan opt-125m --batch 2 --seq 16 --host-mem 400M --spill one --probe 0.1s --endurance 10000T --json
+[ -z "$(ls one)" ] || fail "measuring left files behind"
+expect 0 '"read_rate": 0, "write_rate": 0,' zo2-plan opt-125m --batch 2 --seq 16 --host-mem 400M --spill one --spill nowhere --probe 0.1s --endurance 10000T --json
 
 # endurance: the drives', else an assumption from their size; unknown where there are none yet
 expect 1 'would write .* taken to be good for .*--endurance' big --host-mem 8G --steps 200000000
@@ -98,4 +102,14 @@ train 2 'are for --spill' --write-budget 3G
 train 2 'are for --spill' --endurance 3G
 train 0 '"spill_bytes": [1-9].*"steps": 20000, ' --spill one --spill two --dry-run --json
 if [ -e r ]; then fail "a run was made all the same"; fi
+
+# the run remembers its directories, wherever it is resumed from
+train 0 '^zo2-tune train: masters: .* in RAM, .* in 2 directories' --spill one --spill two --host-mem 142M --threads 2 --steps 2 --endurance 500T
+here=$(pwd -P)
+grep -q "\"spill_dirs\": \[\"$here/one\", \"$here/two\"\], \"endurance\": 549755813888000}" r/settings.json || fail "directories or endurance aren't remembered"
+[ "$(grep -c '"read_busy_seconds": [0-9].*"write_busy_seconds": [0-9].*"read_bytes": [0-9].*"written_bytes": [0-9].*"spilled_bytes": [1-9]' r/metrics.jsonl)" -eq 2 ] ||
+    fail "no lanes or bytes in the metrics"
+expect 0 'in 2 directories' zo2-tune train --model "$here/tiny.zo2" --data "$data" --run "$here/r" --resume --steps 3 --threads 2
+expect 1 'would write' zo2-tune train --model tiny.zo2 --data "$data" --run r --resume --steps 4 --threads 2 --host-mem 142M --endurance 1K
+expect 0 '' zo2-tune eval --model tiny.zo2 --data "$data" --run r --threads 2
 finish

@@ -40,6 +40,9 @@ static void settings(const fuzz_input *in)
         FUZZ_CHECK(s.batch == again.batch && s.seq == again.seq && s.bos == again.bos && s.steps == again.steps);
         FUZZ_CHECK(s.ids_hash == again.ids_hash);
         FUZZ_CHECK(s.train_hash == again.train_hash && s.model_hash == again.model_hash);
+        FUZZ_CHECK(s.spill_count == again.spill_count && (!s.spill_count || s.endurance == again.endurance));
+        for (uint32_t i = 0; i < s.spill_count; i++)
+            FUZZ_CHECK(same_text(s.spill_dirs[i], again.spill_dirs[i]));
         FUZZ_CHECK(same_text(s.snapshot_dir, again.snapshot_dir) && same_text(s.model, again.model));
         FUZZ_CHECK(same_text(s.train, again.train) && same_text(s.eval, again.eval));
         tune_settings_free(&again);

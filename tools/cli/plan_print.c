@@ -43,8 +43,8 @@ static void print_rates(const zo2_plan *plan, const char *device)
         {"decode", 1e-9 * plan->decode_rate, "G weights/s", "both panels of a direction"},
         {"fold", 1e-9 * plan->fold_rate, "G weights/s", "a pending update within it"},
         {"products", 1e-9 * plan->gemm_rate, "GFLOP/s", ""},
-        {"read", 1e-9 * plan->read_rate, "GB/s", "from all --spill directories, as given"},
-        {"write", 1e-9 * plan->write_rate, "GB/s", "to them, as given"},
+        {"read", 1e-9 * plan->read_rate, "GB/s", "from all --spill directories"},
+        {"write", 1e-9 * plan->write_rate, "GB/s", "to them"},
     };
     if (device)
         printf("\nrates          predicted from %s; the host's %s\n", device,

@@ -71,6 +71,7 @@ int pack_convert(int argc, char **argv)
         positionals,
         groups,
         "Needs little memory whatever the model's size. OUT.zo2 appears when it is complete, or not at all.\n"
+        "Interrupted, it leaves OUT.zo2.partial and OUT.zo2.partial-chunks: the same command goes on from there.\n"
         "The tokenizer is opened first, as zo2-tune will: what is wrong with its files, or odd, is said before weights are read.\n"
         "Tensor names of a wrapped model (module., _orig_mod., base_model.model.) are freed of what the wrapper added.\n"
         "--zstd makes the file a sixth smaller, a third for bf16; weights, runs and results are the same.",
@@ -88,6 +89,7 @@ int pack_convert(int argc, char **argv)
     zo2_convert_opts_init(&o);
     o.threads = (uint32_t)flags.threads.u;
     o.force = flags.force.given;
+    o.resume = 1;
     o.zstd_level = (int)flags.zstd.u;
     pack_work_callbacks(&work, &o.log, &o.log_ud, &o.progress, &o.progress_ud);
     status = pack_work_end(&work, zo2_pack_convert(dir, out, &o));

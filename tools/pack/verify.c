@@ -55,16 +55,16 @@ static int verify_run(const char *program, const char *run_dir, const char *path
 }
 
 /* What a run's masters were spilled to, if they were. */
-static int verify_spill(const char *program, const char *run_dir, cli_progress *progress)
+static int verify_spill(const char *program, const char *run_dir, const cli_list *named, cli_progress *progress)
 {
-    char *dirs[PACK_MOST_SPILLS];
-    const uint32_t n = pack_run_spills(run_dir, dirs);
+    char *remembered[PACK_MOST_SPILLS];
+    const uint32_t known = named->n ? 0 : pack_run_spills(run_dir, remembered), n = named->n ? named->n : known;
+    const char *const *dirs = named->n ? named->texts : (const char *const *)remembered;
     uint64_t chunks = 0;
-    zo2_status s =
-        n ? zo2_run_verify_spill(run_dir, (const char *const *)dirs, n, cli_progress_work, progress, &chunks) : ZO2_OK;
+    zo2_status s = n ? zo2_run_verify_spill(run_dir, dirs, n, cli_progress_work, progress, &chunks) : ZO2_OK;
     cli_progress_clear(progress);
-    for (uint32_t i = 0; i < n; i++)
-        free(dirs[i]);
+    for (uint32_t i = 0; i < known; i++)
+        free(remembered[i]);
     if (s != ZO2_OK)
         return cli_fail(program, NULL, s);
     char count[CLI_TEXT_BYTES];
@@ -78,11 +78,14 @@ int pack_verify(int argc, char **argv)
 {
     struct {
         cli_value run, snapshot;
+        cli_list spill;
     } flags = {0};
     static const cli_option options[] = {
         {"run", "RUN_DIR", CLI_TEXT, 0, "check this run's journal, snapshots and spilled masters too", 0, 0},
         {"snapshot", "DIR", CLI_TEXT, sizeof(cli_value),
          "the run's snapshots are there (where it was told to put them)", 0, 0},
+        {"spill", "DIR", CLI_TEXTS, 2 * sizeof(cli_value),
+         "the run's masters were spilled there (where it was told to); may be repeated", 0, 0},
         {0},
     };
     const char *path = NULL;
@@ -98,8 +101,8 @@ int pack_verify(int argc, char **argv)
     int status;
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
-    if (flags.snapshot.given && !flags.run.given)
-        return cli_usage_error(&command, "--snapshot needs --run");
+    if (!flags.run.given && (flags.snapshot.given || flags.spill.n))
+        return cli_usage_error(&command, "--%s needs --run", flags.snapshot.given ? "snapshot" : "spill");
 
     cli_progress progress;
     cli_progress_init(&progress, command.program, false);
@@ -111,7 +114,7 @@ int pack_verify(int argc, char **argv)
             verify_run(command.program, flags.run.text, path, flags.snapshot.given ? flags.snapshot.text : remembered);
         free(remembered);
         if (status == CLI_EXIT_OK)
-            status = verify_spill(command.program, flags.run.text, &progress);
+            status = verify_spill(command.program, flags.run.text, &flags.spill, &progress);
     }
     return cli_finish(command.program, status);
 }

@@ -2,6 +2,7 @@
 #include "tools/pack/work.h"
 
 #include <stdio.h>
+#include <unistd.h>
 
 #include "tools/cli/args.h"
 #include "tools/cli/interrupt.h"
@@ -26,6 +27,12 @@ void pack_work_callbacks(pack_work *w, zo2_log_fn *log, void **log_ud, zo2_progr
     *progress_ud = &w->progress;
 }
 
+static bool is_partly_there(const char *out)
+{
+    char partial[4096];
+    return snprintf(partial, sizeof partial, "%s.partial", out) < (int)sizeof partial && access(partial, F_OK) == 0;
+}
+
 int pack_work_end(pack_work *w, zo2_status s)
 {
     cli_progress_clear(&w->progress);
@@ -35,6 +42,10 @@ int pack_work_end(pack_work *w, zo2_status s)
     if (s == ZO2_ERR_EXISTS && !w->force)
         fprintf(stderr, "--force replaces it.\n");
     else if (s == ZO2_ERR_CANCELLED || s == ZO2_ERR_NOSPACE)
-        fprintf(stderr, "%s was not written; nothing is left behind.\n", w->out);
+        fprintf(stderr,
+                is_partly_there(w->out)
+                    ? "What there is of %s stays in files beside it: the same command goes on from there.\n"
+                    : "%s was not written; nothing is left behind.\n",
+                w->out);
     return status;
 }

@@ -15,8 +15,8 @@
 
 // clang-format off
 const cli_option drive_options[] = {
-    {"spill-read-rate", "G", CLI_ABOVE0, AT(read_rate), "1e9 bytes/s that each of the --spill directories reads", 0, 0},
-    {"spill-write-rate", "G", CLI_ABOVE0, AT(write_rate), "1e9 bytes/s that each of them writes", 0, 0},
+    {"spill-read-rate", "G", CLI_ABOVE0, AT(read_rate), "1e9 bytes/s that each of the --spill directories reads (measured there)", 0, 0},
+    {"spill-write-rate", "G", CLI_ABOVE0, AT(write_rate), "1e9 bytes/s that each of them writes (measured there)", 0, 0},
     {"steps", "N", CLI_COUNT, AT(steps), "steps of the run, for what it writes altogether (20000)", 1, UINT64_C(1) << 28},
     {"spill-table", NULL, CLI_FLAG, AT(table), "a table: each wire, 16 and 64 GiB of host memory, one and two drives", 0, 0},
     {0},

@@ -186,9 +186,6 @@ static void traffic_is_what_tiers_say(void **state)
         assert_true(zo2_tiers_written(&p.sum, k) == slots / (k + 1.0));
     }
     assert_true((double)p.sum.disk_bytes == slots);
-    /* a spill holds everything, with something to spare */
-    uint64_t disk = zo2_tiers_disk(&p.l, NULL);
-    assert_true(disk > p.sum.disk_bytes && disk < zo2_tiers_ram(&p.l, NULL) / 100 * 103);
     /* vectors that spill move in every step */
     place(&p, 0, 0);
     assert_true(p.sum.eager_written > 0);

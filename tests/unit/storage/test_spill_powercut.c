@@ -9,7 +9,7 @@
 #include "tests/unit/storage/powercut.h"
 #include "tests/unit/storage/spill_testing.h"
 
-static uint64_t images = 6; /* random ones per cut */
+static uint64_t images = 3; /* random ones per cut */
 
 static char *dir[2], *image[2];
 static const char *dirs[2], *image_dirs[2];
