@@ -522,8 +522,9 @@ static inline void zo2_machine_get(zo2_machine *out)
 ZO2_API uint64_t zo2_host_budget_bytes(void);
 
 /* Plans for an architecture ("opt-13b", or the path of a config.json or pack) with the settings and sizes in o (NULL:
- * defaults). No weights are read. The predicted times come from measuring this machine for at most o->probe_seconds;
- * where the backend has no device that is usable, or probe_seconds is 0, times, rates and proposals are 0. ZO2_ERR_NOMEM
+ * defaults). No weights are read. The predicted times come from measuring this machine for at most o->probe_seconds, the
+ * directories of a spill, too, with a file of at most 1 GiB that has no name; one that isn't there has no rates.
+ * Where the backend has no device that is usable, or probe_seconds is 0, times, rates and proposals are 0. ZO2_ERR_NOMEM
  * if a budget in o is too small: the message has the smallest that works; *out is filled all the same. */
 ZO2_API zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out,
                                            size_t size);
