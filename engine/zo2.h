@@ -157,9 +157,9 @@ typedef enum zo2_trace_kind {
 typedef struct zo2_trace_event {
     size_t struct_size;
     zo2_trace_kind kind;
-    const char *lane;          /* span: "update", "upload", "compute" or "stage", and on a device with queues of its own
-                                  "device upload", ...: what was issued there and when it ran; counter: NULL. Static */
-    const char *name;          /* span: "update", "upload", "decode", "gemm", "attention", "wait", ...; counter: "ring",
+    const char *lane; /* span: "update", "upload", "compute", "stage", where masters spill "read" and "write", and
+                                  on a device with queues of its own "device upload", ...: what was issued there and when it ran; counter: NULL. Static */
+    const char *name; /* span: "update", "upload", "decode", "gemm", "attention", "wait", ...; counter: "ring",
                                   bytes of the device's ring in use. Static */
     uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC, nanoseconds; equal for a counter */
     uint64_t step;             /* step of the pass */
@@ -566,8 +566,8 @@ typedef struct zo2_engine zo2_engine;
  * ZO2_ERR_CANCELLED. Files of a run: storage/RUN.md. */
 ZO2_API zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_dir, const zo2_engine_opts *o);
 
-/* Ends lanes and threads and frees everything. Writes nothing: call zo2_snapshot() before for a fast resume. No call with
- * the engine may be in progress. NULL is fine. */
+/* Ends lanes and threads and frees everything. Writes nothing, but to a spill the masters there that steps have changed: call
+ * zo2_snapshot() before for a fast resume. No call with the engine may be in progress. NULL is fine. */
 ZO2_API void zo2_engine_close(zo2_engine *e);
 
 typedef struct zo2_engine_state {
@@ -677,7 +677,8 @@ static inline void zo2_scores_init(zo2_scores *s)
 }
 
 /* Writes a snapshot of the masters now and keeps the newest two verified ones. Written under a temporary name, synced and
- * renamed: a failure (ZO2_ERR_NOSPACE, ZO2_ERR_IO, ZO2_ERR_CANCELLED) leaves the older ones, and the engine goes on. */
+ * renamed: a failure (ZO2_ERR_NOSPACE, ZO2_ERR_IO, ZO2_ERR_CANCELLED) leaves the older ones, and the engine goes on. Where masters
+ * spill, the spill is the snapshot: what it lacks is written there and committed; after an error the engine stops (close it and resume). */
 ZO2_API zo2_status zo2_snapshot(zo2_engine *e);
 
 /* Current exact value of elements [first, first + n) of a tensor (row-major), with what is pending applied, into

@@ -229,6 +229,17 @@ static int wait_for_room(zo2_pipeline *p, zo2_reader *r, uint32_t pc, uint32_t c
     return ok;
 }
 
+/* Buffers that wait for a disk which fails will wait for ever. */
+static zo2_status write_error(zo2_reader *r)
+{
+    zo2_status s = zo2_job_error_again(&r->home->error);
+    return s ? zo2_error(s,
+                         "master weights are not written to their spill: %s. No step is lost: put that right and open "
+                         "the run again",
+                         zo2_last_error())
+             : ZO2_OK;
+}
+
 /* Holds a plane for the chunk at a pc; *absent: a buffer that it must be read into. *go 0: the pass stops. */
 static zo2_status hold_plane(zo2_pipeline *p, zo2_reader *r, uint32_t pc, int kind, zo2_buffer **absent, int *go)
 {
@@ -246,7 +257,7 @@ static zo2_status hold_plane(zo2_pipeline *p, zo2_reader *r, uint32_t pc, int ki
             if (s)
                 return s;
         } else {
-            zo2_status s = zo2_job_error_again(&r->home->error);
+            zo2_status s = write_error(r);
             publish(p, r);
             *go = !s && wait_for_room(p, r, pc, chunk, planes[kind]);
             if (!*go)
