@@ -1,11 +1,9 @@
 /* lane_read.c: what the read lane does: planes that are not in memory are read before they are needed, in the order of the program.
  *
  * It holds what it has read until the chunk is through the lanes that use it: rests the update lane, wires the upload lane. A chunk
- * that lacks no update needs its wire alone. When it is through its program and the window has room it goes on with the first chunks of the
- * next pass, whose old bytes depend on no loss; those are contents of buffers that nobody holds. It never sleeps while
+ * that lacks no update needs its wire alone. When it is through its program and the window has room it goes on with the first chunks of
+ * the next pass, whose old bytes depend on no loss; those are contents of buffers that nobody holds. It never sleeps while
  * transfers are under way: whoever waits for one of them would wait for ever. */
-#include "engine/stream/lane_read.h"
-#include "engine/base/clock.h"
 #include "engine/base/job_error.h"
 #include "engine/masters/home.h"
 #include "engine/masters/masters.h"
@@ -16,53 +14,12 @@
 #include "engine/stream/lanes.h"
 #include "engine/stream/pipeline.h"
 #include "engine/stream/program.h"
-#include "storage/io/aio.h"
+#include "engine/stream/reader.h"
 #include "storage/spill/spill.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#define TRANSFERS 64u
-#define PAGE      UINT64_C(4096)
-
-static const zo2_plane planes[2] = {ZO2_PLANE_WIRE, ZO2_PLANE_REST};
-
-typedef struct transfer {
-    zo2_spill_version version;
-    zo2_buffer *to;
-    zo2_plane plane;
-    uint32_t pc;
-} transfer;
-
-typedef struct held {
-    zo2_buffer *plane[2];
-} held;
-
-struct zo2_reader {
-    zo2_spill_home *home;
-    zo2_aio *queue; /* NULL: there are no files */
-    transfer transfers[TRANSFERS];
-    uint32_t unused[TRANSFERS], n_unused;
-    held *held;       /* [of the longest program]: planes held for a pc, NULL: none */
-    uint32_t next;    /* pc to be read next */
-    uint32_t ready;   /* pcs before it have what they need */
-    uint32_t past[2]; /* pcs before it hold no plane of the kind any more */
-    int in_pass;
-    /* reading on for the next pass */
-    zo2_pass last;
-    uint32_t ahead;         /* pc */
-    uint32_t ahead_kept[2]; /* buffers, by kind, that the next pass will find its planes in */
-    unsigned ahead_counted; /* zo2_plane bits: those of `ahead` that are among them */
-    uint64_t bytes;         /* read; not reported yet */
-};
-
 /* ---- what a chunk needs ---- */
-
-static uint64_t plane_bytes(const zo2_layout *l, uint32_t chunk, zo2_plane plane)
-{
-    const zo2_chunk *c = &l->chunks[chunk];
-    return plane == ZO2_PLANE_WIRE ? c->wire_bytes : c->rest_bytes;
-}
 
 static int lives_in_spill(const zo2_masters *m, uint32_t chunk, zo2_plane plane)
 {
@@ -82,95 +39,10 @@ static unsigned needs(const zo2_pass *pass, uint32_t pc)
     else if (f->upload && !zo2_pass_has_wire(pass, f->chunk))
         need = ZO2_PLANE_WIRE;
     for (int i = 0; i < 2; i++)
-        if (!lives_in_spill(m, f->chunk, planes[i]) || !plane_bytes(l, f->chunk, planes[i]))
-            need &= ~(unsigned)planes[i];
+        if (!lives_in_spill(m, f->chunk, zo2_plane_of_kind(i)) ||
+            !(i ? l->chunks[f->chunk].rest_bytes : l->chunks[f->chunk].wire_bytes))
+            need &= ~(unsigned)zo2_plane_of_kind(i);
     return need;
-}
-
-/* ---- transfers ---- */
-
-static uint32_t in_flight(const zo2_reader *r)
-{
-    return r->queue ? zo2_aio_in_flight(r->queue) : 0;
-}
-
-/* For transfers; without files none is ever asked for. */
-static uint32_t room(const zo2_reader *r)
-{
-    return r->queue ? zo2_aio_room(r->queue) : TRANSFERS;
-}
-
-static zo2_status submit(zo2_reader *r, const zo2_spill_version *v, zo2_plane plane, uint64_t bytes, zo2_buffer *to,
-                         uint32_t pc)
-{
-    uint32_t i = r->unused[--r->n_unused];
-    r->transfers[i] = (transfer){.version = *v, .to = to, .plane = plane, .pc = pc};
-    zo2_aio_request request = {.op = ZO2_AIO_READ,
-                               .file = v->file,
-                               .buffer = to->at,
-                               .bytes = (bytes + PAGE - 1) & ~(PAGE - 1),
-                               .offset = plane == ZO2_PLANE_WIRE ? v->wire_at : v->rest_at,
-                               .tag = i};
-    zo2_status s = zo2_aio_submit(r->queue, &request);
-    if (s)
-        r->unused[r->n_unused++] = i;
-    return s;
-}
-
-static int may_submit(const zo2_reader *r)
-{
-    return r->n_unused && room(r);
-}
-
-static void report(zo2_pipeline *p, zo2_reader *r, uint32_t pc, uint64_t bytes, uint64_t from)
-{
-    r->bytes += bytes;
-    if (!r->in_pass) /* which pass it is isn't known yet */
-        return;
-    zo2_lane_worked(p, ZO2_TRACK_READ, "read", pc, r->bytes, from);
-    p->seconds.read_bytes += r->bytes;
-    r->bytes = 0;
-}
-
-/* Makes planes of a chunk that the spill hasn't, by all threads. */
-static zo2_status make_planes(zo2_pipeline *p, zo2_reader *r, uint32_t chunk, zo2_buffer *const to[2], uint32_t pc)
-{
-    uint64_t from = zo2_clock_ns(), bytes = 0;
-    zo2_status s = zo2_spill_home_load(r->home, chunk, p->pool, to[0] ? to[0]->at : NULL, to[1] ? to[1]->at : NULL);
-    for (int i = 0; i < 2; i++) {
-        if (!to[i])
-            continue;
-        bytes += plane_bytes(r->home->rebuild.layout, chunk, planes[i]);
-        zo2_spill_home_loaded(r->home, planes[i], to[i], s != ZO2_OK);
-    }
-    report(p, r, pc, bytes, from);
-    return s;
-}
-
-/* Takes one transfer that is done; waits for it. */
-static zo2_status finish_one(zo2_pipeline *p, zo2_reader *r)
-{
-    zo2_aio_done done;
-    uint64_t from = zo2_clock_ns();
-    if (!zo2_aio_reap(r->queue, &done, 1, 1))
-        return ZO2_OK;
-    transfer t = r->transfers[done.tag];
-    uint32_t chunk = t.version.chunk;
-    uint64_t bytes = plane_bytes(r->home->rebuild.layout, chunk, t.plane);
-    zo2_status s = done.status ? zo2_error(done.status, "%s", zo2_aio_last_error(r->queue)) : ZO2_OK;
-    r->unused[r->n_unused++] = (uint32_t)done.tag;
-    int right = !s && zo2_spill_home_check(r->home, &t.version, t.plane, t.to->at);
-    if (s == ZO2_ERR_FORMAT) { /* the file is too short */
-        zo2_spill_forget(r->home->spill, &t.version);
-        s = ZO2_OK;
-    }
-    if (!s && !right && r->in_pass) { /* the history lies still */
-        zo2_buffer *to[2] = {t.plane == ZO2_PLANE_WIRE ? t.to : NULL, t.plane == ZO2_PLANE_REST ? t.to : NULL};
-        return make_planes(p, r, chunk, to, t.pc);
-    }
-    zo2_spill_home_loaded(r->home, t.plane, t.to, !right);
-    report(p, r, t.pc, bytes, from);
-    return s;
 }
 
 /* ---- the window ---- */
@@ -179,7 +51,7 @@ static void let_go(zo2_reader *r, uint32_t pc, int kind)
 {
     zo2_buffer *b = r->held[pc].plane[kind];
     if (b)
-        zo2_spill_home_unpin(r->home, planes[kind], b);
+        zo2_spill_home_unpin(r->home, zo2_plane_of_kind(kind), b);
     r->held[pc].plane[kind] = NULL;
 }
 
@@ -246,20 +118,20 @@ static zo2_status hold_plane(zo2_pipeline *p, zo2_reader *r, uint32_t pc, int ki
     uint32_t chunk = p->pass.masters->owner[p->pass.program->fetch[pc].chunk];
     for (;;) {
         zo2_buffer *b;
-        zo2_pin pin = zo2_spill_home_pin(r->home, chunk, planes[kind], &b);
+        zo2_pin pin = zo2_spill_home_pin(r->home, chunk, zo2_plane_of_kind(kind), &b);
         if (pin != ZO2_PIN_FULL) {
             r->held[pc].plane[kind] = b;
             *absent = pin == ZO2_PIN_ABSENT ? b : NULL;
             return ZO2_OK;
         }
-        if (in_flight(r)) {
-            zo2_status s = finish_one(p, r);
+        if (zo2_reader_is_working(r)) {
+            zo2_status s = zo2_reader_finish(p, r);
             if (s)
                 return s;
         } else {
             zo2_status s = write_error(r);
             publish(p, r);
-            *go = !s && wait_for_room(p, r, pc, chunk, planes[kind]);
+            *go = !s && wait_for_room(p, r, pc, chunk, zo2_plane_of_kind(kind));
             if (!*go)
                 return s;
         }
@@ -268,24 +140,16 @@ static zo2_status hold_plane(zo2_pipeline *p, zo2_reader *r, uint32_t pc, int ki
     }
 }
 
-/* Reads planes into the buffers that were taken for them. */
-static zo2_status read_planes(zo2_pipeline *p, zo2_reader *r, uint32_t chunk, zo2_buffer *const to[2], uint32_t pc)
+/* The update lane waits for a chunk that was put off, while what follows it comes from the disk. */
+static int is_starved(zo2_pipeline *p, const zo2_reader *r)
 {
-    zo2_spill_version v;
-    zo2_status s = ZO2_OK;
-    if (!to[0] && !to[1])
-        return ZO2_OK;
-    if (!zo2_spill_home_find(r->home, chunk, &v))
-        return make_planes(p, r, chunk, to, pc);
-    for (int i = 0; i < 2; i++) {
-        while (to[i] && !s && !may_submit(r))
-            s = finish_one(p, r);
-        if (to[i] && !s)
-            s = submit(r, &v, planes[i], plane_bytes(r->home->rebuild.layout, chunk, planes[i]), to[i], pc);
-        if (to[i] && s)
-            zo2_spill_home_loaded(r->home, planes[i], to[i], 1);
-    }
-    return s;
+    pthread_mutex_lock(&p->mutex);
+    int waits = used(p, 1) >= r->ready;
+    pthread_mutex_unlock(&p->mutex);
+    const zo2_read_held *newest = &r->held[r->next - 1];
+    const zo2_read_make *last = &r->makes[r->n_makes - 1];
+    return waits && (!newest->plane[0] || newest->plane[0] != last->to[0]) &&
+           (!newest->plane[1] || newest->plane[1] != last->to[1]);
 }
 
 static zo2_status read_chunk(zo2_pipeline *p, zo2_reader *r, uint32_t pc, int *go)
@@ -294,15 +158,15 @@ static zo2_status read_chunk(zo2_pipeline *p, zo2_reader *r, uint32_t pc, int *g
     zo2_buffer *to[2] = {NULL, NULL};
     zo2_status s = ZO2_OK;
     for (int i = 0; i < 2 && !s && *go; i++)
-        if (need & planes[i])
+        if (need & zo2_plane_of_kind(i))
             s = hold_plane(p, r, pc, i, &to[i], go);
     if (s || !*go) { /* what was taken won't be read */
         for (int i = 0; i < 2; i++)
             if (to[i])
-                zo2_spill_home_loaded(r->home, planes[i], to[i], 1);
+                zo2_spill_home_loaded(r->home, zo2_plane_of_kind(i), to[i], 1);
         return s;
     }
-    return read_planes(p, r, p->pass.masters->owner[p->pass.program->fetch[pc].chunk], to, pc);
+    return zo2_reader_read(p, r, p->pass.masters->owner[p->pass.program->fetch[pc].chunk], to, pc);
 }
 
 /* ---- reading on ---- */
@@ -318,7 +182,7 @@ static zo2_pass next_pass(const zo2_pass *pass)
 /* One more chunk of the next pass; 0 if there is none, or no room for it. */
 static int read_on(zo2_pipeline *p, zo2_reader *r, uint32_t limit)
 {
-    if (r->ahead >= limit || r->n_unused < 2 || room(r) < 2)
+    if (r->ahead >= limit || !zo2_reader_has_room(r))
         return 0;
     uint32_t pc = r->ahead, chunk = r->last.masters->owner[r->last.program->fetch[pc].chunk];
     zo2_buffer *to[2] = {NULL, NULL};
@@ -329,18 +193,18 @@ static int read_on(zo2_pipeline *p, zo2_reader *r, uint32_t limit)
         need = 0;
     int full = 0;
     for (int i = 0; i < 2 && !full; i++) {
-        if (!(need & planes[i]))
+        if (!(need & zo2_plane_of_kind(i)))
             continue;
-        zo2_pin pin = zo2_spill_home_prefetch(r->home, chunk, planes[i], r->ahead_kept[i], &to[i]);
+        zo2_pin pin = zo2_spill_home_prefetch(r->home, chunk, zo2_plane_of_kind(i), r->ahead_kept[i], &to[i]);
         full = pin == ZO2_PIN_FULL;
         if (pin != ZO2_PIN_ABSENT)
             to[i] = NULL;
-        if (!full && !(r->ahead_counted & planes[i])) {
+        if (!full && !(r->ahead_counted & zo2_plane_of_kind(i))) {
             r->ahead_kept[i]++;
-            r->ahead_counted |= planes[i];
+            r->ahead_counted |= zo2_plane_of_kind(i);
         }
     }
-    (void)read_planes(p, r, chunk, to, ZO2_NO_PC); /* what fails is read again, and then the pass fails */
+    (void)zo2_reader_read(p, r, chunk, to, ZO2_NO_PC); /* what fails is read again, and then the pass fails */
     if (full)
         return 0;
     r->ahead++;
@@ -359,9 +223,9 @@ void zo2_read_ahead(zo2_pipeline *p, uint64_t seen)
             return;
         if (r->last.program && read_on(p, r, r->last.program->n))
             continue;
-        if (!in_flight(r))
+        if (!zo2_reader_is_working(r))
             return;
-        (void)finish_one(p, r);
+        (void)zo2_reader_finish(p, r);
     }
 }
 
@@ -382,8 +246,8 @@ static zo2_status finish_program(zo2_pipeline *p, zo2_reader *r)
             break;
         if (r->ready == n && read_on(p, r, r->past[0]))
             continue;
-        if (in_flight(r)) {
-            s = finish_one(p, r);
+        if (zo2_reader_is_working(r)) {
+            s = zo2_reader_finish(p, r);
             continue;
         }
         if (r->ready < n) { /* somebody else is reading it */
@@ -416,9 +280,8 @@ static void begin(zo2_reader *r, const zo2_pass *pass)
 /* The pass is over, one way or other: nothing is held. */
 static void end(zo2_pipeline *p, zo2_reader *r, int stopped)
 {
-    while (stopped && in_flight(r)) /* others may wait for these */
-        if (finish_one(p, r))
-            continue;
+    if (stopped)
+        zo2_reader_drain(p, r);
     for (uint32_t pc = 0; pc < p->pass.program->n; pc++)
         for (int i = 0; i < 2; i++)
             let_go(r, pc, i);
@@ -442,6 +305,8 @@ void zo2_lane_read(zo2_pipeline *p)
         r->next += !s && go;
         publish(p, r);
         slide(p, r);
+        if (!s && r->n_makes && is_starved(p, r))
+            s = zo2_reader_make(p, r);
         pthread_mutex_lock(&p->mutex);
         go = go && !zo2_pipeline_stopped(p);
         pthread_mutex_unlock(&p->mutex);
@@ -454,44 +319,4 @@ void zo2_lane_read(zo2_pipeline *p)
     int stopped = zo2_pipeline_stopped(p);
     pthread_mutex_unlock(&p->mutex);
     end(p, r, stopped);
-}
-
-/* ---- life ---- */
-
-zo2_status zo2_reader_create(zo2_reader **out, zo2_spill_home *home, uint32_t most)
-{
-    *out = NULL;
-    zo2_reader *r = calloc(1, sizeof *r);
-    if (!r)
-        return zo2_error(ZO2_ERR_NOMEM, "no memory for the read lane");
-    r->home = home;
-    for (; r->n_unused < TRANSFERS; r->n_unused++)
-        r->unused[r->n_unused] = r->n_unused;
-    r->held = calloc(most, sizeof *r->held);
-    zo2_aio_config config = {.choice = home->aio,
-                             .io = home->io,
-                             .arena = home->cache.memory,
-                             .arena_bytes = home->cache.bytes,
-                             .depth = TRANSFERS};
-    zo2_status s =
-        r->held ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for the read lane's window of %u chunks", most);
-    if (!s && home->spill) {
-        config.files = zo2_spill_files(home->spill, &config.n_files);
-        s = zo2_aio_open(&r->queue, &config);
-    }
-    if (s) {
-        zo2_reader_destroy(r);
-        return s;
-    }
-    *out = r;
-    return ZO2_OK;
-}
-
-void zo2_reader_destroy(zo2_reader *r)
-{
-    if (!r)
-        return;
-    zo2_aio_close(r->queue);
-    free(r->held);
-    free(r);
 }

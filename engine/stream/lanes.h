@@ -13,7 +13,7 @@
 #include <pthread.h>
 #include <sys/types.h>
 
-typedef struct zo2_reader zo2_reader; /* lane_read.h */
+typedef struct zo2_reader zo2_reader; /* reader.h */
 typedef struct zo2_writer zo2_writer; /* lane_write.h */
 
 #define ZO2_PIPELINE_EVENTS \

@@ -3,9 +3,9 @@
 #include "engine/base/fpenv.h"
 #include "engine/base/job_error.h"
 #include "engine/base/thread.h"
-#include "engine/stream/lane_read.h"
 #include "engine/stream/lane_write.h"
 #include "engine/stream/lanes.h"
+#include "engine/stream/reader.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
 

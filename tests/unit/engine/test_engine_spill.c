@@ -488,7 +488,7 @@ static void a_step_is_cancelled(void **state)
     s.o.progress_ud = &at;
     zo2_engine *e = start(&s);
     for (uint32_t i = 0; i < STEPS; i++) {
-        at = 7 * i;
+        at = 4 * i;
         assert_int_equal(step(e, NULL), ZO2_ERR_CANCELLED);
         at = UINT64_MAX;
         train(e, &got, i + 1);
