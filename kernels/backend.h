@@ -90,7 +90,7 @@ typedef struct zo2_decode_rows_op {
     int accumulate; /* add to what is there (type fp32 only) */
 } zo2_decode_rows_op;
 
-/* y[b] = (accumulate ? y[b] : 0) + x[b] panel[b]^T for b < batch. */
+/* y[b] = (accumulate ? y[b] : 0) + x[b] panel[b]^T, then + bias[b] to every row, for b < batch. */
 typedef struct zo2_gemm_op {
     uint32_t batch; /* streams of this call */
     uint64_t m, n, k;
@@ -102,6 +102,8 @@ typedef struct zo2_gemm_op {
     uint64_t ldy, stride_y;
     zo2_dtype type, y_type; /* y_type: fp32, or type (then accumulate is 0) */
     int accumulate;
+    const float *bias; /* [batch][n] at stride_bias, with a y of fp32 only; NULL: none */
+    uint64_t stride_bias;
 } zo2_gemm_op;
 
 typedef enum zo2_activation { ZO2_ACT_NONE = 0, ZO2_ACT_RELU = 1, ZO2_ACT_GELU = 2 /* exact, erf */ } zo2_activation;

@@ -132,6 +132,8 @@ zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_backend *b, const zo2_ge
         return REFUSE("gemm: types %d, %d", (int)op->type, (int)op->y_type);
     if (op->accumulate && op->y_type != ZO2_F32)
         return REFUSE("gemm: accumulates in fp32 only");
+    if (op->bias && op->y_type != ZO2_F32)
+        return REFUSE("gemm: adds a bias in fp32 only");
     /* BLAS interfaces take 32-bit sizes and strides. */
     if (op->m > INT32_MAX || op->n > INT32_MAX || op->k > INT32_MAX || op->ldx > INT32_MAX ||
         op->ld_panel > INT32_MAX || op->ldy > INT32_MAX)
@@ -147,6 +149,8 @@ zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_backend *b, const zo2_ge
     last(l)->align = 16;
     ADD(l, "y", op->y, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, op->batch, op->stride_y, op->m, op->ldy,
         op->n, op->y_type == ZO2_F32 ? 4 : elem);
+    if (op->bias)
+        ADD(l, "bias", op->bias, ZO2_OPERAND_READ, op->batch, op->stride_bias, 1, 0, op->n, 4);
     return ZO2_OK;
 }
 

@@ -175,6 +175,8 @@ zo2_status zo2_cuda_admit(zo2_cuda *c, zo2_status s, const zo2_operands *l);
 #define ZO2_CUDA_OPERATION(op, type) zo2_status zo2_cuda_##op(zo2_cuda *c, const type *operands);
 ZO2_BACKEND_OPERATIONS(ZO2_CUDA_OPERATION)
 #undef ZO2_CUDA_OPERATION
+/* What bias_act() enqueues, for an operation that ends with it. */
+zo2_status zo2_cuda_launch_bias_act(zo2_cuda *c, const zo2_bias_act_op *op);
 uint64_t zo2_cuda_attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
 
 /* Every kernel of a file is loaded now rather than at its first launch: lazy loading allocates device memory. */

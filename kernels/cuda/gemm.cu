@@ -39,6 +39,22 @@ zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p)
     return zo2_cuda_check_blas(c, e, "cublasGemmStridedBatchedEx");
 }
 
+static zo2_status add_bias(zo2_cuda *c, const zo2_gemm_op *op)
+{
+    zo2_bias_act_op then = zo2_bias_act_op();
+    then.streams = op->batch;
+    then.m = op->m;
+    then.n = op->n;
+    then.y = op->y;
+    then.ldy = op->ldy;
+    then.stride_y = op->stride_y;
+    then.bias = op->bias;
+    then.stride_bias = op->stride_bias;
+    then.scale = 1.0f;
+    then.type = ZO2_F32;
+    return zo2_cuda_launch_bias_act(c, &then);
+}
+
 /* +/- are the two entries of one batch. */
 zo2_status zo2_cuda_gemm(zo2_cuda *c, const zo2_gemm_op *op)
 {
@@ -61,5 +77,6 @@ zo2_status zo2_cuda_gemm(zo2_cuda *c, const zo2_gemm_op *op)
     p.type = op->type;
     p.c_type = op->y_type;
     p.accumulate = op->accumulate;
-    return work.done(zo2_cuda_multiply(c, &p));
+    zo2_status s = zo2_cuda_multiply(c, &p);
+    return work.done(s || !op->bias ? s : add_bias(c, op));
 }
