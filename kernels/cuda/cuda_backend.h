@@ -13,6 +13,7 @@
 #include <atomic>
 #include <stdint.h>
 
+#include <cublasLt.h>
 #include <cublas_v2.h>
 
 #include "codec/update.h"
@@ -64,14 +65,32 @@ typedef struct zo2_cuda_track {
     uint64_t base_ns, at_ns; /* when base and the last mark that passed were, on the host's clock */
 } zo2_cuda_track;
 
+/* What cuBLASLt's choice of an algorithm depends on: two that differ are two problems. Strides are 0 in a batch of one. */
+typedef struct zo2_cuda_biased_shape {
+    uint64_t m, n, k, lda, ldw, ldc;
+    uint64_t stride_a, stride_w, stride_c, stride_bias;
+    uint32_t batch, type;
+    uint32_t align_a, align_w, align_c, align_bias; /* bytes */
+} zo2_cuda_biased_shape;
+
+typedef struct zo2_cuda_biased {
+    zo2_cuda_biased_shape shape;
+    int found; /* 0: cuBLASLt has none */
+    cublasLtMatmulAlgo_t algorithm;
+} zo2_cuda_biased;
+#define ZO2_CUDA_BIASED 32 /* shapes kept: a matrix has at most two heights of tiles, a model two such matrices */
+
 typedef struct zo2_cuda {
     zo2_backend base;
     int device;
     char name[64];
-    int capability;                      /* 10 major + minor */
-    uint32_t processors;                 /* multiprocessors: grids beyond a few blocks for each give nothing */
-    cudaStream_t stream[ZO2_LANE_COUNT]; /* by zo2_lane */
-    cublasHandle_t blas;                 /* of the compute stream */
+    int capability;                          /* 10 major + minor */
+    uint32_t processors;                     /* multiprocessors: grids beyond a few blocks for each give nothing */
+    cudaStream_t stream[ZO2_LANE_COUNT];     /* by zo2_lane */
+    cublasHandle_t blas;                     /* of the compute stream */
+    void *blas_workspace;                    /* ZO2_CUDA_BLAS_BYTES */
+    zo2_cuda_biased biased[ZO2_CUDA_BIASED]; /* the last shapes of zo2_cuda_multiply_biased() */
+    uint64_t n_biased;                       /* that there have been: the next one's place */
     unsigned char *arena;
     uint64_t arena_bytes;
     zo2_update *fold_table;             /* device [ZO2_MAX_PENDING], in the arena's reserved part */
@@ -209,12 +228,21 @@ typedef struct zo2_cuda_product {
     int accumulate;
 } zo2_cuda_product;
 zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p);
+/* The same and then + bias[b] to every row of c[b], in one pass (biased.cu). w is transposed, c_type fp32, and the device multiplies the type. *done: 0 where
+ * cuBLASLt has no such product, and then nothing was enqueued. */
+zo2_status zo2_cuda_multiply_biased(zo2_cuda *c, const zo2_cuda_product *p, const float *bias, uint64_t stride_bias,
+                                    int *done);
 /* ZO2_ERR_UNSUPPORTED: the device has no products of this type. */
 zo2_status zo2_cuda_multiplies(const zo2_cuda *c, zo2_dtype type);
 
 static inline uint64_t zo2_cuda_ceil_div(uint64_t a, uint64_t b)
 {
     return a / b + (a % b != 0);
+}
+
+static inline cudaDataType_t zo2_cuda_data_type(zo2_dtype type)
+{
+    return type == ZO2_F16 ? CUDA_R_16F : type == ZO2_BF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
 static inline uint32_t zo2_cuda_element_bytes(zo2_dtype type)

@@ -127,6 +127,12 @@ static zo2_status open_blas(zo2_cuda *c)
     return zo2_cuda_check_blas(c, e, "cublasCreate");
 }
 
+static zo2_status set_workspace(zo2_cuda *c, void *at)
+{
+    c->blas_workspace = at;
+    return zo2_cuda_check_blas(c, cublasSetWorkspace(c->blas, at, ZO2_CUDA_BLAS_BYTES), "cublasSetWorkspace");
+}
+
 /* One product of each type and form, in borrowed memory: cuBLAS loads its kernels at their first use, and what they take must be
  * known before the arena is sized. Large shapes have kernels of their own; ZO2_CUDA_SLACK_BYTES are for those. */
 static zo2_status load_blas(zo2_cuda *c)
@@ -139,7 +145,7 @@ static zo2_status load_blas(zo2_cuda *c)
     if (s)
         return s;
     unsigned char *a = scratch + ZO2_CUDA_BLAS_BYTES, *w = a + matrix, *y = w + matrix;
-    s = zo2_cuda_check_blas(c, cublasSetWorkspace(c->blas, scratch, ZO2_CUDA_BLAS_BYTES), "cublasSetWorkspace");
+    s = set_workspace(c, scratch);
     if (!s)
         s = zo2_cuda_check(c, cudaMemsetAsync(a, 0, 3 * matrix, c->stream[ZO2_LANE_COMPUTE]), "cudaMemsetAsync");
     for (unsigned i = 0; i < 6 && !s; i++) {
@@ -157,6 +163,9 @@ static zo2_status load_blas(zo2_cuda *c)
         p.c_type = ZO2_F32;
         if (type != ZO2_BF16 || c->capability >= 80)
             s = zo2_cuda_multiply(c, &p);
+        int done;
+        if (!s && p.transposed && (type != ZO2_BF16 || c->capability >= 80))
+            s = zo2_cuda_multiply_biased(c, &p, (const float *)(const void *)a, 0, &done);
     }
     cudaError_t e = cudaStreamSynchronize(c->stream[ZO2_LANE_COMPUTE]);
     if (!s)
@@ -216,7 +225,7 @@ static zo2_status open_arena(zo2_cuda *c, uint64_t bytes)
     c->fold_table = (zo2_update *)(void *)(c->arena + ZO2_CUDA_BLAS_BYTES);
     if (!e) {
         measure(c);
-        return zo2_cuda_check_blas(c, cublasSetWorkspace(c->blas, c->arena, ZO2_CUDA_BLAS_BYTES), "cublasSetWorkspace");
+        return set_workspace(c, c->arena);
     }
     return zo2_cuda_check(c, e, "cudaMalloc");
 }

@@ -11,11 +11,6 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 
-static cudaDataType_t data_type(zo2_dtype type)
-{
-    return type == ZO2_F16 ? CUDA_R_16F : type == ZO2_BF16 ? CUDA_R_16BF : CUDA_R_32F;
-}
-
 zo2_status zo2_cuda_multiplies(const zo2_cuda *c, zo2_dtype type)
 {
     if (type != ZO2_BF16 || c->capability >= 80)
@@ -33,9 +28,10 @@ zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p)
     const float alpha = 1.0f, beta = p->accumulate ? 1.0f : 0.0f;
     cublasStatus_t e = cublasGemmStridedBatchedEx(
         c->blas, p->transposed ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLAS_OP_N, (int)p->n, (int)p->m, (int)p->k, &alpha, p->w,
-        data_type(p->type), (int)p->ldw, (long long)p->stride_w, p->a, data_type(p->type), (int)p->lda,
-        (long long)p->stride_a, &beta, p->c, data_type(p->c_type), (int)p->ldc, (long long)p->stride_c, (int)p->batch,
-        p->type == ZO2_F32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
+        zo2_cuda_data_type(p->type), (int)p->ldw, (long long)p->stride_w, p->a, zo2_cuda_data_type(p->type),
+        (int)p->lda, (long long)p->stride_a, &beta, p->c, zo2_cuda_data_type(p->c_type), (int)p->ldc,
+        (long long)p->stride_c, (int)p->batch, p->type == ZO2_F32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F,
+        CUBLAS_GEMM_DEFAULT);
     return zo2_cuda_check_blas(c, e, "cublasGemmStridedBatchedEx");
 }
 
@@ -77,6 +73,14 @@ zo2_status zo2_cuda_gemm(zo2_cuda *c, const zo2_gemm_op *op)
     p.type = op->type;
     p.c_type = op->y_type;
     p.accumulate = op->accumulate;
-    zo2_status s = zo2_cuda_multiply(c, &p);
-    return work.done(s || !op->bias ? s : add_bias(c, op));
+    int done = 0;
+    zo2_status s = zo2_cuda_multiplies(c, p.type);
+    if (!s && op->bias)
+        s = zo2_cuda_multiply_biased(c, &p, op->bias, op->stride_bias, &done);
+    if (!s && !done) {
+        s = zo2_cuda_multiply(c, &p);
+        if (!s && op->bias)
+            s = add_bias(c, op);
+    }
+    return work.done(s);
 }
