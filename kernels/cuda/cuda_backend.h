@@ -228,8 +228,8 @@ typedef struct zo2_cuda_product {
     int accumulate;
 } zo2_cuda_product;
 zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p);
-/* The same and then + bias[b] to every row of c[b], in one pass (biased.cu). w is transposed, c_type fp32, and the device multiplies the type. *done: 0 where
- * cuBLASLt has no such product, and then nothing was enqueued. */
+/* The same and then + bias[b] to every row of c[b], in one pass (biased.cu). w is transposed, c_type fp32, and the device
+ * multiplies the type. *done: 0 where cuBLASLt has no such product, and then nothing was enqueued. */
 zo2_status zo2_cuda_multiply_biased(zo2_cuda *c, const zo2_cuda_product *p, const float *bias, uint64_t stride_bias,
                                     int *done);
 /* ZO2_ERR_UNSUPPORTED: the device has no products of this type. */

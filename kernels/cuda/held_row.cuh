@@ -1,0 +1,33 @@
+/* held_row.cuh: a row of floats that several passes read, in shared memory: device memory is read once, 16 bytes at a time. */
+#ifndef ZO2_KERNELS_CUDA_HELD_ROW_CUH
+#define ZO2_KERNELS_CUDA_HELD_ROW_CUH
+
+#include "codec/rn.h"
+#include "kernels/cuda/dialect.h"
+
+/* Copies n floats from x to held, both from where 16-byte accesses may go, n a multiple of 4, by THREADS threads side by side:
+ * a warp's or a block's. seen(float) gets each once, on the thread that copies it. Several loads of a thread are under way at a
+ * time, since shared memory has room for few warps. Barriers are the caller's. */
+template <uint32_t THREADS, class F>
+__device__ static inline void zo2_hold_row(const float *x, uint32_t n, float *held, F seen)
+{
+    constexpr uint32_t loads = 4, step = 4 * THREADS;
+    for (uint32_t i = 4 * (threadIdx.x % THREADS); i < n; i += loads * step) {
+        uint4 part[loads];
+#pragma unroll
+        for (uint32_t j = 0; j < loads; j++)
+            if (i + j * step < n)
+                part[j] = __ldcg((const uint4 *)(const void *)(x + i + j * step));
+#pragma unroll
+        for (uint32_t j = 0; j < loads; j++)
+            if (i + j * step < n) {
+                *(uint4 *)(void *)(held + i + j * step) = part[j];
+                seen(zo2_bits_float(part[j].x));
+                seen(zo2_bits_float(part[j].y));
+                seen(zo2_bits_float(part[j].z));
+                seen(zo2_bits_float(part[j].w));
+            }
+    }
+}
+
+#endif
