@@ -116,6 +116,21 @@ template <class E, int N> __device__ static inline void zo2_store_wide(E *to, co
     } break;                        \
     }
 
+/* f(i) for a lane's i = lane, lane + 32, ... below n, in this order: eight at a time without a question between, so that their
+ * loads and what doesn't depend on the one before can overlap. */
+template <typename N, class F> __device__ static inline void zo2_lane_each(N n, F f)
+{
+    constexpr N at_once = 8;
+    N i = threadIdx.x % 32;
+    for (N whole = n / (at_once * 32); whole; whole--) {
+#pragma unroll
+        for (N j = 0; j < at_once; j++, i += 32)
+            f(i);
+    }
+    for (; i < n; i += 32)
+        f(i);
+}
+
 /* All 32 lanes get the sum; halves are folded onto each other as zo2_lanes_sum() of the cpu backend does. */
 __device__ static inline float zo2_warp_sum(float x)
 {

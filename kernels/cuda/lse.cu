@@ -41,9 +41,7 @@ __device__ static inline float reference_of(float max)
 __device__ static inline float sum_of(const float *x, uint32_t n, float ref)
 {
     float part = 0.0f;
-#pragma unroll 8
-    for (uint32_t i = threadIdx.x % ZO2_CUDA_WARP; i < n; i += ZO2_CUDA_WARP)
-        part += zo2_exp_neg(x[i] - ref);
+    zo2_lane_each(n, [&](uint32_t i) { part += zo2_exp_neg(x[i] - ref); });
     return zo2_warp_sum(part);
 }
 
@@ -102,8 +100,7 @@ ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_tile_kernel(lse_args o
         const float *x = op.logits + blockIdx.y * op.stride + row * op.ld;
         zo2_lse *state = op.state + blockIdx.y * op.stride_state + row;
         float before = state->max, max = before;
-        for (uint64_t i = lane; i < op.n; i += ZO2_CUDA_WARP)
-            max = fmaxf(x[i], max);
+        zo2_lane_each(op.n, [&](uint64_t i) { max = fmaxf(x[i], max); });
         max = zo2_warp_max(max);
         double sum = 0;
         for (uint64_t from = 0; from < op.n; from += LSE_BLOCK)

@@ -27,14 +27,11 @@ typedef struct row_sums {
 template <typename N> __device__ static inline row_sums sums_of(const float *x, N n, float eps)
 {
     row_sums r;
-    uint32_t lane = threadIdx.x % ZO2_CUDA_WARP;
     float sum = 0.0f;
-    for (N i = lane; i < n; i += ZO2_CUDA_WARP)
-        sum += x[i];
+    zo2_lane_each(n, [&](N i) { sum += x[i]; });
     r.mean = zo2_warp_sum(sum) / (float)n;
     sum = 0.0f;
-    for (N i = lane; i < n; i += ZO2_CUDA_WARP)
-        sum += (x[i] - r.mean) * (x[i] - r.mean);
+    zo2_lane_each(n, [&](N i) { sum += (x[i] - r.mean) * (x[i] - r.mean); });
     r.inverse = 1.0f / zo2_sqrt(zo2_warp_sum(sum) / (float)n + eps);
     return r;
 }
