@@ -282,10 +282,9 @@ typedef struct zo2_backend_ops {
     zo2_status (*sync)(zo2_backend *b, zo2_event *e); /* the caller waits */
     zo2_status (*drain)(zo2_backend *b); /* the caller waits for all lanes; no other thread may use them meanwhile */
     /* From now on every operation and transfer is reported: by a later call on its lane's thread or, at the latest, by
-     * drain(). A lane's spans come in order and don't overlap; when a lane
-     * has more under way than the backend keeps apart, several operations may be one span. Call it while nothing is
+     * drain(). A lane's spans come in order and don't overlap, and each is one operation. Call it while nothing is
      * under way. fn NULL: no more. The entry NULL: work has finished when its call returns, so the host's clock serves. */
-    void (*observe)(zo2_backend *b, zo2_device_span_fn fn, void *ud);
+    zo2_status (*observe)(zo2_backend *b, zo2_device_span_fn fn, void *ud);
 
     /* ---- transfers; host memory stays valid until the lane has passed them ---- */
     zo2_status (*upload)(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);

@@ -78,8 +78,8 @@ static zo2_status create_device(zo2_core *c)
         s = create_staging(c);
     if (s)
         return s;
-    if (c->ops->observe)
-        c->ops->observe(c->be, device_span, c);
+    if (!s && c->ops->observe)
+        s = c->ops->observe(c->be, device_span, c);
     uint64_t rows = c->shape.batch_tokens / c->shape.max_keys;
     s = zo2_batch_reserve(&c->packed, rows * c->shape.seq, rows);
     if (s)

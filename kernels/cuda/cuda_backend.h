@@ -105,8 +105,7 @@ void zo2_cuda_doing_set(zo2_cuda *c, zo2_lane lane, const char *op, uint32_t ten
 
 /* ---- spans (cuda_spans.cu) ---- */
 
-zo2_status zo2_cuda_spans_open(zo2_cuda *c); /* creates the events */
-void zo2_cuda_spans_close(zo2_cuda *c);      /* also what was half opened; idle streams */
+void zo2_cuda_spans_close(zo2_cuda *c); /* also what was half made; idle streams */
 /* Ties the device's clock to the host's. Waits for the compute stream, so only between steps; nothing may be under way
  * on the others. */
 void zo2_cuda_spans_anchor(zo2_cuda *c);
@@ -115,7 +114,7 @@ zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane);
 zo2_status zo2_cuda_span_end(zo2_cuda *c, zo2_lane lane, const char *op);
 /* When all streams are idle: reports what is left. */
 zo2_status zo2_cuda_spans_drain(zo2_cuda *c);
-void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud);
+zo2_status zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud);
 
 /* An operation, from its declaration to the end of the scope: what the lane is doing (for error texts), a range for
  * profilers, a span for who observes. done() comes last: it takes the operation's status and gives the call's. */

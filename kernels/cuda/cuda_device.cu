@@ -255,8 +255,6 @@ zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config)
     if (!s) /* now, and not when a run exists whose settings can't change any more */
         s = zo2_cuda_multiplies(c, config->compute);
     if (!s)
-        s = zo2_cuda_spans_open(c);
-    if (!s)
         s = open_arena(c, config->arena_bytes);
     if (s && c)
         zo2_cuda_close(&c->base);
