@@ -220,15 +220,20 @@ typedef struct zo2_backend zo2_backend;
 /* An operation or a transfer as the device did it: from begin to end on the host's CLOCK_MONOTONIC. name: static. */
 typedef void (*zo2_device_span_fn)(void *ud, zo2_lane lane, const char *name, uint64_t begin_ns, uint64_t end_ns);
 
+/* A device that is ready but for an arena: its context, and the libraries and kernels loaded there. */
+typedef struct zo2_device zo2_device;
+
 typedef struct zo2_backend_config {
     uint64_t arena_bytes;  /* the plan's device bytes less the context; the backend's reserved_bytes included */
     zo2_parallel parallel; /* for cpu */
     zo2_dtype compute;     /* what gemm() will be asked for; a device that can't refuses in open(). 0: not known yet */
+    /* Of device_open(): it outlives the backend and serves one at a time. NULL: open() makes one of its own. */
+    zo2_device *device;
 } zo2_backend_config;
 
 /* What a device says of itself. */
 typedef struct zo2_device_info {
-    uint64_t context_bytes; /* device memory that open() takes beside the arena, measured here */
+    uint64_t context_bytes; /* device memory taken beside the arena, measured here */
     uint64_t free_bytes;    /* device memory that this process could take now, context included */
     char name[128];
 } zo2_device_info;
@@ -242,9 +247,11 @@ typedef struct zo2_backend_ops {
     /* When memory is no concern: wire bytes of a chunk, and of all wires in flight, so many that the link stays busy across the
      * longest gap between two decodings. 0: there is no link, three chunks will do. */
     uint64_t chunk_bytes, ring_bytes;
-    /* Asks the device. May create its context, which open() then uses. ZO2_ERR_DEVICE: there is none. NULL: nothing to
-     * ask, context_bytes is exact and free memory is the host's. */
-    zo2_status (*describe)(zo2_device_info *out);
+    /* Makes the device ready and asks it. Who plans and then opens does both with one: what was measured is what is used, and
+     * making another takes its time and memory again. ZO2_ERR_DEVICE: there is none. NULL: nothing to ask, context_bytes is
+     * exact and free memory is the host's. */
+    zo2_status (*device_open)(zo2_device **out, zo2_device_info *info);
+    void (*device_close)(zo2_device *d); /* NULL is fine; of a device after its backends */
     zo2_status (*usable)(void); /* ZO2_OK if open() may succeed here, or why it can't. Takes nothing. NULL: always */
     uint32_t (*element_bytes)(zo2_dtype compute); /* stored size of an activation or panel element */
     uint64_t (*attention_workspace)(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);

@@ -64,8 +64,10 @@ typedef struct zo2_cuda_track {
     uint64_t base_ns, at_ns; /* when base and the last mark that passed were, on the host's clock */
 } zo2_cuda_track;
 
+/* A zo2_device is one without arena and events: open() gives them to it and close() takes them away. */
 typedef struct zo2_cuda {
     zo2_backend base;
+    int lent; /* of device_open(), which close() leaves */
     int device;
     char name[64];
     int capability;                      /* 10 major + minor */
@@ -145,7 +147,8 @@ zo2_status zo2_cuda_find_device(int *device);
 
 /* ---- the table's other entries, see backend.h (cuda_device.cu, cuda_lanes.cu) ---- */
 
-zo2_status zo2_cuda_describe(zo2_device_info *out);
+zo2_status zo2_cuda_device_open(zo2_device **out, zo2_device_info *info);
+void zo2_cuda_device_close(zo2_device *d);
 /* All of open() but the table, which the caller puts in. */
 zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config);
 void zo2_cuda_close(zo2_backend *b);

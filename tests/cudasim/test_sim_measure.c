@@ -221,6 +221,9 @@ static void a_plan_measures_the_device(void **state)
     assert_in_range(p.context_bytes, 80u << 20,
                     84u << 20); /* the simulated one, cuBLAS included, and 64 MiB of slack */
     assert_true(p.resident_bytes > 0);
+    cudasim_stats s;
+    cudasim_get_stats(&s);
+    assert_int_equal(s.handles, 1); /* asked and measured on one device */
     assert_clean();
     sim.start_error = cudaErrorNoDevice; /* sizes all the same */
     cudasim_reset(&sim);
