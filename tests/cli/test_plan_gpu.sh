@@ -79,8 +79,17 @@ usage 'not for --backend cpu' for_gpu t4 --backend cpu
 usage 'no --json' for_gpu all --json
 usage 'pcie' for_gpu t4 --pcie 2
 expect 1 'fp16 and bf16' for_gpu t4 --compute fp32
-expect 1 't4 has no such' for_gpu t4 --compute bf16
-expect 0 '' for_gpu a100-40 --compute bf16
+expect 1 't4 multiplies no bf16, which --compute asks for' for_gpu t4 --compute bf16
+expect 0 '"compute": "bf16"' for_gpu a100-40 --compute bf16 --json
+# a checkpoint in bf16 computes in it unless told otherwise
+sed 's/"torch_dtype": "[a-z0-9]*"/"torch_dtype": "bfloat16"/' "$HF/config.json" >bf16.json
+bf16() { zo2-plan bf16.json --batch 1 --seq 16 --probe 0 --update-rate 10 "$@"; }
+expect 1 't4 multiplies no bf16, this model.s own type: .* refused there; plan and train with --compute fp16' bf16 --gpu T4
+[ ! -s out.txt ] || fail "a plan that can't run is shown"
+expect 0 '"compute": "fp16"' bf16 --gpu t4 --compute fp16 --json
+expect 0 '"compute": "bf16"' bf16 --gpu rtx-3060 --json
+expect 0 '^| bf16.json | t4 .*| takes --compute fp16 | | |$' bf16 --gpu all
+[ "$(grep -c '| takes' out.txt)" -eq 1 ] || fail "others than the t4 don't compute in bf16"
 
 # the table: what doesn't fit, and the README's own, line by line
 expect 0 '^| opt-66b | t4 |.*|  *doesn.t fit' zo2-plan opt-66b --batch 64 --seq 2048 --gpu all --update-rate 1 --probe 0
