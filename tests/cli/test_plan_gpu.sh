@@ -45,6 +45,15 @@ if [ -e cpu.json ] || [ -e none.json ]; then fail "a file was written all the sa
 expect 1 'cannot write' for_gpu t4 --save-gpu nowhere/mine.json
 expect 1 'cannot write' for_gpu t4 --save-gpu /dev/full
 
+# what zo2-bench --json writes has them among its results
+same <mine.json | grep -q '^{"memory_bytes"' || fail "no object: $(cat mine.json)"
+printf '{"version": "1", "results": [{"section": "rates", "against": []}], "not_installed": [], "rates": %s}' "$(cat mine.json)" >bench.json
+plan --gpu bench.json --wire fp8-e4m3 --json >file.txt
+grep -q '"rates_of": "the rates in bench.json"' file.txt || fail "the file isn't named"
+same <file.txt | cmp -s - card.txt || fail "what zo2-bench writes gives another plan"
+zo2-bench rates --backend cpu --json --seconds 0 --repeats 1 --model "$HF/config.json" --tokens 8 >cpu.json || fail "no rates"
+expect 1 'cpu.json: zo2-bench wrote no rates of a GPU there; .*zo2-bench rates --json' plan --gpu cpu.json
+
 # files
 file() { printf '%s' "$2" >given.json && expect 1 "$1" plan --gpu given.json; }
 rates='"upload_rate": 1e9, "gemm_rate": 1e12, "decode_rate": 1e11'
@@ -67,7 +76,8 @@ file '"memory_bytes" is no number' "{$rates, \"memory_bytes\": -4}"
 file '"wire" is no wire' "{$rates, \"wire\": \"fp3\"}"
 file '"wire" is no wire' "{$rates, \"wire\": 3}"
 file '"dist" is no distribution' "{$rates, \"dist\": null}"
-file 'more than 16384 bytes' "{$rates$(printf '%20000s' '')}"
+{ printf '{%s' "$rates"; head -c 1100000 /dev/zero | tr '\0' ' '; printf '}'; } >given.json
+expect 1 'more than 1048576 bytes' plan --gpu given.json
 printf '{"\001\033[31m": 1}' >given.json
 expect 1 'not JSON' plan --gpu given.json
 head -c 16000 /dev/zero | tr '\0' '[' >given.json

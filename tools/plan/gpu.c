@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "tools/plan/gpu_file.h"
+#include "tools/cli/gpu_file.h"
 
 #define AT(member) offsetof(gpu_flags, member)
 
@@ -109,18 +109,11 @@ zo2_status gpu_plan(zo2_plan *out, const char *model, const gpu_target *t, zo2_e
 zo2_status gpu_save(const char *path, const zo2_plan *p, const gpu_target *t, const zo2_engine_opts *o,
                     bool given_memory)
 {
-    if (!(p->gemm_rate > 0))
-        return zo2_error(ZO2_ERR_ARG, "--save-gpu: this plan has no rates");
-    if (!p->context_bytes)
-        return zo2_error(ZO2_ERR_ARG, "--save-gpu: these would be the CPU's rates; it takes a GPU, or --gpu");
-    gpu_file f = {.wire = wire_of(o), .dist = dist_of(o)};
-    f.memory_bytes = t ? t->memory_bytes : given_memory ? 0 : p->budget_bytes / 9 * 10;
-    f.rates = (zo2_device_rates){.struct_size = sizeof f.rates,
-                                 .upload_rate = p->upload_rate,
-                                 .gemm_rate = p->gemm_rate,
-                                 .decode_rate = p->decode_rate,
-                                 .fold_rate = p->fold_rate,
-                                 .update_rate = p->update_rate,
-                                 .noise_rate = p->noise_rate};
-    return gpu_file_write(&f, path);
+    gpu_file f;
+    uint64_t memory = t ? t->memory_bytes : given_memory ? 0 : gpu_file_memory(p);
+    if (gpu_file_of_plan(&f, p, o, memory))
+        return gpu_file_write(&f, path);
+    return zo2_error(ZO2_ERR_ARG, p->gemm_rate > 0
+                                      ? "--save-gpu: these would be the CPU's rates; it takes a GPU, or --gpu"
+                                      : "--save-gpu: this plan has no rates");
 }
