@@ -470,6 +470,7 @@ typedef struct zo2_plan {
     double gemm_rate;               /* floating-point operations/s */
     uint32_t threads;               /* of the pool that updates masters */
     uint64_t budget_bytes;          /* of device memory, that it was made for; 0: none was given, and no device asked */
+    zo2_dtype compute;              /* of products: as asked, or the backend's default for this model */
 } zo2_plan;
 
 /* What this process may use of the machine, now. */

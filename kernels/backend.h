@@ -222,15 +222,20 @@ typedef struct zo2_backend zo2_backend;
 /* An operation or a transfer as the device did it: from begin to end on the host's CLOCK_MONOTONIC. name: static. */
 typedef void (*zo2_device_span_fn)(void *ud, zo2_lane lane, const char *name, uint64_t begin_ns, uint64_t end_ns);
 
+/* A device that is ready but for an arena: its context, and the libraries and kernels loaded there. */
+typedef struct zo2_device zo2_device;
+
 typedef struct zo2_backend_config {
     uint64_t arena_bytes;  /* the plan's device bytes less the context; the backend's reserved_bytes included */
     zo2_parallel parallel; /* for cpu */
     zo2_dtype compute;     /* what gemm() will be asked for; a device that can't refuses in open(). 0: not known yet */
+    /* Of device_open(): it outlives the backend and serves one at a time. NULL: open() makes one of its own. */
+    zo2_device *device;
 } zo2_backend_config;
 
 /* What a device says of itself. */
 typedef struct zo2_device_info {
-    uint64_t context_bytes; /* device memory that open() takes beside the arena, measured here */
+    uint64_t context_bytes; /* device memory taken beside the arena, measured here */
     uint64_t free_bytes;    /* device memory that this process could take now, context included */
     char name[128];
 } zo2_device_info;
@@ -244,9 +249,11 @@ typedef struct zo2_backend_ops {
     /* When memory is no concern: wire bytes of a chunk, and of all wires in flight, so many that the link stays busy across the
      * longest gap between two decodings. 0: there is no link, three chunks will do. */
     uint64_t chunk_bytes, ring_bytes;
-    /* Asks the device. May create its context, which open() then uses. ZO2_ERR_DEVICE: there is none. NULL: nothing to
-     * ask, context_bytes is exact and free memory is the host's. */
-    zo2_status (*describe)(zo2_device_info *out);
+    /* Makes the device ready and asks it. Who plans and then opens does both with one: what was measured is what is used, and
+     * making another takes its time and memory again. ZO2_ERR_DEVICE: there is none. NULL: nothing to ask, context_bytes is
+     * exact and free memory is the host's. */
+    zo2_status (*device_open)(zo2_device **out, zo2_device_info *info);
+    void (*device_close)(zo2_device *d); /* NULL is fine; of a device after its backends */
     zo2_status (*usable)(void); /* ZO2_OK if open() may succeed here, or why it can't. Takes nothing. NULL: always */
     uint32_t (*element_bytes)(zo2_dtype compute); /* stored size of an activation or panel element */
     uint64_t (*attention_workspace)(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
@@ -284,10 +291,9 @@ typedef struct zo2_backend_ops {
     zo2_status (*sync)(zo2_backend *b, zo2_event *e); /* the caller waits */
     zo2_status (*drain)(zo2_backend *b); /* the caller waits for all lanes; no other thread may use them meanwhile */
     /* From now on every operation and transfer is reported: by a later call on its lane's thread or, at the latest, by
-     * drain(). A lane's spans come in order and don't overlap; when a lane
-     * has more under way than the backend keeps apart, several operations may be one span. Call it while nothing is
+     * drain(). A lane's spans come in order and don't overlap, and each is one operation. Call it while nothing is
      * under way. fn NULL: no more. The entry NULL: work has finished when its call returns, so the host's clock serves. */
-    void (*observe)(zo2_backend *b, zo2_device_span_fn fn, void *ud);
+    zo2_status (*observe)(zo2_backend *b, zo2_device_span_fn fn, void *ud);
 
     /* ---- transfers; host memory stays valid until the lane has passed them ---- */
     zo2_status (*upload)(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);

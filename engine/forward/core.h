@@ -30,6 +30,7 @@ typedef struct zo2_core {
     float eps;
     uint32_t pending, micro_batch;
     zo2_pool *pool;
+    zo2_device *device; /* that be was opened on, NULL: be has its own, or needs none */
     zo2_backend *be;
     zo2_event *gathered[4], *computed[2], *staged[2];
     zo2_layout layout, exact; /* the run's wire; the fp32 wire for evaluation at the masters */
@@ -60,6 +61,7 @@ typedef struct zo2_core_config {
     const uint32_t *stored_as;        /* aliased tensors, NULL: none */
     const zo2_run_settings *settings; /* dist, seed, eps, pending, micro_batch, wire, compute */
     int with_masters;                 /* 0: sizes only (null backend) */
+    zo2_device *device; /* that was asked for the shape, NULL: none; the core's from now on, also after a failure */
 } zo2_core_config;
 
 /* Plans, allocates, starts threads. The masters' values are undefined and the history is empty. On failure nothing is

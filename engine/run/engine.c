@@ -109,10 +109,11 @@ static zo2_status open_core(zo2_engine *e, const zo2_backend_ops *ops)
         .arch = &e->pack->arch, .ops = ops, .stored_as = stored_as, .settings = &e->settings, .with_masters = 1};
     if (!s)
         s = zo2_shape_from_opts(&config.shape, &e->pack->arch, ops, &e->opts);
-    if (!s)
+    if (!s) {
         config.shape.host_limit = e->host_limit[0] ? e->host_limit : NULL;
-    if (!s)
+        config.device = zo2_shape_ask_device(&config.shape, ops);
         s = zo2_core_create(&e->core, &config);
+    }
     free(stored_as);
     return s;
 }

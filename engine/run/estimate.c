@@ -85,11 +85,14 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
     zo2_arch arch = {0};
     zo2_shape shape;
     zo2_rates rates;
+    zo2_device *device = NULL;
     uint64_t pack_bytes = 0;
     uint32_t *stored_as = NULL;
     zo2_status s = zo2_arch_load(&arch, q->arch_or_pack, &pack_bytes);
     if (!s)
         s = zo2_shape_from_opts(&shape, &arch, ops, opts);
+    if (!s)
+        device = zo2_shape_ask_device(&shape, ops);
     if (!s && pack_bytes)
         s = find_aliases(q->arch_or_pack, &stored_as);
     double seconds = isnan(opts->probe_seconds) ? PROBE_SECONDS : opts->probe_seconds;
@@ -97,12 +100,14 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
     if (!s && q->rates)
         s = given_rates(&rates, &timed, q->rates, &arch, &shape, seconds);
     else if (timed)
-        s = zo2_measure_rates(&rates, &arch, ops, &shape, seconds);
+        s = zo2_measure_rates(&rates, &arch, ops, device, &shape, seconds);
     if (!s) {
         s = zo2_plan_make(plan, &arch, ops, &shape, stored_as, timed ? &rates : NULL);
         plan->pub.pack_bytes = pack_bytes;
         plan->pub.budget_bytes = shape.device_bytes;
     }
+    if (ops->device_close)
+        ops->device_close(device);
     free(stored_as);
     zo2_arch_free(&arch);
     return s;

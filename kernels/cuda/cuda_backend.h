@@ -80,8 +80,10 @@ typedef struct zo2_cuda_biased {
 } zo2_cuda_biased;
 #define ZO2_CUDA_BIASED 32 /* shapes kept: a matrix has at most two heights of tiles, a model two such matrices */
 
+/* A zo2_device is one without arena and events: open() gives them to it and close() takes them away. */
 typedef struct zo2_cuda {
     zo2_backend base;
+    int lent; /* of device_open(), which close() leaves */
     int device;
     char name[64];
     int capability;                          /* 10 major + minor */
@@ -124,8 +126,7 @@ void zo2_cuda_doing_set(zo2_cuda *c, zo2_lane lane, const char *op, uint32_t ten
 
 /* ---- spans (cuda_spans.cu) ---- */
 
-zo2_status zo2_cuda_spans_open(zo2_cuda *c); /* creates the events */
-void zo2_cuda_spans_close(zo2_cuda *c);      /* also what was half opened; idle streams */
+void zo2_cuda_spans_close(zo2_cuda *c); /* also what was half made; idle streams */
 /* Ties the device's clock to the host's. Waits for the compute stream, so only between steps; nothing may be under way
  * on the others. */
 void zo2_cuda_spans_anchor(zo2_cuda *c);
@@ -134,7 +135,7 @@ zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane);
 zo2_status zo2_cuda_span_end(zo2_cuda *c, zo2_lane lane, const char *op);
 /* When all streams are idle: reports what is left. */
 zo2_status zo2_cuda_spans_drain(zo2_cuda *c);
-void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud);
+zo2_status zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud);
 
 /* An operation, from its declaration to the end of the scope: what the lane is doing (for error texts), a range for
  * profilers, a span for who observes. done() comes last: it takes the operation's status and gives the call's. */
@@ -165,7 +166,8 @@ zo2_status zo2_cuda_find_device(int *device);
 
 /* ---- the table's other entries, see backend.h (cuda_device.cu, cuda_lanes.cu) ---- */
 
-zo2_status zo2_cuda_describe(zo2_device_info *out);
+zo2_status zo2_cuda_device_open(zo2_device **out, zo2_device_info *info);
+void zo2_cuda_device_close(zo2_device *d);
 /* All of open() but the table, which the caller puts in. */
 zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config);
 void zo2_cuda_close(zo2_backend *b);

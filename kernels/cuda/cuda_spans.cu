@@ -6,8 +6,9 @@
  * calls take out what has passed, report it, and know whether anything is under way. That is one event and one or two
  * questions an operation, all of them calls that never wait; without an observer, a test of a pointer.
  *
- * Nothing is created in a step. When a lane has ZO2_CUDA_MARKS under way, operations join the last span: its end moves
- * on, and its name becomes "several" if theirs differ. (The driver holds back the host at about as many launches.)
+ * Nothing is created in a step, and no two operations share a span. So when a lane has ZO2_CUDA_MARKS under way, its thread
+ * waits until half of them have passed; the other half keeps the lane busy meanwhile. (The driver holds back the host at about as
+ * many launches.) What is waited for was enqueued long ago, and all that it waits for, too.
  *
  * Times. cudaEventElapsedTime() gives milliseconds in a float: below 0.1 us only within a second or so. So times count
  * from an event that moves along: at first the anchor, whose time on the host's clock is known, then a mark that passed
@@ -17,7 +18,6 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 
-#include <string.h>
 #include <time.h>
 
 #define REBASE_NS 1000000000u
@@ -31,12 +31,15 @@ static uint64_t host_ns(void)
 
 /* ---- life ---- */
 
+/* Blocking: a thread that waits should not take a core from the update lane. */
 static zo2_status create(zo2_cuda *c, cudaEvent_t *e)
 {
-    return zo2_cuda_check(c, cudaEventCreateWithFlags(e, cudaEventDefault), "cudaEventCreateWithFlags");
+    if (*e)
+        return ZO2_OK;
+    return zo2_cuda_check(c, cudaEventCreateWithFlags(e, cudaEventBlockingSync), "cudaEventCreateWithFlags");
 }
 
-zo2_status zo2_cuda_spans_open(zo2_cuda *c)
+static zo2_status create_all(zo2_cuda *c)
 {
     zo2_status s = create(c, &c->anchor);
     for (int lane = 0; lane < ZO2_LANE_COUNT; lane++) {
@@ -61,8 +64,12 @@ void zo2_cuda_spans_close(zo2_cuda *c)
         for (uint32_t i = 0; i < ZO2_CUDA_MARKS; i++)
             destroy(c->track[lane].mark[i].event);
         destroy(c->track[lane].spare);
+        c->track[lane] = {};
     }
     destroy(c->anchor);
+    c->anchor = NULL;
+    c->anchored = 0;
+    c->span = NULL;
 }
 
 /* Fails silently: what is wrong with the device shows at the next call, and without an anchor nothing is reported. */
@@ -83,15 +90,19 @@ void zo2_cuda_spans_anchor(zo2_cuda *c)
     }
 }
 
-void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
+/* Events are made for the first who observes: measurements don't. */
+zo2_status zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
 {
     zo2_cuda *c = (zo2_cuda *)b;
+    zo2_status s = fn ? zo2_cuda_ready(c) : ZO2_OK;
+    if (fn && !s)
+        s = create_all(c);
     for (int lane = 0; lane < ZO2_LANE_COUNT; lane++)
         c->track[lane].n = 0;
-    c->span = fn;
+    c->span = s ? NULL : fn;
     c->span_ud = ud;
-    (void)cudaSetDevice(c->device);
     zo2_cuda_spans_anchor(c);
+    return s;
 }
 
 /* ---- reading ---- */
@@ -155,14 +166,13 @@ static zo2_status mark(zo2_cuda *c, zo2_lane lane, const char *ends)
     return record(c, lane, m);
 }
 
-/* The newest mark, an end, comes again behind this operation: what it recorded before is forgotten. */
-static zo2_status move_mark(zo2_cuda *c, zo2_lane lane, const char *ends)
+/* Until a mark in the middle has passed. */
+static zo2_status wait_for_half(zo2_cuda *c, int lane)
 {
     zo2_cuda_track *t = &c->track[lane];
-    zo2_cuda_mark *m = &t->mark[(t->first + t->n - 1) % ZO2_CUDA_MARKS];
-    if (strcmp(m->ends, ends))
-        m->ends = "several";
-    return record(c, lane, m);
+    const zo2_cuda_mark *m = &t->mark[(t->first + t->n / 2) % ZO2_CUDA_MARKS];
+    zo2_status s = zo2_cuda_check(c, cudaEventSynchronize(m->event), "cudaEventSynchronize (timing)");
+    return s ? s : collect(c, lane);
 }
 
 zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane)
@@ -171,16 +181,14 @@ zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane)
     if (!c->span || !c->anchored)
         return ZO2_OK;
     zo2_status s = collect(c, lane);
+    if (!s && t->n + 2 > ZO2_CUDA_MARKS) /* a beginning and an end must fit */
+        s = wait_for_half(c, lane);
     int begins = !t->n || t->waited;
     t->waited = 0;
-    if (s || !begins || t->n + 2 > ZO2_CUDA_MARKS) /* the end must fit, too */
-        return s;
-    return mark(c, lane, NULL);
+    return s || !begins ? s : mark(c, lane, NULL);
 }
 
 zo2_status zo2_cuda_span_end(zo2_cuda *c, zo2_lane lane, const char *op)
 {
-    if (!c->span || !c->anchored)
-        return ZO2_OK;
-    return c->track[lane].n < ZO2_CUDA_MARKS ? mark(c, lane, op) : move_mark(c, lane, op);
+    return c->span && c->anchored ? mark(c, lane, op) : ZO2_OK;
 }

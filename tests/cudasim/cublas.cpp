@@ -164,6 +164,7 @@ cublasStatus_t cublasCreate(cublasHandle_t *h)
         return CUBLAS_STATUS_ALLOC_FAILED;
     *h = new cublasContext();
     the_device->handles.insert(*h);
+    the_device->stats.handles++;
     return CUBLAS_STATUS_SUCCESS;
 }
 

@@ -15,8 +15,9 @@ static const struct section {
     const char *name;
     bool (*run)(bench *b);
 } sections[] = {
-    {"noise", bench_noise},         {"codec", bench_codec},   {"update", bench_update}, {"gemm", bench_gemm},
-    {"attention", bench_attention}, {"panels", bench_panels}, {"link", bench_link},     {"step", bench_step},
+    {"noise", bench_noise}, {"codec", bench_codec},         {"update", bench_update},
+    {"gemm", bench_gemm},   {"attention", bench_attention}, {"panels", bench_panels},
+    {"link", bench_link},   {"step", bench_step},           {"rates", bench_rates},
 };
 
 enum { SECTIONS = sizeof sections / sizeof *sections };
@@ -27,12 +28,14 @@ static const cli_option what_options[] = {
     {"wire", NULL, CLI_WIRE, OPTION(wire), "only this wire (codec, update, panels: bf16 and fp8-e4m3; others: bf16)", 0,
      0},
     {"all", NULL, CLI_FLAG, OPTION(all), "codec, update, panels: every wire", 0, 0},
-    {"dist", "gaussian|rademacher", CLI_CHOICE, OPTION(dist), "only this noise (default: both; step: gaussian)", 0, 0},
-    {"model", "MODEL", CLI_TEXT, OPTION(model), "gemm, attention, step: architecture or pack (default opt-125m)", 0, 0},
+    {"dist", "gaussian|rademacher", CLI_CHOICE, OPTION(dist), "only this noise (default: both; step, rates: gaussian)",
+     0, 0},
+    {"model", "MODEL", CLI_TEXT, OPTION(model), "gemm, attention, step, rates: architecture or pack (default opt-125m)",
+     0, 0},
     {"tokens", "N", CLI_COUNT, OPTION(tokens),
-     "gemm, attention, step: tokens of the batch's one row (512); link: of streams (2048)", 2, 1 << 20},
+     "gemm, attention, step, rates: tokens of the batch's one row (512); link: of streams (2048)", 2, 1 << 20},
     {"backend", CLI_BACKENDS, CLI_CHOICE, OPTION(backend),
-     "gemm, attention, panels, link: on which device (default auto: the fastest here)", 0, 0},
+     "gemm, attention, panels, link, rates: on which device (default auto: the fastest here)", 0, 0},
     {"bytes", "SIZE", CLI_SIZE, OPTION(bytes), "codec, update, panels, link: fp32 bytes of a matrix (default 256M)",
      1 << 16, 0},
     {0},
@@ -66,7 +69,7 @@ static bool choose_sections(const cli_command *command, const char *const names[
     return true;
 }
 
-static_assert(SECTIONS == 8, "as many positionals below");
+static_assert(SECTIONS == 9, "as many positionals below");
 
 static bool settle_options(bench *b)
 {
@@ -99,8 +102,8 @@ int main(int argc, char **argv)
     const char *names[SECTIONS];
     bool wanted[SECTIONS] = {false};
     const cli_positional positionals[] = {
-        {"noise|codec|update|gemm|attention|panels|link|step", "what to measure: one or more, default all", &names[0],
-         true},
+        {"noise|codec|update|gemm|attention|panels|link|step|rates", "what to measure: one or more, default all",
+         &names[0], true},
         {"", NULL, &names[1], true},
         {"", NULL, &names[2], true},
         {"", NULL, &names[3], true},
@@ -108,6 +111,7 @@ int main(int argc, char **argv)
         {"", NULL, &names[5], true},
         {"", NULL, &names[6], true},
         {"", NULL, &names[7], true},
+        {"", NULL, &names[8], true},
         {0},
     };
     const cli_group groups[] = {
@@ -128,6 +132,7 @@ int main(int argc, char **argv)
         "panels  wires on the device decoded, updates folded, perturbed, against a copy of the bytes there\n"
         "link    wires from the masters to the device, residual streams back, against one big transfer\n"
         "step    a training step of a random model, against its products, OpenBLAS, MeZO in PyTorch\n"
+        "rates   what zo2-plan counts with for a model, the best of many samples; with --json a GPU's are for zo2-plan --gpu\n"
         "Sides of a row are measured in turn. Leave the machine idle meanwhile.\n"
         "A program that is not installed is named and left out; the exit status is 0 all the same.",
     };

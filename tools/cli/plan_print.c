@@ -246,6 +246,7 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, cons
     F64(fold_rate);
     F64(gemm_rate);
     U64(budget_bytes);
+    cli_json_text(&j, "compute", zo2_dtype_name(plan->compute));
     cli_json_text(&j, "rates_of", device); /* null: of this machine */
 #undef U64
 #undef F64

@@ -179,10 +179,10 @@ static void host_unregister(zo2_backend *b, void *at)
         real_of(b)->host_unregister(b, at);
 }
 
-static void observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
+static zo2_status observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
 {
-    if (!idle(b, "observe"))
-        real_of(b)->observe(b, fn, ud);
+    zo2_status s = idle(b, "observe");
+    return s ? s : real_of(b)->observe(b, fn, ud);
 }
 
 static zo2_status record(zo2_backend *b, zo2_lane lane, zo2_event *e)
