@@ -127,7 +127,7 @@ static zo2_status open_blas(zo2_cuda *c)
     return zo2_cuda_check_blas(c, e, "cublasCreate");
 }
 
-/* One product of each type and form, in borrowed memory: cuBLAS loads its kernels at their first use, and what they take must be
+/* One product of each type and type of result, in borrowed memory: cuBLAS loads its kernels at their first use, and what they take must be
  * known before the arena is sized. Large shapes have kernels of their own; ZO2_CUDA_SLACK_BYTES are for those. */
 static zo2_status load_blas(zo2_cuda *c)
 {
@@ -142,19 +142,17 @@ static zo2_status load_blas(zo2_cuda *c)
     s = zo2_cuda_check_blas(c, cublasSetWorkspace(c->blas, scratch, ZO2_CUDA_BLAS_BYTES), "cublasSetWorkspace");
     if (!s)
         s = zo2_cuda_check(c, cudaMemsetAsync(a, 0, 3 * matrix, c->stream[ZO2_LANE_COMPUTE]), "cudaMemsetAsync");
-    for (unsigned i = 0; i < 6 && !s; i++) {
+    for (unsigned i = 0; i < 5 && !s; i++) { /* fp32 has one */
         zo2_dtype type = types[i / 2];
         zo2_cuda_product p = {};
         p.batch = 1;
         p.m = p.n = p.ldc = n;
-        p.k = p.lda = k;
+        p.k = p.lda = p.ldw = k;
         p.a = a;
         p.w = w;
         p.c = y;
-        p.transposed = i % 2 == 0;
-        p.ldw = p.transposed ? k : n;
         p.type = type;
-        p.c_type = ZO2_F32;
+        p.c_type = i % 2 ? type : ZO2_F32;
         if (type != ZO2_BF16 || c->capability >= 80)
             s = zo2_cuda_multiply(c, &p);
     }

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What decoding a weight costs in machine code, by tools/sass-count: ceilings for each kind of wire and noise, and no spills.
+# What decoding a weight costs in machine code, by tools/sass-count: ceilings for each kind of wire and noise, and no spills; and that
+# attention uses tensor cores and leaves room for three blocks a multiprocessor.
 # Controls show that the tool counts what it says, and sees a spill.
 set -u
 
@@ -38,10 +39,14 @@ status=$?
 [ $status = 77 ] && { echo "skipped: no nvcc"; exit 77; }
 [ $status = 0 ] || fail "sass-count failed on the control"
 "$SRC/tools/sass-count" --all --json >"$work/decode.json" || fail "sass-count failed"
+for arch in 75 80 90; do
+    "$SRC/tools/sass-count" --arch sm_$arch --json "$SRC/kernels/cuda/attention.cu" >"$work/attention-$arch.json" ||
+        fail "sass-count failed on attention for sm_$arch"
+done
 "$SRC/tools/sass-count" "$work/nothing.cu" 2>"$work/error" && fail "a source that isn't there was counted"
 grep -q 'nothing.cu' "$work/error" || fail "the message doesn't name the source"
 
-python3 - "$work/control.json" "$work/decode.json" "$SRC/codec/wires.h" <<'CHECK'
+python3 - "$work/control.json" "$work/decode.json" "$SRC/codec/wires.h" "$work/attention-" <<'CHECK'
 import json
 import re
 import sys
@@ -72,6 +77,20 @@ for k in kernels:
         if k["weight"] > ceilings[kind] or not 0 < k["alu"] + k["fma"] < k["weight"]:
             bad.append(k)
 assert seen == set(ceilings), set(ceilings) - seen
+
+# Of a tile: scores of 16 x 32 and as many values of 16 x D, 2 D / 16 products of 16 x 16 x 16 each, which sm_75 makes of
+# four instructions and others of two. sm_75 has no bf16: its kernel is empty.
+for arch in (75, 80, 90):
+    kernels = json.load(open("%s%d.json" % (sys.argv[4], arch)))["kernels"]
+    tiles = {m.groups(): k for k in kernels if (m := re.search(r"attention_tiles_kernelI\d+zo2_(b?f16)_elementLi(\d+)E", k["kernel"]))}
+    assert len(tiles) == 6 and len(kernels) == 12, [k["kernel"] for k in kernels]
+    assert all(k["spilled"] == 0 for k in kernels), kernels
+    for (kind, size), k in tiles.items():
+        products = 0 if (arch, kind) == (75, "bf16") else int(size) // 16 * 4 * (4 if arch == 75 else 2)
+        print("attention %-4s of %3s, sm_%d: %4d instructions, %3d for tensor cores, %3d registers" % (
+            kind, size, arch, k["instructions"], k["matrix"], k["registers"]))
+        if k["matrix"] != products or k["registers"] > 168:
+            bad.append(k)
 sys.exit("over the ceiling: %s" % bad if bad else 0)
 CHECK
 [ $? = 0 ] || fail "see above"
