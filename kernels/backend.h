@@ -154,7 +154,7 @@ typedef struct zo2_attention_op {
     uint64_t ld_out, stride_out;
     const zo2_seq *seqs; /* host; stays valid until the step is drained */
     uint32_t n_seqs;
-    void *workspace; /* device, attention_workspace() bytes */
+    void *workspace; /* device, attention_workspace() bytes; unused where those are 0 */
     uint64_t workspace_bytes;
     zo2_dtype type;
 } zo2_attention_op;
@@ -256,6 +256,7 @@ typedef struct zo2_backend_ops {
     void (*device_close)(zo2_device *d); /* NULL is fine; of a device after its backends */
     zo2_status (*usable)(void); /* ZO2_OK if open() may succeed here, or why it can't. Takes nothing. NULL: always */
     uint32_t (*element_bytes)(zo2_dtype compute); /* stored size of an activation or panel element */
+    /* Device memory of attention() for scores, never less for more keys: plans are made for the longest row. 0: none. */
     uint64_t (*attention_workspace)(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
     /* Host memory that gemm() takes beside the arena, at most, for panels of up to `cols` columns. NULL: none. */
     uint64_t (*gemm_host_bytes)(zo2_dtype compute, uint64_t cols, uint32_t threads);

@@ -234,9 +234,11 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_backend *b, const z
     ADD(l, "v", op->v, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
     ADD(l, "out", op->out, ZO2_OPERAND_WRITE, op->streams, op->stride_out, op->m, op->ld_out, n, elem);
     need = b->ops->attention_workspace(op->heads, op->head_dim, keys, b->threads);
-    if (!op->workspace_bytes || op->workspace_bytes < need)
+    if (op->workspace_bytes < need)
         return REFUSE("attention: workspace of %llu bytes, needs %llu for %llu keys",
                       (unsigned long long)op->workspace_bytes, (unsigned long long)need, (unsigned long long)keys);
+    if (!need)
+        return ZO2_OK;
     ADD(l, "workspace", op->workspace, ZO2_OPERAND_WRITE, 1, 0, 1, 0, op->workspace_bytes, 1);
     last(l)->align = 64;
     last(l)->scratch = 1;

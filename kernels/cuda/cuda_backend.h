@@ -87,6 +87,7 @@ typedef struct zo2_cuda {
     int device;
     char name[64];
     int capability;                          /* 10 major + minor */
+    int bf16_matrices;                       /* attention's kernels have tensor cores for bf16 */
     uint32_t processors;                     /* multiprocessors: grids beyond a few blocks for each give nothing */
     cudaStream_t stream[ZO2_LANE_COUNT];     /* by zo2_lane */
     cublasHandle_t blas;                     /* of the compute stream */
@@ -215,15 +216,14 @@ zo2_status zo2_cuda_lse_load(zo2_cuda *c);
             return zo2_cuda_check(c, e, "cudaFuncGetAttributes (loading the kernel " #kernel ")"); \
     } while (0)
 
-/* The products behind gemm() and attention(): row-major c[b] = beta c[b] + a[b] op(w[b]), see gemm.cu. */
+/* The products behind gemm(): row-major c[b] = beta c[b] + a[b] w[b]^T, see gemm.cu. */
 typedef struct zo2_cuda_product {
     uint32_t batch;
     uint64_t m, n, k;
     const void *a; /* [m][k] */
     uint64_t lda, stride_a;
-    const void *w; /* [n][k] if transposed, else [k][n] */
+    const void *w; /* [n][k] */
     uint64_t ldw, stride_w;
-    int transposed;
     void *c; /* [m][n] of c_type */
     uint64_t ldc, stride_c;
     zo2_dtype type, c_type;

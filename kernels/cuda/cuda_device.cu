@@ -159,7 +159,7 @@ static zo2_status set_workspace(zo2_cuda *c, void *at)
     return zo2_cuda_check_blas(c, cublasSetWorkspace(c->blas, at, ZO2_CUDA_BLAS_BYTES), "cublasSetWorkspace");
 }
 
-/* One product of each type and form, in borrowed memory: cuBLAS loads its kernels at their first use, and what they take must be
+/* One product of each type and type of result, in borrowed memory: cuBLAS loads its kernels at their first use, and what they take must be
  * known before the arena is sized. Large shapes have kernels of their own; ZO2_CUDA_SLACK_BYTES are for those. */
 static zo2_status load_blas(zo2_cuda *c)
 {
@@ -174,23 +174,21 @@ static zo2_status load_blas(zo2_cuda *c)
     s = set_workspace(c, scratch);
     if (!s)
         s = zo2_cuda_check(c, cudaMemsetAsync(a, 0, 3 * matrix, c->stream[ZO2_LANE_COMPUTE]), "cudaMemsetAsync");
-    for (unsigned i = 0; i < 6 && !s; i++) {
+    for (unsigned i = 0; i < 5 && !s; i++) { /* fp32 has one */
         zo2_dtype type = types[i / 2];
         zo2_cuda_product p = {};
         p.batch = 1;
         p.m = p.n = p.ldc = n;
-        p.k = p.lda = k;
+        p.k = p.lda = p.ldw = k;
         p.a = a;
         p.w = w;
         p.c = y;
-        p.transposed = i % 2 == 0;
-        p.ldw = p.transposed ? k : n;
         p.type = type;
-        p.c_type = ZO2_F32;
+        p.c_type = i % 2 ? type : ZO2_F32;
         if (type != ZO2_BF16 || c->capability >= 80)
             s = zo2_cuda_multiply(c, &p);
         int done;
-        if (!s && p.transposed && (type != ZO2_BF16 || c->capability >= 80))
+        if (!s && p.c_type == ZO2_F32 && (type != ZO2_BF16 || c->capability >= 80))
             s = zo2_cuda_multiply_biased(c, &p, (const float *)(const void *)a, 0, &done);
     }
     cudaError_t e = cudaStreamSynchronize(c->stream[ZO2_LANE_COMPUTE]);

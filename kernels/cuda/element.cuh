@@ -83,19 +83,22 @@ template <class E, int N> __device__ static inline void zo2_load_wide(const E *f
         }
     }
 }
-template <class E, int N> __device__ static inline void zo2_store_wide(E *to, const float w[N])
+/* The first 16 bytes of them. */
+template <class E> __device__ static inline uint4 zo2_make_wide(const float *w)
 {
     constexpr int n = zo2_element_word<E>::n;
+    return make_uint4(zo2_element_word<E>::make(w), zo2_element_word<E>::make(w + n),
+                      zo2_element_word<E>::make(w + 2 * n), zo2_element_word<E>::make(w + 3 * n));
+}
+template <class E, int N> __device__ static inline void zo2_store_wide(E *to, const float w[N])
+{
     if constexpr (N == 1)
         zo2_put(to, w[0]);
     else {
 #pragma unroll
-        for (int i = 0; i < N; i += 4 * n) {
-            /* a plain assignment may become four stores of 4 bytes */
-            __stwb((uint4 *)(void *)(to + i),
-                   make_uint4(zo2_element_word<E>::make(w + i), zo2_element_word<E>::make(w + i + n),
-                              zo2_element_word<E>::make(w + i + 2 * n), zo2_element_word<E>::make(w + i + 3 * n)));
-        }
+        for (int i = 0; i < N;
+             i += 4 * zo2_element_word<E>::n) /* a plain assignment may become four stores of 4 bytes */
+            __stwb((uint4 *)(void *)(to + i), zo2_make_wide<E>(w + i));
     }
 }
 

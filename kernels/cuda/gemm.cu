@@ -4,7 +4,7 @@
  *     C [m][n] = A [m][k] W^T, W [n][k]        is        C' (n x m) = W' ^T (n x k)  A' (k x m)
  *
  * with primes for the column-major views W' (k x n, ldw), A' (k x m, lda), C' (n x m, ldc): W comes first and is
- * transposed, A second and is not. With W [k][n] its view is n x k already and is not transposed.
+ * transposed, A second and is not.
  *
  * Accumulation is fp32; reductions in 16 bits and TF32 are off. For equal shapes, strides and alignment one device
  * and cuBLAS version give the same bits each time: one stream, one handle, a workspace of fixed size. */
@@ -27,11 +27,10 @@ zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p)
         return s;
     const float alpha = 1.0f, beta = p->accumulate ? 1.0f : 0.0f;
     cublasStatus_t e = cublasGemmStridedBatchedEx(
-        c->blas, p->transposed ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLAS_OP_N, (int)p->n, (int)p->m, (int)p->k, &alpha, p->w,
-        zo2_cuda_data_type(p->type), (int)p->ldw, (long long)p->stride_w, p->a, zo2_cuda_data_type(p->type),
-        (int)p->lda, (long long)p->stride_a, &beta, p->c, zo2_cuda_data_type(p->c_type), (int)p->ldc,
-        (long long)p->stride_c, (int)p->batch, p->type == ZO2_F32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F,
-        CUBLAS_GEMM_DEFAULT);
+        c->blas, CUBLAS_OP_T, CUBLAS_OP_N, (int)p->n, (int)p->m, (int)p->k, &alpha, p->w, zo2_cuda_data_type(p->type),
+        (int)p->ldw, (long long)p->stride_w, p->a, zo2_cuda_data_type(p->type), (int)p->lda, (long long)p->stride_a,
+        &beta, p->c, zo2_cuda_data_type(p->c_type), (int)p->ldc, (long long)p->stride_c, (int)p->batch,
+        p->type == ZO2_F32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
     return zo2_cuda_check_blas(c, e, "cublasGemmStridedBatchedEx");
 }
 
@@ -66,7 +65,6 @@ zo2_status zo2_cuda_gemm(zo2_cuda *c, const zo2_gemm_op *op)
     p.w = op->panel;
     p.ldw = op->ld_panel;
     p.stride_w = op->stride_panel;
-    p.transposed = 1;
     p.c = op->y;
     p.ldc = op->ldy;
     p.stride_c = op->stride_y;

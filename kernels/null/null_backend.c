@@ -23,7 +23,6 @@
 #define CONTEXT_BYTES  500000000u           /* what a CUDA context with cuBLAS takes, roughly */
 #define RESERVED_BYTES ((uint64_t)32 << 20) /* a workspace of cuBLAS, as its manual recommends for large GPUs */
 #define MAX_REGISTERED 16
-#define SCORES_BYTES   ((uint64_t)128 << 20)
 
 typedef struct host_range {
     const unsigned char *at;
@@ -51,19 +50,14 @@ static uint32_t element_bytes(zo2_dtype compute)
     return compute == ZO2_F32 ? 4 : 2;
 }
 
-/* fp32 scores [keys][keys] of the largest group of heads, in both streams of a query, that takes at most 128 MiB; at
- * least one head. */
+/* None, as on a GPU whose kernel keeps scores in shared memory. */
 static uint64_t attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads)
 {
+    (void)heads;
     (void)head_dim;
+    (void)max_keys;
     (void)threads;
-    if (!max_keys)
-        max_keys = 1;
-    uint64_t head = (2 * max_keys * max_keys * 4 + 255) / 256 * 256;
-    uint64_t group = SCORES_BYTES / head;
-    if (group > heads)
-        group = heads;
-    return head * (group ? group : 1);
+    return 0;
 }
 
 /* ---- life ----------------------------------------------------------------------------------------------------------

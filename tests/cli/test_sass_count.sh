@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What decoding a weight and passes over activations cost in machine code, by tools/sass-count: ceilings for each kind of wire and
-# noise, and for each pass and type; and no spills. Controls show that the tool counts what it says, and sees a spill.
+# noise, and for each pass and type; no spills; and that attention uses tensor cores and leaves room for three blocks a multiprocessor.
+# Controls show that the tool counts what it says, and sees a spill.
 set -u
 
 command -v python3 >/dev/null || { echo "skipped: no python3"; exit 77; }
@@ -38,6 +39,10 @@ status=$?
 [ $status = 77 ] && { echo "skipped: no nvcc"; exit 77; }
 [ $status = 0 ] || fail "sass-count failed on the control"
 "$SRC/tools/sass-count" --all --json >"$work/decode.json" || fail "sass-count failed"
+for arch in 75 80 90; do
+    "$SRC/tools/sass-count" --arch sm_$arch --json "$SRC/kernels/cuda/attention.cu" >"$work/attention-$arch.json" ||
+        fail "sass-count failed on attention for sm_$arch"
+done
 "$SRC/tools/sass-count" "$work/nothing.cu" 2>"$work/error" && fail "a source that isn't there was counted"
 grep -q 'nothing.cu' "$work/error" || fail "the message doesn't name the source"
 
@@ -66,7 +71,7 @@ CONTROL
     "$SRC/tools/sass-count" --passes --all --json "$work/pass_$length.cu" >"$work/pass_$length.json" || fail "sass-count failed on a pass"
 done
 
-python3 - "$work/control.json" "$work/decode.json" "$SRC/codec/wires.h" "$work/passes.json" "$work"/pass_{10,50}.json <<'CHECK'
+python3 - "$work/control.json" "$work/decode.json" "$SRC/codec/wires.h" "$work/passes.json" "$work"/pass_{10,50}.json "$work/attention-" <<'CHECK'
 import json
 import re
 import sys
@@ -115,6 +120,19 @@ for p in passes:
 parts = {p["pass"]: set(p["parts"]) for p in passes}
 assert parts["layer norm"] == {"hold", "sum", "sum of products", "result"}, parts
 assert parts["log-sum-exp"] == {"hold", "sum of products"}, parts
+# Of a tile: scores of 16 x 32 and as many values of 16 x D, 2 D / 16 products of 16 x 16 x 16 each, which sm_75 makes of
+# four instructions and others of two. sm_75 has no bf16: its kernel is empty.
+for arch in (75, 80, 90):
+    kernels = json.load(open("%s%d.json" % (sys.argv[7], arch)))["kernels"]
+    tiles = {m.groups(): k for k in kernels if (m := re.search(r"attention_tiles_kernelI\d+zo2_(b?f16)_elementLi(\d+)E", k["kernel"]))}
+    assert len(tiles) == 6 and len(kernels) == 12, [k["kernel"] for k in kernels]
+    assert all(k["spilled"] == 0 for k in kernels), kernels
+    for (kind, size), k in tiles.items():
+        products = 0 if (arch, kind) == (75, "bf16") else int(size) // 16 * 4 * (4 if arch == 75 else 2)
+        print("attention %-4s of %3s, sm_%d: %4d instructions, %3d for tensor cores, %3d registers" % (
+            kind, size, arch, k["instructions"], k["matrix"], k["registers"]))
+        if k["matrix"] != products or k["registers"] > 168:
+            bad.append(k)
 sys.exit("over the ceiling: %s" % bad if bad else 0)
 CHECK
 [ $? = 0 ] || fail "see above"

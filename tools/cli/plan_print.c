@@ -152,7 +152,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
         {"resident", plan->resident_bytes, "wires that stay"},
         {"vectors", plan->vector_bytes, "biases and norms"},
         {"loss", plan->loss_bytes, "logits of a tile and running sums"},
-        {"workspace", plan->workspace_bytes, "attention scores, room for products"},
+        {"workspace", plan->workspace_bytes, "attention scores (cpu), room for products"},
     };
     print_parts(device, sizeof device / sizeof *device);
 

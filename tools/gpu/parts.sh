@@ -111,7 +111,7 @@ part_decode() {
 part_attention() {
     bench attention attention --model "$middle" --tokens "$tokens" || return 1
     bench attention-big attention --model "$big" --tokens "$tokens" || return 1
-    [ "$backend" = cpu ] || ! find_ncu || alone attention 'attention|softmax' 2 --model "$middle" --tokens "$tokens"
+    [ "$backend" = cpu ] || ! find_ncu || alone attention attention 2 --model "$middle" --tokens "$tokens"
 }
 
 part_memcheck() {

@@ -19,8 +19,10 @@
 #define PROCESSORS 132     /* multiprocessors; a wave is one tile of 128 x 256 on each */
 #define DECODE     0.28e12 /* weights/s, Gaussian noise, nothing folded; instructions bound it */
 #define FOLD       0.6     /* of that time again, for each folded update */
-#define ATTENTION  3.9e-12 /* s a stream, head, query and key: about 3 ms a layer of 175B at 2,047 tokens */
-#define MEMORY     2e12    /* bytes/s of passes over activations */
+/* s a stream, head, query and key: about 3 ms a layer of 175B at 2,047 tokens, by products and a softmax between them; one
+ * kernel for all takes less, and less is waited for */
+#define ATTENTION 3.9e-12
+#define MEMORY    2e12 /* bytes/s of passes over activations */
 
 typedef struct timed_event {
     zo2_event *event;
