@@ -10,10 +10,11 @@
  * on, and its name becomes "several" if theirs differ. (The driver holds back the host at about as many launches.)
  *
  * Times. cudaEventElapsedTime() gives milliseconds in a float: below 0.1 us only within a second or so. So times count
- * from an event that moves along: at first the anchor, whose time on the host's clock is known, then a mark that passed
- * lately. The anchor is taken anew at every outermost enter(), so the two clocks' drift is that of one step. It is
- * dated just before it is recorded: spans seem early by the time of that call (microseconds), and never lie outside the
- * calls that enclose them. */
+ * from an event that moves along: at first the lane's anchor, whose time on the host's clock is known, then a mark that
+ * passed lately. The caller's lanes are anchored anew at every outermost enter(), so the two clocks' drift is that of one
+ * step. The upload lane may be busy whenever somebody looks, so every few seconds it waits until it has run dry, and
+ * anchors itself. An anchor is dated just before it is recorded: spans seem early by the time of that call (microseconds),
+ * and never lie outside the calls that enclose them. */
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 
@@ -21,6 +22,7 @@
 #include <time.h>
 
 #define REBASE_NS 1000000000u
+#define ANCHOR_NS 4000000000u /* of the upload lane: clocks drift by microseconds a second */
 
 static uint64_t host_ns(void)
 {
@@ -38,9 +40,11 @@ static zo2_status create(zo2_cuda *c, cudaEvent_t *e)
 
 zo2_status zo2_cuda_spans_open(zo2_cuda *c)
 {
-    zo2_status s = create(c, &c->anchor);
+    zo2_status s = ZO2_OK;
     for (int lane = 0; lane < ZO2_LANE_COUNT; lane++) {
         zo2_cuda_track *t = &c->track[lane];
+        if (!s)
+            s = create(c, &t->anchor);
         if (!s)
             s = create(c, &t->spare);
         for (uint32_t i = 0; i < ZO2_CUDA_MARKS && !s; i++)
@@ -61,26 +65,24 @@ void zo2_cuda_spans_close(zo2_cuda *c)
         for (uint32_t i = 0; i < ZO2_CUDA_MARKS; i++)
             destroy(c->track[lane].mark[i].event);
         destroy(c->track[lane].spare);
+        destroy(c->track[lane].anchor);
     }
-    destroy(c->anchor);
 }
 
 /* Fails silently: what is wrong with the device shows at the next call, and without an anchor nothing is reported. */
-void zo2_cuda_spans_anchor(zo2_cuda *c)
+void zo2_cuda_spans_anchor(zo2_cuda *c, zo2_lane lane)
 {
-    if (!c->span)
+    zo2_cuda_track *t = &c->track[lane];
+    if (!c->span || t->n)
         return;
-    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++)
-        if (c->track[lane].n)
-            return;
     uint64_t now = host_ns();
-    c->anchored = cudaEventRecord(c->anchor, c->stream[ZO2_LANE_COMPUTE]) == cudaSuccess &&
-                  cudaStreamSynchronize(c->stream[ZO2_LANE_COMPUTE]) == cudaSuccess;
+    t->anchored_ns = cudaEventRecord(t->anchor, c->stream[lane]) == cudaSuccess &&
+                             cudaStreamSynchronize(c->stream[lane]) == cudaSuccess
+                         ? now
+                         : 0;
     (void)cudaGetLastError();
-    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++) {
-        c->track[lane].base = c->anchor;
-        c->track[lane].base_ns = c->track[lane].at_ns = now;
-    }
+    t->base = t->anchor;
+    t->base_ns = t->at_ns = now;
 }
 
 void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
@@ -91,7 +93,8 @@ void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
     c->span = fn;
     c->span_ud = ud;
     (void)cudaSetDevice(c->device);
-    zo2_cuda_spans_anchor(c);
+    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++)
+        zo2_cuda_spans_anchor(c, (zo2_lane)lane);
 }
 
 /* ---- reading ---- */
@@ -132,10 +135,10 @@ static zo2_status collect(zo2_cuda *c, int lane)
     return ZO2_OK;
 }
 
-zo2_status zo2_cuda_spans_drain(zo2_cuda *c)
+zo2_status zo2_cuda_spans_drain(zo2_cuda *c, zo2_lane first)
 {
     zo2_status s = ZO2_OK;
-    for (int lane = 0; lane < ZO2_LANE_COUNT && !s; lane++)
+    for (int lane = first; lane < ZO2_LANE_COUNT && !s; lane++)
         s = collect(c, lane);
     return s;
 }
@@ -165,12 +168,28 @@ static zo2_status move_mark(zo2_cuda *c, zo2_lane lane, const char *ends)
     return record(c, lane, m);
 }
 
+/* The upload lane's own, when its anchor is old. */
+static zo2_status anchor_anew(zo2_cuda *c)
+{
+    const zo2_cuda_track *t = &c->track[ZO2_LANE_UPLOAD];
+    if (t->at_ns - t->anchored_ns < ANCHOR_NS)
+        return ZO2_OK;
+    zo2_status s = zo2_cuda_check(c, cudaStreamSynchronize(c->stream[ZO2_LANE_UPLOAD]), "cudaStreamSynchronize");
+    if (!s)
+        s = collect(c, ZO2_LANE_UPLOAD);
+    if (!s)
+        zo2_cuda_spans_anchor(c, ZO2_LANE_UPLOAD);
+    return s;
+}
+
 zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane)
 {
     zo2_cuda_track *t = &c->track[lane];
-    if (!c->span || !c->anchored)
+    if (!c->span || !t->anchored_ns)
         return ZO2_OK;
-    zo2_status s = collect(c, lane);
+    zo2_status s = lane == ZO2_LANE_UPLOAD ? anchor_anew(c) : ZO2_OK;
+    if (!s)
+        s = collect(c, lane);
     int begins = !t->n || t->waited;
     t->waited = 0;
     if (s || !begins || t->n + 2 > ZO2_CUDA_MARKS) /* the end must fit, too */
@@ -180,7 +199,7 @@ zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane)
 
 zo2_status zo2_cuda_span_end(zo2_cuda *c, zo2_lane lane, const char *op)
 {
-    if (!c->span || !c->anchored)
+    if (!c->span || !c->track[lane].anchored_ns)
         return ZO2_OK;
     return c->track[lane].n < ZO2_CUDA_MARKS ? mark(c, lane, op) : move_mark(c, lane, op);
 }

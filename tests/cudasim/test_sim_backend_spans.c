@@ -158,7 +158,7 @@ static void times_are_exact(void **state)
     cudasim_config sim = {.operation_ns = each};
     fixture *f = open_device(&sim);
     for (int i = 0; i < 6000; i++) {
-        upload(f, ZO2_LANE_UPLOAD);
+        upload(f, ZO2_LANE_COMPUTE);
         if (i % 500 == 499)
             MUST(ops->drain(f->b));
     }
@@ -176,10 +176,33 @@ static void times_are_exact(void **state)
     /* enter() ties the clocks again */
     ops->enter(f->b);
     uint64_t entered = now_ns();
-    upload(f, ZO2_LANE_UPLOAD);
+    upload(f, ZO2_LANE_COMPUTE);
     MUST(ops->drain(f->b));
     assert_true(f->span[6000].begin <= now_ns() && f->span[6000].begin + 1000000000 >= entered);
     ops->leave(f->b);
+    close_device(f);
+}
+
+/* The upload lane, which no enter() finds idle for sure, ties the clocks by itself. */
+static void uploads_tie_their_clock(void **state)
+{
+    (void)state;
+    cudasim_config sim = {.operation_ns = 1500000000};
+    fixture *f = open_device(&sim);
+    for (int i = 0; i < 4; i++) {
+        upload(f, ZO2_LANE_UPLOAD);
+        MUST(ops->finish(f->b)); /* leaves them alone */
+        assert_int_equal(f->n, 0);
+    }
+    MUST(ops->drain(f->b)); /* after six seconds of the device's */
+    assert_int_equal(f->n, 4);
+    uint64_t before = now_ns();
+    upload(f, ZO2_LANE_UPLOAD);
+    upload(f, ZO2_LANE_UPLOAD);
+    MUST(ops->drain(f->b));
+    assert_int_equal(f->n, 6);
+    assert_true(f->span[4].begin >= before && f->span[4].begin <= now_ns());
+    assert_true(f->span[5].begin >= f->span[4].end);
     close_device(f);
 }
 
@@ -289,7 +312,7 @@ static void failing_calls(void **state)
     static const char *const calls[] = {"cudaEventCreateWithFlags", "cudaEventRecord", "cudaEventElapsedTime"};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         cudasim_config sim = {
-            .fail_call = i ? 3 : 500, .fail_name = calls[i], .fail_error = cudaErrorInvalidValue, .quiet = 1};
+            .fail_call = i ? 5 : 500, .fail_name = calls[i], .fail_error = cudaErrorInvalidValue, .quiet = 1};
         if (i == 0) {
             zo2_backend *b;
             zo2_backend_config config = {.arena_bytes = zo2_backend_cuda.reserved_bytes + BYTES};
@@ -312,9 +335,13 @@ static void failing_calls(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(names_and_order), cmocka_unit_test(times_are_exact),
-                                       cmocka_unit_test(early),           cmocka_unit_test(joined),
-                                       cmocka_unit_test(unobserved),      cmocka_unit_test(lost),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(names_and_order),
+                                       cmocka_unit_test(times_are_exact),
+                                       cmocka_unit_test(uploads_tie_their_clock),
+                                       cmocka_unit_test(early),
+                                       cmocka_unit_test(joined),
+                                       cmocka_unit_test(unobserved),
+                                       cmocka_unit_test(lost),
                                        cmocka_unit_test(failing_calls)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
