@@ -162,7 +162,8 @@ typedef struct zo2_trace_event {
     const char *name;          /* span: "update", "upload", "decode", "gemm", "attention", "wait", ...; counter: "ring",
                                   bytes of the device's ring in use. Static */
     uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC, nanoseconds; equal for a counter */
-    uint64_t step;             /* step of the pass; of an upload ahead of the next step: that one, of its queue either */
+    uint64_t step;             /* step of the pass, of an upload ahead of it, too; of what a queue did: of the pass
+                                  that had begun last when its end was noticed */
     int64_t chunk;             /* number of the chunk in canonical order, -1: none */
     int64_t tile;              /* number of the panel tile in canonical order, -1: none */
     const char *tensor;        /* name, NULL: none or several; valid during the call */
