@@ -24,8 +24,8 @@ static uint32_t less(uint32_t pc, uint32_t n)
     return pc > n ? pc - n : 0;
 }
 
-/* What was fetches [n, ...) is [0, ...) now. All of the last pass has been used: whatever is written from now on waits for its last
- * release, which takes no time. */
+/* What was fetches [n, ...) is [0, ...) now. The caller has waited until all of the last pass was used, so what is written from now on
+ * has nothing of it to wait for. */
 static void go_on(zo2_pipeline *p)
 {
     zo2_program *prog = p->pass.program;
@@ -33,9 +33,7 @@ static void go_on(zo2_pipeline *p)
     p->came = p->placed = less(p->placed, n);
     move_down(prog->slot, n, p->came);
     move_down(prog->sent, n, p->came);
-    for (uint32_t pc = 0; pc < p->came; pc++)
-        prog->after[pc] = p->releases;
-    p->ring.after = p->releases;
+    move_down(prog->after, n, p->came);
     p->ring.oldest = less(p->ring.oldest, n);
     p->ring.overwritten = less(p->ring.overwritten, n);
     p->first_event = (p->first_event + n) % ZO2_PIPELINE_EVENTS;

@@ -203,8 +203,7 @@ void zo2_lane_upload(zo2_pipeline *p)
 }
 
 /* In the order of the program, each in its slot. Wires that wait for this step's result leave their slots empty, to be filled in
- * their pass. So does a resident wire that isn't there: this pass may read the old one. What fails is left to the pass, too:
- * that reports it. */
+ * their pass. (A resident one that is settled is there: this pass has it.) What fails is left to the pass, too: that reports it. */
 void zo2_lane_upload_ahead(zo2_pipeline *p)
 {
     uint32_t n = p->pass.program->n;
@@ -212,7 +211,7 @@ void zo2_lane_upload_ahead(zo2_pipeline *p)
         if (!zo2_ring_await_event(p, pc) || !zo2_ring_take(p, ZO2_TRACK_UPLOAD, pc))
             break;
         const zo2_fetch *f = zo2_program_fetch(p->pass.program, pc);
-        if (!f->upload || !zo2_wire_is_settled(&p->pass, f->chunk) || (resident_of(p, pc) && !is_there(p, pc)))
+        if (!f->upload || !zo2_wire_is_settled(&p->pass, f->chunk))
             continue;
         if (send(p, pc))
             break;

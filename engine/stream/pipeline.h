@@ -59,8 +59,8 @@ void zo2_pipeline_set_bounce(zo2_pipeline *p, int bounce);       /* between pass
 void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace); /* the same; NULL: off */
 void zo2_pipeline_destroy(zo2_pipeline *p);                      /* NULL is fine; no pass may be running */
 
-/* Starts the lanes on a pass; the pass and what it points to stay untouched until finish(). After the step before, it takes over
- * what came ahead; after anything else that is dropped, and the backend drained. After an error there is nothing to finish. */
+/* Starts the lanes on a pass; the pass and what it points to stay untouched until finish(). After the step before, whose
+ * compute lane the caller has waited for, it takes over what came ahead; after anything else that is dropped, and the backend drained. After an error there is nothing to finish. */
 zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass);
 /* A chunk's wire on the device, and how many bytes of it were sent (wire_size.h). */
 typedef struct zo2_sent_wire {
