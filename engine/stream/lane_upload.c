@@ -13,6 +13,9 @@
 
 #include <string.h>
 
+/* Copies under way ahead of a pass: one, and one that follows it. */
+#define COPIES_AHEAD 2u
+
 /* Number of the wire that the chunk at a pc has in its pass: its step and one. 0: nobody can tell, because chunks share their
  * planes. */
 static uint64_t version(const zo2_pass *pass, uint32_t pc)
@@ -157,7 +160,8 @@ static zo2_status send(zo2_pipeline *p, uint32_t pc)
     int uploads = zo2_program_fetch(p->pass.program, pc)->upload;
     if (p->bounce && uploads)
         s = zo2_ring_free_staging(p, ZO2_TRACK_UPLOAD, pc);
-    if (!s && p->uploads.n == ZO2_MASTERS_UPLOADS)
+    uint32_t most = pc < p->pass.program->n ? ZO2_MASTERS_UPLOADS : COPIES_AHEAD;
+    while (!s && p->uploads.n >= most)
         s = give_back_oldest(p, pc);
     uint64_t from = zo2_clock_ns();
     if (!s)
