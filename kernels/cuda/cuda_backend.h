@@ -107,9 +107,9 @@ void zo2_cuda_doing_set(zo2_cuda *c, zo2_lane lane, const char *op, uint32_t ten
 
 zo2_status zo2_cuda_spans_open(zo2_cuda *c); /* creates the events */
 void zo2_cuda_spans_close(zo2_cuda *c);      /* also what was half opened; idle streams */
-/* Ties the device's clock to the host's, for a lane that has nothing under way (with something it does nothing). On the lane's
- * thread. The upload lane, which has no pause between steps, is tied anew by its own calls. */
-void zo2_cuda_spans_anchor(zo2_cuda *c, zo2_lane lane);
+/* Ties the device's clock to the host's, for the caller's lanes, of which those are left alone that have something under way. The
+ * upload lane, which has no pause between steps, is tied anew by its own calls. */
+void zo2_cuda_spans_anchor(zo2_cuda *c);
 /* Around what an operation enqueues, on the lane's thread. */
 zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane);
 zo2_status zo2_cuda_span_end(zo2_cuda *c, zo2_lane lane, const char *op);

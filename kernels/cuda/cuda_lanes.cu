@@ -185,8 +185,7 @@ void zo2_cuda_enter(zo2_backend *b)
     if (cudaGetDevice(&c->outer_device) != cudaSuccess)
         c->outer_device = -1;
     (void)cudaSetDevice(c->device);
-    zo2_cuda_spans_anchor(c, ZO2_LANE_COMPUTE);
-    zo2_cuda_spans_anchor(c, ZO2_LANE_STAGE);
+    zo2_cuda_spans_anchor(c);
 }
 
 void zo2_cuda_leave(zo2_backend *b)

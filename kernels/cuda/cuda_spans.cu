@@ -70,19 +70,29 @@ void zo2_cuda_spans_close(zo2_cuda *c)
 }
 
 /* Fails silently: what is wrong with the device shows at the next call, and without an anchor nothing is reported. */
-void zo2_cuda_spans_anchor(zo2_cuda *c, zo2_lane lane)
+/* like: a lane whose clock it takes over exactly; NULL: the host's. */
+static void anchor(zo2_cuda *c, zo2_lane lane, const zo2_cuda_track *like)
 {
     zo2_cuda_track *t = &c->track[lane];
     if (!c->span || t->n)
         return;
     uint64_t now = host_ns();
+    float ms;
     t->anchored_ns = cudaEventRecord(t->anchor, c->stream[lane]) == cudaSuccess &&
                              cudaStreamSynchronize(c->stream[lane]) == cudaSuccess
                          ? now
                          : 0;
+    if (t->anchored_ns && like && like->anchored_ns && !cudaEventElapsedTime(&ms, like->anchor, t->anchor))
+        t->anchored_ns = now = like->anchored_ns + (uint64_t)(1e6 * (double)(ms > 0 ? ms : 0));
     (void)cudaGetLastError();
     t->base = t->anchor;
     t->base_ns = t->at_ns = now;
+}
+
+void zo2_cuda_spans_anchor(zo2_cuda *c)
+{
+    anchor(c, ZO2_LANE_COMPUTE, NULL);
+    anchor(c, ZO2_LANE_STAGE, &c->track[ZO2_LANE_COMPUTE]);
 }
 
 void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
@@ -93,8 +103,8 @@ void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
     c->span = fn;
     c->span_ud = ud;
     (void)cudaSetDevice(c->device);
-    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++)
-        zo2_cuda_spans_anchor(c, (zo2_lane)lane);
+    zo2_cuda_spans_anchor(c);
+    anchor(c, ZO2_LANE_UPLOAD, &c->track[ZO2_LANE_COMPUTE]);
 }
 
 /* ---- reading ---- */
@@ -178,7 +188,7 @@ static zo2_status anchor_anew(zo2_cuda *c)
     if (!s)
         s = collect(c, ZO2_LANE_UPLOAD);
     if (!s)
-        zo2_cuda_spans_anchor(c, ZO2_LANE_UPLOAD);
+        anchor(c, ZO2_LANE_UPLOAD, NULL);
     return s;
 }
 
