@@ -266,8 +266,8 @@ typedef struct zo2_backend_ops {
     void (*close)(zo2_backend *b);          /* NULL is fine */
     void *(*arena)(zo2_backend *b);         /* device address of the arena, 4 KiB aligned */
     uint64_t (*peak_bytes)(zo2_backend *b); /* measured: context plus the highest arena byte in use so far */
-    /* Around every step, on the caller's thread; nests, also across backends. NULL: nothing to do. (cpu: OpenBLAS to
-     * one thread.) */
+    /* Around every step, on the caller's thread; nests, also across backends. Another thread may use the upload lane
+     * meanwhile. NULL: nothing to do. (cpu: OpenBLAS to one thread.) */
     void (*enter)(zo2_backend *b);
     void (*leave)(zo2_backend *b);
     /* What the compute lane gets next belongs to this block of the model, as the architecture numbers them: embeddings,
@@ -291,8 +291,10 @@ typedef struct zo2_backend_ops {
                        zo2_event *e); /* the lane waits; e was recorded (host order is the caller's duty) */
     zo2_status (*sync)(zo2_backend *b, zo2_event *e); /* the caller waits */
     zo2_status (*drain)(zo2_backend *b); /* the caller waits for all lanes; no other thread may use them meanwhile */
+    /* The caller waits for its own lanes, compute and stage. Another thread may go on with the upload lane. */
+    zo2_status (*finish)(zo2_backend *b);
     /* From now on every operation and transfer is reported: by a later call on its lane's thread or, at the latest, by
-     * drain(). A lane's spans come in order and don't overlap, and each is one operation. Call it while nothing is
+     * drain(), or finish() for its lanes. A lane's spans come in order and don't overlap, and each is one operation. Call it while nothing is
      * under way. fn NULL: no more. The entry NULL: work has finished when its call returns, so the host's clock serves. */
     zo2_status (*observe)(zo2_backend *b, zo2_device_span_fn fn, void *ud);
 

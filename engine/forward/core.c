@@ -55,8 +55,7 @@ static void destroy_events(zo2_core *c, zo2_event **events, uint32_t n)
 static void device_span(void *ud, zo2_lane lane, const char *name, uint64_t begin_ns, uint64_t end_ns)
 {
     zo2_core *c = ud;
-    zo2_trace_what what = {
-        .lane = zo2_track_of_device(lane), .name = name, .step = c->history.steps, .chunk = -1, .tile = -1};
+    zo2_trace_what what = {.lane = zo2_track_of_device(lane), .name = name, .step = c->step, .chunk = -1, .tile = -1};
     c->device_ns[lane] += end_ns - begin_ns;
     if (c->tracer.fn)
         zo2_trace_span(&c->tracer, &what, begin_ns, end_ns);

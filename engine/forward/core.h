@@ -51,7 +51,9 @@ typedef struct zo2_core {
     void *observer_ud;
     zo2_tracer tracer;
     zo2_lane_seconds update, upload, compute; /* of the last pass */
-    uint64_t device_ns[ZO2_LANE_COUNT];       /* of this pass by the device's clock, where it has one */
+    /* The upload lane reports between steps, too. */
+    _Atomic uint64_t step;                      /* of the last pass that began */
+    _Atomic uint64_t device_ns[ZO2_LANE_COUNT]; /* since the last pass by the device's clock, where it has one */
 } zo2_core;
 
 typedef struct zo2_core_config {

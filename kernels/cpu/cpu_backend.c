@@ -194,6 +194,7 @@ const zo2_backend_ops zo2_backend_cpu = {
     .wait = wait_event,
     .sync = sync_event,
     .drain = drain,
+    .finish = drain,
     .observe = NULL,
     .upload = upload,
     .download = download,

@@ -65,6 +65,7 @@ static constexpr zo2_backend_ops make_ops()
     o.wait = zo2_cuda_wait;
     o.sync = zo2_cuda_sync;
     o.drain = zo2_cuda_drain;
+    o.finish = zo2_cuda_finish;
     o.observe = zo2_cuda_observe;
     o.upload = zo2_cuda_upload;
     o.download = zo2_cuda_download;

@@ -61,7 +61,9 @@ typedef struct zo2_cuda_track {
     zo2_cuda_mark mark[ZO2_CUDA_MARKS]; /* a ring: n from `first` on */
     uint32_t first, n;
     int waited;              /* for another lane's event, since the last operation */
+    cudaEvent_t anchor;      /* recorded at a known time of the host's clock, anchored_ns */
     cudaEvent_t base, spare; /* times count from base: the anchor or the spare */
+    uint64_t anchored_ns;    /* 0: it never was, or that failed */
     uint64_t base_ns, at_ns; /* when base and the last mark that passed were, on the host's clock */
 } zo2_cuda_track;
 
@@ -108,8 +110,6 @@ typedef struct zo2_cuda {
     zo2_cuda_doing doing[ZO2_LANE_COUNT];
     zo2_device_span_fn span; /* observe(); NULL: nobody does */
     void *span_ud;
-    cudaEvent_t anchor; /* recorded at a known time of the host's clock */
-    int anchored;
     zo2_cuda_track track[ZO2_LANE_COUNT];
 } zo2_cuda;
 
@@ -128,14 +128,14 @@ void zo2_cuda_doing_set(zo2_cuda *c, zo2_lane lane, const char *op, uint32_t ten
 /* ---- spans (cuda_spans.cu) ---- */
 
 void zo2_cuda_spans_close(zo2_cuda *c); /* also what was half made; idle streams */
-/* Ties the device's clock to the host's. Waits for the compute stream, so only between steps; nothing may be under way
- * on the others. */
+/* Ties the device's clock to the host's, for the caller's lanes, of which those are left alone that have something under way. The
+ * upload lane, which has no pause between steps, is tied anew by its own calls. */
 void zo2_cuda_spans_anchor(zo2_cuda *c);
 /* Around what an operation enqueues, on the lane's thread. */
 zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane);
 zo2_status zo2_cuda_span_end(zo2_cuda *c, zo2_lane lane, const char *op);
-/* When all streams are idle: reports what is left. */
-zo2_status zo2_cuda_spans_drain(zo2_cuda *c);
+/* When the streams of the lanes from `first` on are idle: reports what is left. */
+zo2_status zo2_cuda_spans_drain(zo2_cuda *c, zo2_lane first);
 zo2_status zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud);
 
 /* An operation, from its declaration to the end of the scope: what the lane is doing (for error texts), a range for
@@ -184,6 +184,7 @@ zo2_status zo2_cuda_record(zo2_backend *b, zo2_lane lane, zo2_event *e);
 zo2_status zo2_cuda_wait(zo2_backend *b, zo2_lane lane, zo2_event *e);
 zo2_status zo2_cuda_sync(zo2_backend *b, zo2_event *e);
 zo2_status zo2_cuda_drain(zo2_backend *b);
+zo2_status zo2_cuda_finish(zo2_backend *b);
 zo2_status zo2_cuda_upload(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
 zo2_status zo2_cuda_download(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
 zo2_status zo2_cuda_copy(zo2_backend *b, void *dst, const void *src, uint64_t bytes);

@@ -219,6 +219,20 @@ static zo2_status drain(zo2_backend *b)
     return ZO2_OK;
 }
 
+/* As sync() with an event behind everything on these lanes. */
+static zo2_status finish(zo2_backend *b)
+{
+    null_backend *z = (null_backend *)b;
+    pthread_mutex_lock(&z->lock);
+    for (int of = ZO2_LANE_COMPUTE; of <= ZO2_LANE_STAGE; of++) {
+        zo2_ledger_clock now = zo2_ledger_record(&z->ledger, (zo2_lane)of);
+        for (int l = 0; l < ZO2_LANE_COUNT; l++)
+            zo2_ledger_wait(&z->ledger, (zo2_lane)l, &now);
+    }
+    pthread_mutex_unlock(&z->lock);
+    return ZO2_OK;
+}
+
 /* ---- operations ----------------------------------------------------------------------------------------------------
  */
 
@@ -326,6 +340,7 @@ const zo2_backend_ops zo2_backend_null = {
     .wait = wait_event,
     .sync = sync_event,
     .drain = drain,
+    .finish = finish,
     .observe = NULL,
     .upload = upload,
     .download = download,

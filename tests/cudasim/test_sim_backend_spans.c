@@ -158,7 +158,7 @@ static void times_are_exact(void **state)
     cudasim_config sim = {.operation_ns = each};
     fixture *f = open_device(&sim);
     for (int i = 0; i < 6000; i++) {
-        upload(f, ZO2_LANE_UPLOAD);
+        upload(f, ZO2_LANE_COMPUTE);
         if (i % 500 == 499)
             MUST(ops->drain(f->b));
     }
@@ -176,10 +176,33 @@ static void times_are_exact(void **state)
     /* enter() ties the clocks again */
     ops->enter(f->b);
     uint64_t entered = now_ns();
-    upload(f, ZO2_LANE_UPLOAD);
+    upload(f, ZO2_LANE_COMPUTE);
     MUST(ops->drain(f->b));
     assert_true(f->span[6000].begin <= now_ns() && f->span[6000].begin + 1000000000 >= entered);
     ops->leave(f->b);
+    close_device(f);
+}
+
+/* The upload lane, which no enter() finds idle for sure, ties the clocks by itself. */
+static void uploads_tie_their_clock(void **state)
+{
+    (void)state;
+    cudasim_config sim = {.operation_ns = 1500000000};
+    fixture *f = open_device(&sim);
+    for (int i = 0; i < 4; i++) {
+        upload(f, ZO2_LANE_UPLOAD);
+        MUST(ops->finish(f->b)); /* leaves them alone */
+        assert_int_equal(f->n, 0);
+    }
+    MUST(ops->drain(f->b)); /* after six seconds of the device's */
+    assert_int_equal(f->n, 4);
+    uint64_t before = now_ns();
+    upload(f, ZO2_LANE_UPLOAD);
+    upload(f, ZO2_LANE_UPLOAD);
+    MUST(ops->drain(f->b));
+    assert_int_equal(f->n, 6);
+    assert_true(f->span[4].begin >= before && f->span[4].begin <= now_ns());
+    assert_true(f->span[5].begin >= f->span[4].end);
     close_device(f);
 }
 
@@ -303,7 +326,7 @@ static void failing_calls(void **state)
         const char *name;
         uint64_t call;
         int work;
-    } calls[] = {{"cudaEventRecord", 3, 8}, {"cudaEventElapsedTime", 3, 8}, {"cudaEventSynchronize", 1, 2 * MARKS}};
+    } calls[] = {{"cudaEventRecord", 5, 8}, {"cudaEventElapsedTime", 5, 8}, {"cudaEventSynchronize", 1, 2 * MARKS}};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         cudasim_config sim = {
             .fail_call = calls[i].call, .fail_name = calls[i].name, .fail_error = cudaErrorInvalidValue, .quiet = 1};
@@ -338,7 +361,7 @@ static void made_for_observers(void **state)
             assert_int_equal(zo2_backend_cuda.observe(b, record, NULL), fails ? ZO2_ERR_DEVICE : ZO2_OK);
             assert_true(!fails || strstr(zo2_last_error(), "cudaEventCreateWithFlags"));
             cudasim_get_stats(&observed);
-            assert_int_equal(observed.live_events, fails ? 499 : ZO2_LANE_COUNT * (MARKS + 1) + 1);
+            assert_int_equal(observed.live_events, fails ? 499 : ZO2_LANE_COUNT * (MARKS + 2));
         }
         zo2_backend_cuda.close(b);
         cudasim_get_stats(&observed);
@@ -348,9 +371,14 @@ static void made_for_observers(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(names_and_order), cmocka_unit_test(times_are_exact),
-                                       cmocka_unit_test(early),           cmocka_unit_test(many),
-                                       cmocka_unit_test(unobserved),      cmocka_unit_test(lost),
-                                       cmocka_unit_test(failing_calls),   cmocka_unit_test(made_for_observers)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(names_and_order),
+                                       cmocka_unit_test(times_are_exact),
+                                       cmocka_unit_test(uploads_tie_their_clock),
+                                       cmocka_unit_test(early),
+                                       cmocka_unit_test(many),
+                                       cmocka_unit_test(unobserved),
+                                       cmocka_unit_test(lost),
+                                       cmocka_unit_test(failing_calls),
+                                       cmocka_unit_test(made_for_observers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
