@@ -162,7 +162,8 @@ typedef struct zo2_trace_event {
     const char *name; /* span: "update", "upload", "decode", "gemm", "attention", "wait", ...; counter: "ring",
                                   bytes of the device's ring in use. Static */
     uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC, nanoseconds; equal for a counter */
-    uint64_t step;             /* step of the pass */
+    uint64_t step;             /* step of the pass, of an upload ahead of it, too; of what a queue did: of the pass
+                                  that had begun last when its end was noticed */
     int64_t chunk;             /* number of the chunk in canonical order, -1: none */
     int64_t tile;              /* number of the panel tile in canonical order, -1: none */
     const char *tensor;        /* name, NULL: none or several; valid during the call */
@@ -171,7 +172,8 @@ typedef struct zo2_trace_event {
 
 /* Called on the lanes' threads, never concurrently for one engine. It must be quick, because its lane waits for it, and
  * must not call the engine. Events of different lanes come in the order in which they ended, roughly; those of a
- * device's queues later, when their end was noticed: by the end of the pass. */
+ * device's queues later, when their end was noticed: by the end of the pass. With pending updates the upload lane runs ahead of
+ * the next step: its events come between calls, too, until the engine is closed, and those of its queue by the end of a later pass. */
 typedef void (*zo2_trace_fn)(void *ud, const zo2_trace_event *e);
 
 /* ---- packs: converted model files -------------------------------------------------------------------------------- */
@@ -480,6 +482,7 @@ typedef struct zo2_plan {
     double gemm_rate;               /* floating-point operations/s */
     uint32_t threads;               /* of the pool that updates masters */
     uint64_t budget_bytes;          /* of device memory, that it was made for; 0: none was given, and no device asked */
+    zo2_dtype compute;              /* of products: as asked, or the backend's default for this model */
     uint64_t host_min_bytes;        /* the smallest host budget that works with these settings */
     uint32_t pending;               /* K as it was set, or as write_budget has it */
     /* of a plan with spill_dirs, else 0. master_bytes are all masters then, wherever they live; in host memory are the next three.

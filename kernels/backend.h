@@ -90,7 +90,7 @@ typedef struct zo2_decode_rows_op {
     int accumulate; /* add to what is there (type fp32 only) */
 } zo2_decode_rows_op;
 
-/* y[b] = (accumulate ? y[b] : 0) + x[b] panel[b]^T for b < batch. */
+/* y[b] = (accumulate ? y[b] : 0) + x[b] panel[b]^T, then + bias[b] to every row, for b < batch. */
 typedef struct zo2_gemm_op {
     uint32_t batch; /* streams of this call */
     uint64_t m, n, k;
@@ -102,6 +102,8 @@ typedef struct zo2_gemm_op {
     uint64_t ldy, stride_y;
     zo2_dtype type, y_type; /* y_type: fp32, or type (then accumulate is 0) */
     int accumulate;
+    const float *bias; /* [batch][n] at stride_bias, with a y of fp32 only; NULL: none */
+    uint64_t stride_bias;
 } zo2_gemm_op;
 
 typedef enum zo2_activation { ZO2_ACT_NONE = 0, ZO2_ACT_RELU = 1, ZO2_ACT_GELU = 2 /* exact, erf */ } zo2_activation;
@@ -152,7 +154,7 @@ typedef struct zo2_attention_op {
     uint64_t ld_out, stride_out;
     const zo2_seq *seqs; /* host; stays valid until the step is drained */
     uint32_t n_seqs;
-    void *workspace; /* device, attention_workspace() bytes */
+    void *workspace; /* device, attention_workspace() bytes; unused where those are 0 */
     uint64_t workspace_bytes;
     zo2_dtype type;
 } zo2_attention_op;
@@ -220,15 +222,20 @@ typedef struct zo2_backend zo2_backend;
 /* An operation or a transfer as the device did it: from begin to end on the host's CLOCK_MONOTONIC. name: static. */
 typedef void (*zo2_device_span_fn)(void *ud, zo2_lane lane, const char *name, uint64_t begin_ns, uint64_t end_ns);
 
+/* A device that is ready but for an arena: its context, and the libraries and kernels loaded there. */
+typedef struct zo2_device zo2_device;
+
 typedef struct zo2_backend_config {
     uint64_t arena_bytes;  /* the plan's device bytes less the context; the backend's reserved_bytes included */
     zo2_parallel parallel; /* for cpu */
     zo2_dtype compute;     /* what gemm() will be asked for; a device that can't refuses in open(). 0: not known yet */
+    /* Of device_open(): it outlives the backend and serves one at a time. NULL: open() makes one of its own. */
+    zo2_device *device;
 } zo2_backend_config;
 
 /* What a device says of itself. */
 typedef struct zo2_device_info {
-    uint64_t context_bytes; /* device memory that open() takes beside the arena, measured here */
+    uint64_t context_bytes; /* device memory taken beside the arena, measured here */
     uint64_t free_bytes;    /* device memory that this process could take now, context included */
     char name[128];
 } zo2_device_info;
@@ -242,11 +249,14 @@ typedef struct zo2_backend_ops {
     /* When memory is no concern: wire bytes of a chunk, and of all wires in flight, so many that the link stays busy across the
      * longest gap between two decodings. 0: there is no link, three chunks will do. */
     uint64_t chunk_bytes, ring_bytes;
-    /* Asks the device. May create its context, which open() then uses. ZO2_ERR_DEVICE: there is none. NULL: nothing to
-     * ask, context_bytes is exact and free memory is the host's. */
-    zo2_status (*describe)(zo2_device_info *out);
+    /* Makes the device ready and asks it. Who plans and then opens does both with one: what was measured is what is used, and
+     * making another takes its time and memory again. ZO2_ERR_DEVICE: there is none. NULL: nothing to ask, context_bytes is
+     * exact and free memory is the host's. */
+    zo2_status (*device_open)(zo2_device **out, zo2_device_info *info);
+    void (*device_close)(zo2_device *d); /* NULL is fine; of a device after its backends */
     zo2_status (*usable)(void); /* ZO2_OK if open() may succeed here, or why it can't. Takes nothing. NULL: always */
     uint32_t (*element_bytes)(zo2_dtype compute); /* stored size of an activation or panel element */
+    /* Device memory of attention() for scores, never less for more keys: plans are made for the longest row. 0: none. */
     uint64_t (*attention_workspace)(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
     /* Host memory that gemm() takes beside the arena, at most, for panels of up to `cols` columns. NULL: none. */
     uint64_t (*gemm_host_bytes)(zo2_dtype compute, uint64_t cols, uint32_t threads);
@@ -256,8 +266,8 @@ typedef struct zo2_backend_ops {
     void (*close)(zo2_backend *b);          /* NULL is fine */
     void *(*arena)(zo2_backend *b);         /* device address of the arena, 4 KiB aligned */
     uint64_t (*peak_bytes)(zo2_backend *b); /* measured: context plus the highest arena byte in use so far */
-    /* Around every step, on the caller's thread; nests, also across backends. NULL: nothing to do. (cpu: OpenBLAS to
-     * one thread.) */
+    /* Around every step, on the caller's thread; nests, also across backends. Another thread may use the upload lane
+     * meanwhile. NULL: nothing to do. (cpu: OpenBLAS to one thread.) */
     void (*enter)(zo2_backend *b);
     void (*leave)(zo2_backend *b);
     /* What the compute lane gets next belongs to this block of the model, as the architecture numbers them: embeddings,
@@ -281,11 +291,12 @@ typedef struct zo2_backend_ops {
                        zo2_event *e); /* the lane waits; e was recorded (host order is the caller's duty) */
     zo2_status (*sync)(zo2_backend *b, zo2_event *e); /* the caller waits */
     zo2_status (*drain)(zo2_backend *b); /* the caller waits for all lanes; no other thread may use them meanwhile */
+    /* The caller waits for its own lanes, compute and stage. Another thread may go on with the upload lane. */
+    zo2_status (*finish)(zo2_backend *b);
     /* From now on every operation and transfer is reported: by a later call on its lane's thread or, at the latest, by
-     * drain(). A lane's spans come in order and don't overlap; when a lane
-     * has more under way than the backend keeps apart, several operations may be one span. Call it while nothing is
+     * drain(), or finish() for its lanes. A lane's spans come in order and don't overlap, and each is one operation. Call it while nothing is
      * under way. fn NULL: no more. The entry NULL: work has finished when its call returns, so the host's clock serves. */
-    void (*observe)(zo2_backend *b, zo2_device_span_fn fn, void *ud);
+    zo2_status (*observe)(zo2_backend *b, zo2_device_span_fn fn, void *ud);
 
     /* ---- transfers; host memory stays valid until the lane has passed them ---- */
     zo2_status (*upload)(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);

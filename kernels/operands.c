@@ -132,6 +132,8 @@ zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_backend *b, const zo2_ge
         return REFUSE("gemm: types %d, %d", (int)op->type, (int)op->y_type);
     if (op->accumulate && op->y_type != ZO2_F32)
         return REFUSE("gemm: accumulates in fp32 only");
+    if (op->bias && op->y_type != ZO2_F32)
+        return REFUSE("gemm: adds a bias in fp32 only");
     /* BLAS interfaces take 32-bit sizes and strides. */
     if (op->m > INT32_MAX || op->n > INT32_MAX || op->k > INT32_MAX || op->ldx > INT32_MAX ||
         op->ld_panel > INT32_MAX || op->ldy > INT32_MAX)
@@ -147,6 +149,8 @@ zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_backend *b, const zo2_ge
     last(l)->align = 16;
     ADD(l, "y", op->y, op->accumulate ? ZO2_OPERAND_UPDATE : ZO2_OPERAND_WRITE, op->batch, op->stride_y, op->m, op->ldy,
         op->n, op->y_type == ZO2_F32 ? 4 : elem);
+    if (op->bias)
+        ADD(l, "bias", op->bias, ZO2_OPERAND_READ, op->batch, op->stride_bias, 1, 0, op->n, 4);
     return ZO2_OK;
 }
 
@@ -230,9 +234,11 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_backend *b, const z
     ADD(l, "v", op->v, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
     ADD(l, "out", op->out, ZO2_OPERAND_WRITE, op->streams, op->stride_out, op->m, op->ld_out, n, elem);
     need = b->ops->attention_workspace(op->heads, op->head_dim, keys, b->threads);
-    if (!op->workspace_bytes || op->workspace_bytes < need)
+    if (op->workspace_bytes < need)
         return REFUSE("attention: workspace of %llu bytes, needs %llu for %llu keys",
                       (unsigned long long)op->workspace_bytes, (unsigned long long)need, (unsigned long long)keys);
+    if (!need)
+        return ZO2_OK;
     ADD(l, "workspace", op->workspace, ZO2_OPERAND_WRITE, 1, 0, 1, 0, op->workspace_bytes, 1);
     last(l)->align = 64;
     last(l)->scratch = 1;

@@ -64,7 +64,7 @@ static zo2_status head(zo2_forward_pass *f)
     if (!s && out != ZO2_NO_TENSOR) {
         x = zo2_activation_at(f, d->projected, L, a->embed_dim, f->compute);
         x.p += first * a->embed_dim * zo2_element_bytes(f, f->compute);
-        s = zo2_matmul(f, out, rows, hidden, x, 0, zo2_head_hold(f));
+        s = zo2_matmul(f, out, rows, hidden, x, 0, zo2_head_hold(f), NULL);
     }
     x.p -= first * x.ld * zo2_element_bytes(f, f->compute); /* zo2_head() counts loss tokens from the batch's first */
     if (!s)

@@ -59,8 +59,7 @@ static void destroy_events(zo2_core *c, zo2_event **events, uint32_t n)
 static void device_span(void *ud, zo2_lane lane, const char *name, uint64_t begin_ns, uint64_t end_ns)
 {
     zo2_core *c = ud;
-    zo2_trace_what what = {
-        .lane = zo2_track_of_device(lane), .name = name, .step = c->history.steps, .chunk = -1, .tile = -1};
+    zo2_trace_what what = {.lane = zo2_track_of_device(lane), .name = name, .step = c->step, .chunk = -1, .tile = -1};
     c->device_ns[lane] += end_ns - begin_ns;
     if (c->tracer.fn)
         zo2_trace_span(&c->tracer, &what, begin_ns, end_ns);
@@ -69,8 +68,10 @@ static void device_span(void *ud, zo2_lane lane, const char *name, uint64_t begi
 static zo2_status create_device(zo2_core *c)
 {
     const zo2_device_offsets *d = &c->plan.device;
-    zo2_backend_config config = {
-        .arena_bytes = d->bytes, .parallel = zo2_pool_parallel(c->pool), .compute = c->shape.compute};
+    zo2_backend_config config = {.arena_bytes = d->bytes,
+                                 .parallel = zo2_pool_parallel(c->pool),
+                                 .compute = c->shape.compute,
+                                 .device = c->device};
     zo2_status s = c->ops->open(&c->be, &config);
     if (!s)
         s = create_events(c, c->gathered, 4);
@@ -80,10 +81,10 @@ static zo2_status create_device(zo2_core *c)
         s = create_events(c, c->staged, 2);
     if (!s)
         s = create_staging(c);
+    if (!s && c->ops->observe)
+        s = c->ops->observe(c->be, device_span, c);
     if (s)
         return s;
-    if (c->ops->observe)
-        c->ops->observe(c->be, device_span, c);
     uint64_t rows = c->shape.batch_tokens / c->shape.max_keys;
     return zo2_batch_reserve(&c->packed, rows * c->shape.seq, rows);
 }
@@ -110,6 +111,7 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     memset(c, 0, sizeof *c);
     c->arch = config->arch;
     c->ops = config->ops;
+    c->device = config->device;
     c->shape = config->shape;
     c->dist = config->settings->dist;
     c->seed = config->settings->seed;
@@ -169,6 +171,8 @@ void zo2_core_destroy(zo2_core *c)
         destroy_events(c, c->staged, 2);
         c->ops->close(c->be);
     }
+    if (c->ops->device_close)
+        c->ops->device_close(c->device);
     zo2_host_unmap(c->staging, c->plan.host.bytes);
     zo2_masters_free(&c->masters);
     zo2_spill_close(c->spill);

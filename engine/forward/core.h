@@ -34,6 +34,7 @@ typedef struct zo2_core {
     float eps;
     uint32_t pending, micro_batch;
     zo2_pool *pool;
+    zo2_device *device; /* that be was opened on, NULL: be has its own, or needs none */
     zo2_backend *be;
     zo2_event *gathered[4], *computed[2], *staged[2];
     zo2_layout layout, exact; /* the run's wire; the fp32 wire for evaluation at the masters */
@@ -57,7 +58,9 @@ typedef struct zo2_core {
     zo2_lane_seconds update, upload, compute, read; /* of the last pass */
     zo2_lane_seconds write;                         /* up to its end, from that of the pass before on */
     uint64_t read_bytes, written_bytes;             /* the same */
-    uint64_t device_ns[ZO2_LANE_COUNT];             /* of this pass by the device's clock, where it has one */
+    /* The upload lane reports between steps, too. */
+    _Atomic uint64_t step;                      /* of the last pass that began */
+    _Atomic uint64_t device_ns[ZO2_LANE_COUNT]; /* since the last pass by the device's clock, where it has one */
 } zo2_core;
 
 /* Masters that spill, where the plan's host budget has no room for them. All of it outlives the core. */
@@ -84,6 +87,7 @@ typedef struct zo2_core_config {
     const zo2_run_settings *settings; /* dist, seed, eps, pending, micro_batch, wire, compute */
     int with_masters;                 /* 0: sizes only (null backend) */
     const zo2_core_spill *spill;      /* NULL: masters stay in RAM */
+    zo2_device *device; /* that was asked for the shape, NULL: none; the core's from now on, also after a failure */
 } zo2_core_config;
 
 /* Plans, allocates, starts threads. The masters' values are undefined and the history is empty. On failure nothing is

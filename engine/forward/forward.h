@@ -79,10 +79,18 @@ zo2_status zo2_residual_give(zo2_forward_pass *f);
 zo2_status zo2_load_vectors(zo2_forward_pass *f, uint32_t block);
 const float *zo2_vector(const zo2_forward_pass *f, zo2_role role, uint32_t layer);
 
+/* What follows a product: y = act((y + bias) * scale). */
+typedef struct zo2_product_end {
+    const float *bias; /* of stream 0, as zo2_vector() gives it; NULL: none */
+    float scale;
+    zo2_activation act;
+} zo2_product_end;
+
 /* hold: when the wire may go, f->hold but for matrices that see all micro-batches at once.
- * y = x W^T (or y += x W^T) in all streams, W a matrix of the model, tile by tile: y's columns are W's rows. */
+ * y = x W^T (or y += x W^T) in all streams, W a matrix of the model, tile by tile: y's columns are W's rows. Then `end`
+ * (NULL: nothing): with each tile's product, or right behind it, while a device's cache has the result. */
 zo2_status zo2_matmul(zo2_forward_pass *f, uint32_t tensor, uint64_t m, zo2_act x, zo2_act y, int accumulate,
-                      zo2_hold hold);
+                      zo2_hold hold, const zo2_product_end *end);
 /* How long the head block's wires stay: its matrices see all micro-batches tile by tile, so never for the whole block.
  */
 zo2_hold zo2_head_hold(const zo2_forward_pass *f);

@@ -11,26 +11,6 @@ static zo2_status done(const zo2_forward_pass *f, uint64_t begin, const char *na
     return s;
 }
 
-zo2_status zo2_bias_act(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act y, const float *bias, float scale,
-                        zo2_activation act)
-{
-    if (!bias && scale == 1.0f && act == ZO2_ACT_NONE)
-        return ZO2_OK;
-    zo2_bias_act_op op = {.streams = f->streams,
-                          .m = m,
-                          .n = n,
-                          .y = y.p,
-                          .ldy = y.ld,
-                          .stride_y = y.stride,
-                          .bias = bias,
-                          .stride_bias = f->device->vector_stride,
-                          .scale = scale,
-                          .act = act,
-                          .type = y.type};
-    uint64_t begin = zo2_trace_begin(f->trace);
-    return done(f, begin, "activation", f->be->ops->bias_act(f->be, &op));
-}
-
 zo2_status zo2_layer_norm(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x, const float *gamma, const float *beta,
                           zo2_act y)
 {
@@ -71,8 +51,9 @@ zo2_status zo2_linear(zo2_forward_pass *f, zo2_role w, zo2_role b, uint32_t laye
 {
     uint32_t tensor = zo2_arch_find(f->arch, w, layer);
     y.p += column * zo2_element_bytes(f, y.type);
-    zo2_status s = zo2_matmul(f, tensor, m, x, y, accumulate, f->hold);
-    return s ? s : zo2_bias_act(f, m, f->arch->tensors[tensor].rows, y, zo2_vector(f, b, layer), scale, act);
+    zo2_product_end end = {.bias = zo2_vector(f, b, layer), .scale = scale, .act = act};
+    int ends = end.bias || scale != 1.0f || act != ZO2_ACT_NONE;
+    return zo2_matmul(f, tensor, m, x, y, accumulate, f->hold, ends ? &end : NULL);
 }
 
 zo2_status zo2_attention(zo2_forward_pass *f, const zo2_micro *mb, zo2_act qkv, zo2_act out)

@@ -7,10 +7,6 @@
 #include "engine/model/arch.h"
 #include "kernels/backend.h"
 
-/* y = act((y + bias) * scale), y: [streams][m][n]; nothing at all if that is y. bias NULL: none. */
-zo2_status zo2_bias_act(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act y, const float *bias, float scale,
-                        zo2_activation act);
-
 /* y = layer norm of the fp32 rows x: [streams][m][n]; gamma, beta NULL: 1 and 0. y may be x. */
 zo2_status zo2_layer_norm(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x, const float *gamma, const float *beta,
                           zo2_act y);

@@ -52,9 +52,9 @@ static zo2_status download_logprobs(zo2_core *c, uint8_t *arena, uint32_t stream
                                                                   .logprob = (float *)(void *)(arena + d->logprob)});
     if (!s)
         s = c->ops->download(c->be, ZO2_LANE_COMPUTE, c->logprob, arena + d->logprob, n * 4);
-    zo2_status drained = c->ops->drain(c->be);
+    zo2_status finished = c->ops->finish(c->be);
     span(c, "losses", n * 4, begin);
-    return s ? s : drained;
+    return s ? s : finished;
 }
 
 /* One pass over micro-batches [from, to): the lanes run ahead, this thread computes. */
@@ -84,13 +84,17 @@ static zo2_status run_pass(zo2_core *c, zo2_forward_pass *f, const zo2_pass *pas
     f->observer_ud = c->observer_ud;
     f->trace = c->tracer.fn ? &c->tracer : NULL;
     zo2_status s = zo2_pipeline_begin(c->pipe, pass);
-    if (!s)
-        s = zo2_forward_blocks(f);
-    s = zo2_pipeline_finish(c->pipe, s);
+    if (s)
+        return s;
+    s = zo2_pipeline_finish(c->pipe, zo2_forward_blocks(f));
     uint64_t begin = zo2_clock_ns();
-    zo2_status drained = c->ops->drain(c->be); /* after an error too: nothing may still use the arena */
+    /* The upload lane may be ahead of the next step already. */
+    zo2_status finished = zo2_pipeline_runs_on(c->pipe) ? c->ops->finish(c->be) : c->ops->drain(c->be);
     span(c, "wait", 0, begin);
-    return s ? s : drained;
+    s = s ? s : finished;
+    if (s)
+        (void)zo2_pipeline_rest(c->pipe); /* nothing may still use the arena */
+    return s;
 }
 
 /* What a pass changes in the process, given back at its end; and when it began. */
@@ -101,6 +105,7 @@ typedef struct pass_scope {
 
 static void enter(zo2_core *c, pass_scope *scope)
 {
+    atomic_store(&c->step, c->history.steps);
     scope->begin_ns = zo2_clock_ns();
     zo2_fpenv_pin(&scope->fenv);
     if (c->ops->enter)
@@ -113,7 +118,9 @@ static void leave(zo2_core *c, const pass_scope *scope)
         c->ops->leave(c->be);
     zo2_fpenv_restore(&scope->fenv);
     zo2_pipeline_seconds seconds = zo2_pipeline_take_seconds(c->pipe);
-    double total = 1e-9 * (double)(zo2_clock_ns() - scope->begin_ns);
+    double total = 1e-9 * (double)(zo2_clock_ns() - scope->begin_ns), device[ZO2_LANE_COUNT];
+    for (int i = 0; i < ZO2_LANE_COUNT; i++)
+        device[i] = 1e-9 * (double)atomic_exchange(&c->device_ns[i], 0);
     c->update = seconds.of[ZO2_TRACK_UPDATE];
     c->upload = seconds.of[ZO2_TRACK_UPLOAD];
     c->read = seconds.of[ZO2_TRACK_READ];
@@ -122,12 +129,12 @@ static void leave(zo2_core *c, const pass_scope *scope)
     c->written_bytes = seconds.written_bytes;
     c->compute.waiting = seconds.of[ZO2_TRACK_COMPUTE].waiting;
     if (c->ops->observe) { /* the host only issued work; what it waited for may have run beside the device's */
-        c->compute.waiting = fmax(0, total - 1e-9 * (double)c->device_ns[ZO2_LANE_COMPUTE]);
-        c->upload.busy = fmin(total, 1e-9 * (double)c->device_ns[ZO2_LANE_UPLOAD]);
-        c->upload.waiting = fmin(c->upload.waiting, total - c->upload.busy);
+        c->compute.waiting = fmax(0, total - device[ZO2_LANE_COMPUTE]);
+        c->upload.busy = device[ZO2_LANE_UPLOAD];
     }
+    c->upload.busy = fmin(total, c->upload.busy); /* some of it between the steps */
+    c->upload.waiting = fmin(c->upload.waiting, total - c->upload.busy);
     c->compute.busy = total - c->compute.waiting;
-    memset(c->device_ns, 0, sizeof c->device_ns);
     atomic_store(&c->abort, 0);
 }
 

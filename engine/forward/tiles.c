@@ -137,15 +137,48 @@ uint32_t zo2_units_end(const zo2_layout *l, uint32_t first)
     return end;
 }
 
+/* The product itself adds a bias to fp32. A 16-bit y is rounded first, and what else there is is an operation of its own. */
+static int is_bias_alone(const zo2_product_end *end, zo2_dtype y_type)
+{
+    return end->scale == 1.0f && end->act == ZO2_ACT_NONE && y_type == ZO2_F32;
+}
+
+/* A tile's product, and what follows it. bias: of the group's first stream and the tile's first row. */
+static zo2_status multiply_and_end(const zo2_forward_pass *f, uint32_t unit, zo2_gemm_op *op,
+                                   const zo2_product_end *end, const float *bias)
+{
+    int alone = is_bias_alone(end, op->y_type);
+    op->bias = alone ? bias : NULL;
+    op->stride_bias = f->device->vector_stride;
+    zo2_status s = zo2_tile_multiply(f, unit, op);
+    if (s || alone)
+        return s;
+    zo2_bias_act_op then = {.streams = op->batch,
+                            .m = op->m,
+                            .n = op->n,
+                            .y = op->y,
+                            .ldy = op->ldy,
+                            .stride_y = op->stride_y,
+                            .bias = bias,
+                            .stride_bias = f->device->vector_stride,
+                            .scale = end->scale,
+                            .act = end->act,
+                            .type = op->y_type};
+    uint64_t begin = zo2_trace_begin(f->trace);
+    s = f->be->ops->bias_act(f->be, &then);
+    zo2_forward_span(f, begin, "activation", f->pass->program->layout->units[unit].tensor, unit, -1, 0);
+    return s;
+}
+
 zo2_status zo2_matmul(zo2_forward_pass *f, uint32_t tensor, uint64_t m, zo2_act x, zo2_act y, int accumulate,
-                      zo2_hold hold)
+                      zo2_hold hold, const zo2_product_end *end)
 {
     const zo2_layout *l = f->pass->program->layout;
     const zo2_tensor *t = &f->arch->tensors[tensor];
-    uint32_t first = l->tensor_unit[tensor], end = zo2_units_end(l, first);
+    uint32_t first = l->tensor_unit[tensor], last = zo2_units_end(l, first);
     uint64_t x_size = zo2_element_bytes(f, x.type), y_size = zo2_element_bytes(f, y.type);
     zo2_status s = ZO2_OK;
-    for (uint32_t unit = first; unit < end && !s; unit++) {
+    for (uint32_t unit = first; unit < last && !s; unit++) {
         const zo2_unit *u = &l->units[unit];
         for (uint32_t at = 0; at < f->probes->streams && !s;) {
             zo2_probe_group g = zo2_probe_group_at(f->probes, at);
@@ -159,7 +192,10 @@ zo2_status zo2_matmul(zo2_forward_pass *f, uint32_t tensor, uint64_t m, zo2_act 
             op.stride_y = y.stride;
             op.y_type = y.type;
             op.accumulate = accumulate;
-            if (!s)
+            if (!s && end)
+                s = multiply_and_end(f, unit, &op, end,
+                                     end->bias ? end->bias + at * f->device->vector_stride + u->row : NULL);
+            else if (!s)
                 s = zo2_tile_multiply(f, unit, &op);
             at += g.n;
         }

@@ -92,6 +92,12 @@ static zo2_status resolve_simd(zo2_measure *m)
 
 zo2_status zo2_measure_open(zo2_measure **out, const zo2_measure_spec *spec, zo2_measure_info *info)
 {
+    return zo2_measure_open_on(out, spec, info, NULL);
+}
+
+zo2_status zo2_measure_open_on(zo2_measure **out, const zo2_measure_spec *spec, zo2_measure_info *info,
+                               zo2_device *device)
+{
     if (!out || !spec)
         return zo2_error(ZO2_ERR_ARG, "zo2_measure_open: out and spec are needed");
     *out = NULL;
@@ -100,6 +106,7 @@ zo2_status zo2_measure_open(zo2_measure **out, const zo2_measure_spec *spec, zo2
         return zo2_error(ZO2_ERR_NOMEM, "no memory to measure with");
     m->error = (zo2_job_error)ZO2_JOB_ERROR_INIT;
     m->process = getpid();
+    m->device = device;
     fenv_t saved;
     zo2_fpenv_pin(&saved);
     zo2_status s =

@@ -59,6 +59,7 @@ struct zo2_measure {
     zo2_update update;
 
     /* backend kinds: byte offsets in the arena */
+    zo2_device *device; /* to open be on; NULL: it makes its own */
     zo2_backend *be;
     void *registered; /* memory that is, with be; NULL: none */
     uint8_t *arena;
@@ -82,6 +83,10 @@ struct zo2_measure {
     uint64_t span_bytes, spans;
     uint32_t span_buffers;
 };
+
+/* zo2_measure_open() on a device that is ready, see zo2_backend_config; it outlives the measurement. */
+zo2_status zo2_measure_open_on(zo2_measure **out, const zo2_measure_spec *spec, zo2_measure_info *info,
+                               zo2_device *device);
 
 /* Maps m->memory with huge pages where there are some. */
 zo2_status zo2_measure_map(zo2_measure *m, uint64_t bytes);

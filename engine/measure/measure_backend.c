@@ -125,7 +125,8 @@ zo2_status zo2_measure_find_backend(const zo2_measure *m, const zo2_backend_ops 
 
 zo2_status zo2_measure_open_backend(zo2_measure *m, const zo2_backend_ops *ops, uint64_t arena_bytes)
 {
-    zo2_backend_config config = {.arena_bytes = arena_bytes, .parallel = zo2_pool_parallel(m->pool)};
+    zo2_backend_config config = {
+        .arena_bytes = arena_bytes, .parallel = zo2_pool_parallel(m->pool), .device = m->device};
     zo2_status s = ops->open(&m->be, &config);
     if (s)
         return s;

@@ -3,6 +3,7 @@
 #include "engine/measure/rates.h"
 #include "engine/base/checked.h"
 #include "engine/base/clock.h"
+#include "engine/measure/measure.h"
 #include "engine/model/arch.h"
 #include "engine/plan/plan_types.h"
 #include "kernels/backend.h"
@@ -23,6 +24,7 @@ typedef struct sampling {
     const zo2_arch *arch;
     const zo2_shape *shape;
     zo2_backend_kind backend;
+    zo2_device *device;
     double opening; /* seconds that the backend takes to open, whatever the size of the work */
     double until;   /* this rate's time is up */
 } sampling;
@@ -85,7 +87,7 @@ static zo2_status rate_of(const sampling *p, zo2_measure_kind kind, uint32_t pen
     zo2_measure_info info;
     zo2_measure *m;
     double pass, from = zo2_now();
-    zo2_status s = zo2_measure_open(&m, &spec, &info);
+    zo2_status s = zo2_measure_open_on(&m, &spec, &info, p->device);
     if (!s)
         s = warm_pass(m, &pass);
     double spent = zo2_now() - from - p->opening, room = p->until - zo2_now() - p->opening;
@@ -93,15 +95,11 @@ static zo2_status rate_of(const sampling *p, zo2_measure_kind kind, uint32_t pen
     factor = fmin(factor, room / (2 * fmax(spent, 1e-7))); /* preparing takes its time, too */
     zo2_measure_spec larger = spec_of(p, kind, pending, (uint64_t)(fmax(factor, 1) * LEAST_WEIGHTS));
     if (!s && factor > 2 && larger.rows > spec.rows) {
-        zo2_measure *small = m;
-        zo2_measure_info info_of_larger;
-        if (zo2_measure_open(&m, &larger, &info_of_larger)) {
-            m = small; /* no memory for it: what there is will do */
-        } else {
-            zo2_measure_close(small);
-            info = info_of_larger;
+        zo2_measure_close(m);                                   /* a device serves one at a time */
+        if (zo2_measure_open_on(&m, &larger, &info, p->device)) /* no memory for it: what there was will do */
+            s = zo2_measure_open_on(&m, &spec, &info, p->device);
+        if (!s)
             s = warm_pass(m, &pass);
-        }
     }
     if (!s)
         s = best_time(p, m, &pass);
@@ -116,7 +114,7 @@ static zo2_status time_opening(sampling *p)
     zo2_measure_spec spec = spec_of(p, ZO2_MEASURE_LATENCY, 0, LEAST_WEIGHTS);
     zo2_measure *m;
     double from = zo2_now();
-    zo2_status s = zo2_measure_open(&m, &spec, NULL);
+    zo2_status s = zo2_measure_open_on(&m, &spec, NULL, p->device);
     p->opening = zo2_now() - from;
     zo2_measure_close(m);
     return s;
@@ -140,8 +138,8 @@ static zo2_status measure_all(sampling *p, const wanted *list, size_t n, double 
     return s;
 }
 
-zo2_status zo2_measure_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
-                             double seconds)
+zo2_status zo2_measure_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, zo2_device *device,
+                             const zo2_shape *shape, double seconds)
 {
     double folded = 0, from = zo2_now();
     const wanted list[] = {
@@ -149,7 +147,7 @@ zo2_status zo2_measure_rates(zo2_rates *out, const zo2_arch *a, const zo2_backen
         {ZO2_MEASURE_UPLOAD, 0, &out->upload_bytes},   {ZO2_MEASURE_PANELS, 0, &out->decode_weights},
         {ZO2_MEASURE_PANELS, FOLDS, &folded},          {ZO2_MEASURE_GEMM, 0, &out->flops},
     };
-    sampling p = {.arch = a, .shape = shape, .backend = be->kind};
+    sampling p = {.arch = a, .shape = shape, .backend = be->kind, .device = device};
     zo2_status s = time_opening(&p);
     *out = (zo2_rates){.shared = be->kind == ZO2_BACKEND_CPU};
     if (!s)

@@ -7,10 +7,11 @@
 #include "kernels/backend.h"
 
 /* Rates of a backend and of the host's threads at a run's own wire, distribution, compute type, width and micro-batch.
- * `seconds`: most time that it may take, apart from opening the device; each rate takes at least one pass over a million
- * weights, so that tiny values still give rates. Errors: those of zo2_measure_open() and zo2_measure_run(). */
-zo2_status zo2_measure_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *shape,
-                             double seconds);
+ * device: to measure on, in use by nobody; NULL: there is none, or each measurement opens its own. `seconds`: most time that it
+ * may take, apart from opening the device; each rate takes at least one pass over a million weights, so that tiny values still
+ * give rates. Errors: those of zo2_measure_open() and zo2_measure_run(). */
+zo2_status zo2_measure_rates(zo2_rates *out, const zo2_arch *a, const zo2_backend_ops *be, zo2_device *device,
+                             const zo2_shape *shape, double seconds);
 
 /* Of a folder's drive, bytes a second. */
 typedef struct zo2_storage_rates {

@@ -62,6 +62,7 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
         return status;
     out->pub.parameters = a->parameters;
     out->pub.threads = s->threads;
+    out->pub.compute = s->compute;
     out->pub.tokens = s->tokens / s->max_keys * s->seq;
     out->pub.batch_tokens = s->batch_tokens / s->max_keys * s->seq;
     out->pub.master_bytes = zo2_masters_estimate(a, s->wire, stored_as);

@@ -22,7 +22,12 @@ zo2_status zo2_plan_budget_pending(uint32_t *pending, const zo2_arch *a, const z
 /* The compute type of a run that isn't told: fp32 on the cpu, else the checkpoint's own 16-bit type (fp16 for fp32 ones). */
 zo2_dtype zo2_default_compute(const zo2_arch *a, const zo2_backend_ops *be);
 
-/* Resolves the sizes in o (zeros) for an architecture: shape from options. */
+/* Resolves the sizes in o (zeros) for an architecture: shape from options. Asks no device. */
 zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_engine_opts *o);
+
+/* Takes what the backend's device says of itself into the shape: its context and, if no budget was given, 90 % of what is free.
+ * Returns it for what opens next; the caller closes it. NULL: there is none (then open() says why; a plan can do without), or
+ * nothing to ask. */
+zo2_device *zo2_shape_ask_device(zo2_shape *shape, const zo2_backend_ops *be);
 
 #endif

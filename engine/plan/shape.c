@@ -65,11 +65,17 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->spill_dirs = o->spill_dirs ? o->spill_count : 0;
     out->write_budget = o->write_budget;
     out->context_bytes = be->context_bytes;
-    zo2_device_info device;
-    if (be->describe && !be->describe(&device)) { /* else open() says what is wrong; a plan can do without */
-        out->context_bytes = device.context_bytes;
-        if (!out->device_bytes)
-            out->device_bytes = device.free_bytes / 10 * 9;
-    }
     return ZO2_OK;
+}
+
+zo2_device *zo2_shape_ask_device(zo2_shape *shape, const zo2_backend_ops *be)
+{
+    zo2_device *device = NULL;
+    zo2_device_info info;
+    if (!be->device_open || be->device_open(&device, &info))
+        return NULL;
+    shape->context_bytes = info.context_bytes;
+    if (!shape->device_bytes)
+        shape->device_bytes = info.free_bytes / 10 * 9;
+    return device;
 }

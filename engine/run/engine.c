@@ -125,10 +125,11 @@ static zo2_status open_core(zo2_engine *e, const zo2_backend_ops *ops)
         s = zo2_shape_from_opts(&config.shape, &e->pack->arch, ops, &e->opts);
     if (!s)
         s = zo2_engine_spill_chunks(e, &config.shape.chunk_bytes);
-    if (!s)
+    if (!s) {
         config.shape.host_limit = e->host_limit[0] ? e->host_limit : NULL;
-    if (!s)
+        config.device = zo2_shape_ask_device(&config.shape, ops);
         s = zo2_core_create(&e->core, &config);
+    }
     free(stored_as);
     e->made_spill = !s && e->core.spill && !e->known && !e->opts.read_only;
     return s;

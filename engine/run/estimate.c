@@ -136,11 +136,14 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
     zo2_shape shape;
     zo2_rates rates;
     zo2_machine machine;
+    zo2_device *device = NULL;
     uint64_t pack_bytes = 0;
     uint32_t *stored_as = NULL;
     zo2_status s = zo2_arch_load(&arch, q->arch_or_pack, &pack_bytes);
     if (!s)
         s = zo2_shape_from_opts(&shape, &arch, ops, opts);
+    if (!s)
+        device = zo2_shape_ask_device(&shape, ops);
     if (!s && pack_bytes)
         s = find_aliases(q->arch_or_pack, &stored_as);
     if (!s)
@@ -153,7 +156,7 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
     if (!s && q->rates)
         s = given_rates(&rates, &timed, q->rates, &arch, &shape, others);
     else if (timed)
-        s = zo2_measure_rates(&rates, &arch, ops, &shape, others);
+        s = zo2_measure_rates(&rates, &arch, ops, device, &shape, others);
     if (timed && !s)
         s = drive_rates(&rates, opts, seconds * SPILL_PART);
     if (!s) {
@@ -161,6 +164,8 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
         plan->pub.pack_bytes = pack_bytes;
         plan->pub.budget_bytes = shape.device_bytes;
     }
+    if (ops->device_close)
+        ops->device_close(device);
     free(stored_as);
     zo2_arch_free(&arch);
     return s;

@@ -36,7 +36,7 @@ static unsigned needs(const zo2_pass *pass, uint32_t pc)
     unsigned need = 0;
     if (m->step[f->chunk] < zo2_pass_due_step(pass, f->chunk))
         need = ZO2_PLANE_WIRE | ZO2_PLANE_REST;
-    else if (f->upload && !zo2_pass_has_wire(pass, f->chunk))
+    else if (f->upload && !zo2_pass_has_wire(pass, pc))
         need = ZO2_PLANE_WIRE;
     for (int i = 0; i < 2; i++)
         if (!lives_in_spill(m, f->chunk, zo2_plane_of_kind(i)) ||
@@ -55,10 +55,12 @@ static void let_go(zo2_reader *r, uint32_t pc, int kind)
     r->held[pc].plane[kind] = NULL;
 }
 
-/* How far the lanes are that use a kind of plane. Under the pipeline's mutex. */
+/* How far the lanes are that use a kind of plane. The upload lane doesn't wait for updates of what it doesn't upload. Under the
+ * pipeline's mutex. */
 static uint32_t used(const zo2_pipeline *p, int kind)
 {
-    return p->lane[kind ? ZO2_TRACK_UPDATE : ZO2_TRACK_UPLOAD].through;
+    uint32_t updated = p->lane[ZO2_TRACK_UPDATE].through, uploaded = p->lane[ZO2_TRACK_UPLOAD].through;
+    return kind || updated < uploaded ? updated : uploaded;
 }
 
 /* Lets go of what has been used. */
@@ -212,21 +214,21 @@ static int read_on(zo2_pipeline *p, zo2_reader *r, uint32_t limit)
     return 1;
 }
 
-void zo2_read_ahead(zo2_pipeline *p, uint64_t seen)
+void zo2_lane_read_ahead(zo2_pipeline *p)
 {
     zo2_reader *r = p->reader;
-    for (;;) {
+    int go = 1;
+    while (go) {
+        if (!r->last.program || !read_on(p, r, r->last.program->n)) {
+            if (!zo2_reader_is_working(r))
+                return;
+            (void)zo2_reader_finish(p, r);
+        }
         pthread_mutex_lock(&p->mutex);
-        int go = p->passes == seen && !p->ending;
+        go = !zo2_pipeline_stopped(p);
         pthread_mutex_unlock(&p->mutex);
-        if (!go)
-            return;
-        if (r->last.program && read_on(p, r, r->last.program->n))
-            continue;
-        if (!zo2_reader_is_working(r))
-            return;
-        (void)zo2_reader_finish(p, r);
     }
+    zo2_reader_drain(p, r); /* whoever wants these planes before the next pass begins would wait for ever */
 }
 
 /* ---- a pass ---- */

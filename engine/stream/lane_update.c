@@ -82,7 +82,7 @@ static zo2_status settle_shared(zo2_pipeline *p, uint32_t pc, int *go)
         pthread_cond_wait(&p->changed, &p->mutex);
     *go = *uploaded > before;
     pthread_mutex_unlock(&p->mutex);
-    zo2_status s = *go ? p->be->ops->sync(p->be, p->uploaded_event[before % ZO2_PIPELINE_EVENTS]) : ZO2_OK;
+    zo2_status s = *go ? p->be->ops->sync(p->be, zo2_pipeline_uploaded(p, before)) : ZO2_OK;
     zo2_lane_waited(p, ZO2_TRACK_UPDATE, pc, from);
     return s;
 }

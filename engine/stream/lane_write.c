@@ -41,9 +41,9 @@ static void report(zo2_writer *w, const char *name, int64_t chunk, uint64_t step
 {
     zo2_pipeline *p = w->pipeline;
     uint64_t to = zo2_clock_ns();
+    atomic_fetch_add_explicit(&p->busy_ns[ZO2_TRACK_WRITE], to - from, memory_order_relaxed);
+    atomic_fetch_add_explicit(&p->written_bytes, bytes, memory_order_relaxed);
     pthread_mutex_lock(&p->mutex);
-    p->seconds.of[ZO2_TRACK_WRITE].busy += 1e-9 * (double)(to - from);
-    p->seconds.written_bytes += bytes;
     zo2_tracer *trace = p->trace;
     pthread_mutex_unlock(&p->mutex);
     zo2_trace_what what = {.lane = zo2_track_name(ZO2_TRACK_WRITE),

@@ -3,6 +3,7 @@
 #include "engine/base/fpenv.h"
 #include "engine/base/job_error.h"
 #include "engine/base/thread.h"
+#include "engine/stream/ahead.h"
 #include "engine/stream/lane_write.h"
 #include "engine/stream/lanes.h"
 #include "engine/stream/reader.h"
@@ -18,6 +19,12 @@ static void (*const pass_of_lane[ZO2_LANES_AHEAD])(zo2_pipeline *p) = {
 #define X(id, name) [ZO2_TRACK_##id] = zo2_lane_##name,
     ZO2_AHEAD_MAP(X)
 #undef X
+};
+
+/* What they do between passes: nothing, or run ahead of the next. */
+static void (*const ahead_of_lane[ZO2_LANES_AHEAD])(zo2_pipeline *p) = {
+    [ZO2_TRACK_READ] = zo2_lane_read_ahead,
+    [ZO2_TRACK_UPLOAD] = zo2_lane_upload_ahead,
 };
 
 static void *run_lane(void *arg)
@@ -39,11 +46,13 @@ static void *run_lane(void *arg)
         pthread_mutex_lock(&p->mutex);
         p->lanes_busy--;
         pthread_cond_broadcast(&p->changed);
-        if (lane->track == ZO2_TRACK_READ) {
+        if (ahead_of_lane[lane->track]) {
             pthread_mutex_unlock(&p->mutex);
-            zo2_read_ahead(p, seen);
+            ahead_of_lane[lane->track](p);
             pthread_mutex_lock(&p->mutex);
         }
+        p->lanes_on--;
+        pthread_cond_broadcast(&p->changed);
     }
     pthread_mutex_unlock(&p->mutex);
     return NULL;
@@ -63,21 +72,17 @@ static zo2_status start_lanes(zo2_pipeline *p)
 
 /* ---- the compute lane's side ---- */
 
-zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
+void zo2_pipeline_start(zo2_pipeline *p)
 {
     pthread_mutex_lock(&p->mutex);
-    p->pass = *pass;
-    p->ring = (zo2_ring){.bytes = zo2_pipeline_stages(p) || p->bounce ? p->staging_bytes : p->ring_bytes};
     for (int i = 0; i < ZO2_LANES_AHEAD; i++)
         p->lane[i].through = 0;
     p->awaited = p->released = 0;
-    p->releases = 0;
-    p->gate = p->stop = 0;
-    p->lanes_busy = ZO2_LANES_AHEAD - (int)p->first;
+    p->gate = p->stop = p->goes_on = 0;
+    p->lanes_busy = p->lanes_on = ZO2_LANES_AHEAD - (int)p->first;
     p->passes++;
     pthread_cond_broadcast(&p->begun);
     pthread_mutex_unlock(&p->mutex);
-    return ZO2_OK;
 }
 
 static void set_awaited(zo2_pipeline *p, uint32_t pc)
@@ -103,7 +108,7 @@ zo2_status zo2_pipeline_wait(zo2_pipeline *p, uint32_t pc, zo2_sent_wire *wire)
         zo2_status s = zo2_job_error_get(&p->error);
         return s ? s : zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled");
     }
-    zo2_status s = p->be->ops->wait(p->be, ZO2_LANE_COMPUTE, p->uploaded_event[pc % ZO2_PIPELINE_EVENTS]);
+    zo2_status s = p->be->ops->wait(p->be, ZO2_LANE_COMPUTE, zo2_pipeline_uploaded(p, pc));
     if (!s && pc >= p->awaited) /* no other thread writes it */
         set_awaited(p, pc + 1);
     return s;
@@ -143,32 +148,41 @@ void zo2_pipeline_open_gate(zo2_pipeline *p)
 
 void zo2_pipeline_set_bounce(zo2_pipeline *p, int bounce)
 {
+    zo2_pipeline_pause(p);
+    p->goes_on = 0;
     p->bounce = bounce;
 }
 
 void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace)
 {
+    zo2_pipeline_pause(p);
     pthread_mutex_lock(&p->mutex); /* the write lane may look */
     p->trace = trace;
     pthread_mutex_unlock(&p->mutex);
 }
 
+static double take(_Atomic uint64_t *ns)
+{
+    return 1e-9 * (double)atomic_exchange_explicit(ns, 0, memory_order_relaxed);
+}
+
 zo2_pipeline_seconds zo2_pipeline_take_seconds(zo2_pipeline *p)
 {
-    pthread_mutex_lock(&p->mutex);
-    zo2_pipeline_seconds s = p->seconds;
-    p->seconds = (zo2_pipeline_seconds){0};
-    pthread_mutex_unlock(&p->mutex);
+    zo2_pipeline_seconds s = {.read_bytes = atomic_exchange_explicit(&p->read_bytes, 0, memory_order_relaxed),
+                              .written_bytes = atomic_exchange_explicit(&p->written_bytes, 0, memory_order_relaxed)};
+    for (int i = 0; i <= ZO2_TRACK_WRITE; i++)
+        s.of[i] = (zo2_lane_seconds){.busy = take(&p->busy_ns[i]), .waiting = take(&p->waiting_ns[i])};
     return s;
 }
 
-zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status)
+/* Waits until the lanes are through with the pass, or have stopped. */
+static zo2_status await_lanes(zo2_pipeline *p, zo2_status status)
 {
     uint64_t from = 0;
     pthread_mutex_lock(&p->mutex);
     if (status)
         p->stop = 1;
-    p->awaited = UINT32_MAX; /* nobody waits for what is left */
+    p->awaited = p->pass.program->n; /* nobody waits for what is left */
     pthread_cond_broadcast(&p->changed);
     while (p->lanes_busy)
         zo2_lane_block(p, &from);
@@ -179,6 +193,23 @@ zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status)
     if (first)
         return first;
     return cancelled ? zo2_error(ZO2_ERR_CANCELLED, "the step was cancelled") : status;
+}
+
+int zo2_pipeline_runs_on(const zo2_pipeline *p)
+{
+    return p->runs_on;
+}
+
+zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status)
+{
+    if (!status) /* all has been used, also what nobody released: the next pass may follow */
+        status = zo2_pipeline_release(p, p->pass.program->n);
+    status = await_lanes(p, status);
+    p->goes_on = !status && zo2_pass_is_followed(&p->pass);
+    p->runs_on = p->goes_on || (!status && p->reader);
+    if (!p->runs_on)
+        zo2_pipeline_pause(p);
+    return status;
 }
 
 /* ---- life ---- */
@@ -245,7 +276,9 @@ void zo2_pipeline_destroy(zo2_pipeline *p)
     if (!p)
         return;
     if (p->process == getpid()) {
+        zo2_pipeline_pause(p);
         zo2_write_lane_end(p->writer);
+        (void)p->be->ops->drain(p->be); /* nothing may still read host memory */
         end_lanes(p);
         zo2_reader_destroy(p->reader);
     }

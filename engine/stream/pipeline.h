@@ -10,7 +10,8 @@
  *
  * Slots are taken by one lane, in program order, and released in program order; a lane that waits for a slot holds
  * nothing that the compute lane needs to release one: there is nothing to deadlock on. Updates need no slot, so a small
- * ring doesn't hold them up. The lanes that run ahead are listed in trace.h (ZO2_AHEAD_MAP). */
+ * ring doesn't hold them up. The lanes that run ahead are listed in trace.h (ZO2_AHEAD_MAP); ahead.h says what they do of the
+ * next step while this one ends, and between the two. */
 #ifndef ZO2_ENGINE_STREAM_PIPELINE_H
 #define ZO2_ENGINE_STREAM_PIPELINE_H
 
@@ -67,7 +68,8 @@ void zo2_pipeline_set_bounce(zo2_pipeline *p, int bounce);       /* between pass
 void zo2_pipeline_set_trace(zo2_pipeline *p, zo2_tracer *trace); /* the same; NULL: off */
 void zo2_pipeline_destroy(zo2_pipeline *p);                      /* NULL is fine; no pass may be running */
 
-/* Starts the lanes on a pass; the pass and what it points to stay untouched until finish(). */
+/* Starts the lanes on a pass; the pass and what it points to stay untouched until finish(). After the step before, whose
+ * compute lane the caller has waited for, it takes over what came ahead; after anything else that is dropped, and the backend drained. After an error there is nothing to finish. */
 zo2_status zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass);
 /* A chunk's wire on the device, and how many bytes of it were sent (wire_size.h). */
 typedef struct zo2_sent_wire {
@@ -88,7 +90,12 @@ typedef struct zo2_pipeline_seconds {
 } zo2_pipeline_seconds;
 zo2_pipeline_seconds zo2_pipeline_take_seconds(zo2_pipeline *p);
 /* Waits for the lanes: to complete the program, or, after an error (status is what the caller got so far), to stop.
- * Returns the first error. */
+ * Returns the first error. When all went well they may run ahead of the next step until something else begins: they read
+ * layout, program, wires and the masters' steps, and the upload lane's queue is theirs. */
 zo2_status zo2_pipeline_finish(zo2_pipeline *p, zo2_status status);
+/* Do lanes run ahead of the next pass since the last one's finish()? The backend is the caller's but for the upload lane's queue then. */
+int zo2_pipeline_runs_on(const zo2_pipeline *p);
+/* Between passes: nothing runs ahead any more, what came so is dropped, the backend is drained. */
+zo2_status zo2_pipeline_rest(zo2_pipeline *p);
 
 #endif

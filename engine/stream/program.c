@@ -26,10 +26,10 @@ zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int tr
     memset(out, 0, sizeof *out);
     out->layout = layout;
     out->fetch = calloc(layout->n_chunks, sizeof *out->fetch);
-    out->slot = calloc(layout->n_chunks, sizeof *out->slot);
-    out->sent = calloc(layout->n_chunks, sizeof *out->sent);
-    out->freed_by = calloc(layout->n_chunks, sizeof *out->freed_by);
-    out->after = calloc(layout->n_chunks, sizeof *out->after);
+    out->slot = calloc(2ull * layout->n_chunks, sizeof *out->slot);
+    out->sent = calloc(2ull * layout->n_chunks, sizeof *out->sent);
+    out->freed_by = calloc(2ull * layout->n_chunks, sizeof *out->freed_by);
+    out->after = calloc(2ull * layout->n_chunks, sizeof *out->after);
     out->first_pc = malloc(layout->n_units * sizeof *out->first_pc);
     if (!out->fetch || !out->slot || !out->sent || !out->freed_by || !out->after || !out->first_pc) {
         zo2_program_free(out);

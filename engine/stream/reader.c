@@ -60,7 +60,7 @@ static void report(zo2_pipeline *p, zo2_reader *r, uint32_t pc, uint64_t bytes, 
     if (!r->in_pass) /* which pass it is isn't known yet */
         return;
     zo2_lane_worked(p, ZO2_TRACK_READ, "read", pc, r->bytes, from);
-    p->seconds.read_bytes += r->bytes;
+    atomic_fetch_add_explicit(&p->read_bytes, r->bytes, memory_order_relaxed);
     r->bytes = 0;
 }
 

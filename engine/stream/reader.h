@@ -78,8 +78,4 @@ zo2_status zo2_reader_make(zo2_pipeline *p, zo2_reader *r);
 /* The pass stops: what isn't made is lost, transfers are waited for, because others may wait for them. */
 void zo2_reader_drain(zo2_pipeline *p, zo2_reader *r);
 
-/* In lane_read.c. Between passes, on the lane's thread: reads what the next one will need first, if it is like the last one, until
- * one begins. */
-void zo2_read_ahead(zo2_pipeline *p, uint64_t seen);
-
 #endif

@@ -5,17 +5,18 @@
 #include "engine/stream/pipeline.h"
 #include "engine/stream/program.h"
 #include "engine/stream/trace.h"
+#include "kernels/backend.h"
 
 int zo2_pipeline_is_resident(const zo2_pipeline *p, uint32_t pc)
 {
     const zo2_pass *pass = &p->pass;
-    return pass->resident && pass->resident->at[pass->program->fetch[pc].chunk] != ZO2_NOT_RESIDENT;
+    return pass->resident && pass->resident->at[zo2_program_fetch(pass->program, pc)->chunk] != ZO2_NOT_RESIDENT;
 }
 
 uint64_t zo2_pipeline_slot_bytes(const zo2_pipeline *p, uint32_t pc)
 {
     const zo2_program *prog = p->pass.program;
-    const zo2_fetch *f = &prog->fetch[pc];
+    const zo2_fetch *f = zo2_program_fetch(prog, pc);
     int passes = f->upload && (p->bounce || !zo2_pipeline_is_resident(p, pc));
     return passes ? prog->layout->chunks[f->chunk].wire_bytes : 0;
 }
@@ -24,7 +25,7 @@ uint8_t *zo2_pipeline_address(const zo2_pipeline *p, uint32_t pc)
 {
     const zo2_program *prog = p->pass.program;
     if (zo2_pipeline_is_resident(p, pc))
-        return p->resident_base + p->pass.resident->at[prog->fetch[pc].chunk];
+        return p->resident_base + p->pass.resident->at[zo2_program_fetch(prog, pc)->chunk];
     return p->ring_base + prog->slot[pc];
 }
 
@@ -58,6 +59,12 @@ static int find_place(const zo2_pipeline *p, uint32_t pc, uint64_t need, uint64_
     return need <= tail - r->head;
 }
 
+static void has_place(zo2_pipeline *p, uint32_t pc)
+{
+    p->pass.program->after[pc] = p->ring.after;
+    p->placed = pc + 1;
+}
+
 /* Gives `pc` its slot; 0 if there is no room yet. */
 static int ring_place(zo2_pipeline *p, uint32_t pc, uint64_t need)
 {
@@ -65,15 +72,19 @@ static int ring_place(zo2_pipeline *p, uint32_t pc, uint64_t need)
     uint64_t at;
     while (r->oldest < pc && (r->oldest < p->released || !zo2_pipeline_slot_bytes(p, r->oldest)))
         r->oldest++;
+    if (!need) {
+        has_place(p, pc);
+        return 1;
+    }
     if (!find_place(p, pc, need, &at))
         return 0;
     if (at < r->head) /* the rest of the lap stays empty */
         overwrite(p, pc, r->head, r->bytes);
     overwrite(p, pc, at, at + need);
     p->pass.program->slot[pc] = at;
-    p->pass.program->after[pc] = r->after;
     r->head = at + need;
     r->used += need;
+    has_place(p, pc);
     return 1;
 }
 
@@ -81,9 +92,11 @@ int zo2_ring_take(zo2_pipeline *p, zo2_track lane, uint32_t pc)
 {
     uint64_t from = 0, used, need = zo2_pipeline_slot_bytes(p, pc);
     pthread_mutex_lock(&p->mutex);
-    p->pass.program->slot[pc] = p->pass.program->after[pc] = 0;
-    while (need && !zo2_pipeline_stopped(p) && !ring_place(p, pc, need))
-        zo2_lane_block(p, &from);
+    if (pc >= p->placed) {
+        p->pass.program->slot[pc] = p->pass.program->sent[pc] = 0;
+        while (!zo2_pipeline_stopped(p) && !ring_place(p, pc, need))
+            zo2_lane_block(p, &from);
+    }
     int ok = !zo2_pipeline_stopped(p);
     used = p->ring.used;
     pthread_mutex_unlock(&p->mutex);
@@ -105,13 +118,24 @@ int zo2_ring_await_event(zo2_pipeline *p, uint32_t pc)
     return ok;
 }
 
-zo2_status zo2_ring_free_staging(zo2_pipeline *p, zo2_track lane, uint32_t pc)
+zo2_event *zo2_pipeline_uploaded(const zo2_pipeline *p, uint32_t pc)
+{
+    return p->uploaded_event[(p->first_event + pc) % ZO2_PIPELINE_EVENTS];
+}
+
+zo2_event *zo2_ring_after(const zo2_pipeline *p, uint32_t pc)
 {
     uint64_t after = p->pass.program->after[pc];
+    return after ? p->released_event[(after - 1) % ZO2_PIPELINE_EVENTS] : NULL;
+}
+
+zo2_status zo2_ring_free_staging(zo2_pipeline *p, zo2_track lane, uint32_t pc)
+{
+    zo2_event *after = zo2_ring_after(p, pc);
     if (!after)
         return ZO2_OK;
     uint64_t from = zo2_clock_ns();
-    zo2_status s = p->be->ops->sync(p->be, p->released_event[(after - 1) % ZO2_PIPELINE_EVENTS]);
+    zo2_status s = p->be->ops->sync(p->be, after);
     zo2_lane_waited(p, lane, pc, from);
     return s;
 }

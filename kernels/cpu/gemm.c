@@ -4,6 +4,7 @@
 #include "engine/base/slots.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/cpu/fast_exp.h"
 #include "kernels/cpu/gemm_bf16.h"
 #include "kernels/cpu/gemm_few.h"
 
@@ -100,6 +101,13 @@ static void by_onednn(const gemm_job *job, zo2_gemm_bf16_shape *shape, const flo
     zo2_slots_give(&c->slots, slot);
 }
 
+ZO2_CLONES static void add_bias(float *y, uint64_t ldy, uint64_t m, uint64_t n, const float *bias)
+{
+    for (uint64_t r = 0; r < m; r++)
+        for (uint64_t j = 0; j < n; j++)
+            y[r * ldy + j] += bias[j];
+}
+
 static void gemm_task(void *arg, uint64_t i)
 {
     const gemm_job *job = arg;
@@ -119,6 +127,8 @@ static void gemm_task(void *arg, uint64_t i)
         job->cpu->blas->sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->k, 1.0f, x,
                               (blasint)op->ldx, panel, (blasint)op->ld_panel, op->accumulate ? 1.0f : 0.0f, y,
                               (blasint)op->ldy);
+    if (op->bias)
+        add_bias(y, op->ldy, m, n, op->bias + b * op->stride_bias + n0);
     if (op->y_type != ZO2_F32)
         for (uint64_t r = 0; r < m; r++)
             zo2_round_to(op->y_type, y + r * op->ldy, n);

@@ -1,147 +1,58 @@
-/* attention.cu: causal attention with shared prefixes, in one of two ways that the shape alone chooses:
+/* attention.cu: causal attention with shared prefixes. All sequences, heads and streams are one launch (128 sequences are: they
+ * travel as its parameters), and scores are never in memory. Type, head size and alignment alone choose the kernel:
  *
- *     long sequences whose prefix lies right before them (or is empty): by blocks of queries and groups of heads,
- *     scores = q k^T and out = p v by cuBLAS, a softmax kernel between them. The scores of a block and a group are all
- *     that exists at a time: [heads of the group][queries][keys] in fp32, which the probabilities overwrite.
- *
- *     short ones, which are many, and prefixes elsewhere: one kernel for all of them, a warp a query and head, with a
- *     running softmax over 32 keys at a time: see attention_kernel.cuh. */
+ *     fp16 and bf16, heads of at most 128 elements, everything a multiple of 16 bytes: tensor cores (attention_tiles.cuh)
+ *     the rest, and bf16 where tensor cores don't take it: a warp a query and head (attention_kernel.cuh) */
 #include <string.h>
 
 #include "kernels/backend.h"
 #include "kernels/cuda/attention_kernel.cuh"
+#include "kernels/cuda/attention_tiles.cuh"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
 #include "kernels/operands.h"
 
-#define BLOCK_QUERIES 256 /* a later block sees more keys, so blocks also save most of what causality makes useless */
-#define LONG_QUERIES  64  /* from here on cuBLAS: below, its launches cost more than the work */
-#define GROUP_BYTES   ((uint64_t)64 << 20) /* of scores, at least one head */
+/* OPT's head sizes; another one takes the next of them, with zeros behind its elements. */
+#define ZO2_TILE_SIZES(X) X(64) X(80) X(128)
+#define ZO2_TILE_MAX      128
 
-/* ---- workspace ---- */
+#define ZO2_TILES_FIT(D) \
+    static_assert(sizeof(zo2_attention_tiles<zo2_f16_element, D>) <= ZO2_CUDA_SHARED_BYTES, "every device has as much");
+ZO2_TILE_SIZES(ZO2_TILES_FIT)
 
-static uint64_t padded_keys(uint64_t keys)
-{
-    return (keys + 63) / 64 * 64; /* rows of scores and of probabilities begin at multiples of 128 bytes */
-}
-
-static uint64_t head_bytes(uint64_t max_keys)
-{
-    return (max_keys < BLOCK_QUERIES ? max_keys : BLOCK_QUERIES) * padded_keys(max_keys) * sizeof(float);
-}
-
-static uint32_t group_heads(uint32_t heads, uint64_t max_keys)
-{
-    uint64_t most = GROUP_BYTES / head_bytes(max_keys);
-    uint64_t groups = zo2_cuda_ceil_div(heads, most < 1 ? 1 : most);
-    return (uint32_t)zo2_cuda_ceil_div(heads, groups); /* 20 + 20 rather than 32 + 8: a small product is a slow one */
-}
-
-/* Never less for fewer keys: plans are made for the longest row. */
 uint64_t zo2_cuda_attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads)
 {
+    (void)heads;
     (void)head_dim;
+    (void)max_keys;
     (void)threads;
-    uint64_t head = head_bytes(max_keys ? max_keys : 1);
-    uint64_t all = heads < UINT64_MAX / head ? heads * head : UINT64_MAX;
-    uint64_t most = head > GROUP_BYTES ? head : GROUP_BYTES;
-    return all < most ? all : most;
+    return 0;
 }
 
-/* ---- long sequences ---- */
-
-typedef struct long_block {
-    uint32_t stream, head, heads;
-    uint64_t first_key, keys; /* tokens */
-    uint64_t first_query, queries;
-} long_block;
-
-static const void *at(const void *base, uint64_t elements, zo2_dtype type)
+static int is_tiled(const zo2_cuda *c, const zo2_attention_op *op)
 {
-    return (const unsigned char *)base + elements * zo2_cuda_element_bytes(type);
+    uint64_t sizes = op->ld | op->stride | op->head_dim, sizes_out = op->ld_out | op->stride_out;
+    return (op->type == ZO2_F16 || (op->type == ZO2_BF16 && c->bf16_matrices)) && op->head_dim <= ZO2_TILE_MAX &&
+           zo2_cuda_wide(op->q, sizes) && zo2_cuda_wide(op->k, sizes) && zo2_cuda_wide(op->v, sizes) &&
+           zo2_cuda_wide(op->out, sizes_out);
 }
 
-static zo2_status run_block(zo2_cuda *c, const zo2_attention_op *op, const long_block *k)
+template <class E>
+static void launch_tiles(dim3 grid, cudaStream_t stream, const zo2_attention_args &a, const zo2_attention_batch &batch)
 {
-    uint64_t d = op->head_dim, column = k->head * d, ld = padded_keys(k->keys);
-    uint64_t base = k->stream * op->stride + column;
-    zo2_cuda_product p = zo2_cuda_product();
-    p.batch = k->heads;
-    p.m = k->queries;
-    p.n = k->keys;
-    p.k = d;
-    p.a = at(op->q, base + k->first_query * op->ld, op->type);
-    p.lda = op->ld;
-    p.stride_a = d;
-    p.w = at(op->k, base + k->first_key * op->ld, op->type);
-    p.ldw = op->ld;
-    p.stride_w = d;
-    p.transposed = 1;
-    p.c = op->workspace;
-    p.ldc = ld;
-    p.stride_c = k->queries * ld;
-    p.type = op->type;
-    p.c_type = ZO2_F32;
-    zo2_status s = zo2_cuda_multiply(c, &p);
-    if (s)
-        return s;
-
-    zo2_softmax_args a = zo2_softmax_args();
-    a.scores = (float *)op->workspace;
-    a.ld = ld;
-    a.stride = k->queries * ld;
-    a.keys = k->keys;
-    a.visible = k->first_query + 1 - k->first_key; /* of the first query */
-    a.queries = k->queries;
-    dim3 grid((uint32_t)k->queries, k->heads);
-    ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_softmax_kernel<E>), grid, ZO2_CUDA_BLOCK, 0, c->stream[ZO2_LANE_COMPUTE], a));
-    if ((s = zo2_cuda_launched(c, "zo2_softmax_kernel")))
-        return s;
-
-    uint64_t per_float = sizeof(float) / zo2_cuda_element_bytes(op->type); /* probabilities in the scores' place */
-    p.n = d;
-    p.k = k->keys;
-    p.a = op->workspace;
-    p.lda = ld * per_float;
-    p.stride_a = k->queries * ld * per_float;
-    p.w = at(op->v, base + k->first_key * op->ld, op->type);
-    p.transposed = 0;
-    p.c = (void *)at(op->out, k->stream * op->stride_out + column + k->first_query * op->ld_out, op->type);
-    p.ldc = op->ld_out;
-    p.stride_c = d;
-    p.c_type = op->type;
-    return zo2_cuda_multiply(c, &p);
+#define ZO2_LAUNCH_TILES(D)                                                                        \
+    if (a.head_dim <= D) {                                                                         \
+        ZO2_LAUNCH((zo2_attention_tiles_kernel<E, D>), grid, ZO2_CUDA_BLOCK, 0, stream, a, batch); \
+        return;                                                                                    \
+    }
+    ZO2_TILE_SIZES(ZO2_LAUNCH_TILES)
 }
 
-static int is_long(const zo2_seq *s)
+static zo2_status run_batch(zo2_cuda *c, const zo2_attention_op *op, const zo2_attention_batch *batch, int tiled)
 {
-    return s->n >= LONG_QUERIES && (!s->n_prefix || s->prefix + s->n_prefix == s->first);
-}
-
-static zo2_status run_long(zo2_cuda *c, const zo2_attention_op *op, const zo2_seq *seq, uint32_t group)
-{
-    long_block k;
-    zo2_status s = ZO2_OK;
-    k.first_key = seq->n_prefix ? seq->prefix : seq->first;
-    for (k.stream = 0; k.stream < op->streams; k.stream++)
-        for (uint64_t q = 0; q < seq->n; q += BLOCK_QUERIES)
-            for (k.head = 0; k.head < op->heads && !s; k.head += group) {
-                k.heads = op->heads - k.head < group ? op->heads - k.head : group;
-                k.first_query = seq->first + q;
-                k.queries = seq->n - q < BLOCK_QUERIES ? seq->n - q : BLOCK_QUERIES;
-                k.keys = k.first_query + k.queries - k.first_key;
-                s = run_block(c, op, &k);
-            }
-    return s;
-}
-
-/* ---- short ones ---- */
-
-static zo2_status run_batch(zo2_cuda *c, const zo2_attention_op *op, const zo2_attention_batch *batch)
-{
-    uint32_t queries = batch->start[batch->n];
-    if (!queries)
+    uint32_t units = batch->start[batch->n];
+    if (!units)
         return ZO2_OK;
     zo2_attention_args a = zo2_attention_args();
     a.head_dim = op->head_dim;
@@ -153,52 +64,69 @@ static zo2_status run_batch(zo2_cuda *c, const zo2_attention_op *op, const zo2_a
     a.out = op->out;
     a.ld_out = op->ld_out;
     a.stride_out = op->stride_out;
-    dim3 grid((uint32_t)zo2_cuda_ceil_div(queries, ZO2_CUDA_WARPS), op->heads, op->streams);
+    cudaStream_t stream = c->stream[ZO2_LANE_COMPUTE];
+    if (tiled) {
+        dim3 grid(units, op->heads, op->streams);
+        if (op->type == ZO2_F16)
+            launch_tiles<zo2_f16_element>(grid, stream, a, *batch);
+        else
+            launch_tiles<zo2_bf16_element>(grid, stream, a, *batch);
+        return zo2_cuda_launched(c, "zo2_attention_tiles_kernel");
+    }
+    dim3 grid((uint32_t)zo2_cuda_ceil_div(units, ZO2_CUDA_WARPS), op->heads, op->streams);
     size_t shared = ZO2_CUDA_WARPS * zo2_attention_warp_floats(op->head_dim) * sizeof(float);
-    ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_attention_kernel<E>), grid, ZO2_CUDA_BLOCK, shared,
-                                     c->stream[ZO2_LANE_COMPUTE], a, *batch));
+    if (zo2_cuda_wide(op->k, op->ld | op->stride | op->head_dim))
+        ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_attention_kernel<E, 8>), grid, ZO2_CUDA_BLOCK, shared, stream, a, *batch))
+    else
+        ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_attention_kernel<E, 1>), grid, ZO2_CUDA_BLOCK, shared, stream, a, *batch))
     return zo2_cuda_launched(c, "zo2_attention_kernel");
 }
 
-static zo2_status run_short(zo2_cuda *c, const zo2_attention_op *op)
+static zo2_status run_all(zo2_cuda *c, const zo2_attention_op *op, int tiled)
 {
     zo2_attention_batch batch = zo2_attention_batch();
-    zo2_status s = ZO2_OK;
-    for (uint32_t i = 0; i < op->n_seqs && !s; i++) {
-        if (!op->seqs[i].n || is_long(&op->seqs[i]))
+    uint32_t queries = tiled ? ZO2_TILE_QUERIES : 1; /* of a unit */
+    for (uint32_t i = 0; i < op->n_seqs; i++) {
+        if (!op->seqs[i].n)
             continue;
         batch.seq[batch.n] = op->seqs[i];
-        batch.start[batch.n + 1] = batch.start[batch.n] + op->seqs[i].n;
+        batch.start[batch.n + 1] = batch.start[batch.n] + (uint32_t)zo2_cuda_ceil_div(op->seqs[i].n, queries);
         if (++batch.n < ZO2_ATTENTION_SEQS)
             continue;
-        s = run_batch(c, op, &batch);
+        zo2_status s = run_batch(c, op, &batch, tiled);
+        if (s)
+            return s;
         batch.n = 0;
     }
-    return s ? s : run_batch(c, op, &batch);
+    return run_batch(c, op, &batch, tiled);
 }
 
 zo2_status zo2_cuda_attention(zo2_cuda *c, const zo2_attention_op *op)
 {
-    if (op->heads > ZO2_CUDA_MAX_GRID_YZ || op->streams > ZO2_CUDA_MAX_GRID_YZ ||
-        ZO2_CUDA_WARPS * zo2_attention_warp_floats(op->head_dim) * sizeof(float) > ZO2_CUDA_SHARED_BYTES)
+    int tiled = is_tiled(c, op);
+    size_t shared = tiled ? 0 : ZO2_CUDA_WARPS * zo2_attention_warp_floats(op->head_dim) * sizeof(float);
+    if (op->heads > ZO2_CUDA_MAX_GRID_YZ || op->streams > ZO2_CUDA_MAX_GRID_YZ || shared > ZO2_CUDA_SHARED_BYTES)
         return zo2_error(ZO2_ERR_DEVICE, "attention: %u heads of %u, %u streams are more than this backend takes",
                          op->heads, op->head_dim, op->streams);
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "attention", 0, 0, 0);
-    uint32_t group = group_heads(op->heads, zo2_attention_max_keys(op));
-    zo2_status s = ZO2_OK;
-    for (uint32_t i = 0; i < op->n_seqs && !s; i++)
-        if (is_long(&op->seqs[i]))
-            s = run_long(c, op, &op->seqs[i], group);
-    return work.done(s ? s : run_short(c, op));
+    return work.done(run_all(c, op, tiled));
 }
 
 zo2_status zo2_cuda_attention_load(zo2_cuda *c)
 {
-    ZO2_CUDA_LOAD(c, (zo2_softmax_kernel<float>));
-    ZO2_CUDA_LOAD(c, (zo2_softmax_kernel<zo2_f16_element>));
-    ZO2_CUDA_LOAD(c, (zo2_softmax_kernel<zo2_bf16_element>));
-    ZO2_CUDA_LOAD(c, (zo2_attention_kernel<float>));
-    ZO2_CUDA_LOAD(c, (zo2_attention_kernel<zo2_f16_element>));
-    ZO2_CUDA_LOAD(c, (zo2_attention_kernel<zo2_bf16_element>));
-    return ZO2_OK;
+#define ZO2_LOAD_TILES(D)                                               \
+    ZO2_CUDA_LOAD(c, (zo2_attention_tiles_kernel<zo2_f16_element, D>)); \
+    ZO2_CUDA_LOAD(c, (zo2_attention_tiles_kernel<zo2_bf16_element, D>));
+    ZO2_TILE_SIZES(ZO2_LOAD_TILES)
+    ZO2_CUDA_LOAD(c, (zo2_attention_kernel<float, 8>));
+    ZO2_CUDA_LOAD(c, (zo2_attention_kernel<float, 1>));
+    ZO2_CUDA_LOAD(c, (zo2_attention_kernel<zo2_f16_element, 8>));
+    ZO2_CUDA_LOAD(c, (zo2_attention_kernel<zo2_f16_element, 1>));
+    ZO2_CUDA_LOAD(c, (zo2_attention_kernel<zo2_bf16_element, 8>));
+    ZO2_CUDA_LOAD(c, (zo2_attention_kernel<zo2_bf16_element, 1>));
+    /* What it was compiled for counts, not the device alone: an old architecture's PTX runs on new devices. */
+    cudaFuncAttributes attributes;
+    cudaError_t e = cudaFuncGetAttributes(&attributes, (zo2_attention_tiles_kernel<zo2_bf16_element, ZO2_TILE_MAX>));
+    c->bf16_matrices = attributes.ptxVersion >= 80;
+    return zo2_cuda_check(c, e, "cudaFuncGetAttributes");
 }

@@ -1,5 +1,6 @@
-/* attention_kernel.cuh: the softmax between two products, and whole attention for short sequences. Softmax is fp32. NaN
- * and +inf among the scores that a query sees make its output NaN; keys that it doesn't see are not read. */
+/* attention_kernel.cuh: sequences as kernels of attention take them, and the plain kernel, for every type, head size and stride.
+ * Softmax is fp32, over some keys at a time with a running maximum. NaN and +inf among the scores that a query sees make its
+ * output NaN. */
 #ifndef ZO2_KERNELS_CUDA_ATTENTION_KERNEL_CUH
 #define ZO2_KERNELS_CUDA_ATTENTION_KERNEL_CUH
 
@@ -12,61 +13,14 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/exp_neg.h"
 
-/* ---- softmax of scores, in place ---- */
-
-typedef struct zo2_softmax_args {
-    float *scores; /* [heads][queries][ld] */
-    uint64_t ld, stride;
-    uint64_t keys;    /* columns; what a query doesn't see becomes 0 */
-    uint64_t visible; /* columns that query 0 sees; query i sees i more */
-    uint64_t queries;
-} zo2_softmax_args;
-
-/* A block a row: x is the query, y the head. Probabilities are stored as E from the row's beginning on: within a
- * stretch of ZO2_CUDA_BLOCK columns all scores are read before any is overwritten, and a stretch's probabilities end
- * before the scores that are still to be read begin. */
-template <typename E> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_softmax_kernel(zo2_softmax_args a)
-{
-    ZO2_SHARED(float, part, 2 * ZO2_CUDA_WARPS);
-    uint32_t lane = threadIdx.x % ZO2_CUDA_WARP, warp = threadIdx.x / ZO2_CUDA_WARP;
-    float *x = a.scores + blockIdx.y * a.stride + blockIdx.x * a.ld;
-    E *p = (E *)(void *)x;
-    uint64_t visible = a.visible + blockIdx.x;
-    float max = -INFINITY;
-    for (uint64_t i = threadIdx.x; i < visible; i += ZO2_CUDA_BLOCK)
-        max = x[i] > max ? x[i] : max;
-    max = zo2_warp_max(max);
-    if (lane == 0)
-        part[warp] = max;
-    __syncthreads();
-    for (int i = 0; i < ZO2_CUDA_WARPS; i++)
-        max = part[i] > max ? part[i] : max;
-    float ref = max == -INFINITY ? 0.0f : max, sum = 0.0f;
-    for (uint64_t i = threadIdx.x; i < visible; i += ZO2_CUDA_BLOCK)
-        sum += zo2_exp_neg(x[i] - ref);
-    sum = zo2_warp_sum(sum);
-    if (lane == 0)
-        part[ZO2_CUDA_WARPS + warp] = sum;
-    __syncthreads();
-    sum = 0.0f;
-    for (int i = 0; i < ZO2_CUDA_WARPS; i++)
-        sum += part[ZO2_CUDA_WARPS + i];
-    for (uint64_t from = 0; from < a.keys; from += ZO2_CUDA_BLOCK) {
-        uint64_t i = from + threadIdx.x;
-        float v = i < visible ? zo2_exp_neg(x[i] - ref) / sum : 0.0f;
-        __syncthreads();
-        if (i < a.keys)
-            zo2_put(p + i, v);
-    }
-}
-
-/* ---- short sequences ---- */
+/* ---- what both kernels take ---- */
 
 #define ZO2_ATTENTION_SEQS 128 /* of a launch: they travel as a kernel parameter, 4 KiB at most with the rest */
 
+/* A sequence is cut into units, of some queries each, that the grid runs over. */
 typedef struct zo2_attention_batch {
     uint32_t n;
-    uint32_t start[ZO2_ATTENTION_SEQS + 1]; /* queries before each sequence; the last one: all */
+    uint32_t start[ZO2_ATTENTION_SEQS + 1]; /* units before each sequence; the last one: all */
     zo2_seq seq[ZO2_ATTENTION_SEQS];
 } zo2_attention_batch;
 
@@ -81,33 +35,49 @@ typedef struct zo2_attention_args {
 static_assert(sizeof(zo2_attention_batch) + sizeof(zo2_attention_args) <= 4000,
               "a kernel's parameters take at most 4 KiB");
 
+/* The unit's sequence. */
+__device__ static inline uint32_t zo2_attention_find(const zo2_attention_batch *batch, uint32_t unit)
+{
+    uint32_t low = 0, high = batch->n; /* start[low] <= unit < start[high] */
+    while (high - low > 1) {
+        uint32_t middle = (low + high) / 2;
+        if (batch->start[middle] <= unit)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The token of a sequence's i-th key, prefix included. */
+__device__ static inline uint32_t zo2_attention_token(const zo2_seq *seq, uint32_t i)
+{
+    return i < seq->n_prefix ? seq->prefix + i : seq->first + (i - seq->n_prefix);
+}
+
+/* ---- the plain kernel ---- */
+
 /* Shared memory of a warp: query, running output, 32 probabilities. */
 static inline size_t zo2_attention_warp_floats(uint32_t head_dim)
 {
     return 2 * (size_t)head_dim + ZO2_CUDA_WARP;
 }
 
-/* A warp a query: x runs over the batch's queries, y over heads, z over streams. Lanes are keys where scores are
- * computed and columns where values are added up. */
-template <typename E>
-ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK)
+/* A warp a query, which is the unit: x runs over the batch's queries, y over heads, z over streams. Lanes are keys where
+ * scores are computed and columns where values are added up. Keys that a query doesn't see are not read. A key is read
+ * N elements at a time, 8 or 1: neighbouring lanes' are a row apart, so 16 bytes cost as much as 4. */
+template <class E, int N>
+ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK, 8)
 __global__ void zo2_attention_kernel(zo2_attention_args a, zo2_attention_batch batch)
 {
     ZO2_DYNAMIC_SHARED(float, all);
     uint32_t lane = threadIdx.x % ZO2_CUDA_WARP, warp = threadIdx.x / ZO2_CUDA_WARP, d = a.head_dim;
     uint32_t query = blockIdx.x * ZO2_CUDA_WARPS + warp;
     if (query >= batch.start[batch.n])
-        return;                       /* the whole warp, and there is no barrier of the block below */
-    uint32_t low = 0, high = batch.n; /* start[low] <= query < start[high] */
-    while (high - low > 1) {
-        uint32_t middle = (low + high) / 2;
-        if (batch.start[middle] <= query)
-            low = middle;
-        else
-            high = middle;
-    }
-    zo2_seq seq = batch.seq[low];
-    query -= batch.start[low];
+        return; /* the whole warp, and there is no barrier of the block below */
+    uint32_t in_batch = zo2_attention_find(&batch, query);
+    zo2_seq seq = batch.seq[in_batch];
+    query -= batch.start[in_batch];
     uint32_t keys = seq.n_prefix + query + 1;
 
     float *mine = all + warp * (2 * d + ZO2_CUDA_WARP), *q = mine, *sum = mine + d, *p = mine + 2 * d;
@@ -123,11 +93,15 @@ __global__ void zo2_attention_kernel(zo2_attention_args a, zo2_attention_batch b
         uint32_t key = first + lane, n = keys - first < ZO2_CUDA_WARP ? keys - first : ZO2_CUDA_WARP;
         float score = -INFINITY;
         if (key < keys) {
-            uint32_t token = key < seq.n_prefix ? seq.prefix + key : seq.first + (key - seq.n_prefix);
-            const E *k = (const E *)a.k + base + (uint64_t)token * a.ld;
+            const E *k = (const E *)a.k + base + (uint64_t)zo2_attention_token(&seq, key) * a.ld;
             score = 0.0f;
-            for (uint32_t i = 0; i < d; i++)
-                score = zo2_fma(q[i], zo2_get(k[i]), score);
+            for (uint32_t i = 0; i < d; i += N) {
+                float w[N];
+                zo2_load_wide<E, N>(k + i, w);
+#pragma unroll
+                for (int j = 0; j < N; j++)
+                    score = zo2_fma(q[i + j], w[j], score);
+            }
         }
         float now = zo2_warp_max(score);
         now = max > now ? max : now;
@@ -140,8 +114,7 @@ __global__ void zo2_attention_kernel(zo2_attention_args a, zo2_attention_batch b
         for (uint32_t i = lane; i < d; i += ZO2_CUDA_WARP) {
             float v = sum[i] * scale;
             for (uint32_t j = 0; j < n; j++) {
-                uint32_t token =
-                    first + j < seq.n_prefix ? seq.prefix + first + j : seq.first + (first + j - seq.n_prefix);
+                uint32_t token = zo2_attention_token(&seq, first + j);
                 v = zo2_fma(p[j], zo2_get(((const E *)a.v)[base + (uint64_t)token * a.ld + i]), v);
             }
             sum[i] = v;

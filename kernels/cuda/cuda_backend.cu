@@ -44,8 +44,9 @@ static constexpr zo2_backend_ops make_ops()
     o.context_bytes = ZO2_CUDA_CONTEXT_BYTES;
     o.reserved_bytes = ZO2_CUDA_RESERVED_BYTES;
     o.chunk_bytes = (uint64_t)16 << 20; /* launches and events cost 3-5 us a chunk, 0.3 ms of a link of 55 GB/s */
-    o.ring_bytes = (uint64_t)256 << 20; /* such a link's bytes in 4.9 ms; attention of a 175B layer takes about 3 */
-    o.describe = zo2_cuda_describe;
+    o.ring_bytes = (uint64_t)256 << 20; /* such a link's bytes in 4.9 ms, some times what a layer's attention takes */
+    o.device_open = zo2_cuda_device_open;
+    o.device_close = zo2_cuda_device_close;
     o.usable = usable;
     o.element_bytes = element_bytes;
     o.attention_workspace = zo2_cuda_attention_workspace;
@@ -64,6 +65,7 @@ static constexpr zo2_backend_ops make_ops()
     o.wait = zo2_cuda_wait;
     o.sync = zo2_cuda_sync;
     o.drain = zo2_cuda_drain;
+    o.finish = zo2_cuda_finish;
     o.observe = zo2_cuda_observe;
     o.upload = zo2_cuda_upload;
     o.download = zo2_cuda_download;

@@ -13,6 +13,7 @@
 #include <atomic>
 #include <stdint.h>
 
+#include <cublasLt.h>
 #include <cublas_v2.h>
 
 #include "codec/update.h"
@@ -60,18 +61,41 @@ typedef struct zo2_cuda_track {
     zo2_cuda_mark mark[ZO2_CUDA_MARKS]; /* a ring: n from `first` on */
     uint32_t first, n;
     int waited;              /* for another lane's event, since the last operation */
+    cudaEvent_t anchor;      /* recorded at a known time of the host's clock, anchored_ns */
     cudaEvent_t base, spare; /* times count from base: the anchor or the spare */
+    uint64_t anchored_ns;    /* 0: it never was, or that failed */
     uint64_t base_ns, at_ns; /* when base and the last mark that passed were, on the host's clock */
 } zo2_cuda_track;
 
+/* What cuBLASLt's choice of an algorithm depends on: two that differ are two problems. Strides are 0 in a batch of one. */
+typedef struct zo2_cuda_biased_shape {
+    uint64_t m, n, k, lda, ldw, ldc;
+    uint64_t stride_a, stride_w, stride_c, stride_bias;
+    uint32_t batch, type;
+    uint32_t align_a, align_w, align_c, align_bias; /* bytes */
+} zo2_cuda_biased_shape;
+
+typedef struct zo2_cuda_biased {
+    zo2_cuda_biased_shape shape;
+    int found; /* 0: cuBLASLt has none */
+    cublasLtMatmulAlgo_t algorithm;
+} zo2_cuda_biased;
+#define ZO2_CUDA_BIASED 32 /* shapes kept: a matrix has at most two heights of tiles, a model two such matrices */
+
+/* A zo2_device is one without arena and events: open() gives them to it and close() takes them away. */
 typedef struct zo2_cuda {
     zo2_backend base;
+    int lent; /* of device_open(), which close() leaves */
     int device;
     char name[64];
-    int capability;                      /* 10 major + minor */
-    uint32_t processors;                 /* multiprocessors: grids beyond a few blocks for each give nothing */
-    cudaStream_t stream[ZO2_LANE_COUNT]; /* by zo2_lane */
-    cublasHandle_t blas;                 /* of the compute stream */
+    int capability;                          /* 10 major + minor */
+    int bf16_matrices;                       /* attention's kernels have tensor cores for bf16 */
+    uint32_t processors;                     /* multiprocessors: grids beyond a few blocks for each give nothing */
+    cudaStream_t stream[ZO2_LANE_COUNT];     /* by zo2_lane */
+    cublasHandle_t blas;                     /* of the compute stream */
+    void *blas_workspace;                    /* ZO2_CUDA_BLAS_BYTES */
+    zo2_cuda_biased biased[ZO2_CUDA_BIASED]; /* the last shapes of zo2_cuda_multiply_biased() */
+    uint64_t n_biased;                       /* that there have been: the next one's place */
     unsigned char *arena;
     uint64_t arena_bytes;
     zo2_update *fold_table;             /* device [ZO2_MAX_PENDING], in the arena's reserved part */
@@ -86,8 +110,6 @@ typedef struct zo2_cuda {
     zo2_cuda_doing doing[ZO2_LANE_COUNT];
     zo2_device_span_fn span; /* observe(); NULL: nobody does */
     void *span_ud;
-    cudaEvent_t anchor; /* recorded at a known time of the host's clock */
-    int anchored;
     zo2_cuda_track track[ZO2_LANE_COUNT];
 } zo2_cuda;
 
@@ -105,17 +127,16 @@ void zo2_cuda_doing_set(zo2_cuda *c, zo2_lane lane, const char *op, uint32_t ten
 
 /* ---- spans (cuda_spans.cu) ---- */
 
-zo2_status zo2_cuda_spans_open(zo2_cuda *c); /* creates the events */
-void zo2_cuda_spans_close(zo2_cuda *c);      /* also what was half opened; idle streams */
-/* Ties the device's clock to the host's. Waits for the compute stream, so only between steps; nothing may be under way
- * on the others. */
+void zo2_cuda_spans_close(zo2_cuda *c); /* also what was half made; idle streams */
+/* Ties the device's clock to the host's, for the caller's lanes, of which those are left alone that have something under way. The
+ * upload lane, which has no pause between steps, is tied anew by its own calls. */
 void zo2_cuda_spans_anchor(zo2_cuda *c);
 /* Around what an operation enqueues, on the lane's thread. */
 zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane);
 zo2_status zo2_cuda_span_end(zo2_cuda *c, zo2_lane lane, const char *op);
-/* When all streams are idle: reports what is left. */
-zo2_status zo2_cuda_spans_drain(zo2_cuda *c);
-void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud);
+/* When the streams of the lanes from `first` on are idle: reports what is left. */
+zo2_status zo2_cuda_spans_drain(zo2_cuda *c, zo2_lane first);
+zo2_status zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud);
 
 /* An operation, from its declaration to the end of the scope: what the lane is doing (for error texts), a range for
  * profilers, a span for who observes. done() comes last: it takes the operation's status and gives the call's. */
@@ -146,7 +167,8 @@ zo2_status zo2_cuda_find_device(int *device);
 
 /* ---- the table's other entries, see backend.h (cuda_device.cu, cuda_lanes.cu) ---- */
 
-zo2_status zo2_cuda_describe(zo2_device_info *out);
+zo2_status zo2_cuda_device_open(zo2_device **out, zo2_device_info *info);
+void zo2_cuda_device_close(zo2_device *d);
 /* All of open() but the table, which the caller puts in. */
 zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config);
 void zo2_cuda_close(zo2_backend *b);
@@ -162,6 +184,7 @@ zo2_status zo2_cuda_record(zo2_backend *b, zo2_lane lane, zo2_event *e);
 zo2_status zo2_cuda_wait(zo2_backend *b, zo2_lane lane, zo2_event *e);
 zo2_status zo2_cuda_sync(zo2_backend *b, zo2_event *e);
 zo2_status zo2_cuda_drain(zo2_backend *b);
+zo2_status zo2_cuda_finish(zo2_backend *b);
 zo2_status zo2_cuda_upload(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
 zo2_status zo2_cuda_download(zo2_backend *b, zo2_lane lane, void *dst, const void *src, uint64_t bytes);
 zo2_status zo2_cuda_copy(zo2_backend *b, void *dst, const void *src, uint64_t bytes);
@@ -175,6 +198,8 @@ zo2_status zo2_cuda_admit(zo2_cuda *c, zo2_status s, const zo2_operands *l);
 #define ZO2_CUDA_OPERATION(op, type) zo2_status zo2_cuda_##op(zo2_cuda *c, const type *operands);
 ZO2_BACKEND_OPERATIONS(ZO2_CUDA_OPERATION)
 #undef ZO2_CUDA_OPERATION
+/* What bias_act() enqueues, for an operation that ends with it. */
+zo2_status zo2_cuda_launch_bias_act(zo2_cuda *c, const zo2_bias_act_op *op);
 uint64_t zo2_cuda_attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads);
 
 /* Every kernel of a file is loaded now rather than at its first launch: lazy loading allocates device memory. */
@@ -192,27 +217,35 @@ zo2_status zo2_cuda_lse_load(zo2_cuda *c);
             return zo2_cuda_check(c, e, "cudaFuncGetAttributes (loading the kernel " #kernel ")"); \
     } while (0)
 
-/* The products behind gemm() and attention(): row-major c[b] = beta c[b] + a[b] op(w[b]), see gemm.cu. */
+/* The products behind gemm(): row-major c[b] = beta c[b] + a[b] w[b]^T, see gemm.cu. */
 typedef struct zo2_cuda_product {
     uint32_t batch;
     uint64_t m, n, k;
     const void *a; /* [m][k] */
     uint64_t lda, stride_a;
-    const void *w; /* [n][k] if transposed, else [k][n] */
+    const void *w; /* [n][k] */
     uint64_t ldw, stride_w;
-    int transposed;
     void *c; /* [m][n] of c_type */
     uint64_t ldc, stride_c;
     zo2_dtype type, c_type;
     int accumulate;
 } zo2_cuda_product;
 zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p);
+/* The same and then + bias[b] to every row of c[b], in one pass (biased.cu). w is transposed, c_type fp32, and the device
+ * multiplies the type. *done: 0 where cuBLASLt has no such product, and then nothing was enqueued. */
+zo2_status zo2_cuda_multiply_biased(zo2_cuda *c, const zo2_cuda_product *p, const float *bias, uint64_t stride_bias,
+                                    int *done);
 /* ZO2_ERR_UNSUPPORTED: the device has no products of this type. */
 zo2_status zo2_cuda_multiplies(const zo2_cuda *c, zo2_dtype type);
 
 static inline uint64_t zo2_cuda_ceil_div(uint64_t a, uint64_t b)
 {
     return a / b + (a % b != 0);
+}
+
+static inline cudaDataType_t zo2_cuda_data_type(zo2_dtype type)
+{
+    return type == ZO2_F16 ? CUDA_R_16F : type == ZO2_BF16 ? CUDA_R_16BF : CUDA_R_32F;
 }
 
 static inline uint32_t zo2_cuda_element_bytes(zo2_dtype type)

@@ -81,29 +81,55 @@ uint64_t zo2_cuda_peak_bytes(zo2_backend *b)
     return c->peak.load(std::memory_order_relaxed);
 }
 
-/* Returns errors of the device's loss as well, which nobody can help here. */
-void zo2_cuda_close(zo2_backend *b)
+/* What open() adds to a device. An error that was met stays: CUDA's are the context's. */
+static void end_use(zo2_cuda *c)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
+    for (int i = 0; i < ZO2_LANE_COUNT; i++)
+        if (c->stream[i])
+            (void)cudaStreamSynchronize(c->stream[i]);
+    zo2_cuda_spans_close(c);
+    if (c->arena)
+        (void)cudaFree(c->arena);
+    c->arena = NULL;
+    c->n_folded = 0;
+    c->peak.store(0, std::memory_order_relaxed);
+}
+
+static void end_device(zo2_cuda *c)
+{
+    if (c->blas)
+        (void)cublasDestroy(c->blas);
+    for (int i = 0; i < ZO2_LANE_COUNT; i++)
+        if (c->stream[i])
+            (void)cudaStreamDestroy(c->stream[i]);
+    free(c);
+}
+
+/* Returns of errors of the device's loss are dropped, which nobody can help here. */
+static void end(zo2_cuda *c, int lent)
+{
     if (!c)
         return;
     int outer = -1;
     (void)cudaGetDevice(&outer);
     (void)cudaSetDevice(c->device);
-    if (c->blas)
-        (void)cublasDestroy(c->blas);
-    for (int i = 0; i < ZO2_LANE_COUNT; i++)
-        if (c->stream[i]) {
-            (void)cudaStreamSynchronize(c->stream[i]);
-            (void)cudaStreamDestroy(c->stream[i]);
-        }
-    zo2_cuda_spans_close(c);
-    if (c->arena)
-        (void)cudaFree(c->arena);
+    end_use(c);
+    if (!lent)
+        end_device(c);
     (void)cudaGetLastError();
     if (outer >= 0)
         (void)cudaSetDevice(outer);
-    free(c);
+}
+
+void zo2_cuda_close(zo2_backend *b)
+{
+    zo2_cuda *c = (zo2_cuda *)b;
+    end(c, c && c->lent);
+}
+
+void zo2_cuda_device_close(zo2_device *d)
+{
+    end((zo2_cuda *)(void *)d, 0);
 }
 
 static zo2_status open_streams(zo2_cuda *c)
@@ -127,7 +153,13 @@ static zo2_status open_blas(zo2_cuda *c)
     return zo2_cuda_check_blas(c, e, "cublasCreate");
 }
 
-/* One product of each type and form, in borrowed memory: cuBLAS loads its kernels at their first use, and what they take must be
+static zo2_status set_workspace(zo2_cuda *c, void *at)
+{
+    c->blas_workspace = at;
+    return zo2_cuda_check_blas(c, cublasSetWorkspace(c->blas, at, ZO2_CUDA_BLAS_BYTES), "cublasSetWorkspace");
+}
+
+/* One product of each type and type of result, in borrowed memory: cuBLAS loads its kernels at their first use, and what they take must be
  * known before the arena is sized. Large shapes have kernels of their own; ZO2_CUDA_SLACK_BYTES are for those. */
 static zo2_status load_blas(zo2_cuda *c)
 {
@@ -139,24 +171,25 @@ static zo2_status load_blas(zo2_cuda *c)
     if (s)
         return s;
     unsigned char *a = scratch + ZO2_CUDA_BLAS_BYTES, *w = a + matrix, *y = w + matrix;
-    s = zo2_cuda_check_blas(c, cublasSetWorkspace(c->blas, scratch, ZO2_CUDA_BLAS_BYTES), "cublasSetWorkspace");
+    s = set_workspace(c, scratch);
     if (!s)
         s = zo2_cuda_check(c, cudaMemsetAsync(a, 0, 3 * matrix, c->stream[ZO2_LANE_COMPUTE]), "cudaMemsetAsync");
-    for (unsigned i = 0; i < 6 && !s; i++) {
+    for (unsigned i = 0; i < 5 && !s; i++) { /* fp32 has one */
         zo2_dtype type = types[i / 2];
         zo2_cuda_product p = {};
         p.batch = 1;
         p.m = p.n = p.ldc = n;
-        p.k = p.lda = k;
+        p.k = p.lda = p.ldw = k;
         p.a = a;
         p.w = w;
         p.c = y;
-        p.transposed = i % 2 == 0;
-        p.ldw = p.transposed ? k : n;
         p.type = type;
-        p.c_type = ZO2_F32;
+        p.c_type = i % 2 ? type : ZO2_F32;
         if (type != ZO2_BF16 || c->capability >= 80)
             s = zo2_cuda_multiply(c, &p);
+        int done;
+        if (!s && p.c_type == ZO2_F32 && (type != ZO2_BF16 || c->capability >= 80))
+            s = zo2_cuda_multiply_biased(c, &p, (const float *)(const void *)a, 0, &done);
     }
     cudaError_t e = cudaStreamSynchronize(c->stream[ZO2_LANE_COMPUTE]);
     if (!s)
@@ -216,7 +249,7 @@ static zo2_status open_arena(zo2_cuda *c, uint64_t bytes)
     c->fold_table = (zo2_update *)(void *)(c->arena + ZO2_CUDA_BLAS_BYTES);
     if (!e) {
         measure(c);
-        return zo2_cuda_check_blas(c, cublasSetWorkspace(c->blas, c->arena, ZO2_CUDA_BLAS_BYTES), "cublasSetWorkspace");
+        return set_workspace(c, c->arena);
     }
     return zo2_cuda_check(c, e, "cudaMalloc");
 }
@@ -236,10 +269,22 @@ static zo2_status create(zo2_cuda **out)
     c->device = device;
     s = open_context(c);
     if (s)
-        zo2_cuda_close(&c->base);
+        end(c, 0);
     else
         *out = c;
     return s;
+}
+
+/* The device that is lent, or one of its own. */
+static zo2_status take(zo2_cuda **out, zo2_device *lent)
+{
+    zo2_cuda *c = (zo2_cuda *)(void *)lent;
+    if (!c)
+        return create(out);
+    if (c->arena)
+        return zo2_error(ZO2_ERR_INTERNAL, "cuda backend: the device is in use; it serves one backend at a time");
+    *out = c;
+    return zo2_cuda_ready(c);
 }
 
 zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config)
@@ -251,11 +296,9 @@ zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config)
         return zo2_error(ZO2_ERR_ARG, "cuda backend: an arena of %llu bytes; its own part takes %llu",
                          (ull)config->arena_bytes, (ull)ZO2_CUDA_RESERVED_BYTES);
     (void)cudaGetDevice(&outer);
-    zo2_status s = create(&c);
+    zo2_status s = take(&c, config->device);
     if (!s) /* now, and not when a run exists whose settings can't change any more */
         s = zo2_cuda_multiplies(c, config->compute);
-    if (!s)
-        s = zo2_cuda_spans_open(c);
     if (!s)
         s = open_arena(c, config->arena_bytes);
     if (s && c)
@@ -270,24 +313,27 @@ zo2_status zo2_cuda_open(zo2_backend **out, const zo2_backend_config *config)
 
 /* CUDA doesn't say what a context takes; on an otherwise idle device it is all that is in use. Where more is in use
  * than a context can take, others are there too and the assumed size stands. */
-zo2_status zo2_cuda_describe(zo2_device_info *out)
+zo2_status zo2_cuda_device_open(zo2_device **out, zo2_device_info *info)
 {
     zo2_cuda *c = NULL;
     int outer = -1;
     size_t free = 0, total = 0;
-    memset(out, 0, sizeof *out);
+    *out = NULL;
+    memset(info, 0, sizeof *info);
     (void)cudaGetDevice(&outer);
     zo2_status s = create(&c);
     if (!s)
         s = zo2_cuda_check(c, cudaMemGetInfo(&free, &total), "cudaMemGetInfo");
     if (!s) {
         uint64_t used = total - free, own = used < 2 * ZO2_CUDA_CONTEXT_BYTES ? used : ZO2_CUDA_CONTEXT_BYTES;
-        out->context_bytes = own + ZO2_CUDA_SLACK_BYTES;
-        out->free_bytes = free + own;
-        snprintf(out->name, sizeof out->name, "%s", c->name);
+        info->context_bytes = own + ZO2_CUDA_SLACK_BYTES;
+        info->free_bytes = free + own;
+        snprintf(info->name, sizeof info->name, "%s", c->name);
+        c->lent = 1;
+        *out = (zo2_device *)(void *)c;
+    } else {
+        end(c, 0);
     }
-    if (c)
-        zo2_cuda_close(&c->base);
     if (outer >= 0)
         (void)cudaSetDevice(outer);
     (void)cudaGetLastError();

@@ -80,17 +80,28 @@ zo2_status zo2_cuda_sync(zo2_backend *b, zo2_event *e)
     return s ? s : zo2_cuda_check(c, cudaEventSynchronize(e->event), "cudaEventSynchronize");
 }
 
-/* All, also after an error: nothing may still use the arena or host memory when this returns. */
-zo2_status zo2_cuda_drain(zo2_backend *b)
+/* The lanes from `first` on, also after an error: nothing of theirs may still use the arena or host memory when this returns. */
+static zo2_status await_lanes(zo2_cuda *c, zo2_lane first)
 {
-    zo2_cuda *c = (zo2_cuda *)b;
     zo2_status s = zo2_cuda_ready(c);
-    for (int i = 0; i < ZO2_LANE_COUNT; i++) {
+    for (int i = first; i < ZO2_LANE_COUNT; i++) {
         cudaError_t e = cudaStreamSynchronize(c->stream[i]);
         if (!s)
             s = zo2_cuda_check(c, e, "cudaStreamSynchronize");
     }
-    return s ? s : zo2_cuda_spans_drain(c); /* after an error nobody knows when things ended */
+    return s ? s : zo2_cuda_spans_drain(c, first); /* after an error nobody knows when things ended */
+}
+
+static_assert(ZO2_LANE_UPLOAD == 0 && ZO2_LANE_COMPUTE == 1 && ZO2_LANE_STAGE == 2, "the caller's lanes come last");
+
+zo2_status zo2_cuda_drain(zo2_backend *b)
+{
+    return await_lanes((zo2_cuda *)b, ZO2_LANE_UPLOAD);
+}
+
+zo2_status zo2_cuda_finish(zo2_backend *b)
+{
+    return await_lanes((zo2_cuda *)b, ZO2_LANE_COMPUTE);
 }
 
 /* ---- transfers ---- */

@@ -6,21 +6,23 @@
  * calls take out what has passed, report it, and know whether anything is under way. That is one event and one or two
  * questions an operation, all of them calls that never wait; without an observer, a test of a pointer.
  *
- * Nothing is created in a step. When a lane has ZO2_CUDA_MARKS under way, operations join the last span: its end moves
- * on, and its name becomes "several" if theirs differ. (The driver holds back the host at about as many launches.)
+ * Nothing is created in a step, and no two operations share a span. So when a lane has ZO2_CUDA_MARKS under way, its thread
+ * waits until half of them have passed; the other half keeps the lane busy meanwhile. (The driver holds back the host at about as
+ * many launches.) What is waited for was enqueued long ago, and all that it waits for, too.
  *
  * Times. cudaEventElapsedTime() gives milliseconds in a float: below 0.1 us only within a second or so. So times count
- * from an event that moves along: at first the anchor, whose time on the host's clock is known, then a mark that passed
- * lately. The anchor is taken anew at every outermost enter(), so the two clocks' drift is that of one step. It is
- * dated just before it is recorded: spans seem early by the time of that call (microseconds), and never lie outside the
- * calls that enclose them. */
+ * from an event that moves along: at first the lane's anchor, whose time on the host's clock is known, then a mark that
+ * passed lately. The caller's lanes are anchored anew at every outermost enter(), so the two clocks' drift is that of one
+ * step. The upload lane may be busy whenever somebody looks, so every few seconds it waits until it has run dry, and
+ * anchors itself. An anchor is dated just before it is recorded: spans seem early by the time of that call (microseconds),
+ * and never lie outside the calls that enclose them. */
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 
-#include <string.h>
 #include <time.h>
 
 #define REBASE_NS 1000000000u
+#define ANCHOR_NS 4000000000u /* of the upload lane: clocks drift by microseconds a second */
 
 static uint64_t host_ns(void)
 {
@@ -31,16 +33,21 @@ static uint64_t host_ns(void)
 
 /* ---- life ---- */
 
+/* Blocking: a thread that waits should not take a core from the update lane. */
 static zo2_status create(zo2_cuda *c, cudaEvent_t *e)
 {
-    return zo2_cuda_check(c, cudaEventCreateWithFlags(e, cudaEventDefault), "cudaEventCreateWithFlags");
+    if (*e)
+        return ZO2_OK;
+    return zo2_cuda_check(c, cudaEventCreateWithFlags(e, cudaEventBlockingSync), "cudaEventCreateWithFlags");
 }
 
-zo2_status zo2_cuda_spans_open(zo2_cuda *c)
+static zo2_status create_all(zo2_cuda *c)
 {
-    zo2_status s = create(c, &c->anchor);
+    zo2_status s = ZO2_OK;
     for (int lane = 0; lane < ZO2_LANE_COUNT; lane++) {
         zo2_cuda_track *t = &c->track[lane];
+        if (!s)
+            s = create(c, &t->anchor);
         if (!s)
             s = create(c, &t->spare);
         for (uint32_t i = 0; i < ZO2_CUDA_MARKS && !s; i++)
@@ -61,37 +68,52 @@ void zo2_cuda_spans_close(zo2_cuda *c)
         for (uint32_t i = 0; i < ZO2_CUDA_MARKS; i++)
             destroy(c->track[lane].mark[i].event);
         destroy(c->track[lane].spare);
+        destroy(c->track[lane].anchor);
+        c->track[lane] = {};
     }
-    destroy(c->anchor);
+    c->span = NULL;
 }
 
 /* Fails silently: what is wrong with the device shows at the next call, and without an anchor nothing is reported. */
-void zo2_cuda_spans_anchor(zo2_cuda *c)
+/* like: a lane whose clock it takes over exactly; NULL: the host's. */
+static void anchor(zo2_cuda *c, zo2_lane lane, const zo2_cuda_track *like)
 {
-    if (!c->span)
+    zo2_cuda_track *t = &c->track[lane];
+    if (!c->span || t->n)
         return;
-    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++)
-        if (c->track[lane].n)
-            return;
     uint64_t now = host_ns();
-    c->anchored = cudaEventRecord(c->anchor, c->stream[ZO2_LANE_COMPUTE]) == cudaSuccess &&
-                  cudaStreamSynchronize(c->stream[ZO2_LANE_COMPUTE]) == cudaSuccess;
+    float ms;
+    t->anchored_ns = cudaEventRecord(t->anchor, c->stream[lane]) == cudaSuccess &&
+                             cudaStreamSynchronize(c->stream[lane]) == cudaSuccess
+                         ? now
+                         : 0;
+    if (t->anchored_ns && like && like->anchored_ns && !cudaEventElapsedTime(&ms, like->anchor, t->anchor))
+        t->anchored_ns = now = like->anchored_ns + (uint64_t)(1e6 * (double)(ms > 0 ? ms : 0));
     (void)cudaGetLastError();
-    for (int lane = 0; lane < ZO2_LANE_COUNT; lane++) {
-        c->track[lane].base = c->anchor;
-        c->track[lane].base_ns = c->track[lane].at_ns = now;
-    }
+    t->base = t->anchor;
+    t->base_ns = t->at_ns = now;
 }
 
-void zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
+void zo2_cuda_spans_anchor(zo2_cuda *c)
+{
+    anchor(c, ZO2_LANE_COMPUTE, NULL);
+    anchor(c, ZO2_LANE_STAGE, &c->track[ZO2_LANE_COMPUTE]);
+}
+
+/* Events are made for the first who observes: measurements don't. */
+zo2_status zo2_cuda_observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
 {
     zo2_cuda *c = (zo2_cuda *)b;
+    zo2_status s = fn ? zo2_cuda_ready(c) : ZO2_OK;
+    if (fn && !s)
+        s = create_all(c);
     for (int lane = 0; lane < ZO2_LANE_COUNT; lane++)
         c->track[lane].n = 0;
-    c->span = fn;
+    c->span = s ? NULL : fn;
     c->span_ud = ud;
-    (void)cudaSetDevice(c->device);
     zo2_cuda_spans_anchor(c);
+    anchor(c, ZO2_LANE_UPLOAD, &c->track[ZO2_LANE_COMPUTE]);
+    return s;
 }
 
 /* ---- reading ---- */
@@ -132,10 +154,10 @@ static zo2_status collect(zo2_cuda *c, int lane)
     return ZO2_OK;
 }
 
-zo2_status zo2_cuda_spans_drain(zo2_cuda *c)
+zo2_status zo2_cuda_spans_drain(zo2_cuda *c, zo2_lane first)
 {
     zo2_status s = ZO2_OK;
-    for (int lane = 0; lane < ZO2_LANE_COUNT && !s; lane++)
+    for (int lane = first; lane < ZO2_LANE_COUNT && !s; lane++)
         s = collect(c, lane);
     return s;
 }
@@ -155,32 +177,45 @@ static zo2_status mark(zo2_cuda *c, zo2_lane lane, const char *ends)
     return record(c, lane, m);
 }
 
-/* The newest mark, an end, comes again behind this operation: what it recorded before is forgotten. */
-static zo2_status move_mark(zo2_cuda *c, zo2_lane lane, const char *ends)
+/* Until a mark in the middle has passed. */
+static zo2_status wait_for_half(zo2_cuda *c, int lane)
 {
     zo2_cuda_track *t = &c->track[lane];
-    zo2_cuda_mark *m = &t->mark[(t->first + t->n - 1) % ZO2_CUDA_MARKS];
-    if (strcmp(m->ends, ends))
-        m->ends = "several";
-    return record(c, lane, m);
+    const zo2_cuda_mark *m = &t->mark[(t->first + t->n / 2) % ZO2_CUDA_MARKS];
+    zo2_status s = zo2_cuda_check(c, cudaEventSynchronize(m->event), "cudaEventSynchronize (timing)");
+    return s ? s : collect(c, lane);
+}
+
+/* The upload lane's own, when its anchor is old. */
+static zo2_status anchor_anew(zo2_cuda *c)
+{
+    const zo2_cuda_track *t = &c->track[ZO2_LANE_UPLOAD];
+    if (t->at_ns - t->anchored_ns < ANCHOR_NS)
+        return ZO2_OK;
+    zo2_status s = zo2_cuda_check(c, cudaStreamSynchronize(c->stream[ZO2_LANE_UPLOAD]), "cudaStreamSynchronize");
+    if (!s)
+        s = collect(c, ZO2_LANE_UPLOAD);
+    if (!s)
+        anchor(c, ZO2_LANE_UPLOAD, NULL);
+    return s;
 }
 
 zo2_status zo2_cuda_span_begin(zo2_cuda *c, zo2_lane lane)
 {
     zo2_cuda_track *t = &c->track[lane];
-    if (!c->span || !c->anchored)
+    if (!c->span || !t->anchored_ns)
         return ZO2_OK;
-    zo2_status s = collect(c, lane);
+    zo2_status s = lane == ZO2_LANE_UPLOAD ? anchor_anew(c) : ZO2_OK;
+    if (!s)
+        s = collect(c, lane);
+    if (!s && t->n + 2 > ZO2_CUDA_MARKS) /* a beginning and an end must fit */
+        s = wait_for_half(c, lane);
     int begins = !t->n || t->waited;
     t->waited = 0;
-    if (s || !begins || t->n + 2 > ZO2_CUDA_MARKS) /* the end must fit, too */
-        return s;
-    return mark(c, lane, NULL);
+    return s || !begins ? s : mark(c, lane, NULL);
 }
 
 zo2_status zo2_cuda_span_end(zo2_cuda *c, zo2_lane lane, const char *op)
 {
-    if (!c->span || !c->anchored)
-        return ZO2_OK;
-    return c->track[lane].n < ZO2_CUDA_MARKS ? mark(c, lane, op) : move_mark(c, lane, op);
+    return c->span && c->track[lane].anchored_ns ? mark(c, lane, op) : ZO2_OK;
 }

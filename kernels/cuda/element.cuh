@@ -83,19 +83,22 @@ template <class E, int N> __device__ static inline void zo2_load_wide(const E *f
         }
     }
 }
-template <class E, int N> __device__ static inline void zo2_store_wide(E *to, const float w[N])
+/* The first 16 bytes of them. */
+template <class E> __device__ static inline uint4 zo2_make_wide(const float *w)
 {
     constexpr int n = zo2_element_word<E>::n;
+    return make_uint4(zo2_element_word<E>::make(w), zo2_element_word<E>::make(w + n),
+                      zo2_element_word<E>::make(w + 2 * n), zo2_element_word<E>::make(w + 3 * n));
+}
+template <class E, int N> __device__ static inline void zo2_store_wide(E *to, const float w[N])
+{
     if constexpr (N == 1)
         zo2_put(to, w[0]);
     else {
 #pragma unroll
-        for (int i = 0; i < N; i += 4 * n) {
-            /* a plain assignment may become four stores of 4 bytes */
-            __stwb((uint4 *)(void *)(to + i),
-                   make_uint4(zo2_element_word<E>::make(w + i), zo2_element_word<E>::make(w + i + n),
-                              zo2_element_word<E>::make(w + i + 2 * n), zo2_element_word<E>::make(w + i + 3 * n)));
-        }
+        for (int i = 0; i < N;
+             i += 4 * zo2_element_word<E>::n) /* a plain assignment may become four stores of 4 bytes */
+            __stwb((uint4 *)(void *)(to + i), zo2_make_wide<E>(w + i));
     }
 }
 
@@ -115,6 +118,21 @@ template <class E, int N> __device__ static inline void zo2_store_wide(E *to, co
         __VA_ARGS__;                \
     } break;                        \
     }
+
+/* f(i) for a lane's i = lane, lane + 32, ... below n, in this order: eight at a time without a question between, so that their
+ * loads and what doesn't depend on the one before can overlap. */
+template <typename N, class F> __device__ static inline void zo2_lane_each(N n, F f)
+{
+    constexpr N at_once = 8;
+    N i = threadIdx.x % 32;
+    for (N whole = n / (at_once * 32); whole; whole--) {
+#pragma unroll
+        for (N j = 0; j < at_once; j++, i += 32)
+            f(i);
+    }
+    for (; i < n; i += 32)
+        f(i);
+}
 
 /* All 32 lanes get the sum; halves are folded onto each other as zo2_lanes_sum() of the cpu backend does. */
 __device__ static inline float zo2_warp_sum(float x)

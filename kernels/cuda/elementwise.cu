@@ -96,9 +96,8 @@ template <typename E, int W> static void launch_bias_act(zo2_cuda *c, const zo2_
     }
 }
 
-zo2_status zo2_cuda_bias_act(zo2_cuda *c, const zo2_bias_act_op *op)
+zo2_status zo2_cuda_launch_bias_act(zo2_cuda *c, const zo2_bias_act_op *op)
 {
-    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "bias_act", 0, 0, 0);
     bias_act_args a = bias_act_args();
     a.m = op->m;
     a.n = op->n;
@@ -111,7 +110,13 @@ zo2_status zo2_cuda_bias_act(zo2_cuda *c, const zo2_bias_act_op *op)
     int wide =
         zo2_cuda_wide(op->y, op->n | op->ldy | op->stride_y) && (!op->bias || zo2_cuda_wide(op->bias, op->stride_bias));
     ZO2_BY_TYPE(op->type, wide ? launch_bias_act<E, 8>(c, op, a) : launch_bias_act<E, 1>(c, op, a));
-    return work.done(zo2_cuda_launched(c, "zo2_bias_act_kernel"));
+    return zo2_cuda_launched(c, "zo2_bias_act_kernel");
+}
+
+zo2_status zo2_cuda_bias_act(zo2_cuda *c, const zo2_bias_act_op *op)
+{
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "bias_act", 0, 0, 0);
+    return work.done(zo2_cuda_launch_bias_act(c, op));
 }
 
 template <typename E, int W> static void launch_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op, convert_args a)

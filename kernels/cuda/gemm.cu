@@ -4,17 +4,12 @@
  *     C [m][n] = A [m][k] W^T, W [n][k]        is        C' (n x m) = W' ^T (n x k)  A' (k x m)
  *
  * with primes for the column-major views W' (k x n, ldw), A' (k x m, lda), C' (n x m, ldc): W comes first and is
- * transposed, A second and is not. With W [k][n] its view is n x k already and is not transposed.
+ * transposed, A second and is not.
  *
  * Accumulation is fp32; reductions in 16 bits and TF32 are off. For equal shapes, strides and alignment one device
  * and cuBLAS version give the same bits each time: one stream, one handle, a workspace of fixed size. */
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
-
-static cudaDataType_t data_type(zo2_dtype type)
-{
-    return type == ZO2_F16 ? CUDA_R_16F : type == ZO2_BF16 ? CUDA_R_16BF : CUDA_R_32F;
-}
 
 zo2_status zo2_cuda_multiplies(const zo2_cuda *c, zo2_dtype type)
 {
@@ -32,11 +27,27 @@ zo2_status zo2_cuda_multiply(zo2_cuda *c, const zo2_cuda_product *p)
         return s;
     const float alpha = 1.0f, beta = p->accumulate ? 1.0f : 0.0f;
     cublasStatus_t e = cublasGemmStridedBatchedEx(
-        c->blas, p->transposed ? CUBLAS_OP_T : CUBLAS_OP_N, CUBLAS_OP_N, (int)p->n, (int)p->m, (int)p->k, &alpha, p->w,
-        data_type(p->type), (int)p->ldw, (long long)p->stride_w, p->a, data_type(p->type), (int)p->lda,
-        (long long)p->stride_a, &beta, p->c, data_type(p->c_type), (int)p->ldc, (long long)p->stride_c, (int)p->batch,
+        c->blas, CUBLAS_OP_T, CUBLAS_OP_N, (int)p->n, (int)p->m, (int)p->k, &alpha, p->w, zo2_cuda_data_type(p->type),
+        (int)p->ldw, (long long)p->stride_w, p->a, zo2_cuda_data_type(p->type), (int)p->lda, (long long)p->stride_a,
+        &beta, p->c, zo2_cuda_data_type(p->c_type), (int)p->ldc, (long long)p->stride_c, (int)p->batch,
         p->type == ZO2_F32 ? CUBLAS_COMPUTE_32F_PEDANTIC : CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT);
     return zo2_cuda_check_blas(c, e, "cublasGemmStridedBatchedEx");
+}
+
+static zo2_status add_bias(zo2_cuda *c, const zo2_gemm_op *op)
+{
+    zo2_bias_act_op then = zo2_bias_act_op();
+    then.streams = op->batch;
+    then.m = op->m;
+    then.n = op->n;
+    then.y = op->y;
+    then.ldy = op->ldy;
+    then.stride_y = op->stride_y;
+    then.bias = op->bias;
+    then.stride_bias = op->stride_bias;
+    then.scale = 1.0f;
+    then.type = ZO2_F32;
+    return zo2_cuda_launch_bias_act(c, &then);
 }
 
 /* +/- are the two entries of one batch. */
@@ -54,12 +65,20 @@ zo2_status zo2_cuda_gemm(zo2_cuda *c, const zo2_gemm_op *op)
     p.w = op->panel;
     p.ldw = op->ld_panel;
     p.stride_w = op->stride_panel;
-    p.transposed = 1;
     p.c = op->y;
     p.ldc = op->ldy;
     p.stride_c = op->stride_y;
     p.type = op->type;
     p.c_type = op->y_type;
     p.accumulate = op->accumulate;
-    return work.done(zo2_cuda_multiply(c, &p));
+    int done = 0;
+    zo2_status s = zo2_cuda_multiplies(c, p.type);
+    if (!s && op->bias)
+        s = zo2_cuda_multiply_biased(c, &p, op->bias, op->stride_bias, &done);
+    if (!s && !done) {
+        s = zo2_cuda_multiply(c, &p);
+        if (!s && op->bias)
+            s = add_bias(c, op);
+    }
+    return work.done(s);
 }

@@ -1,15 +1,17 @@
-/* lse.cu: streaming log-sum-exp: one warp a loss token and stream. Sums are fp32 over 32 lanes within 1,024 logits and
- * double across, in the cpu backend's order and with its exponential: the same bits. What isn't finite: see
- * kernels/cpu/lse.c. */
+/* lse.cu: streaming log-sum-exp of each loss token and stream. Sums are fp32 over 32 lanes within 1,024 logits and double
+ * across, in the cpu backend's order and with its exponential: the same bits. So the maximum comes first: a running one would
+ * rescale sums on the way, and round them. What isn't finite: see kernels/cpu/lse.c. */
 #include <math.h>
 
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
+#include "kernels/cuda/held_row.cuh"
 #include "kernels/exp_neg.h"
 
-#define LSE_BLOCK 1024
+#define LSE_BLOCK  1024
+#define LSE_BLOCKS 11 /* of a row in shared memory, beside what the block has there */
 
 ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_init_kernel(zo2_lse *state, uint64_t n)
 {
@@ -29,6 +31,67 @@ typedef struct lse_args { /* the operation's, without what the host needs */
     uint64_t stride_state;
 } lse_args;
 
+/* Nothing but -inf so far: exp(-inf - 0) = 0, not NaN. */
+__device__ static inline float reference_of(float max)
+{
+    return max == -INFINITY ? 0.0f : max;
+}
+
+/* Sum of LSE_BLOCK logits or fewer; all lanes of a warp get it. */
+__device__ static inline float sum_of(const float *x, uint32_t n, float ref)
+{
+    float part = 0.0f;
+    zo2_lane_each(n, [&](uint32_t i) { part += zo2_exp_neg(x[i] - ref); });
+    return zo2_warp_sum(part);
+}
+
+/* On one thread, when no other reads the state any more. `sum`: of the tile; `before`: the state's maximum. */
+__device__ static inline void take_tile(const lse_args &op, uint64_t row, const float *x, zo2_lse *state, float before,
+                                        float max, double sum)
+{
+    state->sum = (float)((double)state->sum * (double)zo2_exp_neg(before - reference_of(max)) + sum);
+    state->max = max;
+    if (op.target[row] >= op.first && op.target[row] - op.first < op.n)
+        state->target = x[op.target[row] - op.first];
+}
+
+/* A row a block, read once: whole runs of 8 from multiples of 16 bytes, LSE_BLOCKS * LSE_BLOCK logits at most. Warps take
+ * blocks of logits in turn; thread 0 adds their sums in order. */
+ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_held_kernel(lse_args op)
+{
+    ZO2_DYNAMIC_SHARED(float, held);
+    ZO2_SHARED(float, highest, ZO2_CUDA_WARPS);
+    ZO2_SHARED(float, sums, LSE_BLOCKS);
+    uint32_t lane = threadIdx.x % ZO2_CUDA_WARP, warp = threadIdx.x / ZO2_CUDA_WARP, n = (uint32_t)op.n;
+    for (uint64_t row = blockIdx.x; row < op.m; row += gridDim.x) {
+        const float *x = op.logits + blockIdx.y * op.stride + row * op.ld;
+        zo2_lse *state = op.state + blockIdx.y * op.stride_state + row;
+        float before = state->max, max = before;
+        zo2_hold_row<ZO2_CUDA_BLOCK>(x, n, held, [&max](float v) { max = fmaxf(v, max); });
+        max = zo2_warp_max(max);
+        if (lane == 0)
+            highest[warp] = max;
+        __syncthreads();
+#pragma unroll
+        for (uint32_t w = 0; w < ZO2_CUDA_WARPS; w++)
+            max = fmaxf(highest[w], max);
+        for (uint32_t b = warp; b * LSE_BLOCK < n; b += ZO2_CUDA_WARPS) {
+            uint32_t left = n - b * LSE_BLOCK;
+            float sum = sum_of(held + b * LSE_BLOCK, left < LSE_BLOCK ? left : LSE_BLOCK, reference_of(max));
+            if (lane == 0)
+                sums[b] = sum;
+        }
+        __syncthreads(); /* and then warps may go on to the next row: what they write there, nobody reads here any more */
+        if (threadIdx.x == 0) {
+            double sum = 0;
+            for (uint32_t b = 0; b * LSE_BLOCK < n; b++)
+                sum += (double)sums[b];
+            take_tile(op, row, x, state, before, max, sum);
+        }
+    }
+}
+
+/* A row a warp, any row: it is read twice, one logit at a time. */
 ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_tile_kernel(lse_args op)
 {
     uint32_t lane = threadIdx.x % ZO2_CUDA_WARP, warp = threadIdx.x / ZO2_CUDA_WARP;
@@ -37,25 +100,15 @@ ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_tile_kernel(lse_args o
         const float *x = op.logits + blockIdx.y * op.stride + row * op.ld;
         zo2_lse *state = op.state + blockIdx.y * op.stride_state + row;
         float before = state->max, max = before;
-        for (uint64_t i = lane; i < op.n; i += ZO2_CUDA_WARP)
-            max = x[i] > max ? x[i] : max;
+        zo2_lane_each(op.n, [&](uint64_t i) { max = fmaxf(x[i], max); });
         max = zo2_warp_max(max);
-        float ref = max == -INFINITY ? 0.0f : max; /* nothing but -inf so far: exp(-inf - 0) = 0, not NaN */
         double sum = 0;
-        for (uint64_t from = 0; from < op.n; from += LSE_BLOCK) {
-            uint64_t end = op.n - from < LSE_BLOCK ? op.n : from + LSE_BLOCK;
-            float part = 0.0f;
-            for (uint64_t i = from + lane; i < end; i += ZO2_CUDA_WARP)
-                part += zo2_exp_neg(x[i] - ref);
-            sum += (double)zo2_warp_sum(part);
-        }
+        for (uint64_t from = 0; from < op.n; from += LSE_BLOCK)
+            sum += (double)sum_of(x + from, (uint32_t)(op.n - from < LSE_BLOCK ? op.n - from : LSE_BLOCK),
+                                  reference_of(max));
         __syncwarp(); /* every lane has read the state's maximum */
-        if (lane == 0) {
-            state->sum = (float)((double)state->sum * (double)zo2_exp_neg(before - ref) + sum);
-            state->max = max;
-            if (op.target[row] >= op.first && op.target[row] - op.first < op.n)
-                state->target = x[op.target[row] - op.first];
-        }
+        if (lane == 0)
+            take_tile(op, row, x, state, before, max, sum);
     }
 }
 
@@ -88,9 +141,14 @@ zo2_status zo2_cuda_lse_tile(zo2_cuda *c, const zo2_lse_op *op)
     a.first = op->first;
     a.state = op->state;
     a.stride_state = op->stride_state;
-    dim3 grid(zo2_cuda_blocks(c, zo2_cuda_ceil_div(op->m, ZO2_CUDA_WARPS)), op->streams);
-    ZO2_LAUNCH(zo2_lse_tile_kernel, grid, ZO2_CUDA_BLOCK, 0, c->stream[ZO2_LANE_COMPUTE], a);
-    return work.done(zo2_cuda_launched(c, "zo2_lse_tile_kernel"));
+    int held = op->n <= LSE_BLOCKS * LSE_BLOCK && zo2_cuda_wide(op->logits, op->n | op->ld | op->stride);
+    dim3 grid(zo2_cuda_blocks(c, held ? op->m : zo2_cuda_ceil_div(op->m, ZO2_CUDA_WARPS)), op->streams);
+    cudaStream_t s = c->stream[ZO2_LANE_COMPUTE];
+    if (held)
+        ZO2_LAUNCH(zo2_lse_held_kernel, grid, ZO2_CUDA_BLOCK, op->n * sizeof(float), s, a);
+    else
+        ZO2_LAUNCH(zo2_lse_tile_kernel, grid, ZO2_CUDA_BLOCK, 0, s, a);
+    return work.done(zo2_cuda_launched(c, held ? "zo2_lse_held_kernel" : "zo2_lse_tile_kernel"));
 }
 
 zo2_status zo2_cuda_lse_finish(zo2_cuda *c, const zo2_lse_finish_op *op)
@@ -104,6 +162,7 @@ zo2_status zo2_cuda_lse_finish(zo2_cuda *c, const zo2_lse_finish_op *op)
 zo2_status zo2_cuda_lse_load(zo2_cuda *c)
 {
     ZO2_CUDA_LOAD(c, zo2_lse_init_kernel);
+    ZO2_CUDA_LOAD(c, zo2_lse_held_kernel);
     ZO2_CUDA_LOAD(c, zo2_lse_tile_kernel);
     ZO2_CUDA_LOAD(c, zo2_lse_finish_kernel);
     return ZO2_OK;

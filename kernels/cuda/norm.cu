@@ -5,8 +5,7 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
-
-#define HOLDS 4 /* loads of a lane under way at a time when a row is read */
+#include "kernels/cuda/held_row.cuh"
 
 typedef struct layernorm_args { /* the operation's, without what the host needs */
     uint64_t m, n;
@@ -28,14 +27,11 @@ typedef struct row_sums {
 template <typename N> __device__ static inline row_sums sums_of(const float *x, N n, float eps)
 {
     row_sums r;
-    uint32_t lane = threadIdx.x % ZO2_CUDA_WARP;
     float sum = 0.0f;
-    for (N i = lane; i < n; i += ZO2_CUDA_WARP)
-        sum += x[i];
+    zo2_lane_each(n, [&](N i) { sum += x[i]; });
     r.mean = zo2_warp_sum(sum) / (float)n;
     sum = 0.0f;
-    for (N i = lane; i < n; i += ZO2_CUDA_WARP)
-        sum += (x[i] - r.mean) * (x[i] - r.mean);
+    zo2_lane_each(n, [&](N i) { sum += (x[i] - r.mean) * (x[i] - r.mean); });
     r.inverse = 1.0f / zo2_sqrt(zo2_warp_sum(sum) / (float)n + eps);
     return r;
 }
@@ -67,23 +63,6 @@ __device__ static inline void normalise(const float *x, N n, row_sums r, const f
     }
 }
 
-/* The row into shared memory. Several loads at a time, since shared memory has room for few warps. */
-__device__ static inline void hold(const float *x, uint32_t n, float *held)
-{
-    constexpr uint32_t step = 4 * ZO2_CUDA_WARP;
-    for (uint32_t i = 4 * (threadIdx.x % ZO2_CUDA_WARP); i < n; i += HOLDS * step) {
-        uint4 part[HOLDS];
-#pragma unroll
-        for (uint32_t j = 0; j < HOLDS; j++)
-            if (i + j * step < n)
-                part[j] = __ldcg((const uint4 *)(const void *)(x + i + j * step));
-#pragma unroll
-        for (uint32_t j = 0; j < HOLDS; j++)
-            if (i + j * step < n)
-                *(uint4 *)(void *)(held + i + j * step) = part[j];
-    }
-}
-
 /* HELD: a row is read once, 16 bytes at a time, into the warp's shared memory, and the passes read it there; rows are whole
  * runs of 8 from multiples of 16 bytes. Otherwise any row: it is read three times, one element at a time. */
 template <typename E, bool HELD>
@@ -100,7 +79,7 @@ __global__ void zo2_layernorm_kernel(layernorm_args op)
             ZO2_DYNAMIC_SHARED(float, all);
             uint32_t n = (uint32_t)op.n;
             float *held = all + warp * n;
-            hold(x, n, held);
+            zo2_hold_row<ZO2_CUDA_WARP>(x, n, held, [](float) {});
             __syncwarp();
             normalise<8>(held, n, sums_of(held, n, op.eps), gamma, beta, y);
             __syncwarp(); /* the next row overwrites it */

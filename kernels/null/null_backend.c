@@ -23,7 +23,6 @@
 #define CONTEXT_BYTES  500000000u           /* what a CUDA context with cuBLAS takes, roughly */
 #define RESERVED_BYTES ((uint64_t)32 << 20) /* a workspace of cuBLAS, as its manual recommends for large GPUs */
 #define MAX_REGISTERED 16
-#define SCORES_BYTES   ((uint64_t)128 << 20)
 
 typedef struct host_range {
     const unsigned char *at;
@@ -51,19 +50,14 @@ static uint32_t element_bytes(zo2_dtype compute)
     return compute == ZO2_F32 ? 4 : 2;
 }
 
-/* fp32 scores [keys][keys] of the largest group of heads, in both streams of a query, that takes at most 128 MiB; at
- * least one head. */
+/* None, as on a GPU whose kernel keeps scores in shared memory. */
 static uint64_t attention_workspace(uint32_t heads, uint32_t head_dim, uint64_t max_keys, uint32_t threads)
 {
+    (void)heads;
     (void)head_dim;
+    (void)max_keys;
     (void)threads;
-    if (!max_keys)
-        max_keys = 1;
-    uint64_t head = (2 * max_keys * max_keys * 4 + 255) / 256 * 256;
-    uint64_t group = SCORES_BYTES / head;
-    if (group > heads)
-        group = heads;
-    return head * (group ? group : 1);
+    return 0;
 }
 
 /* ---- life ----------------------------------------------------------------------------------------------------------
@@ -225,6 +219,20 @@ static zo2_status drain(zo2_backend *b)
     return ZO2_OK;
 }
 
+/* As sync() with an event behind everything on these lanes. */
+static zo2_status finish(zo2_backend *b)
+{
+    null_backend *z = (null_backend *)b;
+    pthread_mutex_lock(&z->lock);
+    for (int of = ZO2_LANE_COMPUTE; of <= ZO2_LANE_STAGE; of++) {
+        zo2_ledger_clock now = zo2_ledger_record(&z->ledger, (zo2_lane)of);
+        for (int l = 0; l < ZO2_LANE_COUNT; l++)
+            zo2_ledger_wait(&z->ledger, (zo2_lane)l, &now);
+    }
+    pthread_mutex_unlock(&z->lock);
+    return ZO2_OK;
+}
+
 /* ---- operations ----------------------------------------------------------------------------------------------------
  */
 
@@ -314,7 +322,8 @@ const zo2_backend_ops zo2_backend_null = {
     .reserved_bytes = RESERVED_BYTES,
     .chunk_bytes = (uint64_t)16 << 20, /* as cuda has them */
     .ring_bytes = (uint64_t)256 << 20,
-    .describe = NULL,
+    .device_open = NULL,
+    .device_close = NULL,
     .element_bytes = element_bytes,
     .attention_workspace = attention_workspace,
     .open = open_null,
@@ -331,6 +340,7 @@ const zo2_backend_ops zo2_backend_null = {
     .wait = wait_event,
     .sync = sync_event,
     .drain = drain,
+    .finish = finish,
     .observe = NULL,
     .upload = upload,
     .download = download,

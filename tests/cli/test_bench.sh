@@ -35,6 +35,8 @@ for what in 'upload, chunks of 4096 KiB' 'upload, chunks of 256 KiB' 'upload thr
 done
 grep -q 'fp8-e4m3 wires to the device of the cpu backend' out.txt || fail "the title doesn't say what is measured"
 expect 0 '^| peak resident memory ' tiny_bench step --no-peers
+expect 0 '^| decode to two panels ' tiny_bench rates --backend cpu --wire fp8-e4m3
+grep -q '^## rates: what zo2-plan counts with, fp8-e4m3 wire, gaussian, fp32, cpu backend' out.txt || fail "the rates don't say whose they are"
 expect 0 '^not installed: .*NumPy.*PyTorch' tiny_bench noise --dist rademacher --python /nonexistent
 [ -z "$(ls -A tmp)" ] || fail "left behind: $(ls tmp)"
 
@@ -65,7 +67,7 @@ status=$?
 [ -z "$(ls -A tmp)" ] || fail "left behind after SIGTERM: $(ls tmp)"
 
 usage 'unknown section "disk"' zo2-bench disk
-usage 'unexpected argument' zo2-bench noise codec update gemm attention panels link step storage noise
+usage 'unexpected argument' zo2-bench noise codec update gemm attention panels link step rates storage noise
 usage 'not one of bf16' zo2-bench codec --wire int4
 usage 'not a number from 1' zo2-bench --repeats 0
 usage 'not a time' zo2-bench --seconds soon

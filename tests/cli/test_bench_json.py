@@ -92,7 +92,7 @@ def main():
     for key in ("version", "cpu", "cpus", "simd", "threads", "repeats", "seconds", "bytes", "results", "not_installed"):
         check(key in result, f"no key {key}")
     check(result["threads"] == 2 and result["repeats"] == 3 and result["bytes"] == 65536, "settings")
-    for section in ("noise", "codec", "update", "gemm", "attention", "panels", "link", "step"):
+    for section in ("noise", "codec", "update", "gemm", "attention", "panels", "link", "step", "rates"):
         check(rows_of(result, section), f"no rows of {section}")
     check(not rows_of(result, "storage"), "a drive is written without a word")
 
@@ -101,7 +101,7 @@ def main():
         check(0 < row["min"] <= row["median"] <= row["max"], f"{name}: min, median, max")
         check(row["unit"] in ("ns/value", "G weights/s", "GFLOP/s", "GB/s", "us", "ms", "s/step",
                                 "bytes/parameter"), f"{name}: unit")
-        check(row["against"], f"{name}: against nothing")
+        check(bool(row["against"]) != (row["section"] == "rates"), f"{name}: against what")
         ratios = {key for key in row if key.endswith("_ratio")}
         check(ratios == {side["key"] + "_ratio" for side in row["against"]}, f"{name}: ratios {ratios}")
         for side in row["against"]:
@@ -141,6 +141,11 @@ def main():
     check("all of a step" in names and len(names) > 3, f"products: {names}")
     for request in ("noise gaussian 1 65536 1", "noise rademacher 2 65536 1", "update gaussian 2 16384 1", "step 1"):
         check(request in requests, f"nobody was asked: {request}")
+
+    # a file for zo2-plan --gpu: of a GPU alone
+    rates = {row["name"]: row for row in rows_of(result, "rates")}
+    check({"upload", "products", "decode to two panels", "update on the host", "noise on the host"} <= set(rates), "rates")
+    check("rates" not in result, "the CPU's rates as a GPU's")
 
     print(f"{len(result['results'])} rows, {failures} failures")
     sys.exit(failures > 0)

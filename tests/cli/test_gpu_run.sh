@@ -53,6 +53,7 @@ in_report '^- not here: python3, gzip'
 for row in 'update: fp8-e4m3, gaussian' 'upload, chunks of' 'panels: bf16, rademacher' 'gemm: all of a step' 'heads of'; do
     in_report "^| .*$row.* | [0-9.e-]* ([0-9.e-]* \.\. [0-9.e-]*) .* | .*: [0-9.e-]* | [0-9.e-]* |"
 done
+in_report '^| rates: products | [0-9.]* ([0-9.]* \.\. [0-9.]*) GFLOP/s | | |$'
 in_report '^| model-64M | --batch 1 --wire fp8-e4m3 --device-mem 64M --pending 64 | [0-9.]* | [0-9.]* | [0-9]* | [0-9]* | [a-z]* | not read, there is no python3 |'
 [ "$(grep -c '"run": "model-64M", "step": 2, ' results/metrics.jsonl)" = 2 ] || fail "metrics.jsonl doesn't have both runs"
 [ "$(grep -c '"section": "' results/bench.jsonl)" -ge 7 ] || fail "bench.jsonl lacks benches"

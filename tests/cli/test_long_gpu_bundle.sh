@@ -50,6 +50,8 @@ if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null && command -v chroot >/dev/
     grep -q '^machine: passed, ' root/tmp/r/report.md || fail "the parts that need no device don't run"
     [ "$(grep -c 'it needs a device$' root/tmp/r/report.md)" = 9 ] || fail "not every part says that it needs a device"
     expect 0 '^steps-175b: passed, ' inside --quick --backend cpu
+    grep -q '"name": "OpenBLAS alone"' root/tmp/r/bench.jsonl || fail "products weren't compared with the bundle's OpenBLAS"
+    [ "$(find root/tmp/r -type f | wc -l)" -le 8 ] || fail "results are more than 8 files"
 else
     echo "not root: the bundle doesn't run in a folder of its own"
     expect 1 '^machine: passed, ' bundle/run --part machine link

@@ -45,6 +45,15 @@ if [ -e cpu.json ] || [ -e none.json ]; then fail "a file was written all the sa
 expect 1 'cannot write' for_gpu t4 --save-gpu nowhere/mine.json
 expect 1 'cannot write' for_gpu t4 --save-gpu /dev/full
 
+# what zo2-bench --json writes has them among its results
+same <mine.json | grep -q '^{"memory_bytes"' || fail "no object: $(cat mine.json)"
+printf '{"version": "1", "results": [{"section": "rates", "against": []}], "not_installed": [], "rates": %s}' "$(cat mine.json)" >bench.json
+plan --gpu bench.json --wire fp8-e4m3 --json >file.txt
+grep -q '"rates_of": "the rates in bench.json"' file.txt || fail "the file isn't named"
+same <file.txt | cmp -s - card.txt || fail "what zo2-bench writes gives another plan"
+zo2-bench rates --backend cpu --json --seconds 0 --repeats 1 --model "$HF/config.json" --tokens 8 >cpu.json || fail "no rates"
+expect 1 'cpu.json: zo2-bench wrote no rates of a GPU there; .*zo2-bench rates --json' plan --gpu cpu.json
+
 # files
 file() { printf '%s' "$2" >given.json && expect 1 "$1" plan --gpu given.json; }
 rates='"upload_rate": 1e9, "gemm_rate": 1e12, "decode_rate": 1e11'
@@ -67,7 +76,8 @@ file '"memory_bytes" is no number' "{$rates, \"memory_bytes\": -4}"
 file '"wire" is no wire' "{$rates, \"wire\": \"fp3\"}"
 file '"wire" is no wire' "{$rates, \"wire\": 3}"
 file '"dist" is no distribution' "{$rates, \"dist\": null}"
-file 'more than 16384 bytes' "{$rates$(printf '%20000s' '')}"
+{ printf '{%s' "$rates"; head -c 1100000 /dev/zero | tr '\0' ' '; printf '}'; } >given.json
+expect 1 'more than 1048576 bytes' plan --gpu given.json
 printf '{"\001\033[31m": 1}' >given.json
 expect 1 'not JSON' plan --gpu given.json
 head -c 16000 /dev/zero | tr '\0' '[' >given.json
@@ -79,8 +89,17 @@ usage 'not for --backend cpu' for_gpu t4 --backend cpu
 usage 'no --json' for_gpu all --json
 usage 'pcie' for_gpu t4 --pcie 2
 expect 1 'fp16 and bf16' for_gpu t4 --compute fp32
-expect 1 't4 has no such' for_gpu t4 --compute bf16
-expect 0 '' for_gpu a100-40 --compute bf16
+expect 1 't4 multiplies no bf16, which --compute asks for' for_gpu t4 --compute bf16
+expect 0 '"compute": "bf16"' for_gpu a100-40 --compute bf16 --json
+# a checkpoint in bf16 computes in it unless told otherwise
+sed 's/"torch_dtype": "[a-z0-9]*"/"torch_dtype": "bfloat16"/' "$HF/config.json" >bf16.json
+bf16() { zo2-plan bf16.json --batch 1 --seq 16 --probe 0 --update-rate 10 "$@"; }
+expect 1 't4 multiplies no bf16, this model.s own type: .* refused there; plan and train with --compute fp16' bf16 --gpu T4
+[ ! -s out.txt ] || fail "a plan that can't run is shown"
+expect 0 '"compute": "fp16"' bf16 --gpu t4 --compute fp16 --json
+expect 0 '"compute": "bf16"' bf16 --gpu rtx-3060 --json
+expect 0 '^| bf16.json | t4 .*| takes --compute fp16 | | |$' bf16 --gpu all
+[ "$(grep -c '| takes' out.txt)" -eq 1 ] || fail "others than the t4 don't compute in bf16"
 
 # the table: what doesn't fit, and the README's own, line by line
 expect 0 '^| opt-66b | t4 |.*|  *doesn.t fit' zo2-plan opt-66b --batch 64 --seq 2048 --gpu all --update-rate 1 --probe 0

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What decoding a weight costs in machine code, by tools/sass-count: ceilings for each kind of wire and noise, and no spills.
+# What decoding a weight and passes over activations cost in machine code, by tools/sass-count: ceilings for each kind of wire and
+# noise, and for each pass and type; no spills; and that attention uses tensor cores and leaves room for three blocks a multiprocessor.
 # Controls show that the tool counts what it says, and sees a spill.
 set -u
 
@@ -38,10 +39,39 @@ status=$?
 [ $status = 77 ] && { echo "skipped: no nvcc"; exit 77; }
 [ $status = 0 ] || fail "sass-count failed on the control"
 "$SRC/tools/sass-count" --all --json >"$work/decode.json" || fail "sass-count failed"
+for arch in 75 80 90; do
+    "$SRC/tools/sass-count" --arch sm_$arch --json "$SRC/kernels/cuda/attention.cu" >"$work/attention-$arch.json" ||
+        fail "sass-count failed on attention for sm_$arch"
+done
 "$SRC/tools/sass-count" "$work/nothing.cu" 2>"$work/error" && fail "a source that isn't there was counted"
 grep -q 'nothing.cu' "$work/error" || fail "the message doesn't name the source"
 
-python3 - "$work/control.json" "$work/decode.json" "$SRC/codec/wires.h" <<'CHECK'
+"$SRC/tools/sass-count" --passes --all --json >"$work/passes.json" || fail "sass-count --passes failed"
+for length in 10 50; do # a pass with a loop of that many fma for an element, and one of doubles, which is none over elements
+    cat >"$work/pass_$length.cu" <<CONTROL
+template <typename E, int W> __global__ void zo2_convert_rows_kernel(E *y, double *sums, int n)
+{
+    double sum = 0;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < n; i += blockDim.x) {
+        E v = y[i];
+#pragma unroll
+        for (int j = 0; j < $length; j++)
+            v = __fmaf_rn(v, v, 0.5f);
+        y[i] = v;
+    }
+#pragma unroll 1
+    for (int i = 0; i < n; i++) {
+        sum += sums[i];
+        sums[i] = sum;
+    }
+}
+template __global__ void zo2_convert_rows_kernel<float, 8>(float *, double *, int);
+CONTROL
+    "$SRC/tools/sass-count" --passes --all --json "$work/pass_$length.cu" >"$work/pass_$length.json" || fail "sass-count failed on a pass"
+done
+
+python3 - "$work/control.json" "$work/decode.json" "$SRC/codec/wires.h" "$work/passes.json" "$work"/pass_{10,50}.json "$work/attention-" <<'CHECK'
 import json
 import re
 import sys
@@ -72,6 +102,37 @@ for k in kernels:
         if k["weight"] > ceilings[kind] or not 0 < k["alu"] + k["fma"] < k["weight"]:
             bad.append(k)
 assert seen == set(ceilings), set(ceilings) - seen
+
+short, long = (json.load(open(f))["passes"][0]["element"] for f in sys.argv[5:7])
+assert long - short == 40 and 10 < short < 20, (short, long)
+# Instructions an element: what kernels/cuda/README.md promises.
+ceilings = {
+    "bias, scale": (5, 6.5), "bias, scale, ReLU": (7, 8.5), "bias, scale, GELU": (31.5, 33), "conversion of rows": (2.3, 2.8),
+    "layer norm": (15, 15.5), "log-sum-exp": (33, None),
+}
+passes = json.load(open(sys.argv[4]))["passes"]
+assert len(passes) == 5 * 3 + 1 and {p["pass"] for p in passes} == set(ceilings), passes
+for p in passes:
+    most = ceilings[p["pass"]][p["type"] != "fp32"]
+    print("%-18s %-5s %5.1f of %.1f, %d registers" % (p["pass"], p["type"], p["element"], most, p["registers"]))
+    if p["element"] > most or p["spilled"]:
+        bad.append(p)
+parts = {p["pass"]: set(p["parts"]) for p in passes}
+assert parts["layer norm"] == {"hold", "sum", "sum of products", "result"}, parts
+assert parts["log-sum-exp"] == {"hold", "sum of products"}, parts
+# Of a tile: scores of 16 x 32 and as many values of 16 x D, 2 D / 16 products of 16 x 16 x 16 each, which sm_75 makes of
+# four instructions and others of two. sm_75 has no bf16: its kernel is empty.
+for arch in (75, 80, 90):
+    kernels = json.load(open("%s%d.json" % (sys.argv[7], arch)))["kernels"]
+    tiles = {m.groups(): k for k in kernels if (m := re.search(r"attention_tiles_kernelI\d+zo2_(b?f16)_elementLi(\d+)E", k["kernel"]))}
+    assert len(tiles) == 6 and len(kernels) == 12, [k["kernel"] for k in kernels]
+    assert all(k["spilled"] == 0 for k in kernels), kernels
+    for (kind, size), k in tiles.items():
+        products = 0 if (arch, kind) == (75, "bf16") else int(size) // 16 * 4 * (4 if arch == 75 else 2)
+        print("attention %-4s of %3s, sm_%d: %4d instructions, %3d for tensor cores, %3d registers" % (
+            kind, size, arch, k["instructions"], k["matrix"], k["registers"]))
+        if k["matrix"] != products or k["registers"] > 168:
+            bad.append(k)
 sys.exit("over the ceiling: %s" % bad if bad else 0)
 CHECK
 [ $? = 0 ] || fail "see above"

@@ -88,6 +88,7 @@ std::string doing(const thread &t)
     const char *what = t.now == state::at_barrier ? "__syncthreads()"
                        : t.op == warp_op::sync    ? "__syncwarp()"
                        : t.op == warp_op::ballot  ? "a ballot"
+                       : t.op == warp_op::matrix  ? "a matrix operation"
                                                   : "a shuffle";
     snprintf(text, sizeof text, "waits in %s at %s:%d", what, file_name(t.file), t.line);
     return text;
@@ -154,6 +155,16 @@ void report_stall()
            absent ? absent->index.x : 0, absent ? absent->index.y : 0, absent ? absent->index.z : 0,
            absent ? doing(*absent).c_str() : "does not come");
     the_block->failed = true;
+}
+
+/* The product that the warp from thread `first` on has come for; a load or a store only has come. */
+void multiply(unsigned first)
+{
+    uint64_t operands[lanes];
+    for (unsigned i = 0; i < lanes; i++)
+        operands[i] = the_block->threads[first + i].value;
+    if (operands[0])
+        multiply_matrices(operands);
 }
 
 void run_block(const order &turns)
@@ -283,7 +294,7 @@ uint64_t warp(warp_op op, unsigned mask, uint64_t value, unsigned source, const 
     if (op == warp_op::sync)
         tsan_release(edge);
     bool complete = true;
-    for (unsigned i = 0; i < lanes; i++) {
+    for (unsigned i = 0; i < lanes && complete; i++) { /* who comes last looks at all */
         if (!(mask >> i & 1))
             continue;
         if (first + i >= the_block->n) {
@@ -294,7 +305,7 @@ uint64_t warp(warp_op op, unsigned mask, uint64_t value, unsigned source, const 
         const thread &o = the_block->threads[first + i];
         if (o.now != state::in_warp || o.mask != mask)
             complete = false;
-        else if (o.op != op || o.line != line || strcmp(o.file, file)) {
+        else if (o.op != op || o.line != line || (o.file != file && strcmp(o.file, file))) {
             report("%s %s, but lane %u %s", place(t).c_str(), doing(t).c_str(), i, doing(o).c_str());
             fail_here();
         }
@@ -302,6 +313,8 @@ uint64_t warp(warp_op op, unsigned mask, uint64_t value, unsigned source, const 
     if (!complete)
         wait_as(t, state::in_warp);
     else {
+        if (op == warp_op::matrix)
+            multiply(first);
         unsigned ballot = 0;
         for (unsigned i = 0; i < lanes; i++)
             if (mask >> i & 1)

@@ -56,6 +56,8 @@ extern block *the_block;
 std::string place(const thread &t);
 /* From inside a thread: ends the kernel, doesn't return. */
 [[noreturn]] void fail_here();
+/* Of a warp whose lanes all came: `lane` has their matrix_product (mma.h). */
+void multiply_matrices(const uint64_t (&lane)[lanes]);
 /* The end of a block: looks whether something was written around its shared arrays. */
 void free_shared_arrays();
 

@@ -1,41 +1,21 @@
 /* cublas.cpp: matrix products on the simulated device: fp32 copies of the operands, OpenBLAS, rounding to the result's
  * type. The copies are what reads and writes device memory, so the sanitizers see every access: this file is compiled
  * with ThreadSanitizer too, unlike the rest of the simulator. */
-#include "cublas_v2.h"
+#include "product.h"
 
 #include <cblas.h>
 
 #include "codec/bf16.h"
 #include "codec/fp16.h"
-#include "sim.h"
 
 #include <vector>
 
 using namespace cudasim;
 
-struct cublasContext {
-    cudaStream_t stream;
-    void *workspace; /* the caller's; NULL: the library's own */
-    size_t workspace_bytes;
-    cublasMath_t math;
-};
-
 namespace
 {
 
 constexpr uint64_t own_workspace_bytes = uint64_t{4} << 20, handle_bytes = uint64_t{1} << 20;
-
-struct matrix {
-    unsigned char *at;
-    cudaDataType type;
-    int rows, columns, ld; /* column-major */
-    long long stride;      /* elements between the matrices of a batch */
-};
-
-size_t element_bytes(cudaDataType type)
-{
-    return type == CUDA_R_32F ? 4 : 2;
-}
 
 float get(const matrix &m, size_t i)
 {
@@ -70,33 +50,37 @@ std::vector<float> dense(const matrix &m, int batch)
     return out;
 }
 
-struct product {
-    cublasOperation_t ta, tb;
-    int m, n, k, batch;
-    float alpha, beta;
-    matrix a, b, c;
-};
-
-cudaError_t multiply(const product &p)
+/* What cuBLAS does without a workspace of the caller's: takes one, here once per device. */
+bool take_own_workspace()
 {
-    for (int i = 0; i < p.batch; i++) {
-        std::vector<float> a = dense(p.a, i), b = dense(p.b, i);
-        std::vector<float> c(static_cast<size_t>(p.m) * static_cast<size_t>(p.n));
-        cblas_sgemm(CblasColMajor, p.ta == CUBLAS_OP_T ? CblasTrans : CblasNoTrans,
-                    p.tb == CUBLAS_OP_T ? CblasTrans : CblasNoTrans, p.m, p.n, p.k, p.alpha, a.data(),
-                    p.a.rows ? p.a.rows : 1, b.data(), p.b.rows ? p.b.rows : 1, 0.0f, c.data(), p.m);
-        for (int j = 0; j < p.n; j++)
-            for (int r = 0; r < p.m; r++) {
-                size_t at = element(p.c, i, r, j);
-                float old = p.beta == 0 ? 0 : p.beta * get(p.c, at); /* not read then: it may be NaN */
-                put(p.c, at, c[static_cast<size_t>(j) * static_cast<size_t>(p.m) + static_cast<size_t>(r)] + old);
-            }
-    }
-    return cudaSuccess;
+    device &d = *the_device;
+    if (d.library_workspace)
+        return true;
+    if (!take_device_bytes(own_workspace_bytes))
+        return false;
+    d.library_workspace = true;
+    d.stats.library_allocations++;
+    return true;
 }
 
-/* All of it on the device, aligned to its elements, strides as they should be. */
-bool check_matrix(const matrix &m, int batch, const char *name)
+} // namespace
+
+size_t cudasim::element_bytes(cudaDataType type)
+{
+    return type == CUDA_R_32F ? 4 : 2;
+}
+
+bool cudasim::known(cudaDataType t)
+{
+    return t == CUDA_R_32F || t == CUDA_R_16F || t == CUDA_R_16BF;
+}
+
+bool cudasim::valid_handle(cublasHandle_t h)
+{
+    return h && the_device->handles.count(h);
+}
+
+bool cudasim::check_matrix(const matrix &m, int batch, const char *name)
 {
     if (m.rows < 0 || m.columns < 0 || m.ld < (m.rows > 1 ? m.rows : 1) || m.stride < 0) {
         report("cuBLAS product: %s has %d rows, %d columns, a leading dimension of %d, a stride of %lld", name, m.rows,
@@ -116,30 +100,24 @@ bool check_matrix(const matrix &m, int batch, const char *name)
     return true;
 }
 
-bool valid_handle(cublasHandle_t h)
+cudaError_t cudasim::multiply(const product &p)
 {
-    return h && the_device->handles.count(h);
+    for (int i = 0; i < p.batch; i++) {
+        std::vector<float> a = dense(p.a, i), b = dense(p.b, i);
+        std::vector<float> c(static_cast<size_t>(p.m) * static_cast<size_t>(p.n));
+        cblas_sgemm(CblasColMajor, p.ta == CUBLAS_OP_T ? CblasTrans : CblasNoTrans,
+                    p.tb == CUBLAS_OP_T ? CblasTrans : CblasNoTrans, p.m, p.n, p.k, p.alpha, a.data(),
+                    p.a.rows ? p.a.rows : 1, b.data(), p.b.rows ? p.b.rows : 1, 0.0f, c.data(), p.m);
+        for (int j = 0; j < p.n; j++)
+            for (int r = 0; r < p.m; r++) {
+                size_t at = element(p.c, i, r, j);
+                float old = p.beta == 0 ? 0 : p.beta * get(p.c, at); /* not read then: it may be NaN */
+                float sum = c[static_cast<size_t>(j) * static_cast<size_t>(p.m) + static_cast<size_t>(r)] + old;
+                put(p.c, at, p.bias.at ? sum + get(p.bias, element(p.bias, i, r, 0)) : sum);
+            }
+    }
+    return cudaSuccess;
 }
-
-/* What cuBLAS does without a workspace of the caller's: takes one, here once per device. */
-bool take_own_workspace()
-{
-    device &d = *the_device;
-    if (d.library_workspace)
-        return true;
-    if (!take_device_bytes(own_workspace_bytes))
-        return false;
-    d.library_workspace = true;
-    d.stats.library_allocations++;
-    return true;
-}
-
-bool known(cudaDataType t)
-{
-    return t == CUDA_R_32F || t == CUDA_R_16F || t == CUDA_R_16BF;
-}
-
-} // namespace
 
 void cudasim::destroy_handles()
 {
@@ -186,6 +164,7 @@ cublasStatus_t cublasCreate(cublasHandle_t *h)
         return CUBLAS_STATUS_ALLOC_FAILED;
     *h = new cublasContext();
     the_device->handles.insert(*h);
+    the_device->stats.handles++;
     return CUBLAS_STATUS_SUCCESS;
 }
 
@@ -261,8 +240,8 @@ cublasStatus_t cublasGemmStridedBatchedEx(cublasHandle_t h, cublasOperation_t ta
     bool types = known(type_a) && type_a == type_b && (type_c == CUDA_R_32F || type_c == type_a);
     if (!types)
         return CUBLAS_STATUS_NOT_SUPPORTED;
-    product p = {ta, tb, m, n, k, batch, *static_cast<const float *>(alpha), *static_cast<const float *>(beta),
-                 {}, {}, {}};
+    product p = {ta, tb, m,  n, k, batch, *static_cast<const float *>(alpha), *static_cast<const float *>(beta),
+                 {}, {}, {}, {}};
     auto bytes = [](const void *at) { return static_cast<unsigned char *>(const_cast<void *>(at)); };
     p.a = {bytes(a), type_a, ta == CUBLAS_OP_T ? k : m, ta == CUBLAS_OP_T ? m : k, lda, stride_a};
     p.b = {bytes(b), type_b, tb == CUBLAS_OP_T ? n : k, tb == CUBLAS_OP_T ? k : n, ldb, stride_b};

@@ -54,6 +54,7 @@ typedef struct cudasim_stats {
     uint64_t pinned_bytes;                         /* registered */
     uint64_t allocations;                          /* calls of cudaMalloc that succeeded */
     uint64_t library_allocations;                  /* cuBLAS took a workspace of its own */
+    uint64_t handles;                              /* of cuBLAS that were made */
     uint64_t lazy_kernels;    /* first launches of kernels that cudaFuncGetAttributes had not loaded */
     uint64_t pageable_copies; /* refused ones: the host side was not registered */
     uint64_t live_allocations, live_streams, live_events, live_handles, live_registrations;

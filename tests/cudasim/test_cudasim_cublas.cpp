@@ -1,6 +1,8 @@
-/* Products on the simulated device against plain loops, in every type, shape of operand and batch; what cuBLAS refuses. */
+/* Products on the simulated device against plain loops, in every type, shape of operand and batch, and with a bias by cuBLASLt; what
+ * both refuse. */
 #include "testing.h"
 
+#include <cublasLt.h>
 #include <cublas_v2.h>
 
 #include "codec/bf16.h"
@@ -199,13 +201,148 @@ static void refusals(void **state)
     reported("default stream");
 }
 
+/* cuBLASLt: column j of D, of batch entry q, is the product's and that entry's bias. */
+struct biased {
+    enum { ROWS = 5, COLUMNS = 7, INNER = 8, BATCH = 2, LD = 16, STRIDE = 16 * 8 + 8, BIAS = 12 };
+    biased()
+    {
+        OK(cudaMalloc(&workspace, WORKSPACE));
+        handle = reinterpret_cast<cublasLtHandle_t>(blas);
+        assert_int_equal(cublasLtMatmulDescInit(&call, CUBLAS_COMPUTE_32F, CUDA_R_32F), CUBLAS_STATUS_SUCCESS);
+        const int32_t transposed = CUBLAS_OP_T, batch = BATCH;
+        const uint32_t epilogue = CUBLASLT_EPILOGUE_BIAS;
+        const int64_t stride = STRIDE, stride_bias = BIAS;
+        const void *at = bias.at;
+        set(CUBLASLT_MATMUL_DESC_TRANSA, transposed);
+        set(CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue);
+        set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, at);
+        set(CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, stride_bias);
+        cublasLtMatrixLayoutInit(&layout_a, CUDA_R_16F, INNER, ROWS, LD);
+        cublasLtMatrixLayoutInit(&layout_b, CUDA_R_16F, INNER, COLUMNS, LD);
+        cublasLtMatrixLayoutInit(&layout_c, CUDA_R_32F, ROWS, COLUMNS, LD);
+        for (auto *l : {&layout_a, &layout_b, &layout_c}) {
+            assert_int_equal(
+                cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_BATCH_COUNT, &batch, sizeof batch),
+                CUBLAS_STATUS_SUCCESS);
+            assert_int_equal(cublasLtMatrixLayoutSetAttribute(l, CUBLASLT_MATRIX_LAYOUT_STRIDED_BATCH_OFFSET, &stride,
+                                                              sizeof stride),
+                             CUBLAS_STATUS_SUCCESS);
+        }
+        cublasLtMatmulPreferenceInit(&want);
+        prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{WORKSPACE});
+        for (auto which : {CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES,
+                           CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES})
+            prefer(which, uint32_t{16});
+    }
+    template <class T> void set(cublasLtMatmulDescAttributes_t which, const T &value)
+    {
+        assert_int_equal(cublasLtMatmulDescSetAttribute(&call, which, &value, sizeof value), CUBLAS_STATUS_SUCCESS);
+        assert_int_equal(cublasLtMatmulDescSetAttribute(&call, which, &value, sizeof value - 1),
+                         CUBLAS_STATUS_INVALID_VALUE);
+    }
+    template <class T> void prefer(cublasLtMatmulPreferenceAttributes_t which, const T &value)
+    {
+        assert_int_equal(cublasLtMatmulPreferenceSetAttribute(&want, which, &value, sizeof value),
+                         CUBLAS_STATUS_SUCCESS);
+    }
+    cublasStatus_t choose()
+    {
+        cublasStatus_t status = cublasLtMatmulAlgoGetHeuristic(handle, &call, &layout_a, &layout_b, &layout_c,
+                                                               &layout_c, &want, 1, &found, &n_found);
+        assert_int_equal(n_found, status == CUBLAS_STATUS_SUCCESS);
+        return status;
+    }
+    cublasStatus_t multiply(size_t workspace_bytes = WORKSPACE, int shift = 0)
+    {
+        const float alpha = 1, beta = 1;
+        return cublasLtMatmul(handle, &call, &alpha, a.at + shift, &layout_a, b.at, &layout_b, &beta, c.at, &layout_c,
+                              c.at, &layout_c, &found.algo, workspace, workspace_bytes, stream);
+    }
+    static constexpr size_t WORKSPACE = 1 << 20;
+    cudaStream_t stream = new_stream();
+    cublasHandle_t blas = new_handle(stream);
+    array a{BATCH * STRIDE + 8, CUDA_R_16F, 1, stream}, b{BATCH * STRIDE, CUDA_R_16F, 2, stream},
+        c{BATCH * STRIDE, CUDA_R_32F, 3, stream}, bias{BATCH * BIAS, CUDA_R_32F, 4, stream};
+    char *workspace = nullptr;
+    cublasLtHandle_t handle;
+    cublasLtMatmulDescOpaque_t call;
+    cublasLtMatrixLayoutOpaque_t layout_a, layout_b, layout_c;
+    cublasLtMatmulPreferenceOpaque_t want;
+    cublasLtMatmulHeuristicResult_t found;
+    int n_found = -1;
+};
+
+static void products_with_bias(void **state)
+{
+    (void)state;
+    fresh();
+    biased p;
+    assert_int_equal(p.choose(), CUBLAS_STATUS_SUCCESS);
+    assert_int_equal(p.multiply(), CUBLAS_STATUS_SUCCESS);
+    p.c.fetch(p.stream);
+    for (int i = 0; i < biased::BATCH * biased::STRIDE; i++) {
+        int q = i / biased::STRIDE, column = i % biased::STRIDE / biased::LD, row = i % biased::STRIDE % biased::LD;
+        float want = p.c.values[static_cast<size_t>(i)];
+        if (row < biased::ROWS && column < biased::COLUMNS) {
+            for (int l = 0; l < biased::INNER; l++)
+                want += p.a.values[static_cast<size_t>(q * biased::STRIDE + row * biased::LD + l)] *
+                        p.b.values[static_cast<size_t>(q * biased::STRIDE + column * biased::LD + l)];
+            want += p.bias.values[static_cast<size_t>(q * biased::BIAS + row)];
+        }
+        assert_true(p.c.get(static_cast<size_t>(i)) == want);
+    }
+    reported_nothing();
+}
+
+static void refusals_of_biased(void **state)
+{
+    (void)state;
+    for (int wrong = 0; wrong < 7; wrong++) {
+        fresh();
+        biased p;
+        cublasStatus_t chosen = CUBLAS_STATUS_SUCCESS;
+        if (wrong == 0) {
+            p.prefer(CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, uint32_t{8});
+            chosen = CUBLAS_STATUS_NOT_SUPPORTED;
+        } else if (wrong == 1) {
+            p.prefer(CUBLASLT_MATMUL_PREF_MAX_WORKSPACE_BYTES, uint64_t{1000});
+            chosen = CUBLAS_STATUS_NOT_SUPPORTED;
+        }
+        assert_int_equal(p.choose(), chosen);
+        if (chosen)
+            continue;
+        const char *part = "";
+        size_t workspace_bytes = biased::WORKSPACE;
+        int shift = 0;
+        if (wrong == 2) { /* the bias of the second entry ends outside */
+            p.set(CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, int64_t{biased::BIAS * 2});
+            assert_int_equal(p.choose(), CUBLAS_STATUS_SUCCESS);
+            part = "the bias, 29 elements at";
+        } else if (wrong == 3) {
+            p.set(CUBLASLT_MATMUL_DESC_BIAS_BATCH_STRIDE, int64_t{1});
+            part = "another problem";
+        } else if (wrong == 4) {
+            workspace_bytes = 1000;
+            part = "1000 bytes of workspace";
+        } else if (wrong == 5) {
+            shift = 2;
+            part = "aligned to less than the 16 bytes";
+        } else {
+            const void *at = p.bias.at + 4;
+            p.set(CUBLASLT_MATMUL_DESC_BIAS_POINTER, at);
+            part = "the bias at";
+        }
+        assert_int_equal(p.multiply(workspace_bytes, shift), CUBLAS_STATUS_INVALID_VALUE);
+        reported(part);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(products),
-        cmocka_unit_test(result_is_not_read_without_beta),
-        cmocka_unit_test(workspace),
-        cmocka_unit_test(refusals),
+        cmocka_unit_test(products),           cmocka_unit_test(result_is_not_read_without_beta),
+        cmocka_unit_test(workspace),          cmocka_unit_test(refusals),
+        cmocka_unit_test(products_with_bias), cmocka_unit_test(refusals_of_biased),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -137,6 +137,7 @@ static void memory(void **state)
     cudasim_reset(&ample);
     MUST(open_run(&e, "memory", &o));
     cudasim_get_stats(&before);
+    assert_int_equal(before.handles, 1); /* the plan's device is the one that computes */
     MUST(train(e, &r));
     cudasim_get_stats(&after);
     assert_int_equal(after.allocations, before.allocations); /* nothing is allocated in a step, */
@@ -253,13 +254,32 @@ static void device_lost(void **state)
     assert_clean();
 }
 
-/* Every call while the engine opens, but few of the many that create timing events; then one in a while. */
-static uint64_t next_call(uint64_t n, uint64_t opened, uint64_t all)
+/* Calls that all are made to fail: of the others, which load kernels, create events or belong to steps, one in a while. */
+typedef struct call_range {
+    uint64_t from, to;
+} call_range;
+
+static uint64_t next_call(uint64_t n, const call_range *each, size_t ranges, uint64_t all)
 {
-    const uint64_t first = 60, last = opened - 20, next = n + all / 30 + 1;
-    if (n < first || (n >= last && n < opened))
-        return n + 1;
-    return n < last && next > last ? last : next;
+    uint64_t next = n + all / 30 + 1;
+    for (size_t i = 0; i < ranges; i++)
+        if (n + 1 >= each[i].from && n + 1 < each[i].to)
+            return n + 1;
+        else if (n < each[i].from && each[i].from < next)
+            next = each[i].from;
+    return next;
+}
+
+static uint64_t calls_of_device_open(void)
+{
+    zo2_device *d;
+    zo2_device_info info;
+    cudasim_stats s;
+    cudasim_reset(NULL);
+    MUST(zo2_backend_cuda.device_open(&d, &info));
+    cudasim_get_stats(&s);
+    zo2_backend_cuda.device_close(d);
+    return s.calls;
 }
 
 /* The n-th call of the runtime fails, for n up to where nothing fails any more: no crash, no leak, one error. */
@@ -270,6 +290,7 @@ static void any_call(void **state)
     zo2_engine *e;
     zo2_step_result r;
     cudasim_stats s;
+    const uint64_t device = calls_of_device_open();
     cudasim_reset(NULL);
     MUST(open_run(&e, "calls", &o));
     cudasim_get_stats(&s);
@@ -278,8 +299,9 @@ static void any_call(void **state)
     zo2_engine_close(e);
     cudasim_get_stats(&s);
     const uint64_t all = s.calls;
+    const call_range each[] = {{1, 30}, {device - 10, device + 12}, {opened - 15, opened}}; /* first, arena, pinning */
     uint64_t failures = 0;
-    for (uint64_t n = 1; n < all; n = next_call(n, opened, all)) {
+    for (uint64_t n = 1; n < all; n = next_call(n, each, sizeof each / sizeof *each, all)) {
         char run[64];
         cudasim_config c = {.fail_call = n, .fail_error = cudaErrorUnknown, .quiet = 1};
         cudasim_reset(&c);
@@ -296,6 +318,74 @@ static void any_call(void **state)
         assert_int_equal(s.live_streams + s.live_handles + s.live_events, 0);
     }
     assert_true(failures > 80);
+}
+
+/* ---- one device, one backend after the other ---- */
+
+static void use_lent(const zo2_backend_ops *ops, zo2_device *d)
+{
+    zo2_backend *b, *second;
+    zo2_event *e;
+    static char host[4096];
+    zo2_backend_config config = {.arena_bytes = ops->reserved_bytes + 8192, .device = d};
+    MUST(ops->open(&b, &config));
+    assert_int_equal(ops->open(&second, &config), ZO2_ERR_INTERNAL); /* one at a time */
+    assert_null(second);
+    MUST(ops->event_create(b, &e));
+    assert_int_equal(ops->wait(b, ZO2_LANE_COMPUTE, e), ZO2_ERR_INTERNAL);
+    MUST(ops->host_register(b, host, sizeof host));
+    MUST(ops->upload(b, ZO2_LANE_UPLOAD, (char *)ops->arena(b) + ops->reserved_bytes, host, sizeof host));
+    ops->event_destroy(b, e);
+    MUST(ops->drain(b));
+    ops->host_unregister(b, host);
+    cudasim_stats s;
+    cudasim_get_stats(&s);
+    assert_int_equal(ops->peak_bytes(b), s.device_bytes);
+    ops->close(b);
+    cudasim_get_stats(&s); /* the device stays, and nothing else */
+    assert_int_equal(s.live_allocations + s.live_events, 0);
+    assert_int_equal(s.live_handles, 1);
+}
+
+static void lent(void **state)
+{
+    (void)state;
+    const zo2_backend_ops *ops = zo2_backend_get(ZO2_BACKEND_CUDA);
+    zo2_device *d;
+    zo2_device_info info;
+    cudasim_stats s;
+    cudasim_reset(NULL);
+    MUST(ops->device_open(&d, &info));
+    assert_true(info.context_bytes > 0 && info.free_bytes > info.context_bytes && info.name[0]);
+    for (int i = 0; i < 3; i++)
+        use_lent(ops, d);
+    cudasim_get_stats(&s);
+    assert_int_equal(s.handles, 1);
+    ops->device_close(d);
+    ops->device_close(NULL);
+    assert_clean();
+    /* One that was lost stays lost, and says why. */
+    zo2_backend *b;
+    zo2_backend_config config = {.arena_bytes = ops->reserved_bytes + 8192};
+    cudasim_config lost = {
+        .fail_name = "cudaMemcpyAsync", .fail_call = 1, .fail_error = cudaErrorECCUncorrectable, .quiet = 1};
+    cudasim_reset(&lost);
+    MUST(ops->device_open(&d, &info));
+    config.device = d;
+    MUST(ops->open(&b, &config));
+    assert_int_equal(ops->upload(b, ZO2_LANE_UPLOAD, (char *)ops->arena(b) + ops->reserved_bytes, &s, 8),
+                     ZO2_ERR_DEVICE);
+    ops->close(b);
+    assert_int_equal(ops->open(&b, &config), ZO2_ERR_DEVICE);
+    assert_non_null(strstr(zo2_last_error(), "ECC"));
+    assert_null(b);
+    ops->device_close(d);
+    cudasim_get_stats(&s);
+    assert_int_equal(s.live_handles + s.live_streams + s.live_events, 0);
+    cudasim_config none = {.start_error = cudaErrorNoDevice};
+    cudasim_reset(&none);
+    assert_int_equal(ops->device_open(&d, &info), ZO2_ERR_DEVICE);
+    assert_null(d);
 }
 
 /* ---- lanes ---- */
@@ -340,6 +430,6 @@ int main(void)
     const struct CMUnitTest tests[] = {cmocka_unit_test(refusals),    cmocka_unit_test(memory),
                                        cmocka_unit_test(unpinned),    cmocka_unit_test(pinning_refused),
                                        cmocka_unit_test(device_lost), cmocka_unit_test(any_call),
-                                       cmocka_unit_test(events)};
+                                       cmocka_unit_test(lent),        cmocka_unit_test(events)};
     return cmocka_run_group_tests(tests, NULL, clean);
 }

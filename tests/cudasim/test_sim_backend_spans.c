@@ -1,5 +1,5 @@
 /* test_sim_backend_spans.c: observe() of the cuda backend: every operation is a span with its name, in order, at its time;
- * reported early where it can be, late where it must, joined when too many are under way. The device's clock is the
+ * reported early where it can be, late where it must, waited for when many are under way. The device's clock is the
  * simulator's: the host's, and what each operation is told to take. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,7 +65,7 @@ static fixture *open_device(const cudasim_config *sim)
     memset(f.host, 0, ZO2_LANE_COUNT * BYTES);
     MUST(ops->host_register(f.b, f.host, ZO2_LANE_COUNT * BYTES));
     f.opened_ns = now_ns();
-    ops->observe(f.b, record, &f);
+    MUST(ops->observe(f.b, record, &f));
     return &f;
 }
 
@@ -158,7 +158,7 @@ static void times_are_exact(void **state)
     cudasim_config sim = {.operation_ns = each};
     fixture *f = open_device(&sim);
     for (int i = 0; i < 6000; i++) {
-        upload(f, ZO2_LANE_UPLOAD);
+        upload(f, ZO2_LANE_COMPUTE);
         if (i % 500 == 499)
             MUST(ops->drain(f->b));
     }
@@ -176,10 +176,33 @@ static void times_are_exact(void **state)
     /* enter() ties the clocks again */
     ops->enter(f->b);
     uint64_t entered = now_ns();
-    upload(f, ZO2_LANE_UPLOAD);
+    upload(f, ZO2_LANE_COMPUTE);
     MUST(ops->drain(f->b));
     assert_true(f->span[6000].begin <= now_ns() && f->span[6000].begin + 1000000000 >= entered);
     ops->leave(f->b);
+    close_device(f);
+}
+
+/* The upload lane, which no enter() finds idle for sure, ties the clocks by itself. */
+static void uploads_tie_their_clock(void **state)
+{
+    (void)state;
+    cudasim_config sim = {.operation_ns = 1500000000};
+    fixture *f = open_device(&sim);
+    for (int i = 0; i < 4; i++) {
+        upload(f, ZO2_LANE_UPLOAD);
+        MUST(ops->finish(f->b)); /* leaves them alone */
+        assert_int_equal(f->n, 0);
+    }
+    MUST(ops->drain(f->b)); /* after six seconds of the device's */
+    assert_int_equal(f->n, 4);
+    uint64_t before = now_ns();
+    upload(f, ZO2_LANE_UPLOAD);
+    upload(f, ZO2_LANE_UPLOAD);
+    MUST(ops->drain(f->b));
+    assert_int_equal(f->n, 6);
+    assert_true(f->span[4].begin >= before && f->span[4].begin <= now_ns());
+    assert_true(f->span[5].begin >= f->span[4].end);
     close_device(f);
 }
 
@@ -207,36 +230,49 @@ static void early(void **state)
     close_device(f);
 }
 
-/* More than a lane's marks are under way: the last span takes the rest, and nothing waits. */
-static void joined(void **state)
+static int is_download(uint32_t i)
+{
+    return i % 3 == 1;
+}
+
+/* More than a lane's marks, with two kinds of work in turn and beginnings of their own in between: every operation stays a span, a
+ * lane's thread waits only when so many are under way, and then for the older half. */
+static void many(void **state)
 {
     (void)state;
-    const uint64_t each = 1000000;
-    for (int mixed = 0; mixed < 2; mixed++) {
+    const uint64_t each = 1000000, work = 5 * MARKS / 2;
+    for (uint32_t gap = 0; gap <= 100; gap += 100) {
         cudasim_config sim = {.operation_ns = each};
         fixture *f = open_device(&sim);
-        uint64_t total = 0;
-        cudasim_stats opened, s;
-        cudasim_get_stats(&opened);
-        for (uint32_t i = 0; i < 2 * MARKS; i++)
-            if (mixed && i == 2 * MARKS - 7)
+        uint64_t of[2] = {0};
+        uint32_t longest = 0;
+        zo2_event *e;
+        MUST(ops->event_create(f->b, &e));
+        MUST(ops->record(f->b, ZO2_LANE_UPLOAD, e));
+        for (uint32_t i = 0; i < work; i++) {
+            if (gap && i % gap == 0)
+                MUST(ops->wait(f->b, ZO2_LANE_COMPUTE, e));
+            if (is_download(i))
                 download(f, ZO2_LANE_COMPUTE);
             else
                 upload(f, ZO2_LANE_COMPUTE);
-        assert_int_equal(f->n, 0);
-        cudasim_get_stats(&s);
-        assert_int_equal(s.operations, opened.operations);
-        MUST(ops->drain(f->b));
-        assert_int_equal(f->n, MARKS - 1); /* one mark is a beginning */
-        for (uint32_t i = 0; i < f->n; i++) {
-            total += f->span[i].end - f->span[i].begin;
-            assert_string_equal(f->span[i].name, mixed && i + 1 == f->n ? "several" : "upload");
+            longest = i + 1 - f->n > longest ? i + 1 - f->n : longest;
+            assert_true(i < MARKS / 2 ? f->n == 0
+                                      : i < MARKS || i + 1 - f->n > MARKS / 3); /* the device has work left */
         }
-        assert_true(total >= 2 * MARKS * each - 1000);
-        upload(f, ZO2_LANE_COMPUTE); /* and the next one is by itself again */
+        assert_in_range(longest, MARKS - 50, MARKS - 1); /* the host runs that far ahead */
         MUST(ops->drain(f->b));
-        assert_int_equal(f->n, MARKS);
-        assert_in_range(f->span[MARKS - 1].end - f->span[MARKS - 1].begin, each - 100, 1000 * each);
+        assert_int_equal(f->n, work);
+        for (uint32_t i = 0; i < f->n; i++) {
+            assert_true(f->span[i].end >= f->span[i].begin && (!i || f->span[i].begin >= f->span[i - 1].end));
+            assert_string_equal(f->span[i].name, is_download(i) ? "download" : "upload");
+            of[is_download(i)] += f->span[i].end - f->span[i].begin;
+        }
+        /* seconds of a kind are what rates are computed from: its operations' and no others' */
+        const uint64_t downloads = (work + 1) / 3, took = now_ns() - f->opened_ns;
+        assert_in_range(of[1], downloads * each - 100000, downloads * each + took);
+        assert_in_range(of[0], (work - downloads) * each - 100000, (work - downloads) * each + took);
+        ops->event_destroy(f->b, e);
         close_device(f);
     }
 }
@@ -248,7 +284,7 @@ static void unobserved(void **state)
     fixture *f = open_device(NULL);
     cudasim_stats before, after;
     upload(f, ZO2_LANE_UPLOAD);
-    ops->observe(f->b, NULL, NULL);
+    MUST(ops->observe(f->b, NULL, NULL));
     MUST(ops->drain(f->b));
     assert_int_equal(f->n, 0);
     cudasim_get_stats(&before);
@@ -257,7 +293,7 @@ static void unobserved(void **state)
     assert_int_equal(after.calls - before.calls, 2); /* cudaSetDevice, cudaMemcpyAsync */
     MUST(ops->drain(f->b));
     assert_int_equal(f->n, 0);
-    ops->observe(f->b, record, f);
+    MUST(ops->observe(f->b, record, f));
     upload(f, ZO2_LANE_UPLOAD);
     MUST(ops->drain(f->b));
     check_lane(f, ZO2_LANE_UPLOAD, 1);
@@ -286,35 +322,63 @@ static void lost(void **state)
 static void failing_calls(void **state)
 {
     (void)state;
-    static const char *const calls[] = {"cudaEventCreateWithFlags", "cudaEventRecord", "cudaEventElapsedTime"};
+    static const struct {
+        const char *name;
+        uint64_t call;
+        int work;
+    } calls[] = {{"cudaEventRecord", 5, 8}, {"cudaEventElapsedTime", 5, 8}, {"cudaEventSynchronize", 1, 2 * MARKS}};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         cudasim_config sim = {
-            .fail_call = i ? 3 : 500, .fail_name = calls[i], .fail_error = cudaErrorInvalidValue, .quiet = 1};
-        if (i == 0) {
-            zo2_backend *b;
-            zo2_backend_config config = {.arena_bytes = zo2_backend_cuda.reserved_bytes + BYTES};
-            cudasim_reset(&sim);
-            assert_int_equal(zo2_backend_cuda.open(&b, &config), ZO2_ERR_DEVICE);
-            assert_null(b);
-            continue;
-        }
+            .fail_call = calls[i].call, .fail_name = calls[i].name, .fail_error = cudaErrorInvalidValue, .quiet = 1};
         fixture *f = open_device(&sim);
         zo2_status s = ZO2_OK;
-        for (int j = 0; j < 8 && !s; j++)
+        for (int j = 0; j < calls[i].work && !s; j++)
             s = ops->upload(f->b, ZO2_LANE_UPLOAD, f->arena, f->host, BYTES);
         if (!s)
             s = ops->drain(f->b);
         assert_int_equal(s, ZO2_ERR_DEVICE);
-        assert_non_null(strstr(zo2_last_error(), calls[i]));
+        assert_non_null(strstr(zo2_last_error(), calls[i].name));
         close_device(f);
+    }
+}
+
+/* Timing events are made for who observes, once; one that can't be had is an error, and all closes. */
+static void made_for_observers(void **state)
+{
+    (void)state;
+    zo2_backend *b;
+    zo2_backend_config config = {.arena_bytes = zo2_backend_cuda.reserved_bytes + BYTES};
+    cudasim_stats opened, observed;
+    cudasim_config sim = {
+        .fail_call = 500, .fail_name = "cudaEventCreateWithFlags", .fail_error = cudaErrorInvalidValue};
+    sim.quiet = 1;
+    for (int fails = 0; fails < 2; fails++) {
+        cudasim_reset(fails ? &sim : NULL);
+        MUST(zo2_backend_cuda.open(&b, &config));
+        cudasim_get_stats(&opened);
+        assert_int_equal(opened.live_events, 0);
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(zo2_backend_cuda.observe(b, record, NULL), fails ? ZO2_ERR_DEVICE : ZO2_OK);
+            assert_true(!fails || strstr(zo2_last_error(), "cudaEventCreateWithFlags"));
+            cudasim_get_stats(&observed);
+            assert_int_equal(observed.live_events, fails ? 499 : ZO2_LANE_COUNT * (MARKS + 2));
+        }
+        zo2_backend_cuda.close(b);
+        cudasim_get_stats(&observed);
+        assert_int_equal(observed.live_events + observed.live_handles + observed.live_allocations, 0);
     }
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(names_and_order), cmocka_unit_test(times_are_exact),
-                                       cmocka_unit_test(early),           cmocka_unit_test(joined),
-                                       cmocka_unit_test(unobserved),      cmocka_unit_test(lost),
-                                       cmocka_unit_test(failing_calls)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(names_and_order),
+                                       cmocka_unit_test(times_are_exact),
+                                       cmocka_unit_test(uploads_tie_their_clock),
+                                       cmocka_unit_test(early),
+                                       cmocka_unit_test(many),
+                                       cmocka_unit_test(unobserved),
+                                       cmocka_unit_test(lost),
+                                       cmocka_unit_test(failing_calls),
+                                       cmocka_unit_test(made_for_observers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include "cudasim.h"
 #include "engine/measure/measure.h"
 #include "engine/measure/rates.h"
+#include "tools/cli/gpu_file.h"
 
 #include <math.h>
 #include <setjmp.h>
@@ -200,6 +201,38 @@ static void what_cannot_be_pinned_is_told(void **state)
     assert_clean();
 }
 
+/* What zo2-bench --json says of this device is what zo2-plan --gpu reads. */
+static void rates_travel(const zo2_plan *p, const zo2_engine_opts *o)
+{
+    gpu_file out, in;
+    cli_json j;
+    char path[] = "/tmp/zo2-rates-XXXXXX";
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    FILE *file = fdopen(fd, "w");
+    assert_non_null(file);
+    assert_true(gpu_file_of_plan(&out, p, o, gpu_file_memory(p)));
+    cli_json_start(&j, file);
+    cli_json_open(&j, NULL, '{');
+    cli_json_open(&j, "results", '[');
+    cli_json_close(&j, ']');
+    gpu_file_json(&j, GPU_FILE_RATES, &out);
+    cli_json_close(&j, '}');
+    cli_json_end(&j);
+    assert_int_equal(fclose(file), 0);
+    if (gpu_file_read(&in, path))
+        fail_msg("%s", zo2_last_error());
+    remove(path);
+    assert_true(in.memory_bytes > (900u << 20) && in.memory_bytes <= (1u << 30));
+    assert_true(in.wire == ZO2_WIRE_BF16 && in.dist == ZO2_GAUSSIAN);
+    assert_true(in.rates.upload_rate == p->upload_rate && in.rates.gemm_rate == p->gemm_rate &&
+                in.rates.decode_rate == p->decode_rate && in.rates.fold_rate == p->fold_rate &&
+                in.rates.update_rate == p->update_rate && in.rates.noise_rate == p->noise_rate);
+    zo2_plan on_cpu = *p;
+    on_cpu.context_bytes = 0;
+    assert_false(gpu_file_of_plan(&out, &on_cpu, o, 0));
+}
+
 /* A plan for the device: what it says is free, rates measured there. */
 static void a_plan_measures_the_device(void **state)
 {
@@ -221,7 +254,11 @@ static void a_plan_measures_the_device(void **state)
     assert_in_range(p.context_bytes, 80u << 20,
                     84u << 20); /* the simulated one, cuBLAS included, and 64 MiB of slack */
     assert_true(p.resident_bytes > 0);
+    cudasim_stats s;
+    cudasim_get_stats(&s);
+    assert_int_equal(s.handles, 1); /* asked and measured on one device */
     assert_clean();
+    rates_travel(&p, &o);
     sim.start_error = cudaErrorNoDevice; /* sizes all the same */
     cudasim_reset(&sim);
     if (zo2_plan_estimate("opt-125m", &o, &p))

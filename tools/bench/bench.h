@@ -8,6 +8,7 @@
 
 #include "engine/zo2.h"
 #include "tools/cli/args.h"
+#include "tools/cli/gpu_file.h"
 
 enum { BENCH_MAX_REPEATS = 99, BENCH_MAX_SIDES = 8 };
 
@@ -59,6 +60,8 @@ typedef struct bench {
     unsigned n_rows;
     char missing[8][48]; /* peers that are not installed, each once */
     unsigned n_missing;
+    bool has_gpu; /* section rates measured one */
+    gpu_file gpu;
 } bench;
 
 /* ---- row.c ---- */
@@ -101,6 +104,7 @@ bool bench_add_blas(bench *b, bench_row *row, uint64_t rows, uint64_t cols, uint
 bool bench_wants_dist(const bench *b, zo2_dist dist); /* --dist */
 bool bench_wants_wire(const bench *b, zo2_wire wire); /* --wire, --all */
 bool bench_has_simd(const char *name);
+const char *bench_model(const bench *b);            /* --model */
 uint64_t bench_rows(const bench *b, uint64_t cols); /* of a matrix of --bytes of fp32 */
 /* --backend, or what auto is here. False: it can't be had, with a message. */
 bool bench_find_backend(bench *b, const char *section, zo2_backend_kind *backend);
@@ -130,5 +134,6 @@ bool bench_panels(bench *b);
 bool bench_link(bench *b);
 bool bench_step(bench *b);
 bool bench_storage(bench *b);
+bool bench_rates(bench *b);
 
 #endif

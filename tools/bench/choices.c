@@ -30,6 +30,11 @@ bool bench_has_simd(const char *name)
     return has;
 }
 
+const char *bench_model(const bench *b)
+{
+    return b->options.model.given ? b->options.model.text : "opt-125m";
+}
+
 uint64_t bench_rows(const bench *b, uint64_t cols)
 {
     uint64_t rows = b->bytes / 4 / cols;

@@ -42,7 +42,7 @@ static bool count_in(bench *b, bench_products *p, const zo2_tensor_info *t)
 
 bool bench_products_open(bench *b, bench_products *p)
 {
-    const char *model = b->options.model.given ? b->options.model.text : "opt-125m";
+    const char *model = bench_model(b);
     memset(p, 0, sizeof *p);
     zo2_status s = zo2_pack_open_arch(&p->pack, model);
     if (!s)

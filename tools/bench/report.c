@@ -164,6 +164,8 @@ void bench_print_json(const bench *b)
     for (unsigned i = 0; i < b->n_missing; i++)
         cli_json_text(&j, NULL, b->missing[i]);
     cli_json_close(&j, ']');
+    if (b->has_gpu)
+        gpu_file_json(&j, GPU_FILE_RATES, &b->gpu);
     cli_json_close(&j, '}');
     cli_json_end(&j);
 }

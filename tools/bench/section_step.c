@@ -13,7 +13,7 @@
 /* The model's pack: --model itself, or a synthetic one in the work folder. */
 static bool make_pack(bench *b, const bench_products *p, char *path, size_t size)
 {
-    const char *model = b->options.model.given ? b->options.model.text : "opt-125m";
+    const char *model = bench_model(b);
     if (p->info.file_bytes) {
         snprintf(path, size, "%s", model);
         return true;
@@ -102,8 +102,7 @@ bool bench_step(bench *b)
     }
     if (ok) {
         mezo = start_mezo(b, &p);
-        snprintf(title, sizeof title, "one training step of %s, %s wire, %s noise, fp32",
-                 b->options.model.given ? b->options.model.text : "opt-125m",
+        snprintf(title, sizeof title, "one training step of %s, %s wire, %s noise, fp32", bench_model(b),
                  b->options.wire.given ? b->options.wire.text : "bf16",
                  b->options.dist.given ? b->options.dist.text : "gaussian");
         bench_print_section(b, "step", title);

@@ -218,7 +218,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
         {"resident", plan->resident_bytes, "wires that stay"},
         {"vectors", plan->vector_bytes, "biases and norms"},
         {"loss", plan->loss_bytes, "logits of a tile and running sums"},
-        {"workspace", plan->workspace_bytes, "attention scores, room for products"},
+        {"workspace", plan->workspace_bytes, "attention scores (cpu), room for products"},
     };
     print_parts(device, sizeof device / sizeof *device);
 
@@ -322,6 +322,7 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, cons
     F64(write_seconds);
     F64(read_rate);
     F64(write_rate);
+    cli_json_text(&j, "compute", zo2_dtype_name(plan->compute));
     cli_json_text(&j, "rates_of", device); /* null: of this machine */
     if (wear)
         wear_json(&j, wear);

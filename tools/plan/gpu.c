@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "tools/plan/gpu_file.h"
+#include "tools/cli/gpu_file.h"
 
 #define AT(member) offsetof(gpu_flags, member)
 
@@ -42,9 +42,8 @@ zo2_status gpu_of_card(gpu_target *out, const gpu_card *c, const gpu_flags *f, c
     if (o->compute == ZO2_F32)
         return zo2_error(ZO2_ERR_UNSUPPORTED,
                          "--compute fp32: the rates that are known of %s are those of fp16 and bf16", c->name);
-    if (o->compute == ZO2_BF16 && !gpu_card_has_bf16(c))
-        return zo2_error(ZO2_ERR_UNSUPPORTED, "--compute bf16: %s has no such products", c->name);
     memset(out, 0, sizeof *out);
+    out->card = c;
     snprintf(out->device, sizeof out->device, "published rates of %s", c->name);
     out->memory_bytes = (uint64_t)(c->memory_gb * 1e9);
     out->rates = gpu_card_rates(c, wire_of(o), dist_of(o), f->pcie.given ? (unsigned)(f->pcie.text[0] - '0') : 0);
@@ -99,24 +98,22 @@ zo2_status gpu_plan(zo2_plan *out, const char *model, const gpu_target *t, zo2_e
         o->device_bytes = t->memory_bytes / 10 * 9;
     memset(out, 0, sizeof *out);
     out->struct_size = sizeof *out;
-    return zo2_plan_for_device(model, o, &t->rates, out);
+    zo2_status s = zo2_plan_for_device(model, o, &t->rates, out);
+    if (out->compute != ZO2_BF16 || !t->card || gpu_card_has_bf16(t->card))
+        return s;
+    return zo2_error(ZO2_ERR_UNSUPPORTED,
+                     "%s multiplies no bf16, %s: a run would be refused there; plan and train with --compute fp16",
+                     t->card->name, o->compute ? "which --compute asks for" : "this model's own type");
 }
 
 zo2_status gpu_save(const char *path, const zo2_plan *p, const gpu_target *t, const zo2_engine_opts *o,
                     bool given_memory)
 {
-    if (!(p->gemm_rate > 0))
-        return zo2_error(ZO2_ERR_ARG, "--save-gpu: this plan has no rates");
-    if (!p->context_bytes)
-        return zo2_error(ZO2_ERR_ARG, "--save-gpu: these would be the CPU's rates; it takes a GPU, or --gpu");
-    gpu_file f = {.wire = wire_of(o), .dist = dist_of(o)};
-    f.memory_bytes = t ? t->memory_bytes : given_memory ? 0 : p->budget_bytes / 9 * 10;
-    f.rates = (zo2_device_rates){.struct_size = sizeof f.rates,
-                                 .upload_rate = p->upload_rate,
-                                 .gemm_rate = p->gemm_rate,
-                                 .decode_rate = p->decode_rate,
-                                 .fold_rate = p->fold_rate,
-                                 .update_rate = p->update_rate,
-                                 .noise_rate = p->noise_rate};
-    return gpu_file_write(&f, path);
+    gpu_file f;
+    uint64_t memory = t ? t->memory_bytes : given_memory ? 0 : gpu_file_memory(p);
+    if (gpu_file_of_plan(&f, p, o, memory))
+        return gpu_file_write(&f, path);
+    return zo2_error(ZO2_ERR_ARG, p->gemm_rate > 0
+                                      ? "--save-gpu: these would be the CPU's rates; it takes a GPU, or --gpu"
+                                      : "--save-gpu: this plan has no rates");
 }

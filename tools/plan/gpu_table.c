@@ -11,11 +11,14 @@ static void print_figure(double v)
     printf(" %.*f |", v >= 100 ? 0 : v >= 10 ? 1 : v >= 1 ? 2 : 3, v);
 }
 
-static void print_row(const char *model, const char *gpu, const zo2_plan *p, bool fits)
+/* s: of gpu_plan() */
+static void print_row(const char *model, const char *gpu, const zo2_plan *p, zo2_status s)
 {
     printf("| %s | %s | %.2f | %.1f |", model, gpu, 1e-9 * (double)p->device_min_bytes,
            1e-9 * (double)p->device_peak_bytes);
-    if (!fits) {
+    if (s == ZO2_ERR_UNSUPPORTED) {
+        printf(" takes --compute fp16 | | |\n");
+    } else if (s) {
         printf(" doesn't fit | | |\n");
     } else if (!(p->seconds_per_step > 0)) {
         printf(" unknown | | |\n");
@@ -34,7 +37,7 @@ zo2_status gpu_print_table(const char *model, const gpu_flags *f, const zo2_engi
     for (const gpu_card *c = gpu_cards; c->name; c++) {
         zo2_engine_opts own = *o;
         gpu_target t;
-        zo2_plan p;
+        zo2_plan p = {.parameters = 0};
         zo2_status s = gpu_of_card(&t, c, f, o);
         if (!s && update > 0) {
             t.rates.update_rate = update;
@@ -42,9 +45,9 @@ zo2_status gpu_print_table(const char *model, const gpu_flags *f, const zo2_engi
         }
         if (!s)
             s = gpu_plan(&p, model, &t, &own);
-        if (s && (s != ZO2_ERR_NOMEM || !p.parameters))
+        if (s && ((s != ZO2_ERR_NOMEM && s != ZO2_ERR_UNSUPPORTED) || !p.parameters))
             return s;
-        print_row(model, c->name, &p, !s);
+        print_row(model, c->name, &p, s);
         update = p.update_rate;
         noise = p.noise_rate;
     }

@@ -165,7 +165,8 @@ int main(int argc, char **argv)
         "--gpu knows t4, rtx-3060 (12 GB), rtx-3090, rtx-4060-ti (16 GB), rtx-4090, rtx-5090, a100-40, a100-80,\n"
         "h100-pcie, h100-sxm and h200: published peaks, of the products 70 %, of link, memory and instructions 80 %.\n"
         "Other GPUs: a JSON FILE of upload_rate, gemm_rate, decode_rate (needed, per second), fold_rate, update_rate,\n"
-        "noise_rate, memory_bytes, wire, dist. --save-gpu writes one where there is a GPU, or a known one's to begin with.\n"
+        "noise_rate, memory_bytes, wire, dist. Where there is a GPU, --save-gpu and zo2-bench rates --json write one; --save-gpu\n"
+        "writes a known one's to begin with, too.\n"
         "The budget is 90 % of the GPU's memory unless --device-mem is given.\n"
         "\n"
         "Exit status 1 if it doesn't fit; the message has the smallest budget that works.",

@@ -27,7 +27,7 @@ zo2_status zo2_opt_embed(zo2_forward_pass *f, const zo2_micro *mb, zo2_act h)
         x = zo2_activation_at(f, f->device->embedded, mb->tokens, a->embed_dim, f->compute);
     zo2_status s = zo2_gather_rows(f, table, f->batch->id + mb->token_at, 0, mb->tokens, x, 0);
     if (!s && in != ZO2_NO_TENSOR)
-        s = zo2_matmul(f, in, mb->tokens, x, h, 0, f->hold);
+        s = zo2_matmul(f, in, mb->tokens, x, h, 0, f->hold, NULL);
     if (!s)
         s = zo2_gather_rows(f, zo2_arch_find(a, ZO2_ROLE_EMBED_POSITIONS, 0), f->batch->position + mb->token_at,
                             ZO2_OPT_POSITION_OFFSET, mb->tokens, h, 1);

@@ -87,8 +87,8 @@ namespace cudasim
 {
 
 /* What a lane of a warp hands in and gets: SHUFFLE gives the value of lane `source`, BALLOT a bit for each lane whose
- * value isn't zero, SYNC nothing. Waits for the lanes of `mask`; reports and ends the kernel if one can't come. */
-enum class warp_op { shuffle, ballot, sync };
+ * value isn't zero, SYNC nothing, MATRIX takes part in a product (mma.h). Waits for the lanes of `mask`; reports and ends the kernel if one can't come. */
+enum class warp_op { shuffle, ballot, sync, matrix };
 uint64_t warp(warp_op op, unsigned mask, uint64_t value, unsigned source, const char *file, int line);
 void barrier(const char *file, int line);
 unsigned lane();

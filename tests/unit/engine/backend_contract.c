@@ -100,6 +100,18 @@ static zo2_status alone(const zo2_backend *b, const char *call)
     return ZO2_OK;
 }
 
+/* A call that another thread may use the upload lane beside. */
+static zo2_status beside_uploads(const zo2_backend *b, const char *call)
+{
+    const contract *c = contract_of(b);
+    for (int lane = ZO2_LANE_COMPUTE; lane < ZO2_LANE_COUNT; lane++) {
+        uintptr_t owner = owner_of(c, lane);
+        if (owner != NOBODY && owner != me())
+            return broken(call, lane, "is another thread's");
+    }
+    return ZO2_OK;
+}
+
 /* A call that nothing may be under way beside. */
 static zo2_status idle(const zo2_backend *b, const char *call)
 {
@@ -111,30 +123,28 @@ static zo2_status idle(const zo2_backend *b, const char *call)
     return s;
 }
 
-zo2_status __real_zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass);
-zo2_status __wrap_zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass);
-zo2_status __wrap_zo2_pipeline_begin(zo2_pipeline *p, const zo2_pass *pass)
+void __real_zo2_pipeline_start(zo2_pipeline *p);
+void __wrap_zo2_pipeline_start(zo2_pipeline *p);
+void __wrap_zo2_pipeline_start(zo2_pipeline *p)
 {
     contract *c = contract_of(p->be);
-    zo2_status s = c ? alone(p->be, "zo2_pipeline_begin") : ZO2_OK;
-    if (s)
-        return s;
+    if (c && alone(p->be, "zo2_pipeline_start"))
+        return;
     if (c)
         for (int lane = 0; lane < ZO2_LANE_COUNT; lane++)
             give(c, lane, lane == ZO2_LANE_UPLOAD ? (uintptr_t)p->lane[ZO2_TRACK_UPLOAD].thread : me());
-    return __real_zo2_pipeline_begin(p, pass);
+    __real_zo2_pipeline_start(p);
 }
 
-/* The lanes' threads are through. */
-zo2_status __real_zo2_pipeline_finish(zo2_pipeline *p, zo2_status status);
-zo2_status __wrap_zo2_pipeline_finish(zo2_pipeline *p, zo2_status status);
-zo2_status __wrap_zo2_pipeline_finish(zo2_pipeline *p, zo2_status status)
+/* The lanes' threads sleep. */
+void __real_zo2_pipeline_pause(zo2_pipeline *p);
+void __wrap_zo2_pipeline_pause(zo2_pipeline *p);
+void __wrap_zo2_pipeline_pause(zo2_pipeline *p)
 {
     contract *c = contract_of(p->be);
-    status = __real_zo2_pipeline_finish(p, status);
+    __real_zo2_pipeline_pause(p);
     if (c)
         backend_contract_joined(p->be);
-    return status;
 }
 
 /* ---- the table ---- */
@@ -151,13 +161,13 @@ static void close_watched(zo2_backend *b)
 
 static void enter(zo2_backend *b)
 {
-    if (!alone(b, "enter"))
+    if (!beside_uploads(b, "enter"))
         real_of(b)->enter(b);
 }
 
 static void leave(zo2_backend *b)
 {
-    if (!alone(b, "leave"))
+    if (!beside_uploads(b, "leave"))
         real_of(b)->leave(b);
 }
 
@@ -179,10 +189,10 @@ static void host_unregister(zo2_backend *b, void *at)
         real_of(b)->host_unregister(b, at);
 }
 
-static void observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
+static zo2_status observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
 {
-    if (!idle(b, "observe"))
-        real_of(b)->observe(b, fn, ud);
+    zo2_status s = idle(b, "observe");
+    return s ? s : real_of(b)->observe(b, fn, ud);
 }
 
 static zo2_status record(zo2_backend *b, zo2_lane lane, zo2_event *e)
@@ -208,6 +218,20 @@ static zo2_status drain(zo2_backend *b)
         give(c, lane, me());
     s = c->real->drain(b);
     for (int lane = 0; lane < ZO2_LANE_COUNT; lane++)
+        give(c, lane, NOBODY);
+    return s;
+}
+
+static zo2_status finish(zo2_backend *b)
+{
+    contract *c = contract_of(b);
+    zo2_status s = beside_uploads(b, "finish");
+    if (s)
+        return s;
+    for (int lane = ZO2_LANE_COMPUTE; lane < ZO2_LANE_COUNT; lane++)
+        give(c, lane, me());
+    s = c->real->finish(b);
+    for (int lane = ZO2_LANE_COMPUTE; lane < ZO2_LANE_COUNT; lane++)
         give(c, lane, NOBODY);
     return s;
 }
@@ -251,6 +275,7 @@ static void make_table(zo2_backend_ops *t, const zo2_backend_ops *real)
     t->record = record;
     t->wait = wait_event;
     t->drain = drain;
+    t->finish = finish;
     t->observe = real->observe ? observe : NULL;
     t->upload = upload;
     t->download = download;

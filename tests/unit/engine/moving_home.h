@@ -129,6 +129,7 @@ static inline void moving_home_enter(moving_home *h, zo2_engine *e)
 /* Before the engine is closed. */
 static inline void moving_home_leave(moving_home *h, zo2_engine *e)
 {
+    MUST(zo2_pipeline_rest(e->core.pipe));
     if (h->held)
         fail_msg("%d planes were never released", (int)h->held);
     if (e->core.ops->host_unregister)

@@ -58,10 +58,8 @@ static int break_the_contract(void *ud, const char *what, uint64_t done, uint64_
     assert_int_equal(pthread_create(&other, NULL, record_on_compute, c->computed[0]), 0);
     assert_int_equal(pthread_join(other, NULL), 0);
     assert_broken("record() while the compute lane is another thread's");
-    ops->enter(b);
-    assert_broken("enter() while the upload lane is another thread's");
+    ops->enter(b); /* these may come beside uploads */
     ops->leave(b);
-    assert_broken("leave() while the upload lane is another thread's");
     if (ops->host_register) {
         assert_int_equal(ops->host_register(b, c->staging, BYTES), ZO2_ERR_INTERNAL);
         assert_broken("host_register() while the upload lane is another thread's");

@@ -210,11 +210,12 @@ static zo2_status open_observed(zo2_backend **out, const zo2_backend_config *con
     return s;
 }
 
-static void observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
+static zo2_status observe(zo2_backend *b, zo2_device_span_fn fn, void *ud)
 {
     (void)b;
     observer = fn;
     observer_ud = ud;
+    return ZO2_OK;
 }
 
 static uint64_t device_now; /* a clock that only work advances, so the sums are exact */

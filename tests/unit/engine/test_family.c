@@ -274,7 +274,7 @@ static zo2_status backwards(zo2_forward_pass *f, const zo2_micro *mb, uint32_t l
     (void)h;
     zo2_act n = zo2_activation_at(f, f->device->norm, mb->tokens, D, f->compute);
     zo2_act wide = zo2_activation_at(f, f->device->wide, mb->tokens, 2 * F, f->compute);
-    return zo2_matmul(f, zo2_arch_find(f->arch, ZO2_ROLE_Q_W, layer), mb->tokens, n, wide, 0, f->hold);
+    return zo2_matmul(f, zo2_arch_find(f->arch, ZO2_ROLE_Q_W, layer), mb->tokens, n, wide, 0, f->hold, NULL);
 }
 
 /* A family that leaves out matrices, or takes them backwards, would decode what is no longer there. */

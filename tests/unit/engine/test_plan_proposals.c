@@ -456,7 +456,7 @@ static void rates_are_measured(void **state)
     assert_int_equal(zo2_arch_from_name(&small, "opt-125m"), ZO2_OK);
     assert_int_equal(zo2_shape_from_opts(&shape, &small, &zo2_backend_cpu, &o), ZO2_OK);
     memset(&r, 0xFF, sizeof r);
-    assert_int_equal(zo2_measure_rates(&r, &small, &zo2_backend_cpu, &shape, 1e-9), ZO2_OK); /* one pass each */
+    assert_int_equal(zo2_measure_rates(&r, &small, &zo2_backend_cpu, NULL, &shape, 1e-9), ZO2_OK); /* one pass each */
     const double all[] = {r.update_weights, r.noise_weights, r.upload_bytes, r.flops, r.decode_weights, r.seconds};
     for (unsigned i = 0; i < sizeof all / sizeof *all; i++)
         assert_true(isfinite(all[i]) && all[i] > 0);

@@ -138,6 +138,7 @@ static void map_gemm(shim *s, zo2_gemm_op *o)
     o->x = map(s, o->x, o->type);
     o->panel = map(s, o->panel, o->type);
     o->y = map(s, o->y, o->y_type);
+    o->bias = map(s, o->bias, ZO2_F32);
 }
 
 static void map_bias_act(shim *s, zo2_bias_act_op *o)

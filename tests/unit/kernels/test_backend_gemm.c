@@ -1,5 +1,5 @@
 /* test_backend_gemm.c: products against sums in double. Tolerance: any order of k fp32 additions of
- * products errs by at most (k + 1) 2^-24 times the sum of magnitudes, and half a unit in the last place for a 16-bit
+ * products errs by at most (k + 2) 2^-24 times the sum of magnitudes, what is added to the product included, and half a unit in the last place for a 16-bit
  * result. */
 #include "tests/unit/kernels/test_backend_util.h"
 
@@ -10,17 +10,23 @@ typedef struct shape {
     uint64_t m, n, k;
 } shape;
 
+/* even: rows and streams begin at multiples of 16 bytes where k and n are multiples of 8, as they do in models. */
+enum { ACCUMULATE = 1, BIAS = 2, EVEN = 4 };
+
 /* Returns the output, [batch][m][ldy], for comparisons between thread counts. */
-static float *check(const shape *s, zo2_dtype type, zo2_dtype y_type, int accumulate, uint32_t threads)
+static float *check(const shape *s, zo2_dtype type, zo2_dtype y_type, int with, uint32_t threads)
 {
+    int accumulate = with & ACCUMULATE, even = with & EVEN;
     test_device t;
     test_open(&t, TEST_BACKEND, 16 << 20, threads);
-    uint64_t ldx = s->k + 3, ldp = s->k + 1, ldy = s->n + 2;
-    uint64_t sx = s->m * ldx + 8, sp = s->n * ldp + 4, sy = s->m * ldy + 1;
+    uint64_t ldx = s->k + (even ? 8 : 3), ldp = s->k + (even ? 8 : 1), ldy = s->n + (even ? 8 : 2);
+    uint64_t sx = s->m * ldx + 8, sp = s->n * ldp + (even ? 8 : 4), sy = s->m * ldy + (even ? 8 : 1), sb = s->n + 4;
     float *x = test_floats(&t, s->batch * sx), *p = test_floats(&t, s->batch * sp), *y = test_floats(&t, s->batch * sy);
+    float *bias = test_floats(&t, s->batch * sb);
     float *y0 = malloc(s->batch * sy * sizeof *y0);
     test_fill(x, s->batch * sx, 1, 1.0f, type);
     test_fill(p, s->batch * sp, 2, 1.0f, type);
+    test_fill(bias, s->batch * sb, 4, 4.0f, ZO2_F32);
     if (accumulate)
         test_fill(y, s->batch * sy, 3, 1.0f, ZO2_F32);
     memcpy(y0, y, s->batch * sy * sizeof *y0);
@@ -39,7 +45,9 @@ static float *check(const shape *s, zo2_dtype type, zo2_dtype y_type, int accumu
                       .stride_y = sy,
                       .type = type,
                       .y_type = y_type,
-                      .accumulate = accumulate};
+                      .accumulate = accumulate != 0,
+                      .bias = with & BIAS ? bias : NULL,
+                      .stride_bias = sb};
     TEST_OK(t.ops->gemm(t.b, &op));
     /* All of a small product, a sample of a large one. */
     uint64_t step = 1 + s->batch * s->m * s->n * s->k / 4000000;
@@ -51,12 +59,16 @@ static float *check(const shape *s, zo2_dtype type, zo2_dtype y_type, int accumu
             sum += v;
             size += fabs(v);
         }
-        TEST_NEAR((double)y[at], sum, (double)(s->k + 1) * TEST_ULP * size + test_rounding(y_type, sum), "y", at);
+        if (with & BIAS) {
+            sum += (double)bias[b * sb + c];
+            size += fabs((double)bias[b * sb + c]);
+        }
+        TEST_NEAR((double)y[at], sum, (double)(s->k + 2) * TEST_ULP * size + test_rounding(y_type, sum), "y", at);
         test_is_rounded(y_type, &y[at], 1);
     }
     for (uint64_t b = 0; b < s->batch; b++)
         for (uint64_t r = 0; r < s->m; r++)
-            assert_memory_equal(&y[b * sy + r * ldy + s->n], &y0[b * sy + r * ldy + s->n], 2 * sizeof *y);
+            assert_memory_equal(&y[b * sy + r * ldy + s->n], &y0[b * sy + r * ldy + s->n], (ldy - s->n) * sizeof *y);
     memcpy(y0, y, s->batch * sy * sizeof *y0);
     test_close(&t);
     return y0;
@@ -82,8 +94,76 @@ static void test_shapes(void **state)
                 first = y;
         }
         free(first);
-        free(check(s, ZO2_F32, ZO2_F32, 1, 2));
-        free(check(s, test_product_type(TEST_BACKEND, ZO2_BF16), ZO2_F32, 1, 2));
+        free(check(s, ZO2_F32, ZO2_F32, ACCUMULATE, 2));
+        free(check(s, test_product_type(TEST_BACKEND, ZO2_BF16), ZO2_F32, ACCUMULATE, 2));
+    }
+}
+
+/* Each stream has a bias of its own: its rows get no other's. */
+static void test_bias(void **state)
+{
+    (void)state;
+    static const shape shapes[] = {{2, 5, 24, 32}, {2, 33, 264, 40}, {1, 130, 96, 64}, {2, 5, 25, 33}};
+    for (unsigned i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        for (int with = 0; with < 4; with++) { /* over all shapes, each type with each of the four */
+            int how = BIAS | (with & 1 ? ACCUMULATE : 0) | (with & 2 ? EVEN : 0);
+            free(check(&shapes[i], test_product_type(TEST_BACKEND, test_types[(i + (unsigned)with) % 3]), ZO2_F32, how,
+                       2));
+        }
+}
+
+/* The product with its bias is the product and then the bias, bit for bit where nothing but rounding to fp32 comes between. */
+static void test_bias_of_the_cpu(void **state)
+{
+    (void)state;
+    if (TEST_BACKEND != ZO2_BACKEND_CPU)
+        skip();
+    enum { M = 40, N = 70, K = 33 };
+    for (int accumulate = 0; accumulate < 2; accumulate++) {
+        test_device t;
+        test_open(&t, TEST_BACKEND, 1 << 20, 3);
+        float *x = test_floats(&t, 2 * M * K), *p = test_floats(&t, 2 * N * K), *bias = test_floats(&t, 2 * N);
+        float *one = test_floats(&t, 2 * M * N), *two = test_floats(&t, 2 * M * N);
+        test_fill(x, 2 * M * K, 1, 1.0f, ZO2_F32);
+        test_fill(p, 2 * N * K, 2, 1.0f, ZO2_F32);
+        test_fill(bias, 2 * N, 3, 1.0f, ZO2_F32);
+        test_fill(one, 2 * M * N, 4, 1.0f, ZO2_F32);
+        memcpy(two, one, 2 * M * N * sizeof *two);
+        zo2_gemm_op op = {.batch = 2,
+                          .m = M,
+                          .n = N,
+                          .k = K,
+                          .x = x,
+                          .ldx = K,
+                          .stride_x = M * K,
+                          .panel = p,
+                          .ld_panel = K,
+                          .stride_panel = N * K,
+                          .y = one,
+                          .ldy = N,
+                          .stride_y = M * N,
+                          .type = ZO2_F32,
+                          .y_type = ZO2_F32,
+                          .accumulate = accumulate,
+                          .bias = bias,
+                          .stride_bias = N};
+        TEST_OK(t.ops->gemm(t.b, &op));
+        op.y = two;
+        op.bias = NULL;
+        TEST_OK(t.ops->gemm(t.b, &op));
+        zo2_bias_act_op then = {.streams = 2,
+                                .m = M,
+                                .n = N,
+                                .y = two,
+                                .ldy = N,
+                                .stride_y = M * N,
+                                .bias = bias,
+                                .stride_bias = N,
+                                .scale = 1.0f,
+                                .type = ZO2_F32};
+        TEST_OK(t.ops->bias_act(t.b, &then));
+        assert_memory_equal(one, two, 2 * M * N * sizeof *one);
+        test_close(&t);
     }
 }
 
@@ -139,8 +219,8 @@ static void test_blas_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),
-        cmocka_unit_test(test_columns_and_nan),
+        cmocka_unit_test(test_shapes),          cmocka_unit_test(test_bias),
+        cmocka_unit_test(test_bias_of_the_cpu), cmocka_unit_test(test_columns_and_nan),
         cmocka_unit_test(test_blas_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,12 +6,13 @@
 
 #define STREAMS 2
 
-/* Logits of `vocab` words go in by tiles of `tile`. Outputs STREAMS * m log-probabilities. */
+/* Logits of `vocab` words go in by tiles of `tile`. even: rows begin at multiples of 8 elements where tiles are.
+ * Outputs STREAMS * m log-probabilities. */
 static float *run(const float *logits, const uint32_t *target, uint64_t m, uint64_t vocab, uint64_t tile,
-                  uint32_t threads)
+                  uint32_t threads, int even)
 {
     test_device t;
-    uint64_t ld = tile + 3, stride = m * ld + 5, stride_state = m + 1;
+    uint64_t ld = tile + (even ? 8 : 3), stride = m * ld + (even ? 8 : 5), stride_state = m + 1;
     test_open(&t, TEST_BACKEND, STREAMS * (4 * stride + 32 * stride_state) + 4096, threads);
     float *x = test_floats(&t, STREAMS * stride), *logprob = test_floats(&t, STREAMS * stride_state);
     uint32_t *ids = test_take(&t, m * sizeof *ids);
@@ -46,9 +47,9 @@ static float *run(const float *logits, const uint32_t *target, uint64_t m, uint6
 static void test_tiles(void **state)
 {
     (void)state;
-    static const uint64_t cases[][3] = {{1, 1, 1},        {3, 5, 2},         {2, 33, 32},
-                                        {5, 1000, 1000},  {5, 1000, 999},    {40, 3000, 7},
-                                        {70, 2500, 1024}, {2, 50272, 50272}, {2, 50272, 4096}};
+    static const uint64_t cases[][3] = {{1, 1, 1},        {3, 5, 2},        {2, 33, 32},      {5, 1000, 1000},
+                                        {5, 1000, 999},   {40, 3000, 7},    {70, 2500, 1024}, {2, 50272, 50272},
+                                        {2, 50272, 4096}, {1, 11264, 11264}};
     for (unsigned c = 0; c < sizeof cases / sizeof cases[0]; c++) {
         uint64_t m = cases[c][0], vocab = cases[c][1], tile = cases[c][2];
         if (TEST_BACKEND != ZO2_BACKEND_CPU && vocab / tile > 100)
@@ -59,7 +60,7 @@ static void test_tiles(void **state)
         test_fill(logits, STREAMS * m * vocab, c + 1, spread, ZO2_F32);
         for (uint64_t i = 0; i < m; i++)
             target[i] = (uint32_t)(i == 0 ? vocab - 1 : i * 7919 % vocab);
-        float *first = run(logits, target, m, vocab, tile, 1);
+        float *first = run(logits, target, m, vocab, tile, 1, 0);
         for (uint64_t i = 0; i < STREAMS * m; i++) {
             const float *x = logits + i * vocab;
             double max = -INFINITY, sum = 0, depth = 0;
@@ -79,7 +80,7 @@ static void test_tiles(void **state)
             TEST_NEAR((double)first[i], want, relative + TEST_ULP * fabs(want), "logprob", i);
         }
         for (unsigned th = 1; th < TEST_THREAD_COUNTS; th++) {
-            float *again = run(logits, target, m, vocab, tile, test_thread_counts[th]);
+            float *again = run(logits, target, m, vocab, tile, test_thread_counts[th], th % 2);
             assert_memory_equal(first, again, STREAMS * m * sizeof *again);
             free(again);
         }
@@ -95,7 +96,7 @@ static void test_nonfinite(void **state)
 {
     (void)state;
     enum { VOCAB = 300, M = 1 };
-    static const uint64_t tiles[] = {300, 100, 7}, places[] = {0, 1, 40, 99, 100, 290, 299};
+    static const uint64_t tiles[] = {300, 104, 7}, places[] = {0, 1, 40, 99, 100, 290, 299};
     float logits[STREAMS * VOCAB];
     uint32_t target = 50;
     for (unsigned t = 0; t < 3; t++)
@@ -103,14 +104,14 @@ static void test_nonfinite(void **state)
             for (int kind = 0; kind < 3; kind++) {
                 test_fill(logits, STREAMS * VOCAB, 3, 5.0f, ZO2_F32);
                 logits[places[p]] = kind == 0 ? NAN : kind == 1 ? INFINITY : -INFINITY;
-                float *got = run(logits, &target, M, VOCAB, tiles[t], 1);
+                float *got = run(logits, &target, M, VOCAB, tiles[t], 1, p % 2);
                 assert_int_equal(isfinite(got[0]) != 0, kind == 2); /* a word of probability zero is fine */
                 assert_true(isfinite(got[1]));                      /* the other stream */
                 free(got);
             }
     for (int i = 0; i < STREAMS * VOCAB; i++)
         logits[i] = -INFINITY;
-    float *got = run(logits, &target, M, VOCAB, 100, 1);
+    float *got = run(logits, &target, M, VOCAB, 100, 1, 0);
     assert_true(isnan(got[0]));
     free(got);
     test_fill(logits, STREAMS * VOCAB, 3, 5.0f, ZO2_F32);
@@ -119,8 +120,8 @@ static void test_nonfinite(void **state)
     for (int i = 0; i < 100; i++) /* a whole tile without any probability, before and between others */
         logits[i] = logits[VOCAB + 100 + i] = -INFINITY;
     target = 250;
-    got = run(logits, &target, M, VOCAB, 100, 1);
-    float *whole = run(logits, &target, M, VOCAB, 300, 1);
+    got = run(logits, &target, M, VOCAB, 100, 1, 0);
+    float *whole = run(logits, &target, M, VOCAB, 300, 1, 0);
     assert_true(isfinite(got[0]) && isfinite(got[1]));
     assert_float_equal(got[0], whole[0], 1e-6f);
     assert_float_equal(got[1], whole[1], 1e-6f);
@@ -128,7 +129,7 @@ static void test_nonfinite(void **state)
     free(whole);
     target = VOCAB; /* no tile has it */
     test_fill(logits, STREAMS * VOCAB, 3, 5.0f, ZO2_F32);
-    got = run(logits, &target, M, VOCAB, 100, 1);
+    got = run(logits, &target, M, VOCAB, 100, 1, 0);
     assert_true(isnan(got[0]) && isnan(got[1]));
     free(got);
 }

@@ -1,16 +1,16 @@
 /* gpu_file.c: see gpu_file.h. */
-#include "tools/plan/gpu_file.h"
+#include "tools/cli/gpu_file.h"
 
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/json.h"
-#include "tools/cli/jsonout.h"
 
-#define MOST_BYTES 16384u
-#define LEAST_RATE 1.0 /* a second */
+#define MOST_BYTES (1u << 20) /* zo2-bench --all writes about 100 KB */
+#define LEAST_RATE 1.0        /* a second */
 #define MOST_RATE  1e30
 #define NAMES      "memory_bytes, upload_rate, gemm_rate, decode_rate, fold_rate, update_rate, noise_rate, wire and dist"
 
@@ -83,6 +83,13 @@ static zo2_status take_all(gpu_file *f, const char *path, json_t *root)
     const char *name;
     json_t *value;
     zo2_status s = ZO2_OK;
+    if (json_is_array(json_object_get(root, "results"))) { /* zo2-bench's */
+        root = json_object_get(root, GPU_FILE_RATES);
+        if (!root)
+            return zo2_error(ZO2_ERR_FORMAT,
+                             "%s: zo2-bench wrote no rates of a GPU there; let it measure them: zo2-bench rates --json",
+                             path);
+    }
     if (!json_is_object(root))
         return zo2_error(ZO2_ERR_FORMAT, "%s: not a JSON object of rates", path);
     json_object_foreach(root, name, value)
@@ -96,23 +103,24 @@ static zo2_status take_all(gpu_file *f, const char *path, json_t *root)
     return s;
 }
 
-zo2_status gpu_file_read(gpu_file *out, const char *path)
+/* Up to MOST_BYTES of a file, and one more of a longer one. */
+static zo2_status read_text(char *text, size_t *n, const char *path)
 {
-    static const size_t room = MOST_BYTES + 1;
-    char text[MOST_BYTES + 1];
-    json_error_t e;
-    memset(out, 0, sizeof *out);
-    out->rates.struct_size = sizeof out->rates;
     errno = 0;
     FILE *in = fopen(path, "rbe");
-    size_t n = in ? fread(text, 1, room, in) : 0;
+    *n = in ? fread(text, 1, MOST_BYTES + 1, in) : 0;
     int failed = !in || ferror(in), why = errno;
     if (in)
         fclose(in);
     if (failed)
         return zo2_error(why == ENOENT ? ZO2_ERR_NOTFOUND : ZO2_ERR_IO, "cannot read %s: %s", path, strerror(why));
-    if (n > MOST_BYTES)
-        return zo2_error(ZO2_ERR_FORMAT, "%s: more than %u bytes: not a file of rates", path, MOST_BYTES);
+    return *n > MOST_BYTES ? zo2_error(ZO2_ERR_FORMAT, "%s: more than %u bytes: not a file of rates", path, MOST_BYTES)
+                           : ZO2_OK;
+}
+
+static zo2_status take_text(gpu_file *out, const char *path, const char *text, size_t n)
+{
+    json_error_t e;
     json_t *root = zo2_json_parse(text, n, JSON_REJECT_DUPLICATES, &e);
     if (!root)
         return zo2_error(ZO2_ERR_FORMAT, "%s line %d: not JSON: %s", path, e.line, e.text);
@@ -121,29 +129,68 @@ zo2_status gpu_file_read(gpu_file *out, const char *path)
     return s;
 }
 
-static void write_json(const gpu_file *f, FILE *out)
+zo2_status gpu_file_read(gpu_file *out, const char *path)
+{
+    size_t n;
+    char *text = malloc(MOST_BYTES + 1);
+    memset(out, 0, sizeof *out);
+    out->rates.struct_size = sizeof out->rates;
+    if (!text)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory to read %s", path);
+    zo2_status s = read_text(text, &n, path);
+    if (!s)
+        s = take_text(out, path, text, n);
+    free(text);
+    return s;
+}
+
+bool gpu_file_of_plan(gpu_file *out, const zo2_plan *p, const zo2_engine_opts *o, uint64_t memory_bytes)
+{
+    memset(out, 0, sizeof *out);
+    if (!(p->gemm_rate > 0) || !p->context_bytes)
+        return false;
+    out->wire = o->wire ? o->wire : ZO2_WIRE_BF16;
+    out->dist = o->dist ? o->dist : ZO2_GAUSSIAN;
+    out->memory_bytes = memory_bytes;
+    out->rates = (zo2_device_rates){.struct_size = sizeof out->rates,
+                                    .upload_rate = p->upload_rate,
+                                    .gemm_rate = p->gemm_rate,
+                                    .decode_rate = p->decode_rate,
+                                    .fold_rate = p->fold_rate,
+                                    .update_rate = p->update_rate,
+                                    .noise_rate = p->noise_rate};
+    return true;
+}
+
+uint64_t gpu_file_memory(const zo2_plan *p)
+{
+    return p->budget_bytes / 9 * 10; /* its budget is 90 % */
+}
+
+void gpu_file_json(cli_json *j, const char *name, const gpu_file *f)
 {
     zo2_device_rates rates = f->rates;
-    cli_json j;
-    cli_json_start(&j, out);
-    cli_json_open(&j, NULL, '{');
+    cli_json_open(j, name, '{');
     if (f->memory_bytes)
-        cli_json_u64(&j, "memory_bytes", f->memory_bytes);
-    cli_json_text(&j, "wire", zo2_wire_name(f->wire));
-    cli_json_text(&j, "dist", zo2_dist_name(f->dist));
+        cli_json_u64(j, "memory_bytes", f->memory_bytes);
+    cli_json_text(j, "wire", zo2_wire_name(f->wire));
+    cli_json_text(j, "dist", zo2_dist_name(f->dist));
     for (size_t i = 0; i < N_RATES; i++)
         if (*rate_at(&rates, i) > 0)
-            cli_json_f64(&j, rate_names[i].name, *rate_at(&rates, i));
-    cli_json_close(&j, '}');
-    cli_json_end(&j);
+            cli_json_f64(j, rate_names[i].name, *rate_at(&rates, i));
+    cli_json_close(j, '}');
 }
 
 zo2_status gpu_file_write(const gpu_file *f, const char *path)
 {
     errno = 0;
     FILE *out = fopen(path, "we");
-    if (out)
-        write_json(f, out);
+    if (out) {
+        cli_json j;
+        cli_json_start(&j, out);
+        gpu_file_json(&j, NULL, f);
+        cli_json_end(&j);
+    }
     int failed = !out || ferror(out);
     if (out && fclose(out))
         failed = 1;
