@@ -6,7 +6,10 @@
 #include "engine/masters/plane_cache.h"
 #include "engine/masters/rebuild.h"
 #include "engine/model/layout.h"
+#include "storage/io/aio.h"
+#include "storage/pack/packfile.h"
 
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -105,7 +108,7 @@ zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config 
     const zo2_masters_spill *how = c->how;
     memset(h, 0, sizeof *h);
     h->home.kind = &kind;
-    h->rebuild = (zo2_rebuild){.layout = l, .pack = how->pack};
+    h->rebuild = (zo2_rebuild){.layout = l, .pack = how->pack, .io = how->io};
     h->history = how->history;
     h->step = c->step;
     h->ram = c->ram;
@@ -141,6 +144,8 @@ zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config 
     zo2_status s = h->writing && h->writers && h->to_write && h->to_write_history && h->queue
                        ? zo2_plane_cache_create(&h->cache, &cache)
                        : zo2_error(ZO2_ERR_NOMEM, "no memory for the tables of %u spilled chunks", l->n_chunks);
+    if (!s)
+        s = zo2_aio_file_open(&h->rebuild.file, how->io, zo2_packfile_path(how->pack), O_RDONLY, 0);
     if (s)
         zo2_spill_home_free(h);
     return s;
@@ -150,6 +155,7 @@ void zo2_spill_home_free(zo2_spill_home *h)
 {
     if (!h->home.kind)
         return;
+    zo2_aio_file_close(&h->rebuild.file, h->io);
     zo2_plane_cache_free(&h->cache);
     free(h->writing);
     free(h->writers);

@@ -1,5 +1,6 @@
 /* ahead.c: what is settled before its pass begins; see ahead.h. */
 #include "engine/stream/ahead.h"
+#include "engine/masters/masters.h"
 #include "engine/model/layout.h"
 #include "engine/stream/pipeline.h"
 
