@@ -159,6 +159,7 @@ typedef struct zo2_masters_load {
     uint64_t steps;
     uint32_t pending;
     int read_only;
+    int older; /* read_only: fewer steps than the run has, so that the spill may be ahead of what was due after them */
     zo2_log_fn log;
     void *log_ud;
     zo2_progress_fn progress;

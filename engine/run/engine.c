@@ -79,7 +79,7 @@ static zo2_snapfile *find_snapshot(zo2_engine *e, const zo2_journal *j, uint64_t
 static zo2_status load_masters(zo2_engine *e, const zo2_journal *j)
 {
     zo2_core *c = &e->core;
-    uint64_t steps = j ? zo2_journal_steps(j) : 0;
+    uint64_t steps = j ? zo2_journal_steps(j) : 0, all = steps;
     if (j && e->opts.read_only && e->opts.at_step >= 0) {
         if ((uint64_t)e->opts.at_step > steps)
             return zo2_error(ZO2_ERR_ARG, "the run in %s has %" PRIu64 " steps: there is no step %" PRId64, e->run_dir,
@@ -97,6 +97,7 @@ static zo2_status load_masters(zo2_engine *e, const zo2_journal *j)
                             .steps = steps,
                             .pending = c->pending,
                             .read_only = e->opts.read_only,
+                            .older = steps < all,
                             .log = e->opts.log,
                             .log_ud = e->opts.log_ud,
                             .progress = e->opts.progress,
