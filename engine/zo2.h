@@ -639,6 +639,9 @@ typedef struct zo2_step_result {
     zo2_lane_seconds read, write;
     uint64_t read_bytes, written_bytes; /* planes that the lanes of these names brought, from the spill or made from
                                             the pack, and wrote, since the step before */
+    /* where masters are after it: in RAM, in the directories, or in the pack, because no update has reached them yet */
+    uint64_t ram_master_bytes, spilled_bytes, pack_master_bytes;
+    uint64_t ram_wire_bytes; /* copies in RAM of wires of the last two */
 } zo2_step_result;
 
 /* One SPSA step (MeZO, algorithm 1): losses at W + eps z and W - eps z for each query q, g_q = (L+ - L-) / (2 eps), and
