@@ -336,6 +336,10 @@ typedef struct zo2_export_opts {
                                  that was lost: all parts must stand at one step, which is told through log. Else
                                  ZO2_ERR_NOTFOUND */
     int initialised;   /* 1, by zo2_export_opts_init(): at_step 0 is meant. 0, of a struct that was only zeroed: all */
+    /* with run_dir: where the run's masters were spilled to (zo2_engine_opts.spill_dirs); NULL: nowhere */
+    const char *const *spill_dirs;
+    uint32_t spill_count;
+    int journal_only; /* with run_dir: 1: from the pack and the journal alone, without spill and snapshots */
 } zo2_export_opts;
 
 /* Sets struct_size and defaults. */
@@ -346,9 +350,10 @@ static inline void zo2_export_opts_init(zo2_export_opts *o)
 }
 
 /* Writes a directory that Hugging Face transformers loads: safetensors with original names (a tied head left out),
- * config and tokenizer files. Applies what is pending to its output, never to the run. Replays from the newest snapshot at
- * or before the step, else from the pack: the same bits. Streams: memory for 8 million weights (12 bytes each) and, with
- * a snapshot, for a panel tile of at most 128 MiB. The directory appears complete or not at all. o NULL: defaults. Errors:
+ * config and tokenizer files. Applies what is pending to its output, never to the run. Replays from what the run has spilled
+ * (each chunk in its newest version at or before the step), from the newest snapshot at or before the step, else from the pack: the
+ * same bits. A spill that is missing, damaged or in use by the session that trains is told through log, and done without. Streams: memory
+ * for 8 million weights (12 bytes each) and, with a snapshot, for a panel tile of at most 128 MiB, with a spill for a chunk a thread. The directory appears complete or not at all. o NULL: defaults. Errors:
  * ZO2_ERR_EXISTS (and not force), ZO2_ERR_NOTFOUND, ZO2_ERR_MISMATCH (a run of another model), ZO2_ERR_ARG (at_step beyond
  * the run; an out_dir that force doesn't replace), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
  * ZO2_ERR_CANCELLED. */
@@ -637,6 +642,9 @@ typedef struct zo2_step_result {
     zo2_lane_seconds read, write;
     uint64_t read_bytes, written_bytes; /* planes that the lanes of these names brought, from the spill or made from
                                             the pack, and wrote, since the step before */
+    /* where masters are after it: in RAM, in the directories, or in the pack, because no update has reached them yet */
+    uint64_t ram_master_bytes, spilled_bytes, pack_master_bytes;
+    uint64_t ram_wire_bytes; /* copies in RAM of wires of the last two */
 } zo2_step_result;
 
 /* One SPSA step (MeZO, algorithm 1): losses at W + eps z and W - eps z for each query q, g_q = (L+ - L-) / (2 eps), and

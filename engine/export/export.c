@@ -68,10 +68,10 @@ static zo2_status write_tensor(job *j, zo2_st_writer *w, uint32_t id)
 {
     const zo2_tensor *t = &j->values.pack->arch.tensors[id];
     zo2_dtype dtype = j->tensors[id].dtype;
-    uint64_t group = zo2_export_values_rows(&j->values, t);
     zo2_status s = ZO2_OK;
-    for (uint64_t row = 0; row < t->rows && !s; row += group) {
-        uint64_t rows = t->rows - row < group ? t->rows - row : group, bytes = rows * t->cols * zo2_dtype_bytes(dtype);
+    for (uint64_t row = 0, rows; row < t->rows && !s; row += rows) {
+        rows = zo2_export_values_rows(&j->values, t, row);
+        uint64_t bytes = rows * t->cols * zo2_dtype_bytes(dtype);
         const void *bits;
         s = zo2_export_values_group(&j->values, t, dtype, row, rows, &bits);
         if (!s)
@@ -108,7 +108,7 @@ static zo2_status export_pack(job *j, const char *out_dir)
         (s = zo2_export_dir_begin(&j->dir, out_dir, j->o.force)) ||
         (s = zo2_require_space(j->dir.path, j->total + OVERHEAD_BYTES)))
         return s;
-    if (v->run)
+    if (v->run && !v->spill) /* else it has said what it has */
         zo2_replay_announce(&v->history, v->snapshot ? zo2_snapfile_get_header(v->snapshot)->step : 0, v->steps,
                             v->snapshot != NULL, v->pack->arch.parameters, zo2_pool_threads(v->pool), j->o.log,
                             j->o.log_ud);

@@ -1,5 +1,5 @@
 /* export_values.c: see export_values.h. The pool reads, decodes, replays and encodes a group. It is a few chunks of the
- * pack, replayed from step 0; or, where a snapshot is at hand, one of its units, replayed from there. */
+ * pack, replayed from step 0; or, where a spill or a snapshot is at hand, some of its chunks or one of its units, replayed from there. */
 #include "engine/export/export_values.h"
 #include "codec/codec.h"
 #include "engine/base/checked.h"
@@ -20,9 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GROUP              ((uint64_t)8 << 20) /* elements between two writes; more when a chunk of the pack is larger */
-#define PIECE              ((uint64_t)1 << 16) /* elements of a task */
-#define LAYOUT_CHUNK_BYTES ((uint64_t)4 << 20) /* any: units don't depend on it */
+#define PIECE ((uint64_t)1 << 16) /* elements of a task */
 /* Value updates between two progress reports, per thread: about two seconds of the slowest noise. */
 #define STAGE_UPDATES ((uint64_t)1 << 31)
 
@@ -31,16 +29,23 @@
 static zo2_status find_snapshot(zo2_export_values *v)
 {
     const zo2_run_settings *set = zo2_journal_settings(v->run->journal);
-    if (!v->steps)
-        return ZO2_OK;
     char *dir = zo2_snapshot_folder(v->o->run_dir, v->o->snapshot_dir);
-    zo2_status s =
-        dir ? zo2_layout_create(&v->layout, &v->pack->arch, set->wire, set->compute, set->tile_rule, LAYOUT_CHUNK_BYTES)
-            : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", v->o->run_dir);
+    zo2_status s = dir ? zo2_layout_create(&v->layout, &v->pack->arch, set->wire, set->compute, set->tile_rule,
+                                           ZO2_EXPORT_CHUNK_BYTES)
+                       : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", v->o->run_dir);
     if (!s)
         v->snapshot = zo2_snapshot_find(dir, v->run->journal, &v->layout, v->steps, v->o->log, v->o->log_ud);
     free(dir);
     return s;
+}
+
+/* What there is beside pack and journal, which are enough. */
+static zo2_status find_sources(zo2_export_values *v)
+{
+    if (!v->steps || v->o->journal_only)
+        return ZO2_OK;
+    zo2_status s = v->o->spill_dirs && v->o->spill_count ? zo2_export_open_spill(v) : ZO2_OK;
+    return s || v->spill ? s : find_snapshot(v);
 }
 
 static zo2_status open_run(zo2_export_values *v)
@@ -69,29 +74,37 @@ static zo2_status open_run(zo2_export_values *v)
     v->steps = v->o->at_step < 0 ? steps : (uint64_t)v->o->at_step;
     zo2_history_init(&v->history, zo2_journal_settings(v->run->journal));
     s = zo2_history_load(&v->history, v->run->journal, v->steps);
-    return s ? s : find_snapshot(v);
+    return s ? s : find_sources(v);
 }
 
-/* Rows of a group: whole chunks of the pack, so that each is read and hashed once; or a unit of the snapshot, for the
- * same reason. All units of a matrix but the last have as many rows. */
-uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t)
+/* Whole chunks of the pack, so that each is read and hashed once; or a unit of the snapshot, for the same reason. */
+uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t, uint64_t row)
 {
-    if (v->snapshot)
-        return t->rank == 1 ? 1 : v->layout.units[v->layout.tensor_unit[t->id]].rows;
-    uint64_t chunk = zo2_packfile_chunk_rows(v->pack->file, t->id);
-    uint64_t chunks = GROUP / (chunk * t->cols);
-    uint64_t rows = chunk * (chunks ? chunks : 1);
-    return rows < t->rows ? rows : t->rows;
+    uint64_t rows, chunk = zo2_packfile_chunk_rows(v->pack->file, t->id), chunks = ZO2_EXPORT_GROUP / (chunk * t->cols);
+    if (v->spill)
+        rows = zo2_export_spill_rows(v, t, row);
+    else if (v->snapshot)
+        rows = t->rank == 1 ? 1 : v->layout.units[zo2_layout_unit(&v->layout, t->id, row)].rows;
+    else
+        rows = chunk * (chunks ? chunks : 1);
+    return zo2_min_u64(rows, t->rows - row);
+}
+
+/* Elements of the largest group; of a snapshot, vectors come with all of their block. */
+static uint64_t largest_group(const zo2_export_values *v)
+{
+    const zo2_arch *a = &v->pack->arch;
+    uint64_t largest = v->spill ? zo2_export_spill_most(v) : 1;
+    for (uint32_t i = 0; i < a->n_tensors && !v->spill; i++)
+        largest = zo2_max_u64(largest, zo2_export_values_rows(v, &a->tensors[i], 0) * a->tensors[i].cols);
+    for (uint32_t i = 0; v->snapshot && i < v->layout.n_units; i++)
+        largest = zo2_max_u64(largest, v->layout.units[i].elements);
+    return largest;
 }
 
 static zo2_status make_buffers(zo2_export_values *v)
 {
-    const zo2_arch *a = &v->pack->arch;
-    uint64_t largest = 1;
-    for (uint32_t i = 0; i < a->n_tensors; i++)
-        largest = zo2_max_u64(largest, zo2_export_values_rows(v, &a->tensors[i]) * a->tensors[i].cols);
-    for (uint32_t i = 0; v->snapshot && i < v->layout.n_units; i++) /* vectors come with all of their block */
-        largest = zo2_max_u64(largest, v->layout.units[i].elements);
+    const uint64_t largest = largest_group(v);
     v->source = malloc(largest * sizeof(float));
     v->result = malloc(largest * sizeof(float));
     v->values = malloc(largest * sizeof *v->values);
@@ -114,6 +127,7 @@ void zo2_export_values_close(zo2_export_values *v)
     zo2_pool_destroy(v->pool);
     zo2_history_free(&v->history);
     zo2_snapfile_close(v->snapshot);
+    zo2_spill_close(v->spill);
     zo2_layout_free(&v->layout);
     zo2_run_close(v->run);
     zo2_pack_close(v->pack);
@@ -130,19 +144,14 @@ static int take_from_snapshot(zo2_export_values *v, uint64_t row, uint64_t *from
 {
     if (!v->snapshot)
         return 0;
-    uint32_t unit = zo2_layout_unit(&v->layout, v->t->id, row);
-    const zo2_unit *u = &v->layout.units[unit];
+    const zo2_span *span;
+    uint32_t unit = v->layout.chunks[zo2_layout_chunk(&v->layout, v->t->id, row, &span)].unit;
     zo2_log_fn log =
         v->run ? v->o->log : NULL; /* without a run there is no other way to the values, so it's an error */
     if (!zo2_snapshot_unit(v->snapshot, unit, v->steps, v->values, from, log, v->o->log_ud))
         return 0;
-    if (u->tensor == ZO2_NO_TENSOR) { /* one of the block's vectors, all of which were read */
-        const zo2_chunk *c = &v->layout.chunks[u->first_chunk];
-        const zo2_span *span = &v->layout.spans[c->first_span];
-        while (span->tensor != v->t->id)
-            span++;
+    if (v->t->rank == 1) /* one of the block's vectors, all of which were read */
         memmove(v->values, v->values + span->element_at, (size_t)v->n * sizeof *v->values);
-    }
     return 1;
 }
 
@@ -232,16 +241,21 @@ zo2_status zo2_export_values_group(zo2_export_values *v, const zo2_tensor *t, zo
                                    const void **bits)
 {
     uint64_t from = 0;
+    int taken = 0;
     zo2_status s = ZO2_OK;
     v->t = t;
     v->from = zo2_packfile_tensor(v->pack->file, t->id)->dtype;
     v->to = to;
     v->first = row * t->cols;
     v->n = rows * t->cols;
-    v->decode = !take_from_snapshot(v, row, &from);
+    if (v->spill)
+        s = zo2_export_take_from_spill(v, &taken, &from);
+    else
+        taken = take_from_snapshot(v, row, &from);
+    v->decode = !taken;
     if (v->decode && v->snapshot && !v->run)
         return ZO2_ERR_FORMAT; /* with the text of who read it */
-    if (v->decode) {
+    if (!s && v->decode) {
         s = read_source(v, row, rows);
         from = 0;
     }

@@ -1,5 +1,5 @@
-/* export_values.h: where the values of an export come from: a pack, the steps of a run on top of it, and a snapshot of the
- * run where one serves. They come in groups of rows. Private to engine/export. */
+/* export_values.h: where the values of an export come from: a pack, the steps of a run on top of it, and the run's spill or a
+ * snapshot where one serves. They come in groups of rows. Private to engine/export. */
 #ifndef ZO2_ENGINE_EXPORT_EXPORT_VALUES_H
 #define ZO2_ENGINE_EXPORT_EXPORT_VALUES_H
 
@@ -9,6 +9,7 @@
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "storage/run/snapshot.h"
+#include "storage/spill/spill.h"
 
 typedef struct zo2_export_values {
     /* the caller's, set before opening */
@@ -21,8 +22,9 @@ typedef struct zo2_export_values {
     zo2_run *run; /* NULL: the pack as it is, or a snapshot without its journal */
     zo2_history history;
     uint64_t steps;         /* to replay */
-    zo2_layout layout;      /* of the run; the snapshot's units */
-    zo2_snapfile *snapshot; /* NULL: none that serves */
+    zo2_layout layout;      /* of the run: the spill's chunks, the snapshot's units */
+    zo2_spill *spill;       /* NULL: none that serves */
+    zo2_snapfile *snapshot; /* the same; never both */
     zo2_pool *pool;
 
     /* the group in work: elements [first, first + n) of t */
@@ -37,7 +39,13 @@ typedef struct zo2_export_values {
     uint64_t *bad; /* [pieces] first element of a piece that the result can't hold, UINT64_MAX if none */
 } zo2_export_values;
 
-/* Opens pack and run, looks for a snapshot, makes the buffers. On failure it is to be closed too. */
+/* Elements of a group at most, unless a chunk of the pack or of the run is larger. */
+#define ZO2_EXPORT_GROUP ((uint64_t)8 << 20)
+
+/* How chunks are cut where no spill says it: any size will do, units don't depend on it. */
+#define ZO2_EXPORT_CHUNK_BYTES ((uint64_t)4 << 20)
+
+/* Opens pack and run, looks for a spill or a snapshot, makes the buffers. On failure it is to be closed too. */
 zo2_status zo2_export_values_open(zo2_export_values *v);
 void zo2_export_values_close(zo2_export_values *v); /* zeroed is fine */
 
@@ -45,10 +53,21 @@ void zo2_export_values_close(zo2_export_values *v); /* zeroed is fine */
  * journal. ZO2_ERR_NOTFOUND: none is; why goes to the log. */
 zo2_status zo2_export_open_snapshot(zo2_export_values *v);
 
-/* Rows of a tensor's groups, all but the last. */
-uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t);
+/* Of opening, for v->steps steps of v->run: v->spill and v->layout from the run's spill; a spill that isn't there, or is in use, is
+ * told through log, and left out. */
+zo2_status zo2_export_open_spill(zo2_export_values *v);
+/* Elements that a group of it has at most. */
+uint64_t zo2_export_spill_most(const zo2_export_values *v);
+/* Rows of the group that begins at a row: chunks of one unit that are at the same step there, or aren't there. */
+uint64_t zo2_export_spill_rows(const zo2_export_values *v, const zo2_tensor *t, uint64_t row);
+/* *taken: the values of the group in work are v->values, those of step *from; else it has to come from the pack: it isn't there, or
+ * is damaged, which is told. */
+zo2_status zo2_export_take_from_spill(zo2_export_values *v, int *taken, uint64_t *from);
 
-/* Bits in type `to` of a group, which begins at a multiple of those rows; valid until the next call. ZO2_ERR_NONFINITE
+/* Rows of the group that begins at a row of a tensor. */
+uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t, uint64_t row);
+
+/* Bits in type `to` of such a group; valid until the next call. ZO2_ERR_NONFINITE
  * names the first value that isn't finite or that the type can't hold. */
 zo2_status zo2_export_values_group(zo2_export_values *v, const zo2_tensor *t, zo2_dtype to, uint64_t row, uint64_t rows,
                                    const void **bits);

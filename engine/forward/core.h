@@ -67,6 +67,7 @@ typedef struct zo2_core {
 typedef struct zo2_core_spill {
     uint64_t run; /* names the files (spill.h); 0: there are none, the pack has it all */
     const char *const *dirs;
+    const double *share; /* [n_dirs]: of the chunks, in new files; NULL: equal */
     uint32_t n_dirs;
     int writable;
     const zo2_io *io;

@@ -245,3 +245,19 @@ void zo2_masters_set_home(zo2_masters *m, uint32_t chunk, zo2_plane plane, zo2_h
 {
     (plane == ZO2_PLANE_WIRE ? m->wire_home : m->rest_home)[chunk] = home;
 }
+
+zo2_masters_bytes zo2_masters_where(const zo2_masters *m)
+{
+    zo2_masters_bytes sum = {0};
+    for (uint32_t c = 0; m->tier && c < m->layout->n_chunks; c++) {
+        zo2_spill_version v;
+        const zo2_chunk *chunk = &m->layout->chunks[c];
+        if (m->owner[c] != c)
+            continue;
+        int in_ram = m->tier[c] == ZO2_TIER_RAM;
+        uint64_t *home = in_ram ? &sum.ram : zo2_spill_home_newest(&m->spill, c, &v) ? &sum.spill : &sum.pack;
+        *home += chunk->wire_bytes + chunk->rest_bytes;
+        sum.ram_wires += m->tier[c] == ZO2_TIER_WIRE ? chunk->wire_bytes : 0;
+    }
+    return sum;
+}

@@ -77,6 +77,14 @@ static inline int zo2_masters_are_spilled(const zo2_masters *m)
     return m->tier != NULL;
 }
 
+/* Bytes of masters by where they are now, both planes of each chunk; of masters that don't spill: all 0. */
+typedef struct zo2_masters_bytes {
+    uint64_t ram, spill,
+        pack;           /* pack: no update has reached them, or their version was lost. Together: all there are */
+    uint64_t ram_wires; /* copies in RAM, of wires of the last two */
+} zo2_masters_bytes;
+zo2_masters_bytes zo2_masters_where(const zo2_masters *m);
+
 /* From now on an owner's plane lives in another home, which has its bytes already. Nobody holds it. */
 void zo2_masters_set_home(zo2_masters *m, uint32_t chunk, zo2_plane plane, zo2_home *home);
 
@@ -159,6 +167,7 @@ typedef struct zo2_masters_load {
     uint64_t steps;
     uint32_t pending;
     int read_only;
+    int older; /* read_only: fewer steps than the run has, so that the spill may be ahead of what was due after them */
     zo2_log_fn log;
     void *log_ud;
     zo2_progress_fn progress;

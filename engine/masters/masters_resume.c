@@ -56,7 +56,7 @@ static uint32_t set_steps(zo2_masters *m, const zo2_masters_load *how)
     for (uint32_t c = 0; c < m->layout->n_chunks; c++) {
         uint64_t due = due_step(m, how, c), kept = kept_step(m, m->owner[c]);
         int lazy = m->owner[c] == c && m->tier[c] != ZO2_TIER_RAM && !how->read_only;
-        m->step[c] = lazy || kept > due ? kept : due;
+        m->step[c] = lazy || (kept > due && !how->older) ? kept : due;
         behind += lazy && kept < due;
     }
     return behind;

@@ -13,30 +13,12 @@
 
 #define BOTH (ZO2_PLANE_WIRE | ZO2_PLANE_REST)
 
-/* The chunk and span that hold row `row` of a tensor. */
-static uint32_t locate(const zo2_layout *l, uint32_t tensor, uint64_t row, const zo2_span **span)
-{
-    const zo2_unit *u = &l->units[zo2_layout_unit(l, tensor, row)];
-    if (u->tensor == ZO2_NO_TENSOR) {
-        const zo2_chunk *c = &l->chunks[u->first_chunk];
-        const zo2_span *s = &l->spans[c->first_span];
-        while (s->tensor != tensor)
-            s++;
-        *span = s;
-        return u->first_chunk;
-    }
-    uint64_t step = l->spans[l->chunks[u->first_chunk].first_span].rows;
-    uint32_t chunk = u->first_chunk + (uint32_t)((row - u->row) / step);
-    *span = &l->spans[l->chunks[chunk].first_span];
-    return chunk;
-}
-
 zo2_status zo2_masters_store(zo2_masters *m, uint32_t tensor, uint64_t row, uint64_t n, const float *w)
 {
     while (n) {
         const zo2_span *s;
         zo2_planes p;
-        uint32_t chunk = locate(m->layout, tensor, row, &s);
+        uint32_t chunk = zo2_layout_chunk(m->layout, tensor, row, &s);
         uint64_t here = s->row + s->rows - row < n ? s->row + s->rows - row : n;
         zo2_status status = zo2_masters_acquire(m, chunk, BOTH, ZO2_ACCESS_WRITE, &p);
         if (status)
@@ -55,7 +37,7 @@ zo2_status zo2_masters_fetch(const zo2_masters *m, uint32_t tensor, uint64_t row
     while (n) {
         const zo2_span *s;
         zo2_planes p;
-        uint32_t chunk = locate(m->layout, tensor, row, &s);
+        uint32_t chunk = zo2_layout_chunk(m->layout, tensor, row, &s);
         uint64_t here = s->row + s->rows - row < n ? s->row + s->rows - row : n;
         zo2_status status = zo2_masters_acquire(m, chunk, BOTH, ZO2_ACCESS_READ, &p);
         if (status)
@@ -72,7 +54,7 @@ zo2_status zo2_masters_fetch(const zo2_masters *m, uint32_t tensor, uint64_t row
 uint32_t zo2_masters_row_chunk(const zo2_masters *m, uint32_t tensor, uint64_t row)
 {
     const zo2_span *s;
-    return locate(m->layout, tensor, row, &s);
+    return zo2_layout_chunk(m->layout, tensor, row, &s);
 }
 
 zo2_status zo2_masters_read(const zo2_masters *m, const zo2_history *h, uint32_t tensor, uint64_t row, uint64_t n,
@@ -81,7 +63,7 @@ zo2_status zo2_masters_read(const zo2_masters *m, const zo2_history *h, uint32_t
     const zo2_tensor *info = &m->layout->arch->tensors[tensor];
     while (n) {
         const zo2_span *s;
-        uint32_t chunk = locate(m->layout, tensor, row, &s);
+        uint32_t chunk = zo2_layout_chunk(m->layout, tensor, row, &s);
         uint64_t here = s->row + s->rows - row < n ? s->row + s->rows - row : n;
         zo2_status status = zo2_masters_fetch(m, tensor, row, here, w);
         if (status)
@@ -99,7 +81,7 @@ zo2_status zo2_masters_gather(zo2_masters *m, const zo2_history *h, uint32_t ten
 {
     const zo2_span *s;
     const zo2_tensor *t = &m->layout->arch->tensors[tensor];
-    uint32_t chunk = locate(m->layout, tensor, row, &s);
+    uint32_t chunk = zo2_layout_chunk(m->layout, tensor, row, &s);
     if (m->step[chunk] >= to) {
         zo2_planes p;
         zo2_status status = zo2_masters_acquire(m, chunk, ZO2_PLANE_WIRE, ZO2_ACCESS_READ, &p);

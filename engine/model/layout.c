@@ -215,3 +215,20 @@ void zo2_layout_free(zo2_layout *l)
     free(l->vector_at);
     memset(l, 0, sizeof *l);
 }
+
+uint32_t zo2_layout_chunk(const zo2_layout *l, uint32_t tensor, uint64_t row, const zo2_span **span)
+{
+    const zo2_unit *u = &l->units[zo2_layout_unit(l, tensor, row)];
+    if (u->tensor == ZO2_NO_TENSOR) {
+        const zo2_chunk *c = &l->chunks[u->first_chunk];
+        const zo2_span *s = &l->spans[c->first_span];
+        while (s->tensor != tensor)
+            s++;
+        *span = s;
+        return u->first_chunk;
+    }
+    uint64_t step = l->spans[l->chunks[u->first_chunk].first_span].rows;
+    uint32_t chunk = u->first_chunk + (uint32_t)((row - u->row) / step);
+    *span = &l->spans[l->chunks[chunk].first_span];
+    return chunk;
+}

@@ -75,6 +75,8 @@ void zo2_layout_free(zo2_layout *l); /* zeroed is fine */
 
 /* Unit of a row of a tensor (vectors: row 0). */
 uint32_t zo2_layout_unit(const zo2_layout *l, uint32_t tensor, uint64_t row);
+/* Chunk that such a row lies in, and the tensor's span of it. */
+uint32_t zo2_layout_chunk(const zo2_layout *l, uint32_t tensor, uint64_t row, const zo2_span **span);
 
 /* Step that unit u's wire holds during step t with K pending: the last s <= t with (s + tile) mod (K + 1) = 0, or 0.
  * Vectors: t. */

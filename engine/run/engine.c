@@ -79,7 +79,7 @@ static zo2_snapfile *find_snapshot(zo2_engine *e, const zo2_journal *j, uint64_t
 static zo2_status load_masters(zo2_engine *e, const zo2_journal *j)
 {
     zo2_core *c = &e->core;
-    uint64_t steps = j ? zo2_journal_steps(j) : 0;
+    uint64_t steps = j ? zo2_journal_steps(j) : 0, all = steps;
     if (j && e->opts.read_only && e->opts.at_step >= 0) {
         if ((uint64_t)e->opts.at_step > steps)
             return zo2_error(ZO2_ERR_ARG, "the run in %s has %" PRIu64 " steps: there is no step %" PRId64, e->run_dir,
@@ -97,6 +97,7 @@ static zo2_status load_masters(zo2_engine *e, const zo2_journal *j)
                             .steps = steps,
                             .pending = c->pending,
                             .read_only = e->opts.read_only,
+                            .older = steps < all,
                             .log = e->opts.log,
                             .log_ud = e->opts.log_ud,
                             .progress = e->opts.progress,
@@ -118,6 +119,8 @@ static zo2_status open_core(zo2_engine *e, const zo2_backend_ops *ops)
     zo2_status s = zo2_packfile_aliases(e->pack->file, &stored_as);
     zo2_core_config config = {
         .arch = &e->pack->arch, .ops = ops, .stored_as = stored_as, .settings = &e->settings, .with_masters = 1};
+    if (!s)
+        s = zo2_engine_measure_spill(e);
     zo2_core_spill spill = zo2_engine_spill(e);
     if (e->opts.spill_count)
         config.spill = &spill;
@@ -209,6 +212,8 @@ zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_d
         s = zo2_error(ZO2_ERR_ARG, "zo2_engine_open: struct_size is not set; call zo2_engine_opts_init() first");
     else if (!run_dir && !e->opts.read_only)
         s = zo2_error(ZO2_ERR_ARG, "zo2_engine_open: training needs a run directory");
+    if (!s)
+        s = zo2_engine_copy_spill_dirs(e);
     if (!s) {
         fenv_t fenv;
         zo2_fpenv_pin(&fenv); /* the journal is replayed here */
@@ -243,6 +248,7 @@ void zo2_engine_close(zo2_engine *e)
     if (e->lock_fd >= 0)
         close(e->lock_fd);
     zo2_pack_close(e->pack);
+    zo2_engine_free_spill_dirs(e);
     free(e->snapshot_dir);
     free(e->run_dir);
     free(e);

@@ -19,6 +19,8 @@ struct zo2_engine {
     zo2_run_settings settings;
     char *run_dir; /* NULL: the pack's own weights */
     char *snapshot_dir;
+    char **spill_dirs;        /* [opts.spill_count] */
+    double *spill_share;      /* [opts.spill_count]: of the chunks, in new files; NULL: equal */
     int lock_fd;              /* -1: read-only */
     int made_run_dir;         /* by this open */
     zo2_journal *journal;     /* NULL when read-only */
@@ -74,6 +76,11 @@ void zo2_run_dir_reserve(zo2_engine *e);
 
 /* ---- spill.c ---- */
 
+/* The caller's list of directories becomes the engine's own. */
+zo2_status zo2_engine_copy_spill_dirs(zo2_engine *e);
+void zo2_engine_free_spill_dirs(zo2_engine *e);
+/* Before files are made in several directories: measures how fast each reads, for chunks to go by that. */
+zo2_status zo2_engine_measure_spill(zo2_engine *e);
 /* What a core needs to know of an engine whose masters spill. */
 zo2_core_spill zo2_engine_spill(zo2_engine *e);
 /* Chunks are cut as they were when the files were made: *chunk_bytes (0: as the planner likes) becomes that, if there are any.

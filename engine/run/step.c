@@ -6,6 +6,7 @@
 #include "engine/forward/batch.h"
 #include "engine/forward/core.h"
 #include "engine/masters/history.h"
+#include "engine/masters/masters.h"
 #include "engine/method/method.h"
 #include "engine/method/probe.h"
 #include "engine/run/session.h"
@@ -107,6 +108,11 @@ static void fill_result(const zo2_engine *e, const zo2_journal_record *r, double
     result.write = e->core.write;
     result.read_bytes = e->core.read_bytes;
     result.written_bytes = e->core.written_bytes;
+    const zo2_masters_bytes where = zo2_masters_where(&e->core.masters);
+    result.ram_master_bytes = where.ram;
+    result.spilled_bytes = where.spill;
+    result.pack_master_bytes = where.pack;
+    result.ram_wire_bytes = where.ram_wires;
     result.bottleneck = busiest(&result);
     memcpy(out, &result, size < sizeof result ? size : sizeof result);
 }

@@ -107,7 +107,7 @@ if [ -e r ]; then fail "a run was made all the same"; fi
 train 0 '^zo2-tune train: masters: .* in RAM, .* in 2 directories' --spill one --spill two --host-mem 142M --threads 2 --steps 2 --endurance 500T
 here=$(pwd -P)
 grep -q "\"spill_dirs\": \[\"$here/one\", \"$here/two\"\], \"endurance\": 549755813888000}" r/settings.json || fail "directories or endurance aren't remembered"
-[ "$(grep -c '"read_busy_seconds": [0-9].*"write_busy_seconds": [0-9].*"read_bytes": [0-9].*"written_bytes": [0-9].*"spilled_bytes": [1-9]' r/metrics.jsonl)" -eq 2 ] ||
+[ "$(grep -c '"read_busy_seconds": [0-9].*"write_busy_seconds": [0-9].*"read_bytes": [0-9].*"written_bytes": [0-9].*"ram_master_bytes": [1-9].*"spilled_bytes": [0-9].*"pack_master_bytes": [0-9]' r/metrics.jsonl)" -eq 2 ] ||
     fail "no lanes or bytes in the metrics"
 expect 0 'in 2 directories' zo2-tune train --model "$here/tiny.zo2" --data "$data" --run "$here/r" --resume --steps 3 --threads 2
 expect 1 'would write' zo2-tune train --model tiny.zo2 --data "$data" --run r --resume --steps 4 --threads 2 --host-mem 142M --endurance 1K

@@ -10,7 +10,8 @@
 #include "tools/pack/work.h"
 
 typedef struct export_flags {
-    cli_value run, at_step, snapshot, dtype, split_size, threads, force;
+    cli_value run, at_step, snapshot, journal_only, dtype, split_size, threads, force;
+    cli_list spill;
 } export_flags;
 
 // clang-format off
@@ -18,6 +19,8 @@ static const cli_option options[] = {
     {"run", "RUN_DIR", CLI_TEXT, offsetof(export_flags, run), "the weights of this run (the pack's own)", 0, 0},
     {"at-step", "N", CLI_COUNT, offsetof(export_flags, at_step), "as they were after N steps (all)", 0, INT64_MAX},
     {"snapshot", "DIR", CLI_TEXT, offsetof(export_flags, snapshot), "the run's snapshots are there (where it was told to put them)", 0, 0},
+    {"spill", "DIR", CLI_TEXTS, offsetof(export_flags, spill), "the run's masters were spilled there (where it was told to); may be repeated", 0, 0},
+    {"journal-only", NULL, CLI_FLAG, offsetof(export_flags, journal_only), "from the pack and the run's journal alone", 0, 0},
     {"dtype", "auto|fp32|bf16|fp16", CLI_CHOICE, offsetof(export_flags, dtype), "type of the weights (auto: as in the source)", 0, 0},
     {"split-size", "SIZE", CLI_SIZE, offsetof(export_flags, split_size), "largest file of weights (5,000,000,000 bytes)", 1, 0},
     {"threads", "N", CLI_COUNT, offsetof(export_flags, threads), "threads (usable CPUs)", 1, 4096},
@@ -41,7 +44,7 @@ int pack_export(int argc, char **argv)
         "Writes a directory that Hugging Face transformers loads: weights, configuration, tokenizer.",
         positionals,
         groups,
-        "Replays from the newest snapshot at or before the step, else from the pack; the bits are the same.\n"
+        "Replays from what the run has spilled, or its newest snapshot, at or before the step, else from the pack; the bits are the same.\n"
         "--snapshot without --run: what the newest snapshot there has, for a run that lost its journal.\n"
         "Updates that a run has still pending are applied to the output, never to the run.\n"
         "OUT_DIR appears when it is complete, or not at all.",
@@ -51,13 +54,24 @@ int pack_export(int argc, char **argv)
         return cli_finish(command.program, status);
     if (flags.at_step.given && !flags.run.given)
         return cli_usage_error(&command, "--at-step needs --run");
+    if (!flags.run.given && (flags.spill.n || flags.journal_only.given))
+        return cli_usage_error(&command, "--%s needs --run", flags.spill.n ? "spill" : "journal-only");
+    if (flags.journal_only.given && (flags.spill.n || flags.snapshot.given))
+        return cli_usage_error(&command, "--journal-only and --%s contradict each other",
+                               flags.spill.n ? "spill" : "snapshot");
 
     pack_work work;
     pack_work_begin(&work, command.program, out, flags.force.given);
     zo2_export_opts o;
     zo2_export_opts_init(&o);
     char *remembered = flags.run.given && !flags.snapshot.given ? pack_run_snapshots(flags.run.text) : NULL;
+    pack_spills spills = {0};
+    if (flags.run.given)
+        pack_spills_find(&spills, flags.run.text, &flags.spill);
     o.run_dir = flags.run.text;
+    o.spill_dirs = spills.dirs;
+    o.spill_count = spills.n;
+    o.journal_only = flags.journal_only.given;
     o.snapshot_dir = flags.snapshot.given ? flags.snapshot.text : remembered;
     o.at_step = flags.at_step.given ? (int64_t)flags.at_step.u : -1;
     if (flags.dtype.given)
@@ -68,6 +82,7 @@ int pack_export(int argc, char **argv)
     pack_work_callbacks(&work, &o.log, &o.log_ud, &o.progress, &o.progress_ud);
     status = pack_work_end(&work, zo2_pack_export(path, out, &o));
     free(remembered);
+    pack_spills_free(&spills);
     if (status != CLI_EXIT_OK)
         return status;
     if (flags.at_step.given)

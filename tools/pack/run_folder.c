@@ -26,15 +26,26 @@ char *pack_run_snapshots(const char *run_dir)
     return copy;
 }
 
-uint32_t pack_run_spills(const char *run_dir, char *dirs[PACK_MOST_SPILLS])
+void pack_spills_find(pack_spills *s, const char *run_dir, const cli_list *named)
 {
-    json_t *settings = load_settings(run_dir), *list = json_object_get(settings, "spill_dirs");
-    uint32_t n = 0;
-    for (size_t i = 0; i < json_array_size(list) && n < PACK_MOST_SPILLS; i++) {
-        const char *dir = json_string_value(json_array_get(list, i));
-        if (dir && (dirs[n] = strdup(dir)))
-            n++;
+    memset(s, 0, sizeof *s);
+    if (named->n) {
+        s->dirs = named->texts;
+        s->n = named->n;
+        return;
     }
+    json_t *settings = load_settings(run_dir), *list = json_object_get(settings, "spill_dirs");
+    for (size_t i = 0; i < json_array_size(list) && s->n < PACK_MOST_SPILLS; i++) {
+        const char *dir = json_string_value(json_array_get(list, i));
+        if (dir && (s->remembered[s->n] = strdup(dir)))
+            s->n++;
+    }
+    s->dirs = (const char *const *)s->remembered;
     json_decref(settings);
-    return n;
+}
+
+void pack_spills_free(pack_spills *s)
+{
+    for (uint32_t i = 0; i < PACK_MOST_SPILLS; i++)
+        free(s->remembered[i]);
 }

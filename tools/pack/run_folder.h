@@ -4,12 +4,20 @@
 
 #include <stdint.h>
 
+#include "tools/cli/args.h"
+
 /* Where zo2-tune was told to put the run's snapshots (its --snapshot, remembered in RUN_DIR/settings.json); malloc'ed.
  * NULL: nowhere in particular, that is in RUN_DIR/snapshots. */
 char *pack_run_snapshots(const char *run_dir);
 
-/* Where it was told to spill masters to ("spill_dirs" there): how many folders; each is malloc'ed. */
+/* The folders that its masters were spilled to: those that are named now, else those that it was told ("spill_dirs" there). */
 enum { PACK_MOST_SPILLS = 16 };
-uint32_t pack_run_spills(const char *run_dir, char *dirs[PACK_MOST_SPILLS]);
+typedef struct pack_spills {
+    const char *const *dirs;
+    uint32_t n;
+    char *remembered[PACK_MOST_SPILLS];
+} pack_spills;
+void pack_spills_find(pack_spills *s, const char *run_dir, const cli_list *named); /* *s stays where it is */
+void pack_spills_free(pack_spills *s);
 
 #endif

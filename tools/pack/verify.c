@@ -57,14 +57,13 @@ static int verify_run(const char *program, const char *run_dir, const char *path
 /* What a run's masters were spilled to, if they were. */
 static int verify_spill(const char *program, const char *run_dir, const cli_list *named, cli_progress *progress)
 {
-    char *remembered[PACK_MOST_SPILLS];
-    const uint32_t known = named->n ? 0 : pack_run_spills(run_dir, remembered), n = named->n ? named->n : known;
-    const char *const *dirs = named->n ? named->texts : (const char *const *)remembered;
+    pack_spills spills;
     uint64_t chunks = 0;
-    zo2_status s = n ? zo2_run_verify_spill(run_dir, dirs, n, cli_progress_work, progress, &chunks) : ZO2_OK;
+    pack_spills_find(&spills, run_dir, named);
+    const uint32_t n = spills.n;
+    zo2_status s = n ? zo2_run_verify_spill(run_dir, spills.dirs, n, cli_progress_work, progress, &chunks) : ZO2_OK;
     cli_progress_clear(progress);
-    for (uint32_t i = 0; i < known; i++)
-        free(remembered[i]);
+    pack_spills_free(&spills);
     if (s != ZO2_OK)
         return cli_fail(program, NULL, s);
     char count[CLI_TEXT_BYTES];

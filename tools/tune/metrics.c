@@ -47,17 +47,28 @@ static void number(cli_json *j, const char *key, double value, bool known)
         cli_json_null(j, key);
 }
 
-static void spilled(cli_json *j, const zo2_step_result *r, const zo2_plan *spill, bool rebuilt)
+static void spilled(cli_json *j, const zo2_step_result *r, bool rebuilt)
 {
     number(j, "read_busy_seconds", r->read.busy, !rebuilt);
     number(j, "read_wait_seconds", r->read.waiting, !rebuilt);
     number(j, "write_busy_seconds", r->write.busy, !rebuilt);
     number(j, "write_wait_seconds", r->write.waiting, !rebuilt);
-    number(j, "read_bytes", (double)r->read_bytes, !rebuilt);
-    number(j, "written_bytes", (double)r->written_bytes, !rebuilt);
-    cli_json_u64(j, "ram_master_bytes", spill->ram_master_bytes);
-    cli_json_u64(j, "ram_wire_bytes", spill->ram_wire_bytes);
-    cli_json_u64(j, "spilled_bytes", spill->spilled_bytes);
+    const struct {
+        const char *key;
+        uint64_t bytes;
+    } figures[] = {
+        {"read_bytes", r->read_bytes},
+        {"written_bytes", r->written_bytes},
+        {"ram_master_bytes", r->ram_master_bytes},
+        {"ram_wire_bytes", r->ram_wire_bytes},
+        {"spilled_bytes", r->spilled_bytes},
+        {"pack_master_bytes", r->pack_master_bytes},
+    };
+    for (size_t i = 0; i < sizeof figures / sizeof *figures; i++)
+        if (rebuilt)
+            cli_json_null(j, figures[i].key);
+        else
+            cli_json_u64(j, figures[i].key, figures[i].bytes);
 }
 
 static void lanes(cli_json *j, const zo2_step_result *r, bool rebuilt)
@@ -75,8 +86,7 @@ static void lanes(cli_json *j, const zo2_step_result *r, bool rebuilt)
     cli_json_text(j, "bottleneck", rebuilt ? NULL : r->bottleneck);
 }
 
-void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_evals *e, const zo2_plan *spill,
-                        bool rebuilt)
+void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_evals *e, bool spills, bool rebuilt)
 {
     cli_json j;
     cli_json_start(&j, out);
@@ -98,8 +108,8 @@ void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_
         cli_json_u64(&j, "host_peak_bytes", r->host_peak_bytes);
     }
     lanes(&j, r, rebuilt);
-    if (spill)
-        spilled(&j, r, spill, rebuilt);
+    if (spills)
+        spilled(&j, r, rebuilt);
     if (r->skipped)
         cli_json_bool(&j, "skipped", true);
     if (e) {
@@ -117,7 +127,7 @@ zo2_status tune_metrics_append(tune_metrics_file *m, const zo2_step_result *r, c
     FILE *memory = open_memstream(&text, &bytes);
     if (!memory)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory");
-    tune_metrics_write(memory, r, e, m->spill, false);
+    tune_metrics_write(memory, r, e, m->spills, false);
     zo2_status s = fclose(memory) == 0 ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "out of memory");
     for (size_t done = 0; s == ZO2_OK && done < bytes;) {
         ssize_t n = write(m->fd, text + done, bytes - done);

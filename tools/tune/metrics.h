@@ -14,8 +14,7 @@
 typedef struct tune_metrics_file {
     int fd; /* -1: closed */
     char *path;
-    const zo2_plan
-        *spill; /* the engine's, of a run whose masters spill; NULL: they don't. Set before tune_metrics_open() */
+    bool spills; /* the run's masters do. Set before tune_metrics_open() */
 } tune_metrics_file;
 
 /* The evaluations that go with a step, of the weights before and after it: NULL, or not done, where there is none. */
@@ -24,9 +23,9 @@ typedef struct tune_metrics_evals {
     const tune_evaluation *after;
 } tune_metrics_evals;
 
-/* Writes the object of a step. rebuilt: seconds, peaks and bottleneck are unknown, null. spill: as in tune_metrics_file. */
-void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_evals *e, const zo2_plan *spill,
-                        bool rebuilt);
+/* Writes the object of a step. rebuilt: seconds, peaks, bottleneck and what spilled are unknown, null. spills: as in
+ * tune_metrics_file. */
+void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_evals *e, bool spills, bool rebuilt);
 
 /* The keys of an evaluation, each with the prefix in front, into an open object; none if e is NULL or not done. */
 void tune_metrics_evaluation(cli_json *j, const char *prefix, const tune_evaluation *e);

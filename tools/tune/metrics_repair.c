@@ -77,7 +77,7 @@ static bool scan(const char *text, size_t bytes, span *lines, uint64_t steps, ui
 }
 
 /* The lines of steps [0, steps): kept ones as they were, others from the journal. */
-static zo2_status write_lines(FILE *out, const zo2_run *run, const zo2_plan *spill, const span *lines, uint64_t steps,
+static zo2_status write_lines(FILE *out, const zo2_run *run, bool spills, const span *lines, uint64_t steps,
                               uint64_t *rebuilt)
 {
     for (uint64_t i = 0; i < steps; i++) {
@@ -99,13 +99,13 @@ static zo2_status write_lines(FILE *out, const zo2_run *run, const zo2_plan *spi
             .tokens = record.tokens,
             .skipped = record.skipped,
         };
-        tune_metrics_write(out, &r, NULL, spill, true);
+        tune_metrics_write(out, &r, NULL, spills, true);
         ++*rebuilt;
     }
     return ZO2_OK;
 }
 
-static zo2_status repair(const char *path, const zo2_run *run, const zo2_plan *spill, uint64_t *rebuilt)
+static zo2_status repair(const char *path, const zo2_run *run, bool spills, uint64_t *rebuilt)
 {
     uint64_t steps = run ? zo2_run_steps(run) : 0, have = 0;
     char *text = NULL, *fresh = NULL;
@@ -114,7 +114,7 @@ static zo2_status repair(const char *path, const zo2_run *run, const zo2_plan *s
     zo2_status s = lines ? read_all(path, &text, &bytes) : zo2_error(ZO2_ERR_NOMEM, "out of memory");
     if (s == ZO2_OK && !(scan(text, bytes, lines, steps, &have) && have == steps)) {
         FILE *memory = open_memstream(&fresh, &fresh_bytes);
-        s = memory ? write_lines(memory, run, spill, lines, steps, rebuilt) : ZO2_ERR_NOMEM;
+        s = memory ? write_lines(memory, run, spills, lines, steps, rebuilt) : ZO2_ERR_NOMEM;
         if (memory && fclose(memory) != 0 && s == ZO2_OK)
             s = ZO2_ERR_NOMEM;
         if (s == ZO2_ERR_NOMEM)
@@ -135,7 +135,7 @@ zo2_status tune_metrics_open(tune_metrics_file *m, const char *run_dir, const zo
     m->path = tune_run_path(run_dir, "metrics.jsonl");
     if (!m->path)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory");
-    zo2_status s = repair(m->path, run, m->spill, rebuilt);
+    zo2_status s = repair(m->path, run, m->spills, rebuilt);
     if (s != ZO2_OK)
         return s;
     m->fd = open(m->path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0666);

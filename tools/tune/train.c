@@ -17,7 +17,9 @@ enum { SMOOTH = 50 };
 typedef struct recent {
     double loss[SMOOTH], seconds[SMOOTH];
     uint64_t tokens[SMOOTH], n;
-    uint64_t read[SMOOTH], written[SMOOTH]; /* bytes, of a run that spills */
+    /* bytes, of a run that spills */
+    uint64_t read[SMOOTH], written[SMOOTH];
+    uint64_t ram, wires, spill, pack; /* where masters are now */
 } recent;
 
 static void recent_add(recent *w, const zo2_step_result *r)
@@ -28,11 +30,23 @@ static void recent_add(recent *w, const zo2_step_result *r)
     w->tokens[i] = r->tokens;
     w->read[i] = r->read_bytes;
     w->written[i] = r->written_bytes;
+    w->ram = r->ram_master_bytes;
+    w->wires = r->ram_wire_bytes;
+    w->spill = r->spilled_bytes;
+    w->pack = r->pack_master_bytes;
+}
+
+/* "; RAM 3 GiB + wires 12 GiB, spill 640 GiB, pack 12 GiB" */
+static void homes_text(char *out, size_t size, const recent *w)
+{
+    char ram[CLI_TEXT_BYTES], wires[CLI_TEXT_BYTES], spill[CLI_TEXT_BYTES], pack[CLI_TEXT_BYTES];
+    snprintf(out, size, "; RAM %s + wires %s, spill %s, pack %s", cli_human_size(ram, w->ram),
+             cli_human_size(wires, w->wires), cli_human_size(spill, w->spill), cli_human_size(pack, w->pack));
 }
 
 static const char *recent_text(char *out, size_t size, const recent *w, uint64_t steps, bool spills)
 {
-    char in[CLI_TEXT_BYTES], back[CLI_TEXT_BYTES];
+    char in[CLI_TEXT_BYTES], back[CLI_TEXT_BYTES], homes[160];
     double loss = 0, seconds = 0;
     uint64_t tokens = 0, read = 0, written = 0, n = 0, all = w->n < SMOOTH ? w->n : SMOOTH;
     for (uint64_t i = 0; i < SMOOTH && i < w->n; i++) {
@@ -47,15 +61,17 @@ static const char *recent_text(char *out, size_t size, const recent *w, uint64_t
     }
     int end = snprintf(out, size, "step %" PRIu64 ", loss %.4f, %.0f tokens/s", steps, n ? loss / (double)n : NAN,
                        seconds > 0 ? (double)tokens / seconds : 0);
-    if (spills && all && end > 0 && (size_t)end < size)
-        snprintf(out + end, size - (size_t)end, ", %s read and %s written a step", cli_human_size(in, read / all),
-                 cli_human_size(back, written / all));
+    if (spills && all && end > 0 && (size_t)end < size) {
+        homes_text(homes, sizeof homes, w);
+        snprintf(out + end, size - (size_t)end, ", %s read and %s written a step%s", cli_human_size(in, read / all),
+                 cli_human_size(back, written / all), homes);
+    }
     return out;
 }
 
 static void show_progress(train *t, const recent *w, uint64_t steps, uint64_t target)
 {
-    char details[192];
+    char details[320];
     bool by_steps = t->flags->log_every.given && !t->progress.tty;
     bool due = by_steps ? steps % t->flags->log_every.u == 0 || steps == target : cli_progress_due(&t->progress);
     if (!due)
@@ -132,7 +148,7 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     const tune_metrics_evals evals = {.before = r.step == 0 ? &t->first_eval : NULL, .after = &t->last_eval};
     zo2_status written = tune_metrics_append(&t->metrics, &r, &evals);
     if (t->flags->json.given) {
-        tune_metrics_write(stdout, &r, &evals, t->metrics.spill, false);
+        tune_metrics_write(stdout, &r, &evals, t->metrics.spills, false);
         fflush(stdout); /* whoever reads it reads it now */
     }
     if (s == ZO2_OK)

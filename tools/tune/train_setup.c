@@ -301,7 +301,7 @@ int train_start(train *t)
     zo2_engine_get_opts(t->engine, &t->opts);
     t->plan.struct_size = sizeof t->plan;
     zo2_engine_get_plan(t->engine, &t->plan);
-    t->metrics.spill = t->plan.spill_bytes ? &t->plan : NULL;
+    t->metrics.spills = t->plan.spill_bytes != 0;
     train_say_spill(t);
     tune_warn_eps(t);
 

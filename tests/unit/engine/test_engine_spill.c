@@ -552,13 +552,15 @@ static void readers(void **state)
             reading.o.at_step = at;
             reader = start(&reading);
             MUST(zo2_masters_hash(reader, &hash));
-            assert_true(at >= 0 || evaluate(reader, ZO2_WEIGHTS_WIRE) == want.eval[0]);
+            double loss = evaluate(reader, ZO2_WEIGHTS_WIRE);
+            assert_true(at >= 0 || loss == want.eval[0]);
             zo2_engine_close(reader);
             session plain = ram;
             plain.o.read_only = 1;
             plain.o.at_step = at;
             reader = start(&plain);
             MUST(zo2_masters_hash(reader, &same));
+            assert_true(loss == evaluate(reader, ZO2_WEIGHTS_WIRE));
             zo2_engine_close(reader);
             assert_int_equal(hash, same);
         }
@@ -597,19 +599,28 @@ static void figures(void **state)
     session s = spilled(usual(), 0, "figures");
     spill_to(&s, LEAST);
     zo2_engine *e = start(&s);
+    zo2_engine_opts o;
+    memset(s.dir, '?', sizeof s.dir); /* its strings are its own */
+    s.dirs[0] = s.dirs[1] = NULL;
+    zo2_engine_get_opts(e, &o);
+    assert_true(o.spill_count == 2 && strstr(o.spill_dirs[0], ".spill0") && strstr(o.spill_dirs[1], ".spill1"));
     MUST(step(e, &r));
     assert_true(r.read_bytes > 0 && r.read.busy > 0);
+    const uint64_t masters = r.ram_master_bytes + r.pack_master_bytes;
+    assert_true(r.pack_master_bytes > 0 && r.spilled_bytes == 0);
     assert_int_equal(r.written_bytes, 0); /* nothing to apply before the first step */
     MUST(step(e, &r));
     MUST(zo2_snapshot(e)); /* all is written, but counted with the next step */
     MUST(step(e, &r));
     assert_true(r.written_bytes > 0 && r.write.busy > 0 && r.read_bytes > 0);
+    assert_true(r.spilled_bytes > 0 && r.ram_master_bytes + r.spilled_bytes + r.pack_master_bytes == masters);
     zo2_engine_close(e);
     s = spilled(usual(), 0, "no-figures");
     e = start(&s);
     MUST(step(e, NULL));
     MUST(step(e, &r));
     assert_true(r.read_bytes == 0 && r.written_bytes == 0 && r.read.busy == 0 && r.write.busy == 0);
+    assert_true(r.ram_master_bytes == 0 && r.ram_wire_bytes == 0 && r.spilled_bytes == 0 && r.pack_master_bytes == 0);
     zo2_engine_close(e);
 }
 
