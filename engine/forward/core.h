@@ -74,6 +74,7 @@ typedef struct zo2_core_spill {
     zo2_aio_choice aio;
     const zo2_packfile *pack;
     uint64_t most_step; /* that a version may have */
+    int begins;         /* the run has no journal yet */
     zo2_spill_history_fn chain;
     const void *chain_ud;
     zo2_log_fn log;

@@ -29,7 +29,8 @@ zo2_status zo2_core_create_spilled(zo2_core *c, const zo2_core_config *config)
                                     .log_ud = how->log_ud,
                                     .most_step = how->most_step,
                                     .history = how->chain,
-                                    .history_ud = how->chain_ud};
+                                    .history_ud = how->chain_ud,
+                                    .begins = how->begins};
     zo2_status s =
         how->run ? zo2_spill_files_open(&c->spill, how->io, &files, &c->layout, c->plan.chunk_bytes, config->stored_as)
                  : ZO2_OK;

@@ -140,6 +140,7 @@ zo2_core_spill zo2_engine_spill(zo2_engine *e)
                             .aio = ZO2_AIO_AUTO,
                             .pack = e->pack->file,
                             .most_step = steps,
+                            .begins = !e->known && !e->opts.read_only,
                             .chain = chain,
                             .chain_ud = e,
                             .log = e->opts.log,

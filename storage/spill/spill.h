@@ -36,6 +36,7 @@ typedef struct zo2_spill_config {
     uint64_t most_step;
     zo2_spill_history_fn history;
     const void *history_ud;
+    int begins; /* a run that only begins: files with versions belong to another one of its settings, ZO2_ERR_EXISTS */
 } zo2_spill_config;
 
 /* Opens what is there and makes what is missing, folders too (room is set aside at once, nothing is written: ZO2_ERR_NOSPACE

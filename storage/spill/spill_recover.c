@@ -45,7 +45,18 @@ static void offer(zo2_spill *s, uint32_t f, const zo2_spill_slot *h)
     zo2_spill_adopt(s, h->chunk, h->slot);
 }
 
-static void scan(zo2_spill *s, uint32_t f, const zo2_spill_config *c)
+/* Of a run that has no steps yet. */
+static zo2_status check_unused(const char *path, uint32_t foreign)
+{
+    if (!foreign)
+        return ZO2_OK;
+    return zo2_error(ZO2_ERR_EXISTS,
+                     "%s has master weights of another run with the same settings: name another folder, or remove "
+                     "the file if that run is gone",
+                     path);
+}
+
+static zo2_status scan(zo2_spill *s, uint32_t f, const zo2_spill_config *c)
 {
     uint32_t bad = 0, foreign = 0;
     for (uint32_t k = 0; k < s->file[f].front->head.slots; k++) {
@@ -68,8 +79,11 @@ static void scan(zo2_spill *s, uint32_t f, const zo2_spill_config *c)
     }
     say(c, ZO2_LOG_WARNING, s->at[f].path, bad, "its slot headers",
         "are damaged; the chunks that were there are computed again");
+    if (c->begins)
+        return check_unused(s->at[f].path, foreign);
     say(c, ZO2_LOG_INFO, s->at[f].path, foreign, "its chunks' versions",
         "are of steps that the journal doesn't have; they are left out");
+    return ZO2_OK;
 }
 
 static zo2_status free_the_others(zo2_spill *s, uint32_t f)
@@ -108,11 +122,11 @@ zo2_status zo2_spill_recover(zo2_spill *s, const zo2_spill_config *c)
 {
     for (uint32_t i = 0; i < s->n_chunks; i++)
         s->chunk[i] = (zo2_spill_state_of_chunk){.newest = ZO2_SPILL_NONE, .committed = ZO2_SPILL_NONE};
-    for (uint32_t f = 0; f < s->n_files; f++)
-        if (zo2_spill_file_is_open(s, f))
-            scan(s, f, c);
     zo2_status status = ZO2_OK;
-    if (s->writable && s->generation == ZO2_SPILL_MAX_COUNTER) /* nobody's disk lives that long */
+    for (uint32_t f = 0; !status && f < s->n_files; f++)
+        if (zo2_spill_file_is_open(s, f))
+            status = scan(s, f, c);
+    if (!status && s->writable && s->generation == ZO2_SPILL_MAX_COUNTER) /* nobody's disk lives that long */
         status = zo2_error(ZO2_ERR_FORMAT, "%s or another file of this spill has used up its generations; remove it",
                            s->at[0].path);
     for (uint32_t f = 0; !status && f < s->n_files; f++) {

@@ -506,6 +506,13 @@ static int stop_loading(void *ud, const char *stage, uint64_t done, uint64_t tot
     return !strcmp(stage, "loading");
 }
 
+static void forbid_warnings(void *ud, zo2_log_level level, const char *text)
+{
+    (void)ud;
+    if (level >= ZO2_LOG_WARNING)
+        fail_msg("%s", text);
+}
+
 static void an_open_fails(void **state)
 {
     (void)state;
@@ -527,6 +534,19 @@ static void an_open_fails(void **state)
     s.o.chunk_bytes = 0;
     e = start(&s);
     assert_int_equal(e->core.plan.chunk_bytes, CHUNK);
+    MUST(step(e, NULL));
+    zo2_engine_close(e);
+    /* another run of these settings leaves it alone */
+    s.o.log = forbid_warnings;
+    session other = s;
+    scratch_path(other.run, sizeof other.run, "another-run");
+    other.dirs[0] = other.dir[0];
+    other.dirs[1] = other.dir[1];
+    other.o.spill_dirs = other.dirs;
+    assert_int_equal(zo2_engine_open(&e, other.pack, other.run, &other.o), ZO2_ERR_EXISTS);
+    assert_non_null(strstr(zo2_last_error(), "another run with the same settings"));
+    assert_int_equal(access(other.run, F_OK), -1);
+    e = start(&s);
     MUST(step(e, NULL));
     zo2_engine_close(e);
 }
