@@ -26,12 +26,9 @@ static zo2_status do_without(const zo2_core_spill *how, zo2_status s)
 static zo2_status open_spill(zo2_core *c, const zo2_core_spill *how, const uint32_t *stored_as)
 {
     const zo2_layout *l = &c->layout;
-    zo2_spill_chunk *chunks = calloc(l->n_chunks, sizeof *chunks);
+    zo2_spill_chunk *chunks = zo2_tiers_spill_chunks(l, stored_as);
     if (!chunks)
-        return zo2_error(ZO2_ERR_NOMEM, "no memory for the table of %u chunks", l->n_chunks);
-    for (uint32_t i = 0; i < l->n_chunks; i++)
-        if (zo2_masters_owner(l, i, stored_as) == i)
-            chunks[i] = (zo2_spill_chunk){l->chunks[i].wire_bytes, l->chunks[i].rest_bytes};
+        return ZO2_ERR_NOMEM;
     /* What a chunk is follows from the run's settings and the size that chunks are cut for. */
     const zo2_spill_config config = {.run = how->run,
                                      .layout = c->plan.chunk_bytes,

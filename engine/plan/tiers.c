@@ -7,6 +7,7 @@
 #include "engine/model/arch.h"
 #include "engine/plan/evenly.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define PAGE 4096ull /* planes in the spill, and in RAM, begin at multiples of it */
@@ -44,6 +45,17 @@ uint64_t zo2_tiers_ram(const zo2_layout *l, const uint32_t *stored_as)
         if (owns(l, c, stored_as))
             bytes += zo2_ram_chunk_bytes(&l->chunks[c]);
     return bytes;
+}
+
+zo2_spill_chunk *zo2_tiers_spill_chunks(const zo2_layout *l, const uint32_t *stored_as)
+{
+    zo2_spill_chunk *chunks = calloc(l->n_chunks, sizeof *chunks);
+    if (!chunks)
+        zo2_error(ZO2_ERR_NOMEM, "no memory for the table of %u chunks", l->n_chunks);
+    for (uint32_t c = 0; chunks && c < l->n_chunks; c++)
+        if (owns(l, c, stored_as))
+            chunks[c] = (zo2_spill_chunk){l->chunks[c].wire_bytes, l->chunks[c].rest_bytes};
+    return chunks;
 }
 
 /* ---- what moves ---- */

@@ -4,6 +4,7 @@
 #define ZO2_ENGINE_PLAN_TIERS_H
 
 #include "engine/model/layout.h"
+#include "storage/spill/spill.h"
 
 /* What a placement amounts to. Aliased tensors take no room; their chunks are read and written as often as they are used. */
 typedef struct zo2_tiers {
@@ -21,6 +22,10 @@ typedef struct zo2_tiers {
 uint64_t zo2_tiers_slot(const zo2_chunk *c);
 /* RAM for both planes of all chunks. */
 uint64_t zo2_tiers_ram(const zo2_layout *l, const uint32_t *stored_as);
+
+/* What a spill keeps of each chunk: [n_chunks], the caller's to free; nothing of those that share another's planes. NULL: no memory,
+ * zo2_last_error() says so. */
+zo2_spill_chunk *zo2_tiers_spill_chunks(const zo2_layout *l, const uint32_t *stored_as);
 
 /* Average bytes of a step with K pending. */
 double zo2_tiers_read(const zo2_tiers *t, uint32_t pending);

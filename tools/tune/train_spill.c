@@ -75,7 +75,7 @@ void train_say_spill(train *t)
     const zo2_plan *p = &t->plan;
     if (!p->spill_bytes || t->progress.quiet)
         return;
-    cli_progress_message(&t->progress, "masters: %s in RAM, %s in %u director%s, and %s of wires of those in RAM",
+    cli_progress_message(&t->progress, "masters: %s in RAM, %s in %u director%s; %s of their wires are in RAM, too",
                          cli_human_size(ram, p->ram_master_bytes), cli_human_size(rest, p->spilled_bytes),
                          t->opts.spill_count, t->opts.spill_count == 1 ? "y" : "ies",
                          cli_human_size(wires, p->ram_wire_bytes));
