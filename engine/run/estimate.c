@@ -104,22 +104,22 @@ static zo2_status rates_of_drive(zo2_storage_rates *out, const zo2_engine_opts *
     return s == ZO2_ERR_NOTFOUND ? ZO2_OK : s;
 }
 
-/* Chunks go to directories by the rates at which they read, so all of these have read their part at once; the one that writes its
- * part slowest ends last. */
+/* Directories have equal shares of the chunks: the slowest one sets the pace of all. */
 static zo2_status drive_rates(zo2_rates *rates, const zo2_engine_opts *o, double seconds)
 {
-    double read = 0, slowest = INFINITY, from = zo2_now();
+    const uint32_t n = o->spill_dirs ? o->spill_count : 0;
+    double read = INFINITY, write = INFINITY, from = zo2_now();
     zo2_status s = ZO2_OK;
-    for (uint32_t i = 0; o->spill_dirs && i < o->spill_count && !s; i++) {
+    for (uint32_t i = 0; i < n && !s; i++) {
         zo2_storage_rates r;
-        s = rates_of_drive(&r, o, o->spill_dirs[i], seconds / o->spill_count);
+        s = rates_of_drive(&r, o, o->spill_dirs[i], seconds / n);
         if (!(r.read_bytes > 0 && r.write_bytes > 0))
             return s; /* nobody knows */
-        read += r.read_bytes;
-        slowest = fmin(slowest, r.write_bytes / r.read_bytes);
+        read = fmin(read, r.read_bytes);
+        write = fmin(write, r.write_bytes);
     }
-    rates->read_bytes = read;
-    rates->write_bytes = read > 0 ? read * slowest : 0;
+    rates->read_bytes = n ? n * read : 0;
+    rates->write_bytes = n ? n * write : 0;
     if (measures_drives(o))
         rates->seconds += zo2_now() - from;
     return s;

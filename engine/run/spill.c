@@ -1,11 +1,11 @@
 /* spill.c: an engine whose masters spill: the run that the files belong to, and what its journal says of their versions. */
 #include "storage/spill/spill.h"
-#include "storage/io/aio.h"
-
 #include "engine/forward/core.h"
 #include "engine/run/session.h"
+#include "storage/io/aio.h"
 #include "storage/io/io.h"
 #include "storage/run/journal.h"
+
 #include <inttypes.h>
 
 /* The journal is longer than any step that a version has: nothing carries a step that isn't in it. */
