@@ -1,7 +1,7 @@
 #!/bin/sh
 # OPT-175B on the cpu backend with its masters on a drive: two real training steps of 8 tokens with host memory for a tenth of the masters. All
 # layers share one layer's storage (--alias), so the losses mean nothing; every byte of a step is read, decoded, perturbed, multiplied, updated
-# and written as in a real run. Prints the measured peaks, and each lane's seconds and rates beside the plan's. About ten minutes on two cores.
+# and written as in a real run. Prints the measured peaks, and each lane's seconds and rates beside the plan's. Half an hour to an hour on two cores.
 # MODEL, HOST and DEVICE: another shape and its budgets, whose masters must be 10 times HOST (opt-6.7b: 155M, 200M).
 set -eu
 . "$SRC/tests/cli/train_steps.sh"
