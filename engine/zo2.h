@@ -157,10 +157,12 @@ typedef enum zo2_trace_kind {
 typedef struct zo2_trace_event {
     size_t struct_size;
     zo2_trace_kind kind;
-    const char *lane; /* span: "update", "upload", "compute", "stage", where masters spill "read" and "write", and
-                                  on a device with queues of its own "device upload", ...: what was issued there and when it ran; counter: NULL. Static */
-    const char *name; /* span: "update", "upload", "decode", "gemm", "attention", "wait", ...; counter: "ring",
-                                  bytes of the device's ring in use. Static */
+    /* span: "update", "upload", "compute", "stage", where masters spill "read" and "write", and on a device with queues of its own
+     * "device upload", ...: what was issued there and when it ran; counter: NULL. Static */
+    const char *lane;
+    /* span: "update", "upload", "decode", "gemm", "attention", "wait", ...; counter: "ring", bytes of the device's ring in use.
+     * Static */
+    const char *name;
     uint64_t begin_ns, end_ns; /* CLOCK_MONOTONIC, nanoseconds; equal for a counter */
     uint64_t step;             /* step of the pass, of an upload ahead of it, too; of what a queue did: of the pass
                                   that had begun last when its end was noticed */
@@ -189,8 +191,9 @@ typedef struct zo2_convert_opts {
     zo2_progress_fn progress; /* units: bytes of weights */
     void *progress_ud;
     int zstd_level; /* 1 to 19: compress chunks where it saves room; 0 = store the source bits as they are */
-    int resume; /* go on where an interrupted conversion of the same files to the same place stopped, and if this one is
-                       cancelled, killed or out of room, leave OUT.partial and OUT.partial-chunks for the next one */
+    /* go on where an interrupted conversion of the same files to the same place stopped, and if this one is cancelled, killed or
+     * out of room, leave OUT.partial and OUT.partial-chunks for the next one */
+    int resume;
 } zo2_convert_opts;
 
 /* Sets struct_size and defaults. */
@@ -417,15 +420,16 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
     double probe_seconds; /* zo2_plan_estimate(): most seconds to measure this machine in; NAN = 5, 0 = don't */
     int initialised;      /* 1, by zo2_engine_opts_init(): 0 is a value of its own where the default is NAN, negative or
                              UINT64_MAX. 0, of a struct that was only zeroed: there, too, 0 means the default */
-    uint32_t
-        tile_rule; /* a numeric setting of the run: how matrices are cut into tiles (RUN.md); 0 = the newest rule, 2 */
-    /* Masters that host_bytes has no room for live in files in these directories (storage/SPILL.md), striped by the rate that
-     * each has; a resume needs the same ones, or makes their contents anew. They replace snapshots. NULL: all in RAM */
+    /* a numeric setting of the run: how matrices are cut into tiles (RUN.md); 0 = the newest rule, 2 */
+    uint32_t tile_rule;
+    /* Masters that host_bytes has no room for live in files in these directories (storage/SPILL.md), which have equal shares of them.
+     * They have room for all masters and replace snapshots. A resume names as many, in any order; a file that is missing is made
+     * again, and its chunks from pack and journal. The library doesn't remember them. NULL: all in RAM */
     const char *const *spill_dirs;
-    uint32_t spill_count; /* of spill_dirs */
-    uint64_t
-        write_budget; /* most bytes a step may write to them on average: sets K of a new run whose `pending` is unset to the smallest
-                         that keeps it, ZO2_ERR_ARG if none does; 0: no limit */
+    uint32_t spill_count; /* of spill_dirs, at most 16 */
+    /* most bytes a step may write to them on average: sets K of a new run whose `pending` is unset to the smallest that keeps it,
+     * ZO2_ERR_ARG if none does; 0: no limit */
+    uint64_t write_budget;
     double spill_read_rate, spill_write_rate; /* plans: bytes/s of each of them; 0: measured there */
 } zo2_engine_opts;
 
@@ -497,10 +501,10 @@ typedef struct zo2_plan {
     uint64_t spill_buffer_bytes; /* for planes that pass through */
     uint64_t spilled_bytes;      /* masters that live in the directories alone, or but for their wires */
     uint64_t spill_bytes;        /* of the files in all directories */
-    uint64_t read_bytes_per_step,
-        written_bytes_per_step; /* on average, of all directories; without snapshots of what is in RAM */
-    double read_seconds,
-        write_seconds; /* of one step, per lane. Directories do one or the other: the step takes at least the sum */
+    /* on average, of all directories; without snapshots of what is in RAM */
+    uint64_t read_bytes_per_step, written_bytes_per_step;
+    /* of one step, per lane. Directories do one or the other: the step takes at least the sum */
+    double read_seconds, write_seconds;
     double read_rate, write_rate; /* bytes/s of all directories; 0: not known */
 } zo2_plan;
 
@@ -636,12 +640,12 @@ typedef struct zo2_step_result {
     int skipped; /* a loss was not finite: recorded, nothing updated */
     uint64_t device_peak_bytes, host_peak_bytes;
     zo2_lane_seconds update, upload, compute;
-    const char
-        *bottleneck; /* the lane that was busy longest: "update", "upload", "compute", "read" or "write". Static */
+    /* the lane that was busy longest: "update", "upload", "compute", "read" or "write". Static */
+    const char *bottleneck;
     /* of a run with spilled masters, else 0 */
     zo2_lane_seconds read, write;
-    uint64_t read_bytes, written_bytes; /* planes that the lanes of these names brought, from the spill or made from
-                                            the pack, and wrote, since the step before */
+    /* planes that the lanes of these names brought, from the spill or made from the pack, and wrote, since the step before */
+    uint64_t read_bytes, written_bytes;
     /* where masters are after it: in RAM, in the directories, or in the pack, because no update has reached them yet */
     uint64_t ram_master_bytes, spilled_bytes, pack_master_bytes;
     uint64_t ram_wire_bytes; /* copies in RAM of wires of the last two */

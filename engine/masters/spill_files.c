@@ -7,6 +7,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+zo2_spill_chunk *zo2_spill_files_chunks(const zo2_layout *l, const uint32_t *stored_as)
+{
+    zo2_spill_chunk *chunks = calloc(l->n_chunks, sizeof *chunks);
+    if (!chunks)
+        zo2_error(ZO2_ERR_NOMEM, "no memory for the table of %u chunks", l->n_chunks);
+    for (uint32_t c = 0; chunks && c < l->n_chunks; c++)
+        if (zo2_masters_owner(l, c, stored_as) == c)
+            chunks[c] = (zo2_spill_chunk){l->chunks[c].wire_bytes, l->chunks[c].rest_bytes};
+    return chunks;
+}
+
 static zo2_status do_without(const zo2_spill_config *c, zo2_status s)
 {
     char text[1200];
@@ -22,12 +33,9 @@ zo2_status zo2_spill_files_open(zo2_spill **out, const zo2_io *io, const zo2_spi
                                 uint64_t chunk_bytes, const uint32_t *stored_as)
 {
     *out = NULL;
-    zo2_spill_chunk *chunks = calloc(l->n_chunks, sizeof *chunks);
+    zo2_spill_chunk *chunks = zo2_spill_files_chunks(l, stored_as);
     if (!chunks)
-        return zo2_error(ZO2_ERR_NOMEM, "no memory for the table of %u chunks", l->n_chunks);
-    for (uint32_t i = 0; i < l->n_chunks; i++)
-        if (zo2_masters_owner(l, i, stored_as) == i)
-            chunks[i] = (zo2_spill_chunk){l->chunks[i].wire_bytes, l->chunks[i].rest_bytes};
+        return ZO2_ERR_NOMEM;
     zo2_spill_config config = *c;
     config.layout = chunk_bytes; /* with the run's settings it says how chunks are cut */
     config.chunks = chunks;

@@ -29,7 +29,7 @@ static zo2_status need_queue(zo2_measure *m)
     return zo2_aio_open(&m->queue, &c);
 }
 
-/* Whose buffer is `buffer`. */
+/* To or from the buffer of that number, which the tag gives back. */
 static zo2_status submit_span(zo2_measure *m, zo2_aio_op op, uint64_t span, uint32_t buffer)
 {
     zo2_aio_request r = {.op = op,

@@ -4,6 +4,7 @@
 #include "engine/base/checked.h"
 #include "engine/masters/masters.h"
 #include "engine/masters/placement.h"
+#include "engine/masters/spill_files.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "engine/plan/plan.h"
@@ -17,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A chunk of a spilled run: what a drive likes to be asked for, and what many can wait of. */
+/* A chunk of a spilled run: as large as a drive likes requests, and small enough for many to be read ahead. */
 #define CHUNK_AIM  (4ull << 20) /* of the wire */
 #define CHUNK_REST (8ull << 20) /* of the rest plane, at most */
 #define CHUNK_MIN  (256ull << 10)
@@ -98,12 +99,9 @@ static void place(zo2_spill_plan *p, const zo2_layout *l, const uint32_t *stored
 /* Of the spill's files, which have room for everything. */
 static zo2_status file_bytes(uint64_t *out, const zo2_layout *l, const uint32_t *stored_as, uint32_t dirs)
 {
-    zo2_spill_chunk *chunks = calloc(l->n_chunks, sizeof *chunks);
+    zo2_spill_chunk *chunks = zo2_spill_files_chunks(l, stored_as);
     if (!chunks)
-        return zo2_error(ZO2_ERR_NOMEM, "no memory for the table of %u chunks", l->n_chunks);
-    for (uint32_t c = 0; c < l->n_chunks; c++)
-        if (zo2_masters_owner(l, c, stored_as) == c)
-            chunks[c] = (zo2_spill_chunk){l->chunks[c].wire_bytes, l->chunks[c].rest_bytes};
+        return ZO2_ERR_NOMEM;
     *out = zo2_spill_bytes(&(zo2_spill_config){.chunks = chunks, .n_chunks = l->n_chunks, .n_dirs = dirs});
     free(chunks);
     return *out ? ZO2_OK : zo2_error(ZO2_ERR_ARG, "%s", zo2_last_error());

@@ -7,6 +7,7 @@
 #include "engine/model/arch.h"
 #include "engine/plan/evenly.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define PAGE 4096ull /* planes in the spill, and in RAM, begin at multiples of it */

@@ -73,8 +73,8 @@ zo2_status zo2_io_free_bytes(const char *path, uint64_t *bytes);
 zo2_status zo2_require_space(const char *path, uint64_t bytes);
 
 /* Room for a file of that many bytes, which it then has: zeros. Where the file system can't set it aside (NFS and FUSE, often) it
- * is only asked for what is free. name: the file's, for the messages. ZO2_ERR_NOSPACE. */
-zo2_status zo2_io_set_aside(const zo2_io *io, int fd, const char *name, uint64_t bytes);
+ * is only asked for what is free. path: the file's, or of one in the same folder. ZO2_ERR_NOSPACE. */
+zo2_status zo2_io_set_aside(const zo2_io *io, int fd, const char *path, uint64_t bytes);
 
 /* Makes a folder unless there is one; its parent exists. */
 zo2_status zo2_make_folder(const zo2_io *io, const char *dir);

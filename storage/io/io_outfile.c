@@ -206,7 +206,7 @@ zo2_status zo2_require_space(const char *path, uint64_t bytes)
     return s;
 }
 
-zo2_status zo2_io_set_aside(const zo2_io *io, int fd, const char *name, uint64_t bytes)
+zo2_status zo2_io_set_aside(const zo2_io *io, int fd, const char *path, uint64_t bytes)
 {
     int rc = -1;
     for (int i = 0; i < MAX_INTERRUPTS && rc != 0 && (i == 0 || errno == EINTR); i++)
@@ -217,12 +217,12 @@ zo2_status zo2_io_set_aside(const zo2_io *io, int fd, const char *name, uint64_t
         return zo2_error(ZO2_ERR_NOSPACE,
                          "cannot set %" PRIu64 " bytes (%.1f GiB) aside for %s: %s; free space there or "
                          "write to another disk",
-                         bytes, (double)bytes / 0x1p30, name, strerror(errno));
+                         bytes, (double)bytes / 0x1p30, path, strerror(errno));
     if (errno != EOPNOTSUPP && errno != ENOSYS && errno != EINVAL)
-        return zo2_io_error("cannot set room aside for", name);
-    zo2_status s = zo2_require_space(name, bytes);
+        return zo2_io_error("cannot set room aside for", path);
+    zo2_status s = zo2_require_space(path, bytes);
     if (!s && io->ftruncate(io->ud, fd, (off_t)bytes) != 0)
-        s = zo2_io_error("cannot size", name);
+        s = zo2_io_error("cannot size", path);
     return s;
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The C program of the README is tools/examples/finetune.c, word for word; compiled as by an outside user it runs, and
-# again on the same run directory.
+# again on the same run directory. The commands about masters on drives print what the README says, but for times, rates and losses.
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -19,3 +19,22 @@ cat "$work/first" "$work/second"
 [ "$(grep -c '^step' "$work/first")" = 10 ]
 grep -q '^step 0: loss [0-9.]*, projected gradient' "$work/first"
 grep -q '^step 19: ' "$work/second" # resumed, not started again
+
+# "## Models larger than RAM": indented lines before its first paragraph; "$ " is a command
+awk '/^## Models larger than RAM/ { on = 1 } /^\*\*/ { on = 0 } on && sub(/^    /, "")' "$SRC/README.md" >"$work/session"
+cd "$work"
+ln -s "$SRC/tests" tests
+rm -rf tiny.zo2 run # the C program's
+export PATH="$BIN:$PATH" CUDA_VISIBLE_DEVICES=
+steady() { grep -v '^bottleneck:' | sed 's/ in [0-9].*, [0-9]* tokens/ in T, R tokens/; s/loss [0-9.]*/loss L/'; }
+while read -r line; do
+    case $line in
+    '$ '*) sh -c "${line#??}" || { echo "failed: $line"; exit 1; } ;;
+    esac
+done <session >printed 2>&1 || { cat printed; exit 1; }
+grep -v '^\$ ' session | steady >expected
+steady <printed >got
+while read -r line; do
+    grep -qxF -e "$line" got || { echo "the README has, and its commands don't print: $line"; cat printed; exit 1; }
+done <expected
+[ "$(wc -l <expected)" -ge 11 ]

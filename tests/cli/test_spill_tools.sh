@@ -112,4 +112,5 @@ grep -q "\"spill_dirs\": \[\"$here/one\", \"$here/two\"\], \"endurance\": 549755
 expect 0 'in 2 directories' zo2-tune train --model "$here/tiny.zo2" --data "$data" --run "$here/r" --resume --steps 3 --threads 2
 expect 1 'would write' zo2-tune train --model tiny.zo2 --data "$data" --run r --resume --steps 4 --threads 2 --host-mem 142M --endurance 1K
 expect 0 '' zo2-tune eval --model tiny.zo2 --data "$data" --run r --threads 2
+expect 0 '^r: ok, [1-9][0-9]* spilled chunks in 2 folders$' zo2-pack verify tiny.zo2 --run r
 finish

@@ -71,12 +71,13 @@ int train_check_spill(const train *t, const zo2_plan *plan)
 
 void train_say_spill(train *t)
 {
-    char ram[CLI_TEXT_BYTES], wires[CLI_TEXT_BYTES], rest[CLI_TEXT_BYTES];
+    char ram[CLI_TEXT_BYTES], size[CLI_TEXT_BYTES], rest[CLI_TEXT_BYTES], wires[64] = "";
     const zo2_plan *p = &t->plan;
     if (!p->spill_bytes || t->progress.quiet)
         return;
-    cli_progress_message(&t->progress, "masters: %s in RAM, %s in %u director%s, and %s of wires of those in RAM",
+    if (p->ram_wire_bytes)
+        snprintf(wires, sizeof wires, "; %s of their wires are in RAM, too", cli_human_size(size, p->ram_wire_bytes));
+    cli_progress_message(&t->progress, "masters: %s in RAM, %s in %u director%s%s",
                          cli_human_size(ram, p->ram_master_bytes), cli_human_size(rest, p->spilled_bytes),
-                         t->opts.spill_count, t->opts.spill_count == 1 ? "y" : "ies",
-                         cli_human_size(wires, p->ram_wire_bytes));
+                         t->opts.spill_count, t->opts.spill_count == 1 ? "y" : "ies", wires);
 }
