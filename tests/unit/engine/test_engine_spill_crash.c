@@ -24,7 +24,7 @@ static zo2_engine_opts options(int k)
 
 static outcome reference(const zo2_engine_opts *o, session *ram)
 {
-    io_real();
+    io_without_syncs();
     return in_ram(o, 0, ram);
 }
 
@@ -180,7 +180,6 @@ static void killed_at_durability_points(void **state)
         room r = i ? HALF : LEAST;
         session ram;
         outcome want = reference(&o, &ram);
-        io_without_syncs();
         killer k = count_points(&o, r);
         for (k.point = 0; k.point < POINT_COUNT; k.point++) {
             uint64_t n = k.seen[k.point], apart = n / points ? n / points : 1;
@@ -241,8 +240,8 @@ static void killed_at_random(void **state)
         o[k] = options(k);
         want[k] = reference(&o[k], &ram[k]);
     }
-    if (!everything)
-        io_without_syncs();
+    if (everything)
+        io_real();
     session s = fresh_spilled(&o[0], "timed", LEAST);
     double from = seconds();
     MUST(train_alone(&s));

@@ -48,8 +48,10 @@ static const way ways[] = {
 
 static void begin_faults(faulty_io *f)
 {
+    static zo2_io base;
+    base = without_syncs();
     faulty_init(f);
-    f->base = &__real_zo2_io_posix;
+    f->base = &base;
     io_table(f->io);
 }
 
@@ -62,6 +64,8 @@ static zo2_status train_through(session *s, faulty_io *f, const way *w, uint64_t
     zo2_status failed = zo2_engine_open(&e, s->pack, s->run, &s->o);
     if (!failed)
         failed = train_on(e);
+    if (!failed)
+        failed = zo2_snapshot(e); /* what the last step has to write is written behind it */
     pthread_mutex_lock(&f->lock);
     *noticed = f->spoilt;
     pthread_mutex_unlock(&f->lock);
@@ -76,6 +80,7 @@ static void every_operation_fails(void **state)
     (void)state;
     zo2_engine_opts o = options();
     session ram;
+    io_without_syncs();
     outcome want = in_ram(&o, 0, &ram);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
         const way *w = &ways[i], none = {.mask = w->mask};
@@ -87,12 +92,12 @@ static void every_operation_fails(void **state)
         const uint64_t n = faulty_count(&f, w->mask), apart = n / points ? n / points : 1;
         faulty_free(&f);
         for (uint64_t nth = i % apart; nth < n; nth += apart) {
-            io_real();
+            io_without_syncs();
             s = fresh_spilled(&o, "faulty", nth % 2 ? LEAST : HALF);
             begin_faults(&f);
             zo2_status status = train_through(&s, &f, w, nth, &noticed);
             faulty_free(&f);
-            io_real();
+            io_without_syncs();
             if (w->expected == ZO2_OK)
                 assert_int_equal(status, ZO2_OK);
             else if (status)
@@ -113,6 +118,7 @@ static void bytes_change(void **state)
     zo2_engine_opts o = options();
     session ram;
     uint32_t refused = 0;
+    io_without_syncs();
     outcome want = in_ram(&o, 0, &ram);
     for (uint64_t i = 0; i < flips; i++) {
         struct stat st;
@@ -178,6 +184,7 @@ static void no_space(void **state)
     (void)state;
     zo2_engine_opts o = options();
     session ram, s = fresh_spilled(&o, "full", LEAST);
+    io_real();
     outcome want = in_ram(&o, 0, &ram);
     in_child(train_with_less_room, &s);
     must_end_as(&ram, &want, &s);
@@ -225,6 +232,7 @@ static void train_with(refusal r)
     char user[512];
     zo2_engine_opts o = options();
     session ram, s;
+    io_real();
     outcome want = in_ram(&o, 0, &ram);
     scratch_path(user, sizeof user, "user");
     assert_true(mkdir(user, 0777) == 0 || errno == EEXIST);
@@ -250,7 +258,6 @@ static void an_ordinary_user(void **state)
         skip();
     zo2_aio_close(q);
     train_with((refusal){.says = "io_uring", .locked = 8 * MIB});
-    train_with((refusal){.says = "io_uring, buffers not registered (Cannot allocate memory", .locked = 4096});
 }
 
 static int begin(void **state)
