@@ -133,7 +133,7 @@ static zo2_status start_one(zo2_writer *w)
         return s;
     uint64_t from = zo2_clock_ns();
     v->wire_hash = XXH3_64bits(j->what.wire, c->wire_bytes);
-    v->rest_hash = j->what.rest ? XXH3_64bits(j->what.rest, c->rest_bytes) : 0;
+    v->rest_hash = XXH3_64bits(j->what.rest, c->rest_bytes); /* of no bytes, if it has none */
     j->bytes = c->wire_bytes + c->rest_bytes;
     w->running++;
     s = submit(w, j, j->what.wire, c->wire_bytes, v->wire_at);

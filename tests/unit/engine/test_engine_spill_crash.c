@@ -9,8 +9,8 @@
 #include <sys/wait.h>
 #include <time.h>
 
-static uint32_t random_kills = 25;
-static uint64_t points = 4; /* deaths at operations of each kind, and of each setting */
+static uint32_t random_kills = 15;
+static uint64_t points = 2; /* deaths at operations of each kind, and of each setting */
 static int everything;
 
 static zo2_engine_opts options(int k)
@@ -26,6 +26,18 @@ static outcome reference(const zo2_engine_opts *o, session *ram)
 {
     io_without_syncs();
     return in_ram(o, 0, ram);
+}
+
+/* As must_end_as(); and a snapshot leaves no version behind that a resume would find damaged. */
+static void must_end_whole(const session *ram, const outcome *want, session *s)
+{
+    uint64_t chunks;
+    must_end_as(ram, want, s);
+    zo2_engine *e = start(s);
+    MUST(zo2_snapshot(e));
+    zo2_engine_close(e);
+    MUST(zo2_run_verify_spill(s->run, s->dirs, 2, NULL, NULL, &chunks));
+    assert_true(chunks > 0);
 }
 
 /* ---- at every durability point ---- */
@@ -188,7 +200,7 @@ static void killed_at_durability_points(void **state)
                 killer one = {.slots_at = k.slots_at, .point = k.point, .nth = nth, .half = (int)(nth / apart % 2)};
                 for (int half = 0; half < 1 + everything; half++, one.half = !one.half) {
                     deaths[k.point] += (uint32_t)train_until(&s, one);
-                    must_end_as(&ram, &want, &s);
+                    must_end_whole(&ram, &want, &s);
                     s = fresh_spilled(&o, "killed", r);
                 }
             }
@@ -253,7 +265,7 @@ static void killed_at_random(void **state)
             again = killed_after(&s, 0.7 * whole * test_random(&random) / (1 << 24));
             kills += (uint32_t)again;
         }
-        must_end_as(&ram[k], &want[k], &s);
+        must_end_whole(&ram[k], &want[k], &s);
     }
     print_message("    %u kills of %u runs, a session of which takes %.0f ms\n", kills, runs, 1e3 * whole);
 }
@@ -293,16 +305,14 @@ static session copy_of(const session *s, const char *name)
 static void journal_is_cut(void **state)
 {
     (void)state;
-    for (int k = 0; k < 2; k++) {
-        zo2_engine_opts o = options(k);
-        session ram, s = fresh_spilled(&o, "ahead", LEAST);
-        outcome want = reference(&o, &ram);
-        MUST(train_alone(&s));
-        for (uint64_t cut = HEAD; cut < HEAD + STEPS * RECORD; cut += RECORD / 2) {
-            session c = copy_of(&s, "cut");
-            cut_journal(&c, cut);
-            must_end_as(&ram, &want, &c);
-        }
+    zo2_engine_opts o = options(0);
+    session ram, s = fresh_spilled(&o, "ahead", LEAST);
+    outcome want = reference(&o, &ram);
+    MUST(train_alone(&s));
+    for (uint64_t cut = HEAD; cut < HEAD + STEPS * RECORD; cut += RECORD / 2) {
+        session c = copy_of(&s, "cut");
+        cut_journal(&c, cut);
+        must_end_whole(&ram, &want, &c);
     }
 }
 
@@ -345,7 +355,7 @@ static void another_future(void **state)
     MUST(train_alone(&s));
     cut_journal(&s, HEAD + STEPS / 2 * RECORD);
     in_child(die_after_other_steps, &s);
-    must_end_as(&ram, &want, &s);
+    must_end_whole(&ram, &want, &s);
 }
 
 /* ---- another process ---- */
