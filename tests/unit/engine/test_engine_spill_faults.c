@@ -142,7 +142,8 @@ static void bytes_change(void **state)
         char *path = spill_file_of(&s, (int)(i % 2));
         int fd = open(path, O_RDWR);
         assert_true(fd >= 0 && !fstat(fd, &st));
-        off_t at = i < 4 ? (off_t)(61 * i) : (off_t)((uint64_t)st.st_size * i / flips + i % 512);
+        uint64_t of = (uint64_t)st.st_size, where = i < 4 ? 61 * i : (of * i / flips + i % 512) % of;
+        off_t at = (off_t)where;
         assert_int_equal(pread(fd, &byte, 1, at), 1);
         byte ^= (uint8_t)(1 + i % 255);
         assert_int_equal(pwrite(fd, &byte, 1, at), 1);
