@@ -632,7 +632,8 @@ typedef struct zo2_step_result {
         *bottleneck; /* the lane that was busy longest: "update", "upload", "compute", "read" or "write". Static */
     /* of a run with spilled masters, else 0 */
     zo2_lane_seconds read, write;
-    uint64_t read_bytes, written_bytes; /* from and to the spill, and from the pack, in this step */
+    uint64_t read_bytes, written_bytes; /* planes that the lanes of these names brought, from the spill or made from
+                                            the pack, and wrote, since the step before */
 } zo2_step_result;
 
 /* One SPSA step (MeZO, algorithm 1): losses at W + eps z and W - eps z for each query q, g_q = (L+ - L-) / (2 eps), and
