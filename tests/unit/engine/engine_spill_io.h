@@ -98,7 +98,7 @@ static inline void must_end_as(const session *ram, const outcome *want, session 
 /* A run that begins. Its name is that of the last one, which is gone. */
 static inline session fresh_spilled(const zo2_engine_opts *o, const char *name, room r)
 {
-    char command[1200];
+    char command[2400];
     session s = spilled(*o, 0, name);
     spill_to(&s, r);
     snprintf(command, sizeof command, "rm -rf '%s' '%s'.spill*", s.run, s.run);

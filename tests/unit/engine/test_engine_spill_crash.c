@@ -287,7 +287,7 @@ static void cut_journal(const session *s, uint64_t bytes)
 
 static void copy_tree(const char *from, const char *to)
 {
-    char command[1200];
+    char command[2400];
     snprintf(command, sizeof command, "cp -r '%s' '%s'", from, to);
     assert_int_equal(system(command), 0);
 }
