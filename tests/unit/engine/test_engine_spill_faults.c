@@ -184,9 +184,9 @@ static const char *train_with_less_room(void *arg)
         status = step(e, NULL);
     if (!status)
         status = zo2_snapshot(e);
-    if (status != ZO2_ERR_NOSPACE)
-        return "the disk isn't full";
-    return strstr(zo2_last_error(), ".zo2x") ? NULL : "the file isn't named";
+    const char *wrong = strstr(zo2_last_error(), ".zo2x") ? NULL : "the file isn't named";
+    zo2_engine_close(e);
+    return status == ZO2_ERR_NOSPACE ? wrong : "the disk isn't full";
 }
 
 static void no_space(void **state)
