@@ -7,7 +7,6 @@
 #include "tests/unit/storage/refused.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -76,14 +75,6 @@ static zo2_status train_through(session *s, faulty_io *f, const way *w, uint64_t
     return failed;
 }
 
-static void say_spoilt(const faulty_io *f, const way *w, size_t which)
-{
-    for (size_t i = 0; i < f->entries; i++)
-        if ((f->log[i].op & w->mask) && f->log[i].err == w->err)
-            printf("way %zu, operation %zu: %d of %s at %" PRIu64 " failed, and nobody noticed\n", which, i,
-                   f->log[i].op, f->log[i].path, f->log[i].off);
-}
-
 static void every_operation_fails(void **state)
 {
     (void)state;
@@ -109,8 +100,8 @@ static void every_operation_fails(void **state)
                 assert_int_equal(status, ZO2_OK);
             else if (status)
                 assert_true(status == w->expected || status == ZO2_ERR_IO);
-            else if (noticed)
-                say_spoilt(&f, w, i);
+            else if (w->mask != FAULTY_PREAD) /* what is read before its pass begins is read again if that fails */
+                assert_int_equal(noticed, 0);
             faulty_free(&f);
             io_without_syncs();
             must_end_as(&ram, &want, &s);
