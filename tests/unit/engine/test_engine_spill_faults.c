@@ -7,6 +7,7 @@
 #include "tests/unit/storage/refused.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -80,6 +81,7 @@ static void every_operation_fails(void **state)
     (void)state;
     zo2_engine_opts o = options();
     session ram;
+    uint64_t failed = 0, all = 0;
     io_without_syncs();
     outcome want = in_ram(&o, 0, &ram);
     for (size_t i = 0; i < sizeof ways / sizeof *ways; i++) {
@@ -91,7 +93,8 @@ static void every_operation_fails(void **state)
         MUST(train_through(&s, &f, &none, 0, &noticed));
         const uint64_t n = faulty_count(&f, w->mask), apart = n / points ? n / points : 1;
         faulty_free(&f);
-        for (uint64_t nth = i % apart; nth < n; nth += apart) {
+        all += n;
+        for (uint64_t nth = i % apart; nth < n; nth += apart, failed++) {
             io_without_syncs();
             s = fresh_spilled(&o, "faulty", nth % 2 ? LEAST : HALF);
             begin_faults(&f);
@@ -107,6 +110,7 @@ static void every_operation_fails(void **state)
             must_end_as(&ram, &want, &s);
         }
     }
+    print_message("    %" PRIu64 " faults of %" PRIu64 " possible ones\n", failed, all);
 }
 
 /* ---- bytes on the disk ---- */
