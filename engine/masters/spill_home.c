@@ -10,6 +10,7 @@
 #include "storage/pack/packfile.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -149,6 +150,15 @@ zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config 
     if (s)
         zo2_spill_home_free(h);
     return s;
+}
+
+void zo2_spill_home_say(const zo2_spill_home *h, const char *what, const zo2_aio *queue)
+{
+    char text[300];
+    if (!h->log)
+        return;
+    snprintf(text, sizeof text, "the spill is %s through %s", what, zo2_aio_describe(queue));
+    h->log(h->log_ud, ZO2_LOG_INFO, text);
 }
 
 void zo2_spill_home_free(zo2_spill_home *h)

@@ -91,6 +91,9 @@ typedef struct zo2_spill_home_config {
 zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config *c);
 void zo2_spill_home_free(zo2_spill_home *h); /* zeroed is fine */
 
+/* Says in the log how a lane's queue moves what spills. what: "read", "written". */
+void zo2_spill_home_say(const zo2_spill_home *h, const char *what, const zo2_aio *queue);
+
 /* Planes of a chunk as they are at the step that it is at; one that isn't wanted is NULL. From the spill; a version that is
  * damaged is forgotten, with a warning, and the chunk is made from pack and history. pool NULL: on this thread alone. Thread-safe,
  * as long as nobody pushes to the history. */

@@ -203,6 +203,7 @@ zo2_status zo2_write_lane_start(zo2_writer **out, zo2_pipeline *p, zo2_spill_hom
         zo2_write_lane_end(w);
         return s;
     }
+    zo2_spill_home_say(home, "written", w->queue);
     *out = w;
     return ZO2_OK;
 }

@@ -201,6 +201,8 @@ zo2_status zo2_reader_create(zo2_reader **out, zo2_spill_home *home, uint32_t mo
     if (!s && home->spill) {
         config.files = zo2_spill_files(home->spill, &config.n_files);
         s = zo2_aio_open(&r->queue, &config);
+        if (!s)
+            zo2_spill_home_say(home, "read", r->queue);
     }
     if (s) {
         zo2_reader_destroy(r);

@@ -1,22 +1,76 @@
 /* train_steps.c: a few training steps on a pack through the public interface, without a snapshot at the end (a large
- * model's would fill the disk), printing what was measured. For the long tests of memory and speed.
+ * model's would fill the disk), printing what was measured. For the tests of memory and speed.
  *
- * usage: train_steps PACK RUN_DIR TOKENS STEPS DEVICE_BYTES gaussian|rademacher
+ * usage: train_steps PACK RUN_DIR TOKENS STEPS DEVICE_BYTES gaussian|rademacher [HOST_BYTES PENDING [SPILL_DIR...]]
  * One row of TOKENS tokens, loss on all but the first. DEVICE_BYTES 0: the plan's minimum. Prints a line a step and
- * at the end, in bytes:   device_peak N   rss_peak N   parameters N */
+ * at the end, in bytes:   device_peak N   rss_peak N   parameters N   masters N   start_written N (before the first step)   written N
+ * and of the steps but the first two: worst_ratio R, the largest of seconds to those of the busiest lane. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <zo2.h>
+
+static void say(void *ud, zo2_log_level level, const char *text)
+{
+    (void)ud, (void)level;
+    printf("%s\n", text);
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+/* Bytes that this process has written so far: by calls (which those of io_uring aren't among), or to the disk. */
+static unsigned long long written(void)
+{
+    unsigned long long n, most = 0;
+    char line[100];
+    FILE *f = fopen("/proc/self/io", "r");
+    while (f && fgets(line, sizeof line, f))
+        if ((sscanf(line, "wchar: %llu", &n) == 1 || sscanf(line, "write_bytes: %llu", &n) == 1) && n > most)
+            most = n;
+    if (f)
+        fclose(f);
+    return most;
+}
+
+/* Prints a step; returns its seconds to those of the busiest lane. */
+static double report(int i, const zo2_step_result *r)
+{
+    const struct {
+        const char *name;
+        double busy;
+    } lanes[] = {{"read", r->read.busy},
+                 {"update", r->update.busy},
+                 {"upload", r->upload.busy},
+                 {"compute", r->compute.busy},
+                 {"write", r->write.busy}};
+    double most = 0;
+    printf("step %d: loss %.6f %.6f, %.2f s, busy", i, r->loss_plus, r->loss_minus, r->seconds);
+    for (size_t k = 0; k < sizeof lanes / sizeof *lanes; k++) {
+        printf(" %s %.2f", lanes[k].name, lanes[k].busy);
+        most = lanes[k].busy > most ? lanes[k].busy : most;
+    }
+    printf(", read %.0f MB, written %.0f MB, x %.3f\n", 1e-6 * (double)r->read_bytes, 1e-6 * (double)r->written_bytes,
+           r->seconds / most);
+    fflush(stdout);
+    return r->seconds / most;
+}
 
 int main(int argc, char **argv)
 {
-    if (argc != 7) {
-        fprintf(stderr, "usage: train_steps PACK RUN_DIR TOKENS STEPS DEVICE_BYTES gaussian|rademacher\n");
+    if (argc < 7 || argc == 8) {
+        fprintf(stderr, "usage: train_steps PACK RUN_DIR TOKENS STEPS DEVICE_BYTES gaussian|rademacher [HOST_BYTES "
+                        "PENDING [SPILL_DIR...]]\n");
         return 2;
     }
+    double from = now(), worst = 0;
     uint32_t tokens = (uint32_t)atoi(argv[3]);
     int steps = atoi(argv[4]), status = 1;
     int32_t *id = calloc(tokens, sizeof *id);
@@ -31,11 +85,20 @@ int main(int argc, char **argv)
     opts.wire = ZO2_WIRE_BF16;
     opts.backend = ZO2_BACKEND_CPU;
     opts.snapshot_seconds = 0;
+    if (argc > 8) {
+        opts.host_bytes = strtoull(argv[7], NULL, 10);
+        opts.pending = atoi(argv[8]);
+        opts.spill_dirs = argc > 9 ? (const char *const *)argv + 9 : NULL;
+        opts.spill_count = (uint32_t)(argc - 9);
+        opts.log = say;
+    }
     if (!id || !loss || tokens < 2 || zo2_engine_open(&engine, argv[1], argv[2], &opts)) {
         fprintf(stderr, "train_steps: %s\n", zo2_last_error());
         goto done;
     }
     memset(loss + 1, 1, tokens - 1);
+    unsigned long long start_written = written();
+    printf("opened after %.2f s\n", now() - from);
     zo2_step_result r = {.struct_size = sizeof r};
     for (int i = 0; i < steps; i++) {
         for (uint32_t k = 0; k < tokens; k++)
@@ -45,8 +108,8 @@ int main(int argc, char **argv)
             fprintf(stderr, "train_steps: %s\n", zo2_last_error());
             goto done;
         }
-        printf("step %d: loss %.6f %.6f, %.2f s\n", i, r.loss_plus, r.loss_minus, r.seconds);
-        fflush(stdout);
+        double ratio = report(i, &r);
+        worst = i > 1 && ratio > worst ? ratio : worst;
         if (!isfinite(r.loss_plus) || !isfinite(r.loss_minus))
             goto done;
     }
@@ -55,8 +118,10 @@ int main(int argc, char **argv)
     zo2_engine_get_plan(engine, &plan);
     if (getrusage(RUSAGE_SELF, &u))
         goto done;
-    printf("device_peak %llu\nrss_peak %llu\nparameters %llu\n", (unsigned long long)r.device_peak_bytes,
-           (unsigned long long)u.ru_maxrss * 1024, (unsigned long long)plan.parameters);
+    printf(
+        "device_peak %llu\nrss_peak %llu\nparameters %llu\nmasters %llu\nstart_written %llu\nwritten %llu\nworst_ratio %.3f\n",
+        (unsigned long long)r.device_peak_bytes, (unsigned long long)u.ru_maxrss * 1024,
+        (unsigned long long)plan.parameters, (unsigned long long)plan.master_bytes, start_written, written(), worst);
     status = 0;
 done:
     zo2_engine_close(engine);

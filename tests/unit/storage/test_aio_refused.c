@@ -7,14 +7,9 @@
 #include <cmocka.h>
 
 #include "tests/unit/storage/aio_testing.h"
+#include "tests/unit/storage/refused.h"
 
 #include <errno.h>
-#include <linux/audit.h>
-#include <linux/filter.h>
-#include <linux/seccomp.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 
 #define BYTES (9 * MIB)
 
@@ -48,19 +43,6 @@ static const char *moves_and_says(const bench *b, zo2_aio_choice choice, const c
     return memcmp(b->arena, b->random, BYTES) == 0 ? NULL : "other bytes came back";
 }
 
-/* From here on io_uring_setup() fails with `err` in this process. */
-static int refuse_io_uring(uint32_t err)
-{
-    struct sock_filter filter[] = {
-        BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, nr)),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_setup, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | err),
-        BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
-    };
-    struct sock_fprog program = {.len = sizeof filter / sizeof *filter, .filter = filter};
-    return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) || prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
-}
-
 static const char *refused(const bench *b, uint32_t err, const char *reason)
 {
     zo2_aio_config c = {.choice = ZO2_AIO_URING, .files = &b->file, .n_files = 1};
@@ -87,11 +69,8 @@ static const char *refused_enosys(void *arg)
 /* An ordinary user who may lock 8 MiB, the default of most systems. */
 static const char *locks_little(void *arg)
 {
-    const struct rlimit limit = {8 * MIB, 8 * MIB};
-    if (setrlimit(RLIMIT_MEMLOCK, &limit))
-        return "setrlimit";
-    if (geteuid() == 0 && (setresgid(65534, 65534, 65534) || setresuid(65534, 65534, 65534)))
-        return "setresuid";
+    if (become_user(8 * MIB))
+        return "limits";
     const char *wrong = moves_and_says(arg, ZO2_AIO_URING, "io_uring, buffers not registered (Cannot allocate memory");
     return wrong ? wrong : moves_and_says(arg, ZO2_AIO_AUTO, "io_uring");
 }
