@@ -109,6 +109,7 @@ static zo2_status create_spill_home(zo2_masters *m, const zo2_masters_spill *how
         .owner = m->owner,
         .step = m->step,
         .ram = &m->ram,
+        .tasks = zo2_masters_slots(threads),
         .reserved = {zo2_masters_reserved(threads, ZO2_PLANE_WIRE), zo2_masters_reserved(threads, ZO2_PLANE_REST)},
         .skew = skew,
     };

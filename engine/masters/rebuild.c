@@ -2,13 +2,12 @@
 #include "engine/masters/rebuild.h"
 #include "codec/codec.h"
 #include "codec/update.h"
-#include "engine/base/checked.h"
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
+#include "engine/masters/pack_window.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
-#include "storage/io/aio.h"
 #include "storage/pack/packfile.h"
 
 #include <stdlib.h>
@@ -23,55 +22,15 @@ static void run(zo2_pool *pool, uint64_t n, void (*fn)(void *arg, uint64_t i), v
 
 /* ---- from the pack ---- */
 
-/* The chunk of the pack at a place, whole, into bits, which has room for it up to the next multiple of 4096. */
-static zo2_status read_past_cache(const zo2_rebuild *s, uint32_t tensor, const zo2_packplace *place, void *bits)
-{
-    uint64_t stored = zo2_round_up(place->stored_bytes, 4096);
-    void *scratch = place->compressed ? malloc(place->bytes) : NULL;
-    if (place->compressed && !scratch)
-        return zo2_error(ZO2_ERR_NOMEM, "no memory to decompress a chunk of tensor %s",
-                         s->layout->arch->tensors[tensor].name);
-    zo2_status status = zo2_aio_file_read(&s->file, s->io, bits, stored, place->offset);
-    if (!status)
-        status = zo2_packfile_restore(s->pack, tensor, place->chunk, bits, scratch);
-    free(scratch);
-    return status;
-}
-
-static zo2_status rows_past_cache(const zo2_rebuild *s, uint32_t tensor, uint64_t row, uint64_t n, float *w)
-{
-    const zo2_tensor *t = &s->layout->arch->tensors[tensor];
-    zo2_dtype dtype = zo2_packfile_tensor(s->pack, tensor)->dtype;
-    uint64_t row_bytes = t->cols * zo2_dtype_bytes(dtype);
-    uint8_t *bits = aligned_alloc(4096, zo2_round_up(zo2_packfile_chunk_rows(s->pack, tensor) * row_bytes, 4096));
-    zo2_status status = bits ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory to load tensor %s", t->name);
-    while (n && !status) {
-        zo2_packplace place;
-        status = zo2_packfile_place(s->pack, tensor, row, &place);
-        if (!status)
-            status = read_past_cache(s, tensor, &place, bits);
-        if (status)
-            break;
-        uint64_t here = zo2_min_u64(place.row + place.rows - row, n);
-        zo2_source_decode(dtype, bits + (row - place.row) * row_bytes, here * t->cols, w);
-        w += here * t->cols;
-        row += here;
-        n -= here;
-    }
-    free(bits);
-    return status;
-}
-
 zo2_status zo2_rebuild_rows(const zo2_rebuild *s, uint32_t tensor, uint64_t row, uint64_t n, float *w)
 {
-    if (s->file.path)
-        return rows_past_cache(s, tensor, row, n, w);
     const zo2_packtensor *stored = zo2_packfile_tensor(s->pack, tensor);
     uint64_t values = n * s->layout->arch->tensors[tensor].cols;
     void *bits = malloc(values * zo2_dtype_bytes(stored->dtype));
     if (!bits)
         return zo2_error(ZO2_ERR_NOMEM, "no memory to load tensor %s", s->layout->arch->tensors[tensor].name);
-    zo2_status status = zo2_packfile_read_rows(s->pack, tensor, row, n, bits);
+    zo2_status status = s->window ? zo2_pack_window_rows(s->window, tensor, row, n, bits)
+                                  : zo2_packfile_read_rows(s->pack, tensor, row, n, bits);
     if (!status)
         zo2_source_decode(stored->dtype, bits, values, w);
     free(bits);

@@ -6,18 +6,15 @@
 #include "codec/codec.h"
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
+#include "engine/masters/pack_window.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
-#include "storage/io/aio.h"
-#include "storage/io/io.h"
 #include "storage/pack/packfile.h"
 
 typedef struct zo2_rebuild {
     const zo2_layout *layout;
     const zo2_packfile *pack;
-    /* The pack's file, to be read past the page cache, which a pack larger than memory only sweeps out. No path: through it. */
-    zo2_aio_file file;
-    const zo2_io *io; /* of the file */
+    zo2_pack_window *window; /* of the pack, for those who want it chunk by chunk; NULL: through the page cache */
 } zo2_rebuild;
 
 /* Values of rows [row, row + n) of a tensor at step 0: w[n * cols]. Whole chunks of the pack are read. Thread-safe. */

@@ -3,13 +3,11 @@
 #include "engine/base/checked.h"
 #include "engine/base/job_error.h"
 #include "engine/masters/home.h"
+#include "engine/masters/pack_window.h"
 #include "engine/masters/plane_cache.h"
 #include "engine/masters/rebuild.h"
 #include "engine/model/layout.h"
-#include "storage/io/aio.h"
-#include "storage/pack/packfile.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -109,7 +107,7 @@ zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config 
     const zo2_masters_spill *how = c->how;
     memset(h, 0, sizeof *h);
     h->home.kind = &kind;
-    h->rebuild = (zo2_rebuild){.layout = l, .pack = how->pack, .io = how->io};
+    h->rebuild = (zo2_rebuild){.layout = l, .pack = how->pack, .window = &h->window};
     h->history = how->history;
     h->step = c->step;
     h->ram = c->ram;
@@ -146,7 +144,7 @@ zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config 
                        ? zo2_plane_cache_create(&h->cache, &cache)
                        : zo2_error(ZO2_ERR_NOMEM, "no memory for the tables of %u spilled chunks", l->n_chunks);
     if (!s)
-        s = zo2_aio_file_open(&h->rebuild.file, how->io, zo2_packfile_path(how->pack), O_RDONLY, 0);
+        s = zo2_pack_window_create(&h->window, how->pack, how->io, c->tasks + 1);
     if (s)
         zo2_spill_home_free(h);
     return s;
@@ -165,7 +163,7 @@ void zo2_spill_home_free(zo2_spill_home *h)
 {
     if (!h->home.kind)
         return;
-    zo2_aio_file_close(&h->rebuild.file, h->io);
+    zo2_pack_window_free(&h->window);
     zo2_plane_cache_free(&h->cache);
     free(h->writing);
     free(h->writers);

@@ -13,6 +13,7 @@
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
 #include "engine/masters/home.h"
+#include "engine/masters/pack_window.h"
 #include "engine/masters/placement.h"
 #include "engine/masters/plane_cache.h"
 #include "engine/masters/ram_home.h"
@@ -31,6 +32,7 @@ typedef enum zo2_write_state {
 
 typedef struct zo2_spill_home {
     zo2_home home;
+    zo2_pack_window window; /* of rebuild */
     zo2_rebuild rebuild;
     const zo2_history *history;
     const uint64_t *step;  /* [n_chunks]: the masters' */
@@ -86,7 +88,8 @@ typedef struct zo2_spill_home_config {
     const uint64_t *step;
     zo2_ram_home *ram;
     uint32_t reserved[2];
-    uint32_t skew; /* plane_cache.h */
+    uint32_t tasks; /* that may make planes at once */
+    uint32_t skew;  /* plane_cache.h */
 } zo2_spill_home_config;
 zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config *c);
 void zo2_spill_home_free(zo2_spill_home *h); /* zeroed is fine */

@@ -4,7 +4,6 @@
 #define ZO2_ENGINE_PLAN_TIERS_H
 
 #include "engine/model/layout.h"
-#include "storage/spill/spill.h"
 
 /* What a placement amounts to. Aliased tensors take no room; their chunks are read and written as often as they are used. */
 typedef struct zo2_tiers {
