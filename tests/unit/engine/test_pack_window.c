@@ -22,8 +22,9 @@ static ssize_t counted_pread(void *ud, int fd, void *buffer, size_t n, off_t at)
     return got;
 }
 
+static zo2_io io; /* the window keeps its address */
+
 typedef struct fixture {
-    zo2_io io;
     zo2_pack *pack;
     zo2_pack_window w;
     uint32_t tensor; /* a matrix */
@@ -33,8 +34,9 @@ typedef struct fixture {
 
 static fixture open_window(uint32_t pieces)
 {
-    fixture f = {.io = zo2_io_posix};
-    f.io.pread = counted_pread;
+    fixture f = {0};
+    io = zo2_io_posix;
+    io.pread = counted_pread;
     MUST(zo2_pack_open(&f.pack, pack_of("opt-fixtures/prenorm-f32")));
     while (zo2_packfile_tensor(f.pack->file, f.tensor)->rank != 2)
         f.tensor++;
@@ -45,7 +47,7 @@ static fixture open_window(uint32_t pieces)
     MUST(zo2_packfile_read_rows(f.pack->file, f.tensor, 0, f.rows, f.want));
     atomic_store(&reads, 0);
     atomic_store(&fail, 0);
-    MUST(zo2_pack_window_create(&f.w, f.pack->file, &f.io, pieces));
+    MUST(zo2_pack_window_create(&f.w, f.pack->file, &io, pieces));
     return f;
 }
 
