@@ -2,6 +2,7 @@
 #include "engine/masters/rebuild.h"
 #include "codec/codec.h"
 #include "codec/update.h"
+#include "engine/base/checked.h"
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
@@ -83,7 +84,12 @@ static void load_piece(void *arg, uint64_t i)
         uint64_t end = span->row + span->rows;
         from = from > span->row ? from : span->row;
         to = to < end ? to : end;
-        s = load_rows(job, span, from, to - from);
+        /* A window keeps the pack's chunk, so its rows may be taken a few at a time: small buffers stay in the cache, and large ones
+         * that come and go leave an allocator holding many times what is used. */
+        uint64_t most = job->s->window ? zo2_max_u64(ZO2_MASTERS_PIECE / span->cols, 1) : to - from;
+        s = ZO2_OK;
+        for (uint64_t row = from; row < to && !s; row += most)
+            s = load_rows(job, span, row, zo2_min_u64(most, to - row));
     }
     if (s)
         zo2_job_error_set(&job->error, s);
