@@ -241,7 +241,6 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_backend *b, const z
         return ZO2_OK;
     ADD(l, "workspace", op->workspace, ZO2_OPERAND_WRITE, 1, 0, 1, 0, op->workspace_bytes, 1);
     last(l)->align = 64;
-    last(l)->scratch = 1;
     return ZO2_OK;
 }
 

@@ -25,7 +25,6 @@ typedef struct zo2_operand {
     uint32_t align;  /* of `at` */
     int access;
     int uploaded; /* comes straight from the host: the null backend wants it uploaded, not computed */
-    int scratch;  /* contents don't matter before or after */
 } zo2_operand;
 
 #define ZO2_MAX_OPERANDS 6

@@ -11,7 +11,6 @@
 #include <string.h>
 
 #define NO_CHUNK UINT64_MAX
-#define PAGE     4096u /* of direct transfers, at most: the pack's alignment, too */
 
 /* Bytes of the largest chunk of any tensor. */
 static uint64_t largest_chunk(const zo2_packfile *p)
@@ -29,13 +28,13 @@ static zo2_status read_chunk(const zo2_pack_window *w, uint32_t tensor, const zo
 {
     const char *name = zo2_packfile_tensor(w->pack, tensor)->name;
     if (!p->bits)
-        p->bits = aligned_alloc(PAGE, zo2_round_up(largest_chunk(w->pack), PAGE));
+        p->bits = aligned_alloc(ZO2_AIO_PAGE, zo2_round_up(largest_chunk(w->pack), ZO2_AIO_PAGE));
     void *scratch = place->compressed ? malloc(place->bytes) : NULL;
     zo2_status s = ZO2_OK;
     if (!p->bits || (place->compressed && !scratch))
         s = zo2_error(ZO2_ERR_NOMEM, "no memory to read tensor %s from its pack", name);
     if (!s)
-        s = zo2_aio_file_read(&w->file, w->io, p->bits, zo2_round_up(place->stored_bytes, PAGE), place->offset);
+        s = zo2_aio_file_read(&w->file, w->io, p->bits, zo2_round_up(place->stored_bytes, ZO2_AIO_PAGE), place->offset);
     if (!s)
         s = zo2_packfile_restore(w->pack, tensor, place->chunk, p->bits, scratch);
     free(scratch);

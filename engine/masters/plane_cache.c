@@ -2,11 +2,10 @@
 #include "engine/masters/plane_cache.h"
 #include "engine/base/checked.h"
 #include "engine/base/host_memory.h"
+#include "storage/io/aio.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define PAGE 4096u
 
 /* ---- the list of those that may be given away ---- */
 
@@ -133,22 +132,22 @@ void zo2_cache_lose(zo2_buffer *b)
 
 static uint64_t buffer_bytes(const zo2_plane_cache_config *config, int pool)
 {
-    return zo2_round_up(config->plane_bytes[pool], PAGE) + (pool ? config->skew : 0);
+    return zo2_round_up(config->plane_bytes[pool], ZO2_AIO_PAGE) + (pool ? config->skew : 0);
 }
 
 uint64_t zo2_plane_cache_bytes(const zo2_plane_cache_config *config)
 {
     uint64_t bytes = 0;
     for (int i = 0; i < 2; i++)
-        bytes += config->buffers[i] * zo2_round_up(buffer_bytes(config, i), PAGE);
+        bytes += config->buffers[i] * zo2_round_up(buffer_bytes(config, i), ZO2_AIO_PAGE);
     return bytes;
 }
 
 static zo2_status create_pool(zo2_buffer_pool *p, const zo2_plane_cache_config *config, int pool, uint8_t *memory)
 {
-    uint64_t stride = zo2_round_up(buffer_bytes(config, pool), PAGE);
+    uint64_t stride = zo2_round_up(buffer_bytes(config, pool), ZO2_AIO_PAGE);
     p->n = config->buffers[pool];
-    p->bytes = zo2_round_up(config->plane_bytes[pool], PAGE);
+    p->bytes = zo2_round_up(config->plane_bytes[pool], ZO2_AIO_PAGE);
     p->newest = p->oldest = ZO2_NO_BUFFER;
     p->buffer = calloc(p->n + 1, sizeof *p->buffer);
     p->of = malloc(config->n_chunks * sizeof *p->of);
@@ -175,7 +174,7 @@ zo2_status zo2_plane_cache_create(zo2_plane_cache *c, const zo2_plane_cache_conf
     c->bytes = bytes;
     for (int i = 0; i < 2 && !s; i++)
         s = create_pool(&c->pool[i], config, i,
-                        c->memory + (i ? config->buffers[0] * zo2_round_up(buffer_bytes(config, 0), PAGE) : 0));
+                        c->memory + (i ? config->buffers[0] * zo2_round_up(buffer_bytes(config, 0), ZO2_AIO_PAGE) : 0));
     if (s)
         zo2_plane_cache_free(c);
     return s;

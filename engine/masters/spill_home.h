@@ -79,11 +79,10 @@ typedef struct zo2_masters_spill {
     void *log_ud;
 } zo2_masters_spill;
 
-/* tier, owner, step: tables that outlive it. ZO2_ERR_NOMEM. */
 typedef struct zo2_spill_home_config {
     const zo2_masters_spill *how;
     const zo2_layout *layout;
-    const uint8_t *tier;
+    const uint8_t *tier; /* these tables outlive the home */
     const uint32_t *owner;
     const uint64_t *step;
     zo2_ram_home *ram;
@@ -91,6 +90,7 @@ typedef struct zo2_spill_home_config {
     uint32_t tasks; /* that may make planes at once */
     uint32_t skew;  /* plane_cache.h */
 } zo2_spill_home_config;
+/* ZO2_ERR_NOMEM, or why the pack's file can't be opened. */
 zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config *c);
 void zo2_spill_home_free(zo2_spill_home *h); /* zeroed is fine */
 

@@ -1,17 +1,16 @@
 /* spill_load.c: where a spill home has a chunk's planes from: the spill, else pack and history. */
+#include "engine/base/checked.h"
 #include "engine/base/pool.h"
 #include "engine/masters/home.h"
 #include "engine/masters/rebuild.h"
 #include "engine/masters/spill_home.h"
 #include "engine/model/layout.h"
+#include "storage/io/aio.h"
 #include "storage/spill/spill.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 /* A damaged version is of no use to anybody; zo2_last_error() says what is wrong with it. */
 static void forget_damaged(const zo2_spill_home *h, const zo2_spill_version *v)
@@ -56,7 +55,7 @@ static zo2_status spare_plane(uint8_t **plane, uint64_t bytes, void **spare)
 {
     if (*plane || !bytes)
         return ZO2_OK;
-    *spare = aligned_alloc(4096, (bytes + 4095) & ~4095ull);
+    *spare = aligned_alloc(ZO2_AIO_PAGE, zo2_round_up(bytes, ZO2_AIO_PAGE));
     *plane = *spare;
     return *spare ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for a plane of %" PRIu64 " bytes", bytes);
 }
@@ -92,13 +91,8 @@ zo2_status zo2_spill_home_load(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool
 
 int zo2_spill_home_check(zo2_spill_home *h, const zo2_spill_version *v, zo2_plane plane, const uint8_t *bytes)
 {
-    const zo2_chunk *c = &h->rebuild.layout->chunks[v->chunk];
-    int is_rest = plane == ZO2_PLANE_REST;
-    if (XXH3_64bits(bytes, is_rest ? c->rest_bytes : c->wire_bytes) == (is_rest ? v->rest_hash : v->wire_hash))
+    if (!zo2_spill_check(h->spill, v, plane == ZO2_PLANE_REST, bytes))
         return 1;
-    uint32_t n;
-    zo2_error(ZO2_ERR_FORMAT, "%s: chunk %" PRIu32 " (offset %" PRIu64 "): wrong checksum",
-              zo2_spill_files(h->spill, &n)[v->file].path, v->chunk, is_rest ? v->rest_at : v->wire_at);
     forget_damaged(h, v);
     return 0;
 }

@@ -1,5 +1,6 @@
 /* lane_write.c: see lane_write.h. */
 #include "engine/stream/lane_write.h"
+#include "engine/base/checked.h"
 #include "engine/base/clock.h"
 #include "engine/base/thread.h"
 #include "engine/masters/spill_home.h"
@@ -15,10 +16,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define JOBS           16u            /* chunks written at once: some hundred MiB */
-#define COMMIT_SECONDS 30.0           /* what a crash may cost, beside the steps since */
-#define REQUESTS       (2u * JOBS)    /* a job is two */
-#define PAGE           UINT64_C(4096) /* transfers are whole ones */
+#define JOBS           16u         /* chunks written at once: some hundred MiB */
+#define COMMIT_SECONDS 30.0        /* what a crash may cost, beside the steps since */
+#define REQUESTS       (2u * JOBS) /* a job is two */
 
 typedef struct job {
     zo2_write_job what;
@@ -111,7 +111,7 @@ static zo2_status submit(zo2_writer *w, job *j, const uint8_t *plane, uint64_t b
     zo2_aio_request r = {.op = ZO2_AIO_WRITE,
                          .file = j->what.version.file,
                          .buffer = (void *)(uintptr_t)plane,
-                         .bytes = (bytes + PAGE - 1) & ~(PAGE - 1),
+                         .bytes = zo2_round_up(bytes, ZO2_AIO_PAGE),
                          .offset = at,
                          .tag = (uint64_t)(j - w->jobs)};
     zo2_status s = zo2_aio_submit(w->queue, &r);

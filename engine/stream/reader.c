@@ -1,5 +1,6 @@
 /* reader.c: see reader.h. */
 #include "engine/stream/reader.h"
+#include "engine/base/checked.h"
 #include "engine/base/clock.h"
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
@@ -10,8 +11,6 @@
 #include "storage/spill/spill.h"
 
 #include <stdlib.h>
-
-#define PAGE UINT64_C(4096) /* transfers are whole ones */
 
 uint64_t zo2_reader_plane_bytes(const zo2_reader *r, uint32_t chunk, int kind)
 {
@@ -40,7 +39,7 @@ static zo2_status submit(zo2_reader *r, const zo2_spill_version *v, zo2_plane pl
     zo2_aio_request request = {.op = ZO2_AIO_READ,
                                .file = v->file,
                                .buffer = to->at,
-                               .bytes = (bytes + PAGE - 1) & ~(PAGE - 1),
+                               .bytes = zo2_round_up(bytes, ZO2_AIO_PAGE),
                                .offset = plane == ZO2_PLANE_WIRE ? v->wire_at : v->rest_at,
                                .tag = i};
     zo2_status s = zo2_aio_submit(r->queue, &request);

@@ -13,7 +13,6 @@
 
 #define DEFAULT_DEPTH 32
 #define MAX_DEPTH     4096
-#define UNIT          4096u
 /* Drives are fastest with requests of a few MiB, and ends are rarer the larger they are. */
 #define PIECE_BYTES ((uint64_t)4 << 20)
 #define ERROR_BYTES 1024
@@ -269,9 +268,9 @@ static zo2_status check(const zo2_aio *q, const zo2_aio_request *r)
         return zo2_error(ZO2_ERR_ARG, "the I/O queue has no file %" PRIu32, r->file);
     if (r->op == ZO2_AIO_SYNC)
         return ZO2_OK;
-    if ((r->bytes | r->offset) % UNIT != 0)
+    if ((r->bytes | r->offset) % ZO2_AIO_PAGE != 0)
         return zo2_error(ZO2_ERR_ARG, "%" PRIu64 " bytes at offset %" PRIu64 " of %s are no multiples of %u", r->bytes,
-                         r->offset, q->files[r->file].path, UNIT);
+                         r->offset, q->files[r->file].path, ZO2_AIO_PAGE);
     zo2_aio_transfer x;
     return zo2_aio_transfer_begin(&x, &q->files[r->file], r->op, r->buffer, r->bytes, r->offset);
 }
@@ -280,7 +279,7 @@ static zo2_status check(const zo2_aio *q, const zo2_aio_request *r)
 static uint64_t piece_bytes(uint64_t bytes)
 {
     uint64_t n = (bytes + PIECE_BYTES - 1) / PIECE_BYTES;
-    return n ? zo2_round_up((bytes + n - 1) / n, UNIT) : 0;
+    return n ? zo2_round_up((bytes + n - 1) / n, ZO2_AIO_PAGE) : 0;
 }
 
 zo2_status zo2_aio_submit(zo2_aio *q, const zo2_aio_request *r)

@@ -13,6 +13,9 @@
 
 #include "storage/io/io.h"
 
+/* Offsets and lengths of requests are multiples of it: no file's alignment is larger. */
+#define ZO2_AIO_PAGE 4096u
+
 /* A file for large transfers: opened with O_DIRECT if its file system can, and a second time without. */
 typedef struct zo2_aio_file {
     char *path;
@@ -41,7 +44,7 @@ typedef struct zo2_aio_request {
     zo2_aio_op op;
     uint32_t file;          /* index of the queue's files */
     void *buffer;           /* one that isn't aligned to the file's memory_align goes through the page cache */
-    uint64_t bytes, offset; /* multiples of 4096 */
+    uint64_t bytes, offset; /* multiples of ZO2_AIO_PAGE */
     uint64_t tag;           /* the caller's */
 } zo2_aio_request;
 

@@ -13,19 +13,18 @@
 #include <sys/stat.h>
 
 /* What direct transfers are aligned to if nobody says otherwise, and the most that we keep to. */
-#define PAGE 4096u
 
 /* ---- files ------------------------------------------------------------------------------------------------------- */
 
 static int is_alignment(uint32_t a)
 {
-    return a > 0 && a <= PAGE && (a & (a - 1)) == 0;
+    return a > 0 && a <= ZO2_AIO_PAGE && (a & (a - 1)) == 0;
 }
 
 /* Asks what direct transfers must be aligned to. 0: there are none. */
 static int ask_alignment(zo2_aio_file *f)
 {
-    f->align = f->memory_align = PAGE;
+    f->align = f->memory_align = ZO2_AIO_PAGE;
 #ifdef STATX_DIOALIGN /* Linux 6.1 */
     struct statx st = {0};
     if (statx(f->direct, "", AT_EMPTY_PATH, STATX_DIOALIGN, &st) == 0 && (st.stx_mask & STATX_DIOALIGN)) {

@@ -265,14 +265,27 @@ zo2_status zo2_spill_commit(zo2_spill *s)
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */
 
+static zo2_status check_plane(const zo2_aio_file *at, uint32_t chunk, uint64_t offset, uint64_t bytes, uint64_t hash,
+                              const void *plane)
+{
+    if (XXH3_64bits(plane, (size_t)bytes) == hash)
+        return ZO2_OK;
+    return zo2_error(ZO2_ERR_FORMAT, "%s: chunk %" PRIu32 " at byte %" PRIu64 " is damaged (checksum)", at->path, chunk,
+                     offset);
+}
+
+zo2_status zo2_spill_check(const zo2_spill *s, const zo2_spill_version *v, int is_rest, const void *plane)
+{
+    const zo2_spill_chunk *size = &s->sizes[v->chunk];
+    return is_rest ? check_plane(&s->at[v->file], v->chunk, v->rest_at, size->rest_bytes, v->rest_hash, plane)
+                   : check_plane(&s->at[v->file], v->chunk, v->wire_at, size->wire_bytes, v->wire_hash, plane);
+}
+
 zo2_status zo2_spill_read_plane(const zo2_aio_file *at, const zo2_io *io, uint32_t chunk, uint64_t offset,
                                 uint64_t bytes, uint64_t hash, void *to)
 {
     zo2_status status = bytes ? zo2_aio_file_read(at, io, to, zo2_spill_pages(bytes), offset) : ZO2_OK;
-    if (!status && XXH3_64bits(to, (size_t)bytes) != hash)
-        status = zo2_error(ZO2_ERR_FORMAT, "%s: chunk %" PRIu32 " at byte %" PRIu64 " is damaged (checksum)", at->path,
-                           chunk, offset);
-    return status;
+    return status ? status : check_plane(at, chunk, offset, bytes, hash, to);
 }
 
 zo2_status zo2_spill_read(zo2_spill *s, const zo2_spill_version *v, void *wire, void *rest)

@@ -85,6 +85,8 @@ uint32_t zo2_spill_uncommitted(zo2_spill *s);
  * and there are no more slots. */
 zo2_status zo2_spill_commit(zo2_spill *s);
 
+/* Whether the bytes of a plane that somebody has read are its version's: ZO2_ERR_FORMAT names file, offset and chunk. */
+zo2_status zo2_spill_check(const zo2_spill *s, const zo2_spill_version *v, int is_rest, const void *plane);
 /* Reads the planes that aren't NULL, hashes checked: ZO2_ERR_FORMAT names file, offset and chunk of a damaged one. The buffers
  * have room up to the next multiple of 4096 bytes. */
 zo2_status zo2_spill_read(zo2_spill *s, const zo2_spill_version *v, void *wire, void *rest);

@@ -97,7 +97,7 @@ same out want6 "an export from a damaged spill differs"
 in_ram --run ram --resume --steps 8 || fail "resume in RAM"
 cp -r r gone
 spilled --run r --resume --steps 8 --quiet 2>err.txt || fail "resume with a damaged spill"
-grep -q 'wrong checksum; this part is rebuilt from the pack and the journal' err.txt || fail "a resume doesn't tell of the damage"
+grep -q 'is damaged (checksum); this part is rebuilt from the pack and the journal' err.txt || fail "a resume doesn't tell of the damage"
 cmp -s ram/journal.zo2j r/journal.zo2j || fail "a damaged spill changed the run"
 export_run want8 ram ''
 export_run out r 'from the spill'

@@ -7,20 +7,6 @@
 
 enum { ROWS = 4, SEQ = 10, STEPS = 6, THREADS = 2, CHUNK = 2000 };
 
-static inline const char *aliased_pack(void)
-{
-    static char path[512];
-    char config[600];
-    zo2_synth_opts o;
-    scratch_path(path, sizeof path, "aliased.zo2");
-    zo2_synth_opts_init(&o);
-    o.alias = 1;
-    snprintf(config, sizeof config, "%s/opt-fixtures/prenorm-f32/config.json", ZO2_TEST_DATA);
-    if (access(path, F_OK))
-        MUST(zo2_pack_synth(config, path, &o));
-    return path;
-}
-
 static inline zo2_engine_opts usual(void)
 {
     zo2_engine_opts o;
@@ -41,7 +27,7 @@ static inline zo2_engine_opts usual(void)
 
 static inline const char *pack_for(int aliased)
 {
-    return aliased ? aliased_pack() : pack_of("opt-fixtures/prenorm-f32");
+    return aliased ? alias_pack() : pack_of("opt-fixtures/prenorm-f32");
 }
 
 /* How much of the planes lives in RAM: none, half, all. */

@@ -143,4 +143,28 @@ static inline void random_batch(test_batch *t, uint32_t seed, uint32_t vocab, ui
         t->label[e] = test_random(&seed) % options;
 }
 
+/* A pack that stores one layer for all. */
+static inline const char *alias_pack(void)
+{
+    static char path[512];
+    char config[600];
+    zo2_synth_opts o;
+    scratch_path(path, sizeof path, "aliased.zo2");
+    zo2_synth_opts_init(&o);
+    o.alias = 1;
+    snprintf(config, sizeof config, "%s/opt-fixtures/prenorm-f32/config.json", ZO2_TEST_DATA);
+    if (access(path, F_OK))
+        MUST(zo2_pack_synth(config, path, &o));
+    return path;
+}
+
+/* The last of cmocka_run_group_tests()'s arguments: after a program's tests. */
+static inline int test_clean(void **state)
+{
+    (void)state;
+    test_device_end();
+    remove_tree(scratch_dir());
+    return 0;
+}
+
 #endif

@@ -253,14 +253,6 @@ static void ends_the_program(void **state)
     close_device(&d);
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    test_device_end();
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     test_device_begin(0);
@@ -270,5 +262,5 @@ int main(void)
         cmocka_unit_test(by_hand),
         cmocka_unit_test(ends_the_program),
     };
-    return cmocka_run_group_tests(tests, NULL, clean);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

@@ -250,14 +250,6 @@ static int begin(void **state)
     return 0;
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    test_device_end();
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -265,5 +257,5 @@ int main(void)
         cmocka_unit_test(uploads_come_before_the_losses),
         cmocka_unit_test(planes_that_move),
     };
-    return cmocka_run_group_tests(tests, begin, clean);
+    return cmocka_run_group_tests(tests, begin, test_clean);
 }

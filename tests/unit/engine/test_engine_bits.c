@@ -342,14 +342,6 @@ static void killed(void **state)
     assert_same(&base, &other);
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    test_device_end();
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 /* A run keeps the rule that it began with, asked or not; rules differ where K pending updates go by tile. */
 static void tile_rules(void **state)
 {
@@ -393,5 +385,5 @@ int main(void)
         cmocka_unit_test(killed),        cmocka_unit_test(e5m2_and_fp16),
         cmocka_unit_test(bf16_products), cmocka_unit_test(tile_rules),
     };
-    return cmocka_run_group_tests(tests, NULL, clean);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

@@ -280,14 +280,6 @@ static void master_evaluation(void **state)
     zo2_engine_close(e);
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    test_device_end();
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     test_device_begin(0);
@@ -296,5 +288,5 @@ int main(void)
         cmocka_unit_test(custom_loss),       cmocka_unit_test(skipped_steps),  cmocka_unit_test(types_and_wires),
         cmocka_unit_test(master_evaluation),
     };
-    return cmocka_run_group_tests(tests, NULL, clean);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

@@ -9,20 +9,6 @@
 
 enum { ROWS = 4, SEQ = 10, STEPS = 3, THREADS = 2 };
 
-static const char *aliased_pack(void)
-{
-    static char path[512];
-    char config[600];
-    zo2_synth_opts o;
-    scratch_path(path, sizeof path, "aliased.zo2");
-    zo2_synth_opts_init(&o);
-    o.alias = 1;
-    snprintf(config, sizeof config, "%s/opt-fixtures/prenorm-f32/config.json", ZO2_TEST_DATA);
-    if (access(path, F_OK))
-        MUST(zo2_pack_synth(config, path, &o));
-    return path;
-}
-
 static zo2_engine_opts usual(void)
 {
     zo2_engine_opts o;
@@ -43,7 +29,7 @@ static zo2_engine *start(zo2_engine_opts o, int aliased, const char *run)
 {
     zo2_engine *e;
     char path[512];
-    const char *pack = aliased ? aliased_pack() : pack_of("opt-fixtures/prenorm-f32");
+    const char *pack = aliased ? alias_pack() : pack_of("opt-fixtures/prenorm-f32");
     MUST(zo2_engine_open(&e, pack, scratch_path(path, sizeof path, run), &o));
     return e;
 }
@@ -190,7 +176,7 @@ static void layers_share_planes(void **state)
             layer += 4 * arch.tensors[i].rows * arch.tensors[i].cols;
     zo2_arch_free(&arch);
     MUST(zo2_plan_estimate(name, &o, &plain));
-    MUST(zo2_plan_estimate(aliased_pack(), &o, &aliased));
+    MUST(zo2_plan_estimate(alias_pack(), &o, &aliased));
     assert_true(layer > 10000);
     assert_int_equal(plain.snapshot_bytes - aliased.snapshot_bytes, layer);
     assert_true(snapshot_bytes(&o, 0) - snapshot_bytes(&o, 1) >= layer);
@@ -333,14 +319,6 @@ static int begin(void **state)
     return 0;
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    test_device_end();
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -348,5 +326,5 @@ int main(void)
         cmocka_unit_test(layers_share_planes),    cmocka_unit_test(only_what_is_needed),
         cmocka_unit_test(an_error_is_the_call_s),
     };
-    return cmocka_run_group_tests(tests, begin, clean);
+    return cmocka_run_group_tests(tests, begin, test_clean);
 }

@@ -332,17 +332,9 @@ static void tiny_opt(void **state)
     assert_int_equal(batches, 2);
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    test_device_end();
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     test_device_begin(0);
     const struct CMUnitTest tests[] = {cmocka_unit_test(fixtures), cmocka_unit_test(tiny_opt)};
-    return cmocka_run_group_tests(tests, NULL, clean);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

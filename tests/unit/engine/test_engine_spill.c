@@ -483,14 +483,6 @@ static int begin(void **state)
     return 0;
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    test_device_end();
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -507,5 +499,5 @@ int main(void)
         cmocka_unit_test(no_run),
         cmocka_unit_test(figures),
     };
-    return cmocka_run_group_tests(tests, begin, clean);
+    return cmocka_run_group_tests(tests, begin, test_clean);
 }

@@ -386,14 +386,6 @@ static int begin(void **state)
     return 0;
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    test_device_end();
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
@@ -408,5 +400,5 @@ int main(int argc, char **argv)
         points = UINT64_MAX;
         everything = 1;
     }
-    return cmocka_run_group_tests(tests, begin, clean);
+    return cmocka_run_group_tests(tests, begin, test_clean);
 }

@@ -189,14 +189,6 @@ static int start(void **state)
     return 0;
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    test_device_end();
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -204,5 +196,5 @@ int main(void)
         cmocka_unit_test(damaged),
         cmocka_unit_test(in_use_or_gone),
     };
-    return cmocka_run_group_tests(tests, start, clean);
+    return cmocka_run_group_tests(tests, start, test_clean);
 }
