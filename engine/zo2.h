@@ -422,8 +422,8 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
                              UINT64_MAX. 0, of a struct that was only zeroed: there, too, 0 means the default */
     /* a numeric setting of the run: how matrices are cut into tiles (RUN.md); 0 = the newest rule, 2 */
     uint32_t tile_rule;
-    /* Masters that host_bytes has no room for live in files in these directories (storage/SPILL.md), which have equal shares of them.
-     * They have room for all masters and replace snapshots. A resume names as many, in any order; a file that is missing is made
+    /* Masters that host_bytes has no room for live in files in these directories (storage/SPILL.md), by the rates at which these
+     * read, measured when the run begins. They have room for all masters and replace snapshots. A resume names as many, in any order; a file that is missing is made
      * again, and its chunks from pack and journal. The library doesn't remember them. NULL: all in RAM */
     const char *const *spill_dirs;
     uint32_t spill_count; /* of spill_dirs, at most 16 */
