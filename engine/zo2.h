@@ -342,7 +342,7 @@ typedef struct zo2_export_opts {
     /* with run_dir: where the run's masters were spilled to (zo2_engine_opts.spill_dirs); NULL: nowhere */
     const char *const *spill_dirs;
     uint32_t spill_count;
-    int journal_only; /* with run_dir: 1: from the pack and the journal alone, without spill and snapshots */
+    int replay; /* with run_dir: 1: from the pack and the journal alone, without spill and snapshots */
 } zo2_export_opts;
 
 /* Sets struct_size and defaults. */

@@ -42,7 +42,7 @@ static zo2_status find_snapshot(zo2_export_values *v)
 /* What there is beside pack and journal, which are enough. */
 static zo2_status find_sources(zo2_export_values *v)
 {
-    if (!v->steps || v->o->journal_only)
+    if (!v->steps || v->o->replay)
         return ZO2_OK;
     zo2_status s = v->o->spill_dirs && v->o->spill_count ? zo2_export_open_spill(v) : ZO2_OK;
     return s || v->spill ? s : find_snapshot(v);

@@ -38,7 +38,7 @@ done
 find one two r -type f -exec cksum {} + | sort >before.txt
 export_run out r '^zo2-pack export: replaying [1-9][0-9]* of [0-9]* chunks from the spill'
 same out want6 "the export of a spilled run differs"
-export_run out r '(from the pack)' --journal-only
+export_run out r '(from the pack)' --replay
 same out want6 "an export from pack and journal differs"
 export_run out r '' --at-step 4
 same out want4 "the export of a spilled run at an older step differs"
@@ -54,8 +54,8 @@ mv moved/one moved/two .
 find one two r -type f -exec cksum {} + | sort >after.txt
 cmp -s before.txt after.txt || fail "exports changed the run"
 usage 'spill needs --run' zo2-pack export tiny.zo2 no --spill one
-usage 'journal-only needs --run' zo2-pack export tiny.zo2 no --journal-only
-usage 'contradict' zo2-pack export tiny.zo2 no --run r --journal-only --spill one
+usage 'replay needs --run' zo2-pack export tiny.zo2 no --replay
+usage 'contradict' zo2-pack export tiny.zo2 no --run r --replay --spill one
 
 # --- Evaluation, within the budget ------------------------------------------------------------------------------------------
 head -n 30 "$TEXTS/proverbs.test.jsonl" >eval.jsonl

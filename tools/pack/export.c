@@ -10,7 +10,7 @@
 #include "tools/pack/work.h"
 
 typedef struct export_flags {
-    cli_value run, at_step, snapshot, journal_only, dtype, split_size, threads, force;
+    cli_value run, at_step, snapshot, replay, dtype, split_size, threads, force;
     cli_list spill;
 } export_flags;
 
@@ -20,7 +20,7 @@ static const cli_option options[] = {
     {"at-step", "N", CLI_COUNT, offsetof(export_flags, at_step), "as they were after N steps (all)", 0, INT64_MAX},
     {"snapshot", "DIR", CLI_TEXT, offsetof(export_flags, snapshot), "the run's snapshots are there (where it was told to put them)", 0, 0},
     {"spill", "DIR", CLI_TEXTS, offsetof(export_flags, spill), "the run's masters were spilled there (where it was told to); may be repeated", 0, 0},
-    {"journal-only", NULL, CLI_FLAG, offsetof(export_flags, journal_only), "from the pack and the run's journal alone", 0, 0},
+    {"replay", NULL, CLI_FLAG, offsetof(export_flags, replay), "from the pack and the run's journal alone", 0, 0},
     {"dtype", "auto|fp32|bf16|fp16", CLI_CHOICE, offsetof(export_flags, dtype), "type of the weights (auto: as in the source)", 0, 0},
     {"split-size", "SIZE", CLI_SIZE, offsetof(export_flags, split_size), "largest file of weights (5,000,000,000 bytes)", 1, 0},
     {"threads", "N", CLI_COUNT, offsetof(export_flags, threads), "threads (usable CPUs)", 1, 4096},
@@ -54,10 +54,10 @@ int pack_export(int argc, char **argv)
         return cli_finish(command.program, status);
     if (flags.at_step.given && !flags.run.given)
         return cli_usage_error(&command, "--at-step needs --run");
-    if (!flags.run.given && (flags.spill.n || flags.journal_only.given))
-        return cli_usage_error(&command, "--%s needs --run", flags.spill.n ? "spill" : "journal-only");
-    if (flags.journal_only.given && (flags.spill.n || flags.snapshot.given))
-        return cli_usage_error(&command, "--journal-only and --%s contradict each other",
+    if (!flags.run.given && (flags.spill.n || flags.replay.given))
+        return cli_usage_error(&command, "--%s needs --run", flags.spill.n ? "spill" : "replay");
+    if (flags.replay.given && (flags.spill.n || flags.snapshot.given))
+        return cli_usage_error(&command, "--replay and --%s contradict each other",
                                flags.spill.n ? "spill" : "snapshot");
 
     pack_work work;
@@ -71,7 +71,7 @@ int pack_export(int argc, char **argv)
     o.run_dir = flags.run.text;
     o.spill_dirs = spills.dirs;
     o.spill_count = spills.n;
-    o.journal_only = flags.journal_only.given;
+    o.replay = flags.replay.given;
     o.snapshot_dir = flags.snapshot.given ? flags.snapshot.text : remembered;
     o.at_step = flags.at_step.given ? (int64_t)flags.at_step.u : -1;
     if (flags.dtype.given)
