@@ -40,6 +40,9 @@ export_run out r '^zo2-pack export: replaying [1-9][0-9]* of [0-9]* chunks from 
 same out want6 "the export of a spilled run differs"
 export_run out r '(from the pack)' --replay
 same out want6 "an export from pack and journal differs"
+expect 0 '^r.zo2b: 6 steps of r, 584 bytes' zo2-pack export tiny.zo2 r.zo2b --run r --journal-only
+expect 0 '' zo2-pack apply tiny.zo2 r.zo2b out --dtype fp32 --force
+same out want6 "the bundle of a spilled run differs"
 export_run out r '' --at-step 4
 same out want4 "the export of a spilled run at an older step differs"
 mkdir moved
