@@ -353,8 +353,8 @@ static inline void zo2_export_opts_init(zo2_export_opts *o)
     zo2_export_opts_init_sized(o, sizeof *o);
 }
 
-/* Writes a directory that Hugging Face transformers loads: safetensors with original names (a tied head left out),
- * config and tokenizer files. Applies what is pending to its output, never to the run. Replays from what the run has spilled
+/* Writes a directory that Hugging Face transformers loads: safetensors with the names of zo2_tensor_info, which are those of its own
+ * class whatever prefix the source had (a tied head left out), config and tokenizer files. Applies what is pending to its output, never to the run. Replays from what the run has spilled
  * (each chunk in its newest version at or before the step), from the newest snapshot at or before the step, else from the pack: the
  * same bits. A spill that is missing, damaged or in use by the session that trains is told through log, and done without. Streams: memory
  * for 8 million weights (12 bytes each) and, with a snapshot, for a panel tile of at most 128 MiB, with a spill for a chunk a thread. The directory appears complete or not at all. o NULL: defaults. Errors:
