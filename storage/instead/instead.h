@@ -17,6 +17,7 @@ typedef enum zo2_wanted {
     ZO2_WANT_PACK = 8,
     ZO2_WANT_JOURNAL = 16,
     ZO2_WANT_RUN = 32, /* a run directory */
+    ZO2_WANT_BUNDLE = 64,
 } zo2_wanted;
 
 /* A kind of thing that is recognised. */
