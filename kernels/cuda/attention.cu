@@ -103,6 +103,8 @@ static zo2_status run_all(zo2_cuda *c, const zo2_attention_op *op, int tiled)
 
 zo2_status zo2_cuda_attention(zo2_cuda *c, const zo2_attention_op *op)
 {
+    if (op->kv_heads && op->kv_heads != op->heads)
+        return zo2_error(ZO2_ERR_UNSUPPORTED, "cuda backend: attention of grouped queries isn't there");
     int tiled = is_tiled(c, op);
     size_t shared = tiled ? 0 : ZO2_CUDA_WARPS * zo2_attention_warp_floats(op->head_dim) * sizeof(float);
     if (op->heads > ZO2_CUDA_MAX_GRID_YZ || op->streams > ZO2_CUDA_MAX_GRID_YZ || shared > ZO2_CUDA_SHARED_BYTES)

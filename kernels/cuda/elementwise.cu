@@ -1,6 +1,7 @@
 /* elementwise.cu: bias with activation, and conversions of rows. x runs over columns, y over rows, z over streams. A thread
  * takes W elements at a time: 8 where every row is whole runs of 8 that begin at multiples of 16 bytes, as in all models
  * whose widths are multiples of 8, else 1. */
+#include "kernels/activation.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
@@ -32,6 +33,10 @@ template <zo2_activation ACT> __device__ static inline float activate(float v)
         return v < 0.0f ? 0.0f : v; /* in this order a NaN stays */
     if (ACT == ZO2_ACT_GELU)
         return 0.5f * v * (1.0f + erff(v * 0.70710678118654752f));
+    if (ACT == ZO2_ACT_SILU)
+        return zo2_silu(v);
+    if (ACT == ZO2_ACT_GELU_TANH)
+        return zo2_gelu_tanh(v);
     return v;
 }
 
@@ -89,11 +94,12 @@ template <typename E, int W> static void launch_bias_act(zo2_cuda *c, const zo2_
 {
     dim3 grid = grid_of(c, op->m, op->n / W, op->streams);
     cudaStream_t s = c->stream[ZO2_LANE_COMPUTE];
+#define ZO2_LAUNCH_ACT(ACT) \
+    case ACT: ZO2_LAUNCH((zo2_bias_act_kernel<E, ACT, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
     switch (op->act) {
-    case ZO2_ACT_NONE: ZO2_LAUNCH((zo2_bias_act_kernel<E, ZO2_ACT_NONE, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
-    case ZO2_ACT_RELU: ZO2_LAUNCH((zo2_bias_act_kernel<E, ZO2_ACT_RELU, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
-    case ZO2_ACT_GELU: ZO2_LAUNCH((zo2_bias_act_kernel<E, ZO2_ACT_GELU, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
+        ZO2_ACTIVATIONS(ZO2_LAUNCH_ACT)
     }
+#undef ZO2_LAUNCH_ACT
 }
 
 zo2_status zo2_cuda_launch_bias_act(zo2_cuda *c, const zo2_bias_act_op *op)
@@ -143,9 +149,9 @@ zo2_status zo2_cuda_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op)
 
 template <typename E, int W> static zo2_status load(zo2_cuda *c)
 {
-    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<E, ZO2_ACT_NONE, W>));
-    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<E, ZO2_ACT_RELU, W>));
-    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<E, ZO2_ACT_GELU, W>));
+#define ZO2_LOAD_ACT(ACT) ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<E, ACT, W>));
+    ZO2_ACTIVATIONS(ZO2_LOAD_ACT)
+#undef ZO2_LOAD_ACT
     ZO2_CUDA_LOAD(c, (zo2_convert_rows_kernel<E, W>));
     return ZO2_OK;
 }
