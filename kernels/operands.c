@@ -285,7 +285,7 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_backend *b, const z
     if (!op->streams || !n || !type_ok(op->type))
         return REFUSE("attention: streams %u, heads %u, head_dim %u, type %d", op->streams, op->heads, op->head_dim,
                       (int)op->type);
-    if (op->kv_heads > op->heads || op->heads % op->kv_heads)
+    if (op->heads % op->kv_heads)
         return REFUSE("attention: %u heads on %u of keys and values", op->heads, op->kv_heads);
     if (op->n_seqs && !op->seqs)
         return REFUSE("attention: %u sequences at NULL", op->n_seqs);

@@ -37,16 +37,6 @@ static zo2_status open_device(zo2_backend **out, const zo2_backend_config *confi
     }
 ZO2_BACKEND_OPERATIONS(OPERATION)
 
-/* What has no kernel here yet. */
-#define UNSUPPORTED(op, type)                                                                   \
-    zo2_status zo2_cuda_##op(zo2_cuda *, const type *)                                          \
-    {                                                                                           \
-        return zo2_error(ZO2_ERR_UNSUPPORTED, "cuda backend: the operation " #op " isn't there"); \
-    }
-UNSUPPORTED(rmsnorm, zo2_rmsnorm_op)
-UNSUPPORTED(rope, zo2_rope_op)
-UNSUPPORTED(gate, zo2_gate_op)
-
 static constexpr zo2_backend_ops make_ops()
 {
     zo2_backend_ops o = {};
