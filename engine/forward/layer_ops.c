@@ -2,6 +2,7 @@
 #include "engine/forward/layer_ops.h"
 #include "engine/forward/batch.h"
 #include "engine/model/arch.h"
+#include "engine/plan/plan_types.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
 

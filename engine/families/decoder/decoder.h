@@ -7,6 +7,8 @@
 #include "engine/forward/batch.h"
 #include "engine/forward/forward.h"
 #include "engine/model/arch.h"
+#include "engine/model/family.h"
+#include "engine/model/rope.h"
 
 struct json_t;
 

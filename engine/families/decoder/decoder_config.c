@@ -4,6 +4,7 @@
 #include "engine/families/decoder/decoder.h"
 #include "engine/families/limits.h"
 #include "engine/model/arch.h"
+#include "engine/model/family.h"
 #include "kernels/backend.h"
 
 #include <inttypes.h>

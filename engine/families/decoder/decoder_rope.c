@@ -4,6 +4,7 @@
 #include "engine/families/config_json.h"
 #include "engine/families/decoder/decoder.h"
 #include "engine/families/limits.h"
+#include "engine/model/arch.h"
 #include "engine/model/rope.h"
 
 #include <jansson.h>

@@ -2,7 +2,7 @@
  * engine/families/decoder. */
 #include "engine/families/llama/llama_family.h"
 #include "engine/families/decoder/decoder.h"
-#include "engine/model/arch.h"
+#include "engine/model/rope.h"
 
 #define LLAMA3(by)                                                                                      \
     {                                                                                                   \

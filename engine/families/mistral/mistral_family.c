@@ -2,7 +2,7 @@
  * engine/families/decoder. */
 #include "engine/families/mistral/mistral_family.h"
 #include "engine/families/decoder/decoder.h"
-#include "engine/model/arch.h"
+#include "engine/model/rope.h"
 
 // clang-format off
 static const zo2_decoder_published published[] = {

@@ -5,6 +5,7 @@
 #include "engine/forward/batch.h"
 #include "engine/forward/forward.h"
 #include "engine/model/arch.h"
+#include "engine/model/family.h"
 
 /* The learned position table starts with two rows that no real token uses: a token's row is its position + 2. */
 #define ZO2_OPT_POSITION_OFFSET 2u

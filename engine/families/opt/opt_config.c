@@ -5,6 +5,7 @@
 #include "engine/families/limits.h"
 #include "engine/families/opt/opt.h"
 #include "engine/model/arch.h"
+#include "engine/model/family.h"
 #include "kernels/backend.h"
 
 #include <inttypes.h>

@@ -2,7 +2,7 @@
  * engine/families/decoder. */
 #include "engine/families/qwen3/qwen3_family.h"
 #include "engine/families/decoder/decoder.h"
-#include "engine/model/arch.h"
+#include "engine/model/rope.h"
 
 #define DEFAULT                                    \
     {                                              \
