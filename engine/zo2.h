@@ -289,6 +289,7 @@ typedef struct zo2_pack_info {
     int aliased;
     char arch[32];                                       /* "opt" */
     uint32_t layers, hidden, heads, ffn, vocab, context; /* context: longest sequence in tokens */
+    uint32_t kv_heads, head_dim;                         /* heads of keys and values; elements of a head */
     int bos_token_id;                                    /* config.json's; -1: none */
     int pad_token_id;
     uint64_t source_bytes, stored_bytes; /* of the weights, decoded and in the file (aliased layers once) */
