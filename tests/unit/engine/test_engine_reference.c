@@ -260,6 +260,34 @@ static void decoders(void **state)
     all_in("decoder-fixtures", 22);
 }
 
+/* Options share the computation of their prompt, and its positions: each row by itself has the same values. */
+static void shared_prompts(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"opt-fixtures/prenorm-f32", "decoder-fixtures/llama-llama3",
+                                         "decoder-fixtures/qwen3"};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        test_batch together, apart;
+        float logprobs[2][256];
+        zo2_scores s;
+        zo2_engine *e = open_for(pack_of(models[i]), 8, 14);
+        random_batch(&together, 3, 20, 8, 14, 4);
+        random_batch(&apart, 3, 20, 8, 14, 4);
+        apart.b.examples = 0;
+        apart.b.example = apart.b.label = NULL;
+        zo2_scores_init(&s);
+        s.logprobs = logprobs[0];
+        MUST(zo2_forward(e, &together.b, ZO2_WEIGHTS_WIRE, &s));
+        const uint64_t shared = e->core.packed.tokens, losses = s.loss_tokens;
+        s.logprobs = logprobs[1];
+        MUST(zo2_forward(e, &apart.b, ZO2_WEIGHTS_WIRE, &s));
+        assert_true(losses > 20 && losses <= 256 && s.loss_tokens == losses && e->core.packed.tokens > shared);
+        for (uint64_t l = 0; l < losses; l++)
+            assert_true(fabs(logprobs[0][l] - logprobs[1][l]) < 2e-5);
+        zo2_engine_close(e);
+    }
+}
+
 /* tiny-opt: last-position logits of each prompt, and token log-probabilities of prompts and padded batches. */
 static void tiny_opt(void **state)
 {
@@ -358,6 +386,7 @@ static void tiny_opt(void **state)
 int main(void)
 {
     test_device_begin(0);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(opt), cmocka_unit_test(decoders), cmocka_unit_test(tiny_opt)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(opt), cmocka_unit_test(decoders),
+                                       cmocka_unit_test(shared_prompts), cmocka_unit_test(tiny_opt)};
     return cmocka_run_group_tests(tests, NULL, test_clean);
 }
