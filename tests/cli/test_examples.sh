@@ -70,7 +70,8 @@ mutant '^weights .*TOO FEW$' 's/fmaf(c, z\[i\], u);/c * z[i] + u;/'          # o
 # --- reference_llama --------------------------------------------------------------------------------------------------
 
 for kind in llama-plain llama-gqa-tied llama-mqa llama-headdim llama-attention-bias llama-mlp-bias llama-linear \
-    llama-llama3 llama-llama3-parameters qwen2 qwen2-window qwen3 qwen3-bias mistral mistral-window; do
+    llama-llama3 llama-llama3-parameters llama-narrow-heads llama-bare qwen2 qwen2-tied qwen2-window qwen3 qwen3-bias mistral \
+    mistral-window; do
     zo2-pack convert "$DATA/decoder-fixtures/$kind" "$kind.zo2" >/dev/null || fail "converting $kind"
     expect 0 'weights after the step .*bits$' "$examples/reference_llama" "$kind.zo2" "$kind.run"
     [ "$(grep -c 'allowed$' out.txt)" = 2 ] || fail "reference_llama made other comparisons than two of losses"
