@@ -262,8 +262,8 @@ static inline void zo2_synth_opts_init(zo2_synth_opts *o)
     zo2_synth_opts_init_sized(o, sizeof *o);
 }
 
-/* A pack of random weights (normal, standard deviation 0.02; norms one, biases zero) for measurements. arch: "opt-125m"
- * ... "opt-175b" or the path of a config.json. A pure function of arch and o. o NULL: defaults. Written and failing as by
+/* A pack of random weights (normal, standard deviation 0.02; norms one, biases zero) for measurements. arch: a
+ * published name ("opt-125m", "llama-3.1-8b", ...; the message about an unknown one lists them) or the path of a config.json. A pure function of arch and o. o NULL: defaults. Written and failing as by
  * zo2_pack_convert(). */
 ZO2_API zo2_status zo2_pack_synth(const char *arch, const char *out, const zo2_synth_opts *o);
 
@@ -273,7 +273,7 @@ ZO2_API zo2_status zo2_pack_synth(const char *arch, const char *out, const zo2_s
 ZO2_API zo2_status zo2_pack_open(zo2_pack **out, const char *path);
 ZO2_API void zo2_pack_close(zo2_pack *p); /* NULL is fine */
 
-/* The same for a model of which there are no weights: arch is "opt-125m" ... "opt-175b", the path of a config.json or
+/* The same for a model of which there are no weights: arch is a published name ("opt-125m", ...), the path of a config.json or
  * of a folder that has one, or a pack, of which the weights are left alone. zo2_pack_get_info() (file_bytes and
  * model_hash 0) and zo2_pack_tensor() work, zo2_pack_file() finds nothing, zo2_pack_verify() is refused
  * (ZO2_ERR_UNSUPPORTED). */
@@ -289,6 +289,7 @@ typedef struct zo2_pack_info {
     int aliased;
     char arch[32];                                       /* "opt" */
     uint32_t layers, hidden, heads, ffn, vocab, context; /* context: longest sequence in tokens */
+    uint32_t kv_heads, head_dim;                         /* heads of keys and values; elements of a head */
     int bos_token_id;                                    /* config.json's; -1: none */
     int pad_token_id;
     uint64_t source_bytes, stored_bytes; /* of the weights, decoded and in the file (aliased layers once) */

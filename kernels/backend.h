@@ -106,7 +106,14 @@ typedef struct zo2_gemm_op {
     uint64_t stride_bias;
 } zo2_gemm_op;
 
-typedef enum zo2_activation { ZO2_ACT_NONE = 0, ZO2_ACT_RELU = 1, ZO2_ACT_GELU = 2 /* exact, erf */ } zo2_activation;
+typedef enum zo2_activation {
+    ZO2_ACT_NONE = 0,
+    ZO2_ACT_RELU = 1,
+    ZO2_ACT_GELU = 2,      /* exact, erf */
+    ZO2_ACT_SILU = 3,      /* x sigmoid(x) */
+    ZO2_ACT_GELU_TANH = 4, /* x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 */
+} zo2_activation;
+#define ZO2_ACTIVATIONS(X) X(ZO2_ACT_NONE) X(ZO2_ACT_RELU) X(ZO2_ACT_GELU) X(ZO2_ACT_SILU) X(ZO2_ACT_GELU_TANH)
 
 /* y = act((y + bias) * scale), rounded to type. */
 typedef struct zo2_bias_act_op {
@@ -136,6 +143,53 @@ typedef struct zo2_layernorm_op {
     zo2_dtype type;
 } zo2_layernorm_op;
 
+/* y = x * (1 / sqrt(mean(x^2) + eps)) * gamma, fp32 inside, rounded once to type. A row holds `groups` norms of n elements side by
+ * side: 1, or the heads of queries or keys, which then share gamma. y may be x when x_type is type and strides are the
+ * same. */
+typedef struct zo2_rmsnorm_op {
+    uint32_t streams;
+    uint64_t m, n;
+    uint32_t groups;
+    const void *x;    /* [streams][m][groups * n] of x_type */
+    zo2_dtype x_type; /* fp32, or type */
+    uint64_t ldx, stride_x;
+    const float *gamma; /* [streams][n] at stride_vec; NULL: 1 */
+    uint64_t stride_vec;
+    float eps;
+    void *y; /* [streams][m][groups * n] of type */
+    uint64_t ldy, stride_y;
+    zo2_dtype type;
+} zo2_rmsnorm_op;
+
+/* Rotary positions, in place. Of each head the elements j and j + h, h = head_dim / 2, are a pair that is turned by the
+ * angle j of the row's position: x[j] becomes (x[j] cos - x[j + h] sin) * scale, x[j + h] becomes (x[j + h] cos + x[j] sin)
+ * * scale, fp32 inside, rounded once. */
+typedef struct zo2_rope_op {
+    uint32_t streams;
+    uint64_t m;
+    uint32_t heads, head_dim; /* head_dim is even */
+    void *x;                  /* [streams][m][heads * head_dim] of type */
+    uint64_t ld, stride;
+    const float *table; /* device [positions][head_dim]: h cosines, then h sines; from the host */
+    uint64_t positions;
+    const uint32_t *position; /* device [m]: rows of the table, for all streams; within it */
+    float scale;              /* 1 / sqrt(head_dim) for queries, 1 for keys */
+    zo2_dtype type;
+} zo2_rope_op;
+
+/* y = act(y + bias_gate) * (up + bias_up), fp32 inside, rounded once to type. */
+typedef struct zo2_gate_op {
+    uint32_t streams;
+    uint64_t m, n;
+    void *y;                          /* [streams][m][n] of type: comes in as the gate */
+    const void *up;                   /* the same */
+    uint64_t ld, stride;              /* of both */
+    const float *bias_gate, *bias_up; /* [streams][n] at stride_bias; NULL: none */
+    uint64_t stride_bias;
+    zo2_activation act;
+    zo2_dtype type;
+} zo2_gate_op;
+
 /* A sequence of the packed tokens: queries are tokens [first, first + n); each sees the n_prefix tokens from `prefix`
  * on, all of them, and the tokens of [first, ...] up to and including itself. */
 typedef struct zo2_seq {
@@ -143,14 +197,18 @@ typedef struct zo2_seq {
     uint32_t prefix, n_prefix;
 } zo2_seq;
 
-/* out = softmax(q k^T) v for every stream, sequence and head; q is scaled already. Softmax in fp32. */
+/* out = softmax(q k^T) v for every stream, sequence and head; q is scaled already. Softmax in fp32. Keys and values may have
+ * fewer heads: head i then uses theirs number i / (heads / kv_heads). */
 typedef struct zo2_attention_op {
     uint32_t streams;
     uint64_t m;
     uint32_t heads, head_dim;
-    const void *q, *k, *v; /* [streams][m][heads * head_dim] of type */
-    uint64_t ld, stride;   /* of q, k and v */
-    void *out;             /* [streams][m][heads * head_dim] of type, rounded; not q, k or v */
+    uint32_t kv_heads;         /* divides heads; 0: heads */
+    const void *q;             /* [streams][m][heads * head_dim] of type */
+    const void *k, *v;         /* [streams][m][kv_heads * head_dim] */
+    uint64_t ld, stride;       /* of q, */
+    uint64_t ld_kv, stride_kv; /* of k and v; ld_kv 0: those of q */
+    void *out;                 /* [streams][m][heads * head_dim] of type, rounded; not q, k or v */
     uint64_t ld_out, stride_out;
     const zo2_seq *seqs; /* host; stays valid until the step is drained */
     uint32_t n_seqs;
@@ -211,6 +269,9 @@ typedef struct zo2_lse_finish_op {
     X(gemm, zo2_gemm_op)                 \
     X(bias_act, zo2_bias_act_op)         \
     X(layernorm, zo2_layernorm_op)       \
+    X(rmsnorm, zo2_rmsnorm_op)           \
+    X(rope, zo2_rope_op)                 \
+    X(gate, zo2_gate_op)                 \
     X(attention, zo2_attention_op)       \
     X(convert_rows, zo2_convert_rows_op) \
     X(lse_init, zo2_lse_init_op)         \

@@ -1,4 +1,4 @@
-/* operands.c: shape checks and operand lists of the operations; see operands.h. */
+/* operands.c: shape checks and operand lists of the operations; see operands.h. operands_check.c does the rest. */
 #include "kernels/operands.h"
 #include "codec/update.h"
 
@@ -11,11 +11,22 @@ static int type_ok(zo2_dtype t)
     return t == ZO2_F32 || t == ZO2_F16 || t == ZO2_BF16;
 }
 
+static int act_ok(zo2_activation a)
+{
+    return (int)a >= ZO2_ACT_NONE && a <= ZO2_ACT_GELU_TANH;
+}
+
 static void begin(zo2_operands *l, const char *op)
 {
     l->op = op;
     l->n = 0;
     l->empty = 0;
+}
+
+static zo2_status nothing(zo2_operands *l)
+{
+    l->empty = 1;
+    return ZO2_OK;
 }
 
 /* Lists [batch][rows][cols] of elements of `elem` bytes, ld and stride in elements. The caller passes batch, rows, cols
@@ -93,10 +104,8 @@ zo2_status zo2_operands_decode(zo2_operands *l, const zo2_backend *b, const zo2_
 {
     uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "decode");
-    if (!op->rows) {
-        l->empty = 1;
-        return ZO2_OK;
-    }
+    if (!op->rows)
+        return nothing(l);
     return decode_common(l, op->wire, op->src, op->src_bytes, op->rows, op->cols, op->fold, op->folds, op->dist,
                          op->type, op->panels, op->panel, op->ld, ZO2_OPERAND_WRITE, elem);
 }
@@ -105,10 +114,8 @@ zo2_status zo2_operands_decode_rows(zo2_operands *l, const zo2_backend *b, const
 {
     uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "decode_rows");
-    if (!op->rows) {
-        l->empty = 1;
-        return ZO2_OK;
-    }
+    if (!op->rows)
+        return nothing(l);
     if (op->accumulate && op->type != ZO2_F32)
         return REFUSE("decode_rows: accumulates in fp32 only");
     zo2_status s =
@@ -140,10 +147,8 @@ zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_backend *b, const zo2_ge
         return REFUSE("gemm: a size or row stride is above 2^31 - 1");
     if (op->ldx < op->k || op->ld_panel < op->k || op->ldy < op->n)
         return REFUSE("gemm: a row stride is below the row's length");
-    if (!op->m) {
-        l->empty = 1;
-        return ZO2_OK;
-    }
+    if (!op->m)
+        return nothing(l);
     ADD(l, "x", op->x, ZO2_OPERAND_READ, op->batch, op->stride_x, op->m, op->ldx, op->k, elem);
     ADD(l, "panel", op->panel, ZO2_OPERAND_READ, op->batch, op->stride_panel, op->n, op->ld_panel, op->k, elem);
     last(l)->align = 16;
@@ -158,13 +163,11 @@ zo2_status zo2_operands_bias_act(zo2_operands *l, const zo2_backend *b, const zo
 {
     uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "bias_act");
-    if (!op->streams || !op->n || !type_ok(op->type) || (int)op->act < ZO2_ACT_NONE || op->act > ZO2_ACT_GELU)
+    if (!op->streams || !op->n || !type_ok(op->type) || !act_ok(op->act))
         return REFUSE("bias_act: streams %u, n %llu, type %d, activation %d", op->streams, (unsigned long long)op->n,
                       (int)op->type, (int)op->act);
-    if (!op->m) {
-        l->empty = 1;
-        return ZO2_OK;
-    }
+    if (!op->m)
+        return nothing(l);
     ADD(l, "y", op->y, ZO2_OPERAND_UPDATE, op->streams, op->stride_y, op->m, op->ldy, op->n, elem);
     if (op->bias)
         ADD(l, "bias", op->bias, ZO2_OPERAND_READ, op->streams, op->stride_bias, 1, 0, op->n, 4);
@@ -177,10 +180,8 @@ zo2_status zo2_operands_layernorm(zo2_operands *l, const zo2_backend *b, const z
     begin(l, "layernorm");
     if (!op->streams || !op->n || !type_ok(op->type))
         return REFUSE("layernorm: streams %u, n %llu, type %d", op->streams, (unsigned long long)op->n, (int)op->type);
-    if (!op->m) {
-        l->empty = 1;
-        return ZO2_OK;
-    }
+    if (!op->m)
+        return nothing(l);
     ADD(l, "y", op->y, ZO2_OPERAND_WRITE, op->streams, op->stride_y, op->m, op->n, op->n, elem);
     if (op->type == ZO2_F32 && op->y == op->x && (op->streams == 1 || op->stride_y == op->stride_x))
         last(l)->access = ZO2_OPERAND_UPDATE; /* in place: one operand */
@@ -190,6 +191,77 @@ zo2_status zo2_operands_layernorm(zo2_operands *l, const zo2_backend *b, const z
         ADD(l, "gamma", op->gamma, ZO2_OPERAND_READ, op->streams, op->stride_vec, 1, 0, op->n, 4);
     if (op->beta)
         ADD(l, "beta", op->beta, ZO2_OPERAND_READ, op->streams, op->stride_vec, 1, 0, op->n, 4);
+    return ZO2_OK;
+}
+
+/* groups * n, or heads * head_dim: elements of a row; 0 where there are none or too many. */
+static uint64_t row_of(uint64_t parts, uint64_t n)
+{
+    uint64_t row;
+    return __builtin_mul_overflow(parts, n, &row) ? 0 : row;
+}
+
+zo2_status zo2_operands_rmsnorm(zo2_operands *l, const zo2_backend *b, const zo2_rmsnorm_op *op)
+{
+    uint64_t row = row_of(op->groups, op->n);
+    begin(l, "rmsnorm");
+    if (!op->streams || !row || !type_ok(op->type))
+        return REFUSE("rmsnorm: streams %u, groups %u, n %llu, type %d", op->streams, op->groups,
+                      (unsigned long long)op->n, (int)op->type);
+    if (op->x_type != ZO2_F32 && op->x_type != op->type)
+        return REFUSE("rmsnorm: types %d, %d", (int)op->x_type, (int)op->type);
+    if (!op->m)
+        return nothing(l);
+    ADD(l, "y", op->y, ZO2_OPERAND_WRITE, op->streams, op->stride_y, op->m, op->ldy, row,
+        b->ops->element_bytes(op->type));
+    if (op->x_type == op->type && op->y == op->x && (op->m == 1 || op->ldy == op->ldx) &&
+        (op->streams == 1 || op->stride_y == op->stride_x))
+        last(l)->access = ZO2_OPERAND_UPDATE; /* in place: one operand */
+    else
+        ADD(l, "x", op->x, ZO2_OPERAND_READ, op->streams, op->stride_x, op->m, op->ldx, row,
+            b->ops->element_bytes(op->x_type));
+    if (op->gamma)
+        ADD(l, "gamma", op->gamma, ZO2_OPERAND_READ, op->streams, op->stride_vec, 1, 0, op->n, 4);
+    return ZO2_OK;
+}
+
+zo2_status zo2_operands_rope(zo2_operands *l, const zo2_backend *b, const zo2_rope_op *op)
+{
+    uint32_t elem = b->ops->element_bytes(op->type);
+    uint64_t row = row_of(op->heads, op->head_dim);
+    begin(l, "rope");
+    if (!op->streams || !row || !type_ok(op->type))
+        return REFUSE("rope: streams %u, heads %u, head_dim %u, type %d", op->streams, op->heads, op->head_dim,
+                      (int)op->type);
+    if (op->head_dim % 2)
+        return REFUSE("rope: head_dim %u is odd", op->head_dim);
+    if (!op->positions)
+        return REFUSE("rope: a table of 0 positions");
+    if (!op->m)
+        return nothing(l);
+    ADD(l, "x", op->x, ZO2_OPERAND_UPDATE, op->streams, op->stride, op->m, op->ld, row, elem);
+    ADD(l, "table", op->table, ZO2_OPERAND_READ, 1, 0, op->positions, op->head_dim, op->head_dim, 4);
+    last(l)->uploaded = 1;
+    ADD(l, "position", op->position, ZO2_OPERAND_READ, 1, 0, 1, 0, op->m, 4);
+    last(l)->uploaded = 1;
+    return ZO2_OK;
+}
+
+zo2_status zo2_operands_gate(zo2_operands *l, const zo2_backend *b, const zo2_gate_op *op)
+{
+    uint32_t elem = b->ops->element_bytes(op->type);
+    begin(l, "gate");
+    if (!op->streams || !op->n || !type_ok(op->type) || !act_ok(op->act))
+        return REFUSE("gate: streams %u, n %llu, type %d, activation %d", op->streams, (unsigned long long)op->n,
+                      (int)op->type, (int)op->act);
+    if (!op->m)
+        return nothing(l);
+    ADD(l, "y", op->y, ZO2_OPERAND_UPDATE, op->streams, op->stride, op->m, op->ld, op->n, elem);
+    ADD(l, "up", op->up, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, op->n, elem);
+    if (op->bias_gate)
+        ADD(l, "bias_gate", op->bias_gate, ZO2_OPERAND_READ, op->streams, op->stride_bias, 1, 0, op->n, 4);
+    if (op->bias_up)
+        ADD(l, "bias_up", op->bias_up, ZO2_OPERAND_READ, op->streams, op->stride_bias, 1, 0, op->n, 4);
     return ZO2_OK;
 }
 
@@ -204,19 +276,25 @@ uint64_t zo2_attention_max_keys(const zo2_attention_op *op)
     return keys;
 }
 
-zo2_status zo2_operands_attention(zo2_operands *l, const zo2_backend *b, const zo2_attention_op *op)
+zo2_status zo2_operands_attention(zo2_operands *l, const zo2_backend *b, const zo2_attention_op *given)
 {
+    const zo2_attention_op full = zo2_attention_full(given), *op = &full;
     uint32_t elem = b->ops->element_bytes(op->type);
     begin(l, "attention");
-    uint64_t n = (uint64_t)op->heads * op->head_dim;
+    uint64_t n = (uint64_t)op->heads * op->head_dim, n_kv = (uint64_t)op->kv_heads * op->head_dim;
     if (!op->streams || !n || !type_ok(op->type))
         return REFUSE("attention: streams %u, heads %u, head_dim %u, type %d", op->streams, op->heads, op->head_dim,
                       (int)op->type);
+    if (op->heads % op->kv_heads)
+        return REFUSE("attention: %u heads on %u of keys and values", op->heads, op->kv_heads);
     if (op->n_seqs && !op->seqs)
         return REFUSE("attention: %u sequences at NULL", op->n_seqs);
     if (op->ld > INT32_MAX || op->ld_out > INT32_MAX || op->ld < n || op->ld_out < n)
         return REFUSE("attention: row strides %llu and %llu for rows of %llu", (unsigned long long)op->ld,
                       (unsigned long long)op->ld_out, (unsigned long long)n);
+    if (op->ld_kv > INT32_MAX || op->ld_kv < n_kv)
+        return REFUSE("attention: row stride %llu for keys and values in rows of %llu", (unsigned long long)op->ld_kv,
+                      (unsigned long long)n_kv);
     for (uint32_t i = 0; i < op->n_seqs; i++) {
         const zo2_seq *s = &op->seqs[i];
         if ((uint64_t)s->first + s->n > op->m || (uint64_t)s->prefix + s->n_prefix > op->m || s->n > INT32_MAX ||
@@ -225,13 +303,11 @@ zo2_status zo2_operands_attention(zo2_operands *l, const zo2_backend *b, const z
                           s->prefix, s->n_prefix, (unsigned long long)op->m);
     }
     uint64_t keys = zo2_attention_max_keys(op), need;
-    if (!keys) {
-        l->empty = 1;
-        return ZO2_OK;
-    }
+    if (!keys)
+        return nothing(l);
     ADD(l, "q", op->q, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
-    ADD(l, "k", op->k, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
-    ADD(l, "v", op->v, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, n, elem);
+    ADD(l, "k", op->k, ZO2_OPERAND_READ, op->streams, op->stride_kv, op->m, op->ld_kv, n_kv, elem);
+    ADD(l, "v", op->v, ZO2_OPERAND_READ, op->streams, op->stride_kv, op->m, op->ld_kv, n_kv, elem);
     ADD(l, "out", op->out, ZO2_OPERAND_WRITE, op->streams, op->stride_out, op->m, op->ld_out, n, elem);
     need = b->ops->attention_workspace(op->heads, op->head_dim, keys, b->threads);
     if (op->workspace_bytes < need)
@@ -251,10 +327,8 @@ zo2_status zo2_operands_convert_rows(zo2_operands *l, const zo2_backend *b, cons
     if (!op->streams || !op->n || !type_ok(op->type))
         return REFUSE("convert_rows: streams %u, n %llu, type %d", op->streams, (unsigned long long)op->n,
                       (int)op->type);
-    if (!op->m) {
-        l->empty = 1;
-        return ZO2_OK;
-    }
+    if (!op->m)
+        return nothing(l);
     /* With an index the height of x isn't known here: one row stands for it. */
     ADD(l, "x", op->x, ZO2_OPERAND_READ, op->streams, op->stride_x, op->index ? 1 : op->m, op->n, op->n, 4);
     ADD(l, "y", op->y, ZO2_OPERAND_WRITE, op->streams, op->stride_y, op->m, op->n, op->n, elem);
@@ -285,10 +359,8 @@ zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_backend *b, const zo
     begin(l, "lse_tile");
     if (!op->streams || !op->n)
         return REFUSE("lse_tile: streams %u, n %llu", op->streams, (unsigned long long)op->n);
-    if (!op->m) {
-        l->empty = 1;
-        return ZO2_OK;
-    }
+    if (!op->m)
+        return nothing(l);
     ADD(l, "logits", op->logits, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, op->n, 4);
     ADD(l, "target", op->target, ZO2_OPERAND_READ, 1, 0, 1, 0, op->m, 4);
     last(l)->uploaded = 1;
@@ -299,10 +371,8 @@ zo2_status zo2_operands_lse_finish(zo2_operands *l, const zo2_backend *b, const 
 {
     (void)b;
     begin(l, "lse_finish");
-    if (!op->n) {
-        l->empty = 1;
-        return ZO2_OK;
-    }
+    if (!op->n)
+        return nothing(l);
     ADD(l, "logprob", op->logprob, ZO2_OPERAND_WRITE, 1, 0, 1, 0, op->n, 4);
     return states(l, op->state, ZO2_OPERAND_READ, 1, 0, op->n);
 }
@@ -310,10 +380,8 @@ zo2_status zo2_operands_lse_finish(zo2_operands *l, const zo2_backend *b, const 
 zo2_status zo2_operands_transfer(zo2_operands *l, const char *op, const void *at, uint64_t bytes, int access)
 {
     begin(l, op);
-    if (!bytes) {
-        l->empty = 1;
-        return ZO2_OK;
-    }
+    if (!bytes)
+        return nothing(l);
     ADD(l, access == ZO2_OPERAND_WRITE ? "dst" : "src", at, access, 1, 0, 1, 0, bytes, 1);
     return ZO2_OK;
 }
@@ -324,55 +392,4 @@ zo2_status zo2_operands_copy(zo2_operands *l, const void *dst, const void *src, 
     if (!s && !l->empty)
         ADD(l, "src", src, ZO2_OPERAND_READ, 1, 0, 1, 0, bytes, 1);
     return s;
-}
-
-/* Whether batch entry i of a meets entry j of b. Exact for equal row strides (columns of one matrix), conservative
- * otherwise. */
-static int entries_meet(const zo2_operand *a, uint64_t i, const zo2_operand *b, uint64_t j)
-{
-    uint64_t pa = (uint64_t)(uintptr_t)a->at + i * a->stride, pb = (uint64_t)(uintptr_t)b->at + j * b->stride;
-    if (pa + a->extent <= pb || pb + b->extent <= pa)
-        return 0;
-    if (a->ld != b->ld || a->rows == 1 || b->rows == 1)
-        return 1;
-    /* Column of b's first byte seen from a's rows; b's runs must fit between the end of a's and the start of a's next.
-     */
-    uint64_t column = pb >= pa ? (pb - pa) % a->ld : (a->ld - (pa - pb) % a->ld) % a->ld;
-    return !(column >= a->row && column + b->row <= a->ld);
-}
-
-static int operands_meet(const zo2_operand *a, const zo2_operand *b)
-{
-    for (uint64_t i = 0; i < a->batch; i++)
-        for (uint64_t j = 0; j < b->batch; j++)
-            if ((a != b || i < j) && entries_meet(a, i, b, j))
-                return 1;
-    return 0;
-}
-
-zo2_status zo2_operands_check(const zo2_operands *l, const void *arena, uint64_t arena_bytes, uint64_t *high_water)
-{
-    uint64_t base = (uint64_t)(uintptr_t)arena;
-    *high_water = 0;
-    for (uint32_t i = 0; i < l->n; i++) {
-        const zo2_operand *o = &l->v[i];
-        uint64_t at = (uint64_t)(uintptr_t)o->at, bytes = (o->batch - 1) * o->stride + o->extent;
-        if (at < base || at - base > arena_bytes || bytes > arena_bytes - (at - base))
-            return REFUSE("%s: %s (%llu bytes) is not inside the arena of %llu bytes", l->op, o->name,
-                          (unsigned long long)bytes, (unsigned long long)arena_bytes);
-        if (at % o->align)
-            return REFUSE("%s: %s is not aligned to %u bytes", l->op, o->name, o->align);
-        if (at - base + bytes > *high_water)
-            *high_water = at - base + bytes;
-    }
-    for (uint32_t i = 0; i < l->n; i++) {
-        const zo2_operand *o = &l->v[i];
-        if (!(o->access & ZO2_OPERAND_WRITE))
-            continue;
-        for (uint32_t j = 0; j < l->n; j++)
-            if (operands_meet(o, &l->v[j]))
-                return i == j ? REFUSE("%s: streams of %s overlap", l->op, o->name)
-                              : REFUSE("%s: %s overlaps %s", l->op, o->name, l->v[j].name);
-    }
-    return ZO2_OK;
 }

@@ -48,8 +48,21 @@ zo2_status zo2_operands_transfer(zo2_operands *l, const char *op, const void *at
 zo2_status zo2_operands_copy(zo2_operands *l, const void *dst, const void *src, uint64_t bytes);
 
 /* Every operand lies in the arena and is aligned; what is written overlaps neither itself nor any other operand (but y
- * of a layernorm, which may be x). *high_water: end of the highest byte, from the arena's start. */
+ * of a norm, which may be x). *high_water: end of the highest byte, from the arena's start. */
 zo2_status zo2_operands_check(const zo2_operands *l, const void *arena, uint64_t arena_bytes, uint64_t *high_water);
+
+/* The operation with what its zeros stand for: kv_heads, ld_kv and stride_kv. */
+static inline zo2_attention_op zo2_attention_full(const zo2_attention_op *op)
+{
+    zo2_attention_op full = *op;
+    if (!full.kv_heads)
+        full.kv_heads = full.heads;
+    if (!full.ld_kv) {
+        full.ld_kv = full.ld;
+        full.stride_kv = full.stride;
+    }
+    return full;
+}
 
 /* Most keys a query of the op sees, 0 without sequences. */
 uint64_t zo2_attention_max_keys(const zo2_attention_op *op);

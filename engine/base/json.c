@@ -138,17 +138,38 @@ static char *rewrite(const char *text, size_t bytes, size_t *out_bytes)
     return out;
 }
 
+/* jansson overlooks a byte 0 behind a word or a number, where it has just put a character back. NULL if there is one. */
+static json_t *without_nul(json_t *root, const char *text, size_t bytes, json_error_t *error)
+{
+    const char *at = root ? memchr(text, '\0', bytes) : NULL, *line = text;
+    if (!at)
+        return root;
+    error->line = 1;
+    for (const char *c = text; c < at; c++)
+        if (*c == '\n') {
+            error->line++;
+            line = c + 1;
+        }
+    error->column = (int)(at - line) + 1;
+    error->position = (int)(at - text);
+    memset(error->text, 0, sizeof error->text);
+    snprintf(error->text, sizeof error->text - 1, "a byte 0 in the text");
+    error->text[sizeof error->text - 1] = json_error_invalid_syntax; /* where json_error_code() looks */
+    json_decref(root);
+    return NULL;
+}
+
 json_t *zo2_json_parse(const char *text, size_t bytes, size_t flags, json_error_t *error)
 {
     json_t *root = json_loadb(text, bytes, flags, error);
     enum json_error_code why = root ? json_error_unknown : json_error_code(error);
     if (root || (why != json_error_numeric_overflow && why != json_error_invalid_syntax))
-        return root;
+        return without_nul(root, text, bytes, error);
     size_t n;
     char *again = rewrite(text, bytes, &n);
     if (!again)
         return NULL; /* *error is the first attempt's */
     root = json_loadb(again, n, flags, error);
     free(again);
-    return root;
+    return without_nul(root, text, bytes, error);
 }

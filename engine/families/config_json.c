@@ -39,6 +39,23 @@ zo2_status zo2_config_get_size(const json_t *config, const char *key, uint32_t f
     return ZO2_OK;
 }
 
+#define LEAST 1e-15 /* quotients of such numbers stay in the range of floats */
+
+zo2_status zo2_config_get_positive(const json_t *config, const char *key, double fallback, double most,
+                                   const char *path, double *out)
+{
+    char text[48];
+    const json_t *v = zo2_config_get(config, key);
+    *out = fallback;
+    if (!v)
+        return ZO2_OK;
+    *out = json_number_value(v);
+    if (!json_is_number(v) || !(*out >= LEAST && *out <= most))
+        return zo2_error(ZO2_ERR_FORMAT, "%s: \"%s\" is %s; a number from %g to %g is needed", path, key,
+                         zo2_config_describe(v, text, sizeof text), LEAST, most);
+    return ZO2_OK;
+}
+
 zo2_status zo2_config_get_bool(const json_t *config, const char *key, int fallback, const char *path, int *out)
 {
     char text[48];
@@ -116,4 +133,28 @@ zo2_dtype zo2_config_get_dtype(const json_t *config)
            : strcmp(name, "float16") == 0  ? ZO2_F16
            : strcmp(name, "bfloat16") == 0 ? ZO2_BF16
                                            : (zo2_dtype)0;
+}
+
+/* ---- writing ---- */
+
+json_t *zo2_config_token_or_null(int id)
+{
+    return id < 0 ? json_null() : json_integer(id);
+}
+
+json_t *zo2_config_dtype_name(zo2_dtype dtype)
+{
+    static const char *const names[] = {"float32", "float32", "float16", "bfloat16"};
+    return json_string(names[dtype >= ZO2_F32 && dtype <= ZO2_BF16 ? dtype : ZO2_F32]);
+}
+
+json_t *zo2_config_float(float value)
+{
+    char text[32];
+    for (int digits = 1; digits <= 9; digits++) {
+        snprintf(text, sizeof text, "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            break;
+    }
+    return json_real(strtod(text, NULL));
 }

@@ -14,6 +14,10 @@ const json_t *zo2_config_get(const json_t *config, const char *key);
 zo2_status zo2_config_get_size(const json_t *config, const char *key, uint32_t fallback, uint32_t max, const char *path,
                                uint32_t *out);
 
+/* A number from 1e-15 to most; the fallback may be 0. */
+zo2_status zo2_config_get_positive(const json_t *config, const char *key, double fallback, double most,
+                                   const char *path, double *out);
+
 zo2_status zo2_config_get_bool(const json_t *config, const char *key, int fallback, const char *path, int *out);
 
 /* A token id. None, -1, are null, negative numbers, [] and ids beyond the vocabulary: Hugging Face loads such models,
@@ -28,5 +32,11 @@ zo2_status zo2_config_check_plain(const json_t *config, const char *path);
 
 /* Only a hint (every tensor says its own type), so names that mean nothing here are no error. */
 zo2_dtype zo2_config_get_dtype(const json_t *config);
+
+/* Values of configurations that are written; NULL when out of memory. */
+json_t *zo2_config_token_or_null(int id);
+json_t *zo2_config_dtype_name(zo2_dtype dtype); /* "float16"; "float32" for what isn't a type */
+/* The shortest decimal number that is this float. */
+json_t *zo2_config_float(float value);
 
 #endif

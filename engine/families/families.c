@@ -2,7 +2,11 @@
 #include "engine/families/families.h"
 #include "engine/base/json.h"
 #include "engine/families/config_json.h"
+#include "engine/families/llama/llama_family.h"
+#include "engine/families/mistral/mistral_family.h"
 #include "engine/families/opt/opt_family.h"
+#include "engine/families/qwen2/qwen2_family.h"
+#include "engine/families/qwen3/qwen3_family.h"
 #include "engine/model/arch.h"
 #include "engine/model/family.h"
 #include "storage/instead/instead.h"
@@ -20,7 +24,7 @@
 
 /* One row a family. */
 static const zo2_family *const families[] = {
-    &zo2_family_opt,
+    &zo2_family_opt, &zo2_family_llama, &zo2_family_qwen2, &zo2_family_qwen3, &zo2_family_mistral,
 };
 
 #define FAMILIES (sizeof families / sizeof *families)
@@ -33,7 +37,7 @@ static const char *list_names(char *buf, size_t n)
     size_t at = 0;
     for (size_t f = 0; f < FAMILIES; f++) {
         const char *name;
-        for (uint32_t i = 0; (name = families[f]->published_name(i)) && at < n; i++)
+        for (uint32_t i = 0; (name = families[f]->published_name(families[f], i)) && at < n; i++)
             at += (size_t)snprintf(buf + at, n - at, "%s%s", at ? ", " : "", name);
     }
     return buf;
@@ -44,7 +48,7 @@ static const zo2_family *find_published(const char *name, uint32_t *model)
 {
     const char *is;
     for (size_t f = 0; f < FAMILIES; f++)
-        for (*model = 0; (is = families[f]->published_name(*model)); ++*model)
+        for (*model = 0; (is = families[f]->published_name(families[f], *model)); ++*model)
             if (strcmp(is, name) == 0)
                 return families[f];
     return NULL;
@@ -74,6 +78,7 @@ zo2_status zo2_arch_from_name(zo2_arch *out, const char *name)
     if (!family)
         return zo2_error(ZO2_ERR_NOTFOUND, "unknown architecture '%s': the names are %s", name,
                          list_names(names, sizeof names));
+    out->family = family;
     family->published(out, model);
     return complete(out, family, name);
 }
@@ -126,8 +131,10 @@ zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, c
                          e.text);
     if (!json_is_object(config))
         s = zo2_error(ZO2_ERR_FORMAT, "%s is not a configuration: a JSON object is needed", path);
-    else if (!(s = find_family(config, path, &family)) && !(s = zo2_config_check_plain(config, path)))
+    else if (!(s = find_family(config, path, &family)) && !(s = zo2_config_check_plain(config, path))) {
+        out->family = family;
         s = family->read_config(out, config, path);
+    }
     json_decref(config);
     if (!s)
         return complete(out, family, path);

@@ -7,7 +7,7 @@
 /* Parses the text of a config.json (path: for messages). Refuses by name what isn't supported: other families, activation
  * functions, heads that don't divide hidden, absurd sizes. Then builds the tensor list. */
 zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, const char *path);
-/* "opt-125m" ... "opt-175b"; ZO2_ERR_NOTFOUND otherwise, listing the names. */
+/* A published model ("opt-125m", "llama-3.1-8b", ...); ZO2_ERR_NOTFOUND otherwise, listing the names. */
 zo2_status zo2_arch_from_name(zo2_arch *out, const char *name);
 /* A name, the path of a config.json or of a pack (told by its magic), or a directory with a config.json. pack_bytes:
  * size of the pack, 0 if it isn't one; may be NULL. */

@@ -4,6 +4,7 @@
 #include "engine/base/pool.h"
 #include "engine/forward/batch.h"
 #include "engine/forward/core_spill.h"
+#include "engine/forward/rope_table.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
 #include "engine/masters/plane_cache.h"
@@ -81,6 +82,9 @@ static zo2_status create_device(zo2_core *c)
         s = create_events(c, c->staged, 2);
     if (!s)
         s = create_staging(c);
+    if (!s && d->rope_positions)
+        s = zo2_rope_upload(c->be, c->arch, d->rope_positions, c->ops->arena(c->be), d->rope,
+                            (float *)(void *)(c->staging + c->plan.host.rope));
     if (!s && c->ops->observe)
         s = c->ops->observe(c->be, device_span, c);
     if (s)

@@ -26,6 +26,17 @@ static void span(zo2_core *c, const char *name, uint64_t bytes, uint64_t begin)
         zo2_trace_span(&c->tracer, &what, begin, zo2_clock_ns());
 }
 
+/* Where each token of the batch stands in its row. */
+static zo2_status upload_positions(zo2_core *c, uint8_t *arena)
+{
+    uint64_t bytes = c->packed.tokens * 4, begin = zo2_clock_ns();
+    uint8_t *rows = c->staging + c->plan.host.rope_rows;
+    memcpy(rows, c->packed.position, bytes);
+    zo2_status s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + c->plan.device.rope_rows, rows, bytes);
+    span(c, "positions", bytes, begin);
+    return s;
+}
+
 static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
     const zo2_device_offsets *d = &c->plan.device;
@@ -40,7 +51,7 @@ static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
         s = c->ops->lse_init(
             c->be, &(zo2_lse_init_op){.state = (zo2_lse *)(void *)(arena + d->lse), .n = streams * c->packed.losses});
     span(c, "targets", 2 * bytes, begin);
-    return s;
+    return s || !c->arch->rope.kind ? s : upload_positions(c, arena);
 }
 
 static zo2_status download_logprobs(zo2_core *c, uint8_t *arena, uint32_t streams)

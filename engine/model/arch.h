@@ -4,6 +4,7 @@
 #define ZO2_ENGINE_MODEL_ARCH_H
 
 #include "engine/model/family.h"
+#include "engine/model/rope.h"
 #include "engine/zo2.h"
 #include "kernels/backend.h"
 
@@ -18,14 +19,18 @@ typedef enum zo2_role {
     ZO2_ROLE_ATTN_NORM_B,
     ZO2_ROLE_Q_W,
     ZO2_ROLE_Q_B,
+    ZO2_ROLE_Q_NORM, /* [head_dim]: of each head of the queries */
     ZO2_ROLE_K_W,
     ZO2_ROLE_K_B,
+    ZO2_ROLE_K_NORM, /* [head_dim]: of each head of the keys */
     ZO2_ROLE_V_W,
     ZO2_ROLE_V_B,
     ZO2_ROLE_O_W,
     ZO2_ROLE_O_B,
     ZO2_ROLE_FFN_NORM_W,
     ZO2_ROLE_FFN_NORM_B, /* named final_layer_norm in each OPT layer */
+    ZO2_ROLE_GATE_W,     /* of a gated feed-forward, FC2 (act(GATE) FC1) */
+    ZO2_ROLE_GATE_B,
     ZO2_ROLE_FC1_W,
     ZO2_ROLE_FC1_B,
     ZO2_ROLE_FC2_W,
@@ -57,17 +62,26 @@ typedef struct zo2_arch {
     const zo2_family *family;
     char name[32]; /* family->model_type: "opt" */
     uint32_t layers, hidden, heads, head_dim, ffn, vocab;
-    uint32_t embed_dim; /* word_embed_proj_dim */
-    uint32_t context;   /* max_position_embeddings */
-    uint32_t wide;  /* columns of a layer's widest activation: q, k and v side by side, or what a feed-forward makes */
+    uint32_t kv_heads;  /* of keys and values: heads, or a divisor of it */
+    uint32_t embed_dim; /* OPT: word_embed_proj_dim; hidden where there are no projections */
+    uint32_t context;   /* most tokens of a sequence: max_position_embeddings, or the window if it is smaller */
+    uint32_t wide; /* columns of a layer's widest activation: q, k and v side by side, or what a feed-forward makes */
+    int tied;
+    zo2_activation act;
+    float norm_eps;
+    /* OPT */
     int pre_norm;   /* do_layer_norm_before */
     int final_norm; /* decoder-level norm: pre_norm and not _remove_final_layer_norm */
-    int bias, affine, tied;
-    zo2_activation act;         /* relu, gelu (erf) */
-    float norm_eps;             /* 1e-5 */
-    int bos, eos, pad;          /* token ids, -1 if absent */
-    int bos_beyond, pad_beyond; /* absent because the config's is beyond the vocabulary */
-    zo2_dtype dtype;            /* torch_dtype / dtype of the config; 0 if absent */
+    int bias, affine;
+    /* families over engine/families/decoder */
+    zo2_rope rope;                    /* kind 0: positions aren't rotations */
+    int qkv_bias, out_bias, ffn_bias; /* linear layers that have biases */
+    int qk_norm;                      /* each head of queries and keys is normalised */
+    uint32_t positions;               /* max_position_embeddings */
+    uint32_t window, windowed_from;   /* the window of attention in layers from this one on; 0, layers: there is none */
+    int bos, eos, pad;                /* token ids, -1 if absent */
+    int bos_beyond, pad_beyond;       /* absent because the config's is beyond the vocabulary */
+    zo2_dtype dtype;                  /* torch_dtype / dtype of the config; 0 if absent */
     uint64_t parameters;
     uint32_t n_blocks; /* layers + 2: embeddings, layers, head */
     uint32_t n_tensors;
@@ -92,6 +106,12 @@ zo2_arch_by_name(const zo2_arch *a,
 static inline uint64_t zo2_attention_columns(const zo2_arch *a)
 {
     return (uint64_t)a->heads * a->head_dim;
+}
+
+/* Columns of the keys, and of the values. */
+static inline uint64_t zo2_kv_columns(const zo2_arch *a)
+{
+    return (uint64_t)a->kv_heads * a->head_dim;
 }
 
 static inline int zo2_is_head(const zo2_arch *a, const zo2_tensor *t)

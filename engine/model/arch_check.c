@@ -43,6 +43,8 @@ static const char *fault_of(const zo2_arch *a, uint32_t i, uint64_t *roles)
                                                             : "it must be [positions][hidden] with the fp32 wire";
     case ZO2_ROLE_PROJECT_IN: return is_shape(t, a->hidden, a->embed_dim) ? NULL : "it must be [hidden][embed_dim]";
     case ZO2_ROLE_PROJECT_OUT: return is_shape(t, a->embed_dim, a->hidden) ? NULL : "it must be [embed_dim][hidden]";
+    case ZO2_ROLE_Q_NORM:
+    case ZO2_ROLE_K_NORM: return t->rank == 1 && t->cols == a->head_dim ? NULL : "it must be [head_dim]";
     default: return NULL;
     }
 }
@@ -59,6 +61,10 @@ static const char *fault_of_model(const zo2_arch *a)
         return "its blocks are not embeddings, layers and head";
     if (!a->heads || !a->head_dim || !a->wide || !a->context)
         return "a size is missing: heads, head_dim, wide or context";
+    if (!a->kv_heads || a->heads % a->kv_heads)
+        return "the heads of keys and values must be a divisor of those of the queries";
+    if (a->rope.kind && a->head_dim % 2)
+        return "rotary positions turn pairs: head_dim must be even";
     if (!has(a, ZO2_ROLE_EMBED_TOKENS) || has(a, ZO2_ROLE_LM_HEAD) != !a->tied)
         return "it needs an embedding, and a head unless the embedding is the head";
     if (has(a, ZO2_ROLE_PROJECT_IN) != narrow || has(a, ZO2_ROLE_PROJECT_OUT) != narrow)

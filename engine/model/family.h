@@ -17,15 +17,17 @@ struct zo2_stored;
 typedef struct zo2_family {
     const char *model_type; /* in a config.json, and in packs */
     const char *class_name; /* of the language model in Hugging Face: "architectures" of an export */
+    const void *own;        /* what functions that several families share know this one by; NULL: nothing */
     const char *head_name;  /* of the output embedding: checkpoints may store it even where the embedding is the head */
 
     /* ---- configuration ---- */
 
-    /* Name of published model i ("opt-125m"), NULL past the last; and its sizes and switches into *a, which is zeroed. */
-    const char *(*published_name)(uint32_t i);
+    /* Name of published model i ("opt-125m"), NULL past the last; and its sizes and switches into *a, of which only the family is
+     * set. */
+    const char *(*published_name)(const struct zo2_family *f, uint32_t i);
     void (*published)(struct zo2_arch *a, uint32_t i);
-    /* Sizes and switches from a config.json whose model_type this is, into *a, which is zeroed. path: for messages. Refuses by
-     * name what isn't supported. */
+    /* Sizes and switches from a config.json whose model_type this is, into *a, of which only the family is set. path: for
+     * messages. Refuses by name what isn't supported. */
     zo2_status (*read_config)(struct zo2_arch *a, const struct json_t *config, const char *path);
     /* The text of a config.json as Hugging Face would write it; malloc'ed, NULL when out of memory. */
     char *(*write_config)(const struct zo2_arch *a, zo2_dtype dtype);

@@ -177,6 +177,8 @@ zo2_status zo2_pack_get_info(const zo2_pack *p, zo2_pack_info *out)
         .layers = a->layers,
         .hidden = a->hidden,
         .heads = a->heads,
+        .kv_heads = a->kv_heads,
+        .head_dim = a->head_dim,
         .ffn = a->ffn,
         .vocab = a->vocab,
         .context = a->context,

@@ -114,6 +114,9 @@ static uint64_t lay_out_fixed(zo2_full_plan *p, const zo2_arch *a, const zo2_bac
     from = at;
     d->vector_stride = zo2_round_up(e->vectors, ALIGN / 4);
     d->vectors = take(&at, S * d->vector_stride * 4);
+    d->rope_positions = a->rope.kind ? s->max_keys : 0;
+    d->rope = take(&at, d->rope_positions * a->head_dim * 4);
+    d->rope_rows = take(&at, a->rope.kind ? s->batch_tokens * 4 : 0);
     p->pub.vector_bytes = at - from;
     from = at;
     d->lse = take(&at, S * L * sizeof(zo2_lse));
@@ -193,6 +196,8 @@ static void lay_out_host(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s
     h->gather = take(&at, h->gather_sets * set);
     h->index = take(&at, s->loss_tokens * 4);
     h->target = take(&at, s->loss_tokens * 4);
+    h->rope = take(&at, zo2_min_u64(d->rope_positions, ZO2_ROPE_PIECE) * a->head_dim * 4);
+    h->rope_rows = take(&at, a->rope.kind ? s->batch_tokens * 4 : 0);
     h->logprob = take(&at, s->streams * s->loss_tokens * 4);
     h->residual = take(&at, d->staged ? s->streams * s->batch_tokens * a->hidden * 4 : 0);
     h->residual_bytes = at - h->residual;

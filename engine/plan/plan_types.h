@@ -52,8 +52,12 @@ typedef struct zo2_device_offsets {
     uint64_t logprob;         /* fp32 [streams][loss tokens] */
     uint64_t index;           /* u32 [loss tokens]: token of the micro-batch that predicts */
     uint64_t target;          /* u32 [loss tokens] */
-    uint64_t panels;          /* [1 or 2][panel_stride] */
-    uint64_t panel_stride;    /* bytes */
+    uint64_t rope; /* fp32 [max_keys][head_dim]: cosines and sines of rotary positions (engine/model/rope.h), if the
+                                 model has them; as with all that it hasn't, nothing */
+    uint64_t rope_positions; /* its rows: max_keys, or 0 */
+    uint64_t rope_rows;      /* u32 [tokens of a batch]: each token's row of that table */
+    uint64_t panels;         /* [1 or 2][panel_stride] */
+    uint64_t panel_stride;   /* bytes */
     uint64_t ring, ring_bytes;
     uint64_t resident, resident_bytes; /* wires that stay (resident.h) */
     uint64_t phase;
@@ -74,14 +78,18 @@ typedef struct zo2_device_offsets {
     uint64_t bytes;     /* of the arena */
 } zo2_device_offsets;
 
+#define ZO2_ROPE_PIECE 256u /* rows of the table of rotary positions that are uploaded at a time */
+
 /* Byte offsets in the engine's own host buffers: one mapping, registered with the backend as a whole. */
 typedef struct zo2_host_offsets {
     uint32_t gather_sets; /* 2 if a batch may hold several micro-batches */
     uint64_t gather;      /* sets of: refs and wire of a micro-batch's embedding rows, refs and wire of its positions */
-    uint64_t gather_set_bytes;         /* of one set */
-    uint64_t gather_positions;         /* where in a set the second half begins */
-    uint64_t index, target;            /* u32 [loss tokens], as on the device */
-    uint64_t logprob;                  /* fp32 [streams][loss tokens] */
+    uint64_t gather_set_bytes; /* of one set */
+    uint64_t gather_positions; /* where in a set the second half begins */
+    uint64_t index, target;    /* u32 [loss tokens], as on the device */
+    uint64_t rope;      /* fp32 [ZO2_ROPE_PIECE][head_dim]: part of the table, if the model has rotary positions */
+    uint64_t rope_rows; /* u32 [tokens of a batch], as on the device */
+    uint64_t logprob;   /* fp32 [streams][loss tokens] */
     uint64_t residual, residual_bytes; /* staged: fp32 [micro-batch][streams][tokens][hidden] */
     uint64_t ring,
         ring_bytes; /* a mirror of the device's, or of its beginning: exact values, and wires that can't be registered */

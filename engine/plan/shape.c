@@ -28,8 +28,11 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     memset(out, 0, sizeof *out);
     uint64_t seq = o->max_seq ? o->max_seq : a->context, rows = o->max_rows ? o->max_rows : 16;
     if (seq > a->context)
-        return zo2_error(ZO2_ERR_ARG, "sequences of %llu tokens are longer than the model's context of %u",
-                         (unsigned long long)seq, a->context);
+        return zo2_error(ZO2_ERR_ARG, "sequences of %llu tokens are longer than the model's context of %u%s",
+                         (unsigned long long)seq, a->context,
+                         a->context < a->positions
+                             ? ", which is the window of its attention: this version knows no longer ones"
+                             : "");
     if (rows > 1u << 24)
         return zo2_error(ZO2_ERR_ARG, "a batch of %llu rows is absurd: at most 16,777,216", (unsigned long long)rows);
     uint64_t micro = o->max_rows_micro && o->max_rows_micro < rows ? o->max_rows_micro : rows;

@@ -34,7 +34,7 @@ typedef struct task {
 } task;
 
 typedef struct attention_job {
-    const zo2_attention_op *op;
+    const zo2_attention_op *op; /* in full */
     zo2_cpu *cpu;
     const task *tasks;
     uint64_t n_tasks; /* of one stream */
@@ -85,7 +85,7 @@ static void scores(const attention_job *job, const float *q, const float *k, uin
     const zo2_attention_op *op = job->op;
     if (n)
         job->cpu->blas->sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, (blasint)m, (blasint)n, (blasint)op->head_dim,
-                              1.0f, q, (blasint)op->ld, k, (blasint)op->ld, 0.0f, score, (blasint)ld);
+                              1.0f, q, (blasint)op->ld, k, (blasint)op->ld_kv, 0.0f, score, (blasint)ld);
 }
 
 /* out = beta out + p v for n keys. */
@@ -95,7 +95,7 @@ static void values(const attention_job *job, const float *p, uint64_t ld, const 
     const zo2_attention_op *op = job->op;
     if (n)
         job->cpu->blas->sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (blasint)m, (blasint)op->head_dim, (blasint)n,
-                              1.0f, p, (blasint)ld, v, (blasint)op->ld, beta, out, (blasint)op->ld_out);
+                              1.0f, p, (blasint)ld, v, (blasint)op->ld_kv, beta, out, (blasint)op->ld_out);
 }
 
 static void attend(const attention_job *job, uint64_t stream, const query_block *u, uint32_t head, float *score)
@@ -103,10 +103,12 @@ static void attend(const attention_job *job, uint64_t stream, const query_block 
     const zo2_attention_op *op = job->op;
     uint64_t d = op->head_dim, m = u->queries, prefix = u->seq->n_prefix, own = (uint64_t)u->first + m,
              keys = keys_of(u);
-    uint64_t ld_score = round16(keys), column = (uint64_t)head * d, at = stream * op->stride + column;
-    const float *q = (const float *)op->q + at + ((uint64_t)u->seq->first + u->first) * op->ld;
-    const float *k = (const float *)op->k + at, *v = (const float *)op->v + at;
-    uint64_t prefix_at = u->seq->prefix * op->ld, own_at = u->seq->first * op->ld;
+    uint64_t ld_score = round16(keys), column = (uint64_t)head * d;
+    const float *q =
+        (const float *)op->q + stream * op->stride + column + ((uint64_t)u->seq->first + u->first) * op->ld;
+    uint64_t at_kv = stream * op->stride_kv + head / (op->heads / op->kv_heads) * d;
+    const float *k = (const float *)op->k + at_kv, *v = (const float *)op->v + at_kv;
+    uint64_t prefix_at = u->seq->prefix * op->ld_kv, own_at = u->seq->first * op->ld_kv;
     float *out =
         (float *)op->out + stream * op->stride_out + column + ((uint64_t)u->seq->first + u->first) * op->ld_out;
 
@@ -196,8 +198,9 @@ static task next_task(grouping *g)
     return t;
 }
 
-zo2_status zo2_cpu_attention(zo2_cpu *c, const zo2_attention_op *op)
+zo2_status zo2_cpu_attention(zo2_cpu *c, const zo2_attention_op *given)
 {
+    const zo2_attention_op full = zo2_attention_full(given), *op = &full;
     uint64_t max_keys = zo2_attention_max_keys(op);
     task tasks[TASKS_AT_ONCE];
     attention_job job = {

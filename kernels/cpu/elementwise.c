@@ -1,8 +1,9 @@
-/* elementwise.c: bias with activation, and conversions of rows, on the cpu. */
+/* elementwise.c: bias with activation, gates, and conversions of rows, on the cpu. */
 #include <math.h>
 #include <string.h>
 
 #include "codec/codec.h"
+#include "kernels/activation.h"
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/fast_exp.h"
@@ -10,7 +11,7 @@
 
 #define TASK_ELEMENTS 32768
 
-ZO2_CLONES static void bias_scale_relu(float *y, uint64_t n, const float *bias, float scale, int relu)
+ZO2_CLONES static void bias_scale(float *y, uint64_t n, const float *bias, float scale)
 {
     if (bias)
         for (uint64_t i = 0; i < n; i++)
@@ -18,9 +19,32 @@ ZO2_CLONES static void bias_scale_relu(float *y, uint64_t n, const float *bias, 
     if (scale != 1.0f)
         for (uint64_t i = 0; i < n; i++)
             y[i] *= scale;
-    if (relu)
+}
+
+ZO2_CLONES static void activate(zo2_activation act, float *y, uint64_t n)
+{
+    if (act == ZO2_ACT_RELU)
         for (uint64_t i = 0; i < n; i++)
             y[i] = y[i] < 0.0f ? 0.0f : y[i]; /* in this order a NaN stays */
+    else if (act == ZO2_ACT_GELU)
+        for (uint64_t i = 0; i < n; i++)
+            y[i] = 0.5f * y[i] * (1.0f + erff(y[i] * 0.70710678118654752f));
+    else if (act == ZO2_ACT_SILU)
+        for (uint64_t i = 0; i < n; i++)
+            y[i] = zo2_silu(y[i]);
+    else if (act == ZO2_ACT_GELU_TANH)
+        for (uint64_t i = 0; i < n; i++)
+            y[i] = zo2_gelu_tanh(y[i]);
+}
+
+ZO2_CLONES static void times(float *restrict y, uint64_t n, const float *up, const float *bias)
+{
+    if (bias)
+        for (uint64_t i = 0; i < n; i++)
+            y[i] *= up[i] + bias[i];
+    else
+        for (uint64_t i = 0; i < n; i++)
+            y[i] *= up[i];
 }
 
 typedef struct rows_job {
@@ -36,10 +60,8 @@ static void bias_act_task(void *arg, uint64_t i)
     uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
     for (; r < end; r++) {
         float *y = (float *)op->y + s * op->stride_y + r * op->ldy;
-        bias_scale_relu(y, op->n, op->bias ? op->bias + s * op->stride_bias : NULL, op->scale, op->act == ZO2_ACT_RELU);
-        if (op->act == ZO2_ACT_GELU)
-            for (uint64_t j = 0; j < op->n; j++)
-                y[j] = 0.5f * y[j] * (1.0f + erff(y[j] * 0.70710678118654752f));
+        bias_scale(y, op->n, op->bias ? op->bias + s * op->stride_bias : NULL, op->scale);
+        activate(op->act, y, op->n);
         zo2_round_to(op->type, y, op->n);
     }
 }
@@ -49,6 +71,30 @@ zo2_status zo2_cpu_bias_act(zo2_cpu *c, const zo2_bias_act_op *op)
     rows_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
     job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
     zo2_cpu_run(c, op->streams * job.tasks, bias_act_task, &job);
+    return ZO2_OK;
+}
+
+static void gate_task(void *arg, uint64_t i)
+{
+    const rows_job *job = arg;
+    const zo2_gate_op *op = job->op;
+    uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
+    uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
+    for (; r < end; r++) {
+        float *y = (float *)op->y + s * op->stride + r * op->ld;
+        bias_scale(y, op->n, op->bias_gate ? op->bias_gate + s * op->stride_bias : NULL, 1.0f);
+        activate(op->act, y, op->n);
+        times(y, op->n, (const float *)op->up + s * op->stride + r * op->ld,
+              op->bias_up ? op->bias_up + s * op->stride_bias : NULL);
+        zo2_round_to(op->type, y, op->n);
+    }
+}
+
+zo2_status zo2_cpu_gate(zo2_cpu *c, const zo2_gate_op *op)
+{
+    rows_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
+    job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
+    zo2_cpu_run(c, op->streams * job.tasks, gate_task, &job);
     return ZO2_OK;
 }
 

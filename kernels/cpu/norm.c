@@ -1,5 +1,5 @@
-/* norm.c: layer normalisation on the cpu: two passes (mean, then variance about it), sums over 32 lanes in a fixed
- * order. */
+/* norm.c: layer normalisation on the cpu (two passes: mean, then variance about it), and normalisation by the root of the mean
+ * square. Sums are over 32 lanes in a fixed order. */
 #include <math.h>
 
 #include "codec/codec.h"
@@ -41,8 +41,26 @@ ZO2_CLONES static void normalise_row(const float *x, uint64_t n, float eps, cons
             y[i] += beta[i];
 }
 
+ZO2_CLONES static void rms_normalise(const float *x, uint64_t n, float eps, const float *gamma, float *y)
+{
+    float lane[ZO2_LANES] = {0};
+    uint64_t i = 0;
+    for (; i + ZO2_LANES <= n; i += ZO2_LANES)
+        for (int j = 0; j < ZO2_LANES; j++)
+            lane[j] += x[i + j] * x[i + j];
+    for (int j = 0; i + j < n; j++)
+        lane[j] += x[i + j] * x[i + j];
+    float inverse = 1.0f / sqrtf(zo2_lanes_sum(lane) / (float)n + eps);
+    if (gamma)
+        for (i = 0; i < n; i++) /* y may be x: each element is read before it is written */
+            y[i] = x[i] * inverse * gamma[i];
+    else
+        for (i = 0; i < n; i++)
+            y[i] = x[i] * inverse;
+}
+
 typedef struct norm_job {
-    const zo2_layernorm_op *op;
+    const void *op;
     uint64_t rows_per_task, tasks; /* of one stream */
 } norm_job;
 
@@ -66,5 +84,29 @@ zo2_status zo2_cpu_layernorm(zo2_cpu *c, const zo2_layernorm_op *op)
     norm_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
     job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
     zo2_cpu_run(c, op->streams * job.tasks, norm_task, &job);
+    return ZO2_OK;
+}
+
+static void rmsnorm_task(void *arg, uint64_t i)
+{
+    const norm_job *job = arg;
+    const zo2_rmsnorm_op *op = job->op;
+    uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
+    uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
+    const float *gamma = op->gamma ? op->gamma + s * op->stride_vec : NULL;
+    for (; r < end; r++) {
+        const float *x = (const float *)op->x + s * op->stride_x + r * op->ldx;
+        float *y = (float *)op->y + s * op->stride_y + r * op->ldy;
+        for (uint64_t g = 0; g < op->groups; g++)
+            rms_normalise(x + g * op->n, op->n, op->eps, gamma, y + g * op->n);
+        zo2_round_to(op->type, y, op->groups * op->n);
+    }
+}
+
+zo2_status zo2_cpu_rmsnorm(zo2_cpu *c, const zo2_rmsnorm_op *op)
+{
+    norm_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->groups * op->n, TASK_ELEMENTS)};
+    job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
+    zo2_cpu_run(c, op->streams * job.tasks, rmsnorm_task, &job);
     return ZO2_OK;
 }

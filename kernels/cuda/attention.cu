@@ -32,9 +32,10 @@ uint64_t zo2_cuda_attention_workspace(uint32_t heads, uint32_t head_dim, uint64_
 
 static int is_tiled(const zo2_cuda *c, const zo2_attention_op *op)
 {
-    uint64_t sizes = op->ld | op->stride | op->head_dim, sizes_out = op->ld_out | op->stride_out;
+    uint64_t sizes = op->ld | op->stride | op->head_dim, sizes_kv = op->ld_kv | op->stride_kv,
+             sizes_out = op->ld_out | op->stride_out;
     return (op->type == ZO2_F16 || (op->type == ZO2_BF16 && c->bf16_matrices)) && op->head_dim <= ZO2_TILE_MAX &&
-           zo2_cuda_wide(op->q, sizes) && zo2_cuda_wide(op->k, sizes) && zo2_cuda_wide(op->v, sizes) &&
+           zo2_cuda_wide(op->q, sizes) && zo2_cuda_wide(op->k, sizes_kv) && zo2_cuda_wide(op->v, sizes_kv) &&
            zo2_cuda_wide(op->out, sizes_out);
 }
 
@@ -56,11 +57,14 @@ static zo2_status run_batch(zo2_cuda *c, const zo2_attention_op *op, const zo2_a
         return ZO2_OK;
     zo2_attention_args a = zo2_attention_args();
     a.head_dim = op->head_dim;
+    a.group = op->heads / op->kv_heads;
     a.q = op->q;
     a.k = op->k;
     a.v = op->v;
     a.ld = op->ld;
     a.stride = op->stride;
+    a.ld_kv = op->ld_kv;
+    a.stride_kv = op->stride_kv;
     a.out = op->out;
     a.ld_out = op->ld_out;
     a.stride_out = op->stride_out;
@@ -75,7 +79,7 @@ static zo2_status run_batch(zo2_cuda *c, const zo2_attention_op *op, const zo2_a
     }
     dim3 grid((uint32_t)zo2_cuda_ceil_div(units, ZO2_CUDA_WARPS), op->heads, op->streams);
     size_t shared = ZO2_CUDA_WARPS * zo2_attention_warp_floats(op->head_dim) * sizeof(float);
-    if (zo2_cuda_wide(op->k, op->ld | op->stride | op->head_dim))
+    if (zo2_cuda_wide(op->k, op->ld_kv | op->stride_kv | op->head_dim))
         ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_attention_kernel<E, 8>), grid, ZO2_CUDA_BLOCK, shared, stream, a, *batch))
     else
         ZO2_BY_TYPE(op->type, ZO2_LAUNCH((zo2_attention_kernel<E, 1>), grid, ZO2_CUDA_BLOCK, shared, stream, a, *batch))
@@ -101,8 +105,9 @@ static zo2_status run_all(zo2_cuda *c, const zo2_attention_op *op, int tiled)
     return run_batch(c, op, &batch, tiled);
 }
 
-zo2_status zo2_cuda_attention(zo2_cuda *c, const zo2_attention_op *op)
+zo2_status zo2_cuda_attention(zo2_cuda *c, const zo2_attention_op *given)
 {
+    const zo2_attention_op full = zo2_attention_full(given), *op = &full;
     int tiled = is_tiled(c, op);
     size_t shared = tiled ? 0 : ZO2_CUDA_WARPS * zo2_attention_warp_floats(op->head_dim) * sizeof(float);
     if (op->heads > ZO2_CUDA_MAX_GRID_YZ || op->streams > ZO2_CUDA_MAX_GRID_YZ || shared > ZO2_CUDA_SHARED_BYTES)

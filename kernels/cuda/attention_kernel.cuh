@@ -25,9 +25,9 @@ typedef struct zo2_attention_batch {
 } zo2_attention_batch;
 
 typedef struct zo2_attention_args {
-    uint32_t head_dim, no_padding;
+    uint32_t head_dim, group; /* heads that share one of keys and values */
     const void *q, *k, *v;
-    uint64_t ld, stride;
+    uint64_t ld, stride, ld_kv, stride_kv;
     void *out;
     uint64_t ld_out, stride_out;
 } zo2_attention_args;
@@ -81,8 +81,9 @@ __global__ void zo2_attention_kernel(zo2_attention_args a, zo2_attention_batch b
     uint32_t keys = seq.n_prefix + query + 1;
 
     float *mine = all + warp * (2 * d + ZO2_CUDA_WARP), *q = mine, *sum = mine + d, *p = mine + 2 * d;
-    uint64_t base = blockIdx.z * a.stride + (uint64_t)blockIdx.y * d;
-    const E *from = (const E *)a.q + base + (uint64_t)(seq.first + query) * a.ld;
+    uint64_t base = blockIdx.z * a.stride_kv + (uint64_t)(blockIdx.y / a.group) * d; /* of keys and values */
+    const E *from =
+        (const E *)a.q + blockIdx.z * a.stride + (uint64_t)blockIdx.y * d + (uint64_t)(seq.first + query) * a.ld;
     for (uint32_t i = lane; i < d; i += ZO2_CUDA_WARP) {
         q[i] = zo2_get(from[i]);
         sum[i] = 0.0f;
@@ -93,7 +94,7 @@ __global__ void zo2_attention_kernel(zo2_attention_args a, zo2_attention_batch b
         uint32_t key = first + lane, n = keys - first < ZO2_CUDA_WARP ? keys - first : ZO2_CUDA_WARP;
         float score = -INFINITY;
         if (key < keys) {
-            const E *k = (const E *)a.k + base + (uint64_t)zo2_attention_token(&seq, key) * a.ld;
+            const E *k = (const E *)a.k + base + (uint64_t)zo2_attention_token(&seq, key) * a.ld_kv;
             score = 0.0f;
             for (uint32_t i = 0; i < d; i += N) {
                 float w[N];
@@ -115,7 +116,7 @@ __global__ void zo2_attention_kernel(zo2_attention_args a, zo2_attention_batch b
             float v = sum[i] * scale;
             for (uint32_t j = 0; j < n; j++) {
                 uint32_t token = zo2_attention_token(&seq, first + j);
-                v = zo2_fma(p[j], zo2_get(((const E *)a.v)[base + (uint64_t)token * a.ld + i]), v);
+                v = zo2_fma(p[j], zo2_get(((const E *)a.v)[base + (uint64_t)token * a.ld_kv + i]), v);
             }
             sum[i] = v;
         }

@@ -123,17 +123,18 @@ __global__ void zo2_attention_tiles_kernel(zo2_attention_args a, zo2_attention_b
         /* The lane's half of a row of scores. */
         uint32_t row = lane / 2, half = lane % 2, query = of_warp + row, visible = seq.n_prefix + query + 1;
         float *score = t->score[warp], *mine = score + row * LD_SCORE;
-        uint64_t base = blockIdx.z * a.stride + (uint64_t)blockIdx.y * d;
+        uint64_t base = blockIdx.z * a.stride_kv + (uint64_t)(blockIdx.y / a.group) * d; /* of keys and values */
 
         zo2_attention_rows<E, D, ZO2_TILE_QUERIES> q;
-        q.fetch((const E *)a.q + base + (uint64_t)(seq.first + first_query) * a.ld, a.ld, queries, d,
-                [](uint32_t i) { return (uint64_t)i; });
+        q.fetch((const E *)a.q + blockIdx.z * a.stride + (uint64_t)blockIdx.y * d +
+                    (uint64_t)(seq.first + first_query) * a.ld,
+                a.ld, queries, d, [](uint32_t i) { return (uint64_t)i; });
         q.put(t->q);
         zo2_attention_rows<E, D, ZO2_TILE_KEYS> k, v;
         uint32_t first = 0;
         auto token = [&](uint32_t i) { return (uint64_t)zo2_attention_token(&seq, first + i); };
-        k.fetch((const E *)a.k + base, a.ld, keys, d, token);
-        v.fetch((const E *)a.v + base, a.ld, keys, d, token);
+        k.fetch((const E *)a.k + base, a.ld_kv, keys, d, token);
+        v.fetch((const E *)a.v + base, a.ld_kv, keys, d, token);
 
         sums out[D / 16];
 #pragma unroll
@@ -147,8 +148,8 @@ __global__ void zo2_attention_tiles_kernel(zo2_attention_args a, zo2_attention_b
             __syncthreads();
             first = tile + ZO2_TILE_KEYS;
             if (first < keys) { /* on their way while this tile is worked on */
-                k.fetch((const E *)a.k + base, a.ld, keys - first, d, token);
-                v.fetch((const E *)a.v + base, a.ld, keys - first, d, token);
+                k.fetch((const E *)a.k + base, a.ld_kv, keys - first, d, token);
+                v.fetch((const E *)a.v + base, a.ld_kv, keys - first, d, token);
             }
             if (tile >= warp_keys)
                 continue;

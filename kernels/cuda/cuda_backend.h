@@ -3,8 +3,9 @@
  * Every operation is one or a few kernels (or one cuBLAS call) on the compute stream, enqueued without waiting; nothing
  * is allocated after open(). Each output element is computed by one thread or one warp in an order that depends on
  * shapes alone, so launch shapes are free to tune and never change a bit. Kernels are built without contraction
- * (-fmad=false): an fma is where the source has one. Noise, decode, fold, perturbation, layer norm and log-sum-exp
- * have the bits of the cpu backend; products, attention and GELU agree within the bounds that tests state.
+ * (-fmad=false): an fma is where the source has one. Noise, decode, fold, perturbation, norms, rotary positions,
+ * gates and log-sum-exp have the bits of the cpu backend; products, attention and GELU by erf agree within the bounds that tests
+ * state.
  *
  * Errors of CUDA are sticky: after the first one every call of this backend returns ZO2_ERR_DEVICE, until close(). */
 #ifndef ZO2_KERNELS_CUDA_CUDA_BACKEND_H
@@ -206,6 +207,7 @@ uint64_t zo2_cuda_attention_workspace(uint32_t heads, uint32_t head_dim, uint64_
 zo2_status zo2_cuda_decode_load(zo2_cuda *c);
 zo2_status zo2_cuda_norm_load(zo2_cuda *c);
 zo2_status zo2_cuda_elementwise_load(zo2_cuda *c);
+zo2_status zo2_cuda_rope_load(zo2_cuda *c);
 zo2_status zo2_cuda_attention_load(zo2_cuda *c);
 zo2_status zo2_cuda_lse_load(zo2_cuda *c);
 
@@ -264,6 +266,16 @@ static inline uint32_t zo2_cuda_blocks(const zo2_cuda *c, uint64_t n)
 {
     uint64_t most = (uint64_t)c->processors * 32;
     return (uint32_t)(n < most ? n : most);
+}
+
+/* A grid whose x runs over the threads that a row wants, y over rows, z over streams: as many rows side by side as fill the device;
+ * a block goes on to the rows that follow by the grid's stride. */
+static inline dim3 zo2_cuda_grid_of_rows(const zo2_cuda *c, uint64_t m, uint64_t threads, uint32_t streams)
+{
+    uint32_t across = zo2_cuda_blocks(c, zo2_cuda_ceil_div(threads, ZO2_CUDA_BLOCK));
+    uint32_t down = zo2_cuda_blocks(c, m) / across;
+    down = down < 1 ? 1 : down > ZO2_CUDA_MAX_GRID_YZ ? ZO2_CUDA_MAX_GRID_YZ : down;
+    return dim3(across, down, streams);
 }
 
 #endif

@@ -200,8 +200,8 @@ static zo2_status load_blas(zo2_cuda *c)
 
 static zo2_status load_kernels(zo2_cuda *c)
 {
-    zo2_status (*const load[])(zo2_cuda *) = {zo2_cuda_decode_load, zo2_cuda_norm_load, zo2_cuda_elementwise_load,
-                                              zo2_cuda_attention_load, zo2_cuda_lse_load};
+    zo2_status (*const load[])(zo2_cuda *) = {zo2_cuda_decode_load, zo2_cuda_norm_load,      zo2_cuda_elementwise_load,
+                                              zo2_cuda_rope_load,   zo2_cuda_attention_load, zo2_cuda_lse_load};
     zo2_status s = ZO2_OK;
     for (unsigned i = 0; i < sizeof load / sizeof load[0] && !s; i++)
         s = load[i](c);

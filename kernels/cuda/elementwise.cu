@@ -1,6 +1,7 @@
-/* elementwise.cu: bias with activation, and conversions of rows. x runs over columns, y over rows, z over streams. A thread
+/* elementwise.cu: bias with activation, gates, and conversions of rows. x runs over columns, y over rows, z over streams. A thread
  * takes W elements at a time: 8 where every row is whole runs of 8 that begin at multiples of 16 bytes, as in all models
  * whose widths are multiples of 8, else 1. */
+#include "kernels/activation.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
@@ -17,6 +18,15 @@ typedef struct bias_act_args {
     uint32_t no_padding;
 } bias_act_args;
 
+typedef struct gate_args {
+    uint64_t m, n;
+    void *y;
+    const void *up;
+    uint64_t ld, stride;
+    const float *bias_gate, *bias_up;
+    uint64_t stride_bias;
+} gate_args;
+
 typedef struct convert_args {
     uint64_t m, n;
     const float *x;
@@ -32,7 +42,20 @@ template <zo2_activation ACT> __device__ static inline float activate(float v)
         return v < 0.0f ? 0.0f : v; /* in this order a NaN stays */
     if (ACT == ZO2_ACT_GELU)
         return 0.5f * v * (1.0f + erff(v * 0.70710678118654752f));
+    if (ACT == ZO2_ACT_SILU)
+        return zo2_silu(v);
+    if (ACT == ZO2_ACT_GELU_TANH)
+        return zo2_gelu_tanh(v);
     return v;
+}
+
+template <int W> __device__ static inline void add_bias(const float *bias, float v[W])
+{
+    float b[W];
+    zo2_load_wide<float, W>(bias, b);
+#pragma unroll
+    for (int j = 0; j < W; j++)
+        v[j] += b[j];
 }
 
 template <typename E, zo2_activation ACT, int W>
@@ -46,16 +69,37 @@ __global__ void zo2_bias_act_kernel(bias_act_args op)
              i += W * ((uint64_t)gridDim.x * blockDim.x)) {
             float v[W];
             zo2_load_wide<E, W>(y + i, v);
-            if (bias) {
-                float b[W];
-                zo2_load_wide<float, W>(bias + i, b);
-#pragma unroll
-                for (int j = 0; j < W; j++)
-                    v[j] += b[j];
-            }
+            if (bias)
+                add_bias<W>(bias + i, v);
 #pragma unroll
             for (int j = 0; j < W; j++)
                 v[j] = activate<ACT>(v[j] * op.scale);
+            zo2_store_wide<E, W>(y + i, v);
+        }
+    }
+}
+
+template <typename E, zo2_activation ACT, int W>
+ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK)
+__global__ void zo2_gate_kernel(gate_args op)
+{
+    const float *bias_gate = op.bias_gate ? op.bias_gate + blockIdx.z * op.stride_bias : NULL;
+    const float *bias_up = op.bias_up ? op.bias_up + blockIdx.z * op.stride_bias : NULL;
+    for (uint64_t row = blockIdx.y; row < op.m; row += gridDim.y) {
+        E *y = (E *)op.y + blockIdx.z * op.stride + row * op.ld;
+        const E *up = (const E *)op.up + blockIdx.z * op.stride + row * op.ld;
+        for (uint64_t i = W * ((uint64_t)blockIdx.x * blockDim.x + threadIdx.x); i < op.n;
+             i += W * ((uint64_t)gridDim.x * blockDim.x)) {
+            float v[W], u[W];
+            zo2_load_wide<E, W>(y + i, v);
+            zo2_load_wide<E, W>(up + i, u);
+            if (bias_gate)
+                add_bias<W>(bias_gate + i, v);
+            if (bias_up)
+                add_bias<W>(bias_up + i, u);
+#pragma unroll
+            for (int j = 0; j < W; j++)
+                v[j] = activate<ACT>(v[j]) * u[j];
             zo2_store_wide<E, W>(y + i, v);
         }
     }
@@ -76,24 +120,16 @@ template <typename E, int W> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void z
     }
 }
 
-/* As many rows side by side as fill the device; a block goes on to the rows that follow by the grid's stride. */
-static dim3 grid_of(const zo2_cuda *c, uint64_t m, uint64_t threads, uint32_t streams)
-{
-    uint32_t across = zo2_cuda_blocks(c, zo2_cuda_ceil_div(threads, ZO2_CUDA_BLOCK));
-    uint32_t down = zo2_cuda_blocks(c, m) / across;
-    down = down < 1 ? 1 : down > ZO2_CUDA_MAX_GRID_YZ ? ZO2_CUDA_MAX_GRID_YZ : down;
-    return dim3(across, down, streams);
-}
-
 template <typename E, int W> static void launch_bias_act(zo2_cuda *c, const zo2_bias_act_op *op, bias_act_args a)
 {
-    dim3 grid = grid_of(c, op->m, op->n / W, op->streams);
+    dim3 grid = zo2_cuda_grid_of_rows(c, op->m, op->n / W, op->streams);
     cudaStream_t s = c->stream[ZO2_LANE_COMPUTE];
+#define ZO2_LAUNCH_ACT(ACT) \
+    case ACT: ZO2_LAUNCH((zo2_bias_act_kernel<E, ACT, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
     switch (op->act) {
-    case ZO2_ACT_NONE: ZO2_LAUNCH((zo2_bias_act_kernel<E, ZO2_ACT_NONE, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
-    case ZO2_ACT_RELU: ZO2_LAUNCH((zo2_bias_act_kernel<E, ZO2_ACT_RELU, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
-    case ZO2_ACT_GELU: ZO2_LAUNCH((zo2_bias_act_kernel<E, ZO2_ACT_GELU, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
+        ZO2_ACTIVATIONS(ZO2_LAUNCH_ACT)
     }
+#undef ZO2_LAUNCH_ACT
 }
 
 zo2_status zo2_cuda_launch_bias_act(zo2_cuda *c, const zo2_bias_act_op *op)
@@ -119,10 +155,43 @@ zo2_status zo2_cuda_bias_act(zo2_cuda *c, const zo2_bias_act_op *op)
     return work.done(zo2_cuda_launch_bias_act(c, op));
 }
 
+template <typename E, int W> static void launch_gate(zo2_cuda *c, const zo2_gate_op *op, gate_args a)
+{
+    dim3 grid = zo2_cuda_grid_of_rows(c, op->m, op->n / W, op->streams);
+    cudaStream_t s = c->stream[ZO2_LANE_COMPUTE];
+#define ZO2_LAUNCH_GATE(ACT) \
+    case ACT: ZO2_LAUNCH((zo2_gate_kernel<E, ACT, W>), grid, ZO2_CUDA_BLOCK, 0, s, a); break;
+    switch (op->act) {
+        ZO2_ACTIVATIONS(ZO2_LAUNCH_GATE)
+    }
+#undef ZO2_LAUNCH_GATE
+}
+
+zo2_status zo2_cuda_gate(zo2_cuda *c, const zo2_gate_op *op)
+{
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "gate", 0, 0, 0);
+    gate_args a = gate_args();
+    a.m = op->m;
+    a.n = op->n;
+    a.y = op->y;
+    a.up = op->up;
+    a.ld = op->ld;
+    a.stride = op->stride;
+    a.bias_gate = op->bias_gate;
+    a.bias_up = op->bias_up;
+    a.stride_bias = op->stride_bias;
+    uint64_t sizes = op->n | op->ld | op->stride;
+    int wide = zo2_cuda_wide(op->y, sizes) && zo2_cuda_wide(op->up, sizes) &&
+               (!op->bias_gate || zo2_cuda_wide(op->bias_gate, op->stride_bias)) &&
+               (!op->bias_up || zo2_cuda_wide(op->bias_up, op->stride_bias));
+    ZO2_BY_TYPE(op->type, wide ? launch_gate<E, 8>(c, op, a) : launch_gate<E, 1>(c, op, a));
+    return work.done(zo2_cuda_launched(c, "zo2_gate_kernel"));
+}
+
 template <typename E, int W> static void launch_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op, convert_args a)
 {
-    ZO2_LAUNCH((zo2_convert_rows_kernel<E, W>), grid_of(c, op->m, op->n / W, op->streams), ZO2_CUDA_BLOCK, 0,
-               c->stream[ZO2_LANE_COMPUTE], a);
+    ZO2_LAUNCH((zo2_convert_rows_kernel<E, W>), zo2_cuda_grid_of_rows(c, op->m, op->n / W, op->streams), ZO2_CUDA_BLOCK,
+               0, c->stream[ZO2_LANE_COMPUTE], a);
 }
 
 zo2_status zo2_cuda_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op)
@@ -143,9 +212,11 @@ zo2_status zo2_cuda_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op)
 
 template <typename E, int W> static zo2_status load(zo2_cuda *c)
 {
-    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<E, ZO2_ACT_NONE, W>));
-    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<E, ZO2_ACT_RELU, W>));
-    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<E, ZO2_ACT_GELU, W>));
+#define ZO2_LOAD_ACT(ACT)                               \
+    ZO2_CUDA_LOAD(c, (zo2_bias_act_kernel<E, ACT, W>)); \
+    ZO2_CUDA_LOAD(c, (zo2_gate_kernel<E, ACT, W>));
+    ZO2_ACTIVATIONS(ZO2_LOAD_ACT)
+#undef ZO2_LOAD_ACT
     ZO2_CUDA_LOAD(c, (zo2_convert_rows_kernel<E, W>));
     return ZO2_OK;
 }

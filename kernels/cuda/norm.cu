@@ -1,5 +1,6 @@
-/* norm.cu: layer normalisation: one warp a row, two sums over it (mean, then variance about it). Lane j sums elements
- * j, j + 32, ... and lanes are folded as on the cpu, so the bits are the cpu backend's. */
+/* norm.cu: layer normalisation: one warp a row, two sums over it (mean, then variance about it); and normalisation by the root of
+ * the mean square, one warp a norm. Lane j sums elements j, j + 32, ... and lanes are folded as on the cpu, so the bits are the
+ * cpu backend's. */
 #include "codec/rn.h"
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
@@ -89,14 +90,11 @@ __global__ void zo2_layernorm_kernel(layernorm_args op)
     }
 }
 
-/* Warps of a block whose rows fit into its shared memory; 0: not one. */
-static uint32_t warps_held(const zo2_layernorm_op *op)
+/* Warps of a block whose rows of n elements fit into its shared memory; 0: not one. */
+static uint32_t warps_held(uint64_t n)
 {
-    uint64_t rows = ZO2_CUDA_SHARED_BYTES / sizeof(float) / op->n;
-    int wide = zo2_cuda_wide(op->x, op->n | op->stride_x) && zo2_cuda_wide(op->y, op->stride_y) &&
-               (!op->gamma || zo2_cuda_wide(op->gamma, op->stride_vec)) &&
-               (!op->beta || zo2_cuda_wide(op->beta, op->stride_vec));
-    return !wide ? 0 : rows < ZO2_CUDA_WARPS ? (uint32_t)rows : ZO2_CUDA_WARPS;
+    uint64_t rows = ZO2_CUDA_SHARED_BYTES / sizeof(float) / n;
+    return rows < ZO2_CUDA_WARPS ? (uint32_t)rows : ZO2_CUDA_WARPS;
 }
 
 zo2_status zo2_cuda_layernorm(zo2_cuda *c, const zo2_layernorm_op *op)
@@ -113,7 +111,10 @@ zo2_status zo2_cuda_layernorm(zo2_cuda *c, const zo2_layernorm_op *op)
     a.y = op->y;
     a.stride_y = op->stride_y;
     a.eps = op->eps;
-    uint32_t held = warps_held(op), warps = held ? held : ZO2_CUDA_WARPS;
+    int wide = zo2_cuda_wide(op->x, op->n | op->stride_x) && zo2_cuda_wide(op->y, op->stride_y) &&
+               (!op->gamma || zo2_cuda_wide(op->gamma, op->stride_vec)) &&
+               (!op->beta || zo2_cuda_wide(op->beta, op->stride_vec));
+    uint32_t held = wide ? warps_held(op->n) : 0, warps = held ? held : ZO2_CUDA_WARPS;
     size_t shared = held * op->n * sizeof(float);
     dim3 grid(zo2_cuda_blocks(c, zo2_cuda_ceil_div(op->m, warps)), op->streams);
     cudaStream_t s = c->stream[ZO2_LANE_COMPUTE];
@@ -124,6 +125,130 @@ zo2_status zo2_cuda_layernorm(zo2_cuda *c, const zo2_layernorm_op *op)
     return work.done(zo2_cuda_launched(c, "zo2_layernorm_kernel"));
 }
 
+/* ---- by the root of the mean square ---- */
+
+typedef struct rmsnorm_args {
+    uint64_t m, n;
+    const void *x;
+    uint64_t ldx, stride_x;
+    const float *gamma;
+    uint64_t stride_vec;
+    void *y;
+    uint64_t ldy, stride_y;
+    uint32_t groups;
+    uint32_t step_rows, step_groups; /* how far a warp's next norm is: the grid's warps, over the norms of a row */
+    float eps;
+} rmsnorm_args;
+
+/* x is what was read, or the floats that it was read into. */
+template <typename X, typename N> __device__ static inline float inverse_root(const X *x, N n, float eps)
+{
+    float sum = 0.0f;
+    zo2_lane_each(n, [&](N i) {
+        float v = zo2_get(x[i]);
+        sum += v * v;
+    });
+    return 1.0f / zo2_sqrt(zo2_warp_sum(sum) / (float)n + eps);
+}
+
+/* As normalise() above: y may be x. */
+template <int W, typename X, typename E, typename N>
+__device__ static inline void times_inverse(const X *x, N n, float inverse, const float *gamma, E *y)
+{
+    for (N i = W * (threadIdx.x % ZO2_CUDA_WARP); i < n; i += W * ZO2_CUDA_WARP) {
+        float v[W], by[W];
+        zo2_load_wide<X, W>(x + i, v);
+#pragma unroll
+        for (int j = 0; j < W; j++)
+            v[j] *= inverse;
+        if (gamma) {
+            zo2_load_wide<float, W>(gamma + i, by);
+#pragma unroll
+            for (int j = 0; j < W; j++)
+                v[j] *= by[j];
+        }
+        zo2_store_wide<E, W>(y + i, v);
+    }
+}
+
+/* X to E. HELD as above; otherwise a norm's elements are read twice, one at a time. */
+template <typename X, typename E, bool HELD>
+ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK)
+__global__ void zo2_rmsnorm_kernel(rmsnorm_args op)
+{
+    uint32_t warp = threadIdx.x / ZO2_CUDA_WARP, warps = blockDim.x / ZO2_CUDA_WARP, first = blockIdx.x * warps + warp;
+    const float *gamma = op.gamma ? op.gamma + blockIdx.y * op.stride_vec : NULL;
+    uint64_t row = first / op.groups;
+    uint32_t group = first % op.groups;
+    while (row < op.m) {
+        const X *x = (const X *)op.x + blockIdx.y * op.stride_x + row * op.ldx + group * op.n;
+        E *y = (E *)op.y + blockIdx.y * op.stride_y + row * op.ldy + group * op.n;
+        if constexpr (HELD) {
+            ZO2_DYNAMIC_SHARED(float, all);
+            uint32_t n = (uint32_t)op.n;
+            float *held = all + warp * n;
+            zo2_hold_row<ZO2_CUDA_WARP>(x, n, held, [](float) {});
+            __syncwarp();
+            times_inverse<8>(held, n, inverse_root(held, n, op.eps), gamma, y);
+            __syncwarp(); /* the next one overwrites it */
+        } else {
+            times_inverse<1>(x, op.n, inverse_root(x, op.n, op.eps), gamma, y);
+        }
+        row += op.step_rows;
+        group += op.step_groups;
+        if (group >= op.groups) {
+            group -= op.groups;
+            row++;
+        }
+    }
+}
+
+template <typename X, typename E> static void launch_rmsnorm(zo2_cuda *c, const zo2_rmsnorm_op *op, rmsnorm_args a)
+{
+    int wide = zo2_cuda_wide(op->x, op->n | op->ldx | op->stride_x) && zo2_cuda_wide(op->y, op->ldy | op->stride_y) &&
+               (!op->gamma || zo2_cuda_wide(op->gamma, op->stride_vec));
+    uint32_t held = wide ? warps_held(op->n) : 0, warps = held ? held : ZO2_CUDA_WARPS;
+    size_t shared = held * op->n * sizeof(float);
+    dim3 grid(zo2_cuda_blocks(c, zo2_cuda_ceil_div(op->m * op->groups, warps)), op->streams);
+    a.step_rows = grid.x * warps / op->groups;
+    a.step_groups = grid.x * warps % op->groups;
+    cudaStream_t s = c->stream[ZO2_LANE_COMPUTE];
+    if (held)
+        ZO2_LAUNCH((zo2_rmsnorm_kernel<X, E, true>), grid, warps * ZO2_CUDA_WARP, shared, s, a);
+    else
+        ZO2_LAUNCH((zo2_rmsnorm_kernel<X, E, false>), grid, ZO2_CUDA_BLOCK, 0, s, a);
+}
+
+zo2_status zo2_cuda_rmsnorm(zo2_cuda *c, const zo2_rmsnorm_op *op)
+{
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "rmsnorm", 0, 0, 0);
+    rmsnorm_args a = rmsnorm_args();
+    a.m = op->m;
+    a.n = op->n;
+    a.x = op->x;
+    a.ldx = op->ldx;
+    a.stride_x = op->stride_x;
+    a.gamma = op->gamma;
+    a.stride_vec = op->stride_vec;
+    a.y = op->y;
+    a.ldy = op->ldy;
+    a.stride_y = op->stride_y;
+    a.groups = op->groups;
+    a.eps = op->eps;
+    if (op->x_type == ZO2_F32)
+        ZO2_BY_TYPE(op->type, (launch_rmsnorm<float, E>(c, op, a)))
+    else
+        ZO2_BY_TYPE(op->type, (launch_rmsnorm<E, E>(c, op, a)))
+    return work.done(zo2_cuda_launched(c, "zo2_rmsnorm_kernel"));
+}
+
+template <typename X, typename E> static zo2_status load_rmsnorm(zo2_cuda *c)
+{
+    ZO2_CUDA_LOAD(c, (zo2_rmsnorm_kernel<X, E, true>));
+    ZO2_CUDA_LOAD(c, (zo2_rmsnorm_kernel<X, E, false>));
+    return ZO2_OK;
+}
+
 zo2_status zo2_cuda_norm_load(zo2_cuda *c)
 {
     ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<float, true>));
@@ -132,5 +257,12 @@ zo2_status zo2_cuda_norm_load(zo2_cuda *c)
     ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<zo2_f16_element, false>));
     ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<zo2_bf16_element, true>));
     ZO2_CUDA_LOAD(c, (zo2_layernorm_kernel<zo2_bf16_element, false>));
-    return ZO2_OK;
+    zo2_status s = load_rmsnorm<float, float>(c);
+    if (!s)
+        s = load_rmsnorm<float, zo2_f16_element>(c);
+    if (!s)
+        s = load_rmsnorm<float, zo2_bf16_element>(c);
+    if (!s)
+        s = load_rmsnorm<zo2_f16_element, zo2_f16_element>(c);
+    return s ? s : load_rmsnorm<zo2_bf16_element, zo2_bf16_element>(c);
 }

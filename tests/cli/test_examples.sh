@@ -8,7 +8,8 @@ expect 1 '^finetune: usage' "$examples/finetune"
 expect 2 '^usage' "$examples/custom_loss" tiny.zo2
 expect 2 '^usage' "$examples/evaluate"
 expect 2 '^usage' "$examples/reference_step" tiny.zo2
-for program in finetune custom_loss evaluate reference_step; do
+expect 2 '^usage' "$examples/reference_llama" tiny.zo2
+for program in finetune custom_loss evaluate reference_step reference_llama; do
     expect 1 "^$program: .*missing.zo2" "$examples/$program" missing.zo2 missing.run
     [ ! -e missing.run ] || fail "$program made a run of no model"
 done
@@ -43,14 +44,15 @@ compile() {
         -Wl,-rpath,"$(dirname "$LIBZO2")" || fail "compiling $1.c"
 }
 
-# mutant PATTERN SCRIPT: reference_step.c, changed by a sed script, fails and prints the pattern.
+# mutant PATTERN SCRIPT: $reference.c, changed by a sed script, fails and prints the pattern. Of the model $reference_pack.
+reference=reference_step reference_pack=tiny.zo2
 mutants=0
 mutant() {
     mutants=$((mutants + 1))
-    sed "$2" "$SRC/tools/examples/reference_step.c" >mutant.c
-    ! cmp -s mutant.c "$SRC/tools/examples/reference_step.c" || fail "reference_step.c has nothing for $2"
+    sed "$2" "$SRC/tools/examples/$reference.c" >mutant.c
+    ! cmp -s mutant.c "$SRC/tools/examples/$reference.c" || fail "$reference.c has nothing for $2"
     compile mutant
-    expect 1 "$1" ./mutant tiny.zo2 "mutant$mutants.run"
+    expect 1 "$1" ./mutant "$reference_pack" "mutant$mutants.run"
     rm -rf "mutant$mutants.run"
 }
 
@@ -64,6 +66,25 @@ mutant "^c from the engine's losses .*TOO MUCH$" 's/(2\.0 \* eps)/eps/'      # t
 mutant '^weights .*TOO FEW$' 's/\[at\] - u;/[at] + u;/'                      # the update's sign
 mutant '^weights .*TOO FEW$' 's/(t->info.decays ? d : 0.0f)/d/'              # norms and biases decay
 mutant '^weights .*TOO FEW$' 's/fmaf(c, z\[i\], u);/c * z[i] + u;/'          # one rounding more
+
+# --- reference_llama --------------------------------------------------------------------------------------------------
+
+for kind in llama-plain llama-gqa-tied llama-mqa llama-headdim llama-attention-bias llama-mlp-bias llama-linear \
+    llama-llama3 llama-llama3-parameters llama-narrow-heads llama-bare qwen2 qwen2-tied qwen2-window qwen3 qwen3-bias mistral \
+    mistral-window; do
+    zo2-pack convert "$DATA/decoder-fixtures/$kind" "$kind.zo2" >/dev/null || fail "converting $kind"
+    expect 0 'weights after the step .*bits$' "$examples/reference_llama" "$kind.zo2" "$kind.run"
+    [ "$(grep -c 'allowed$' out.txt)" = 2 ] || fail "reference_llama made other comparisons than two of losses"
+done
+zo2-pack convert "$DATA/decoder-fixtures/llama-yarn" yarn.zo2 >/dev/null || fail "converting llama-yarn"
+expect 1 'with the scalings linear and llama3 only' "$examples/reference_llama" yarn.zo2 other.run
+expect 1 'LLaMA, Qwen2, Qwen3 and Mistral only' "$examples/reference_llama" tiny.zo2 other.run
+[ ! -e other.run ] || fail "reference_llama made a run of a model that it refuses"
+reference=reference_llama reference_pack=llama-llama3.zo2
+mutant '^L+ .*TOO MUCH$' 's/a \* c - b \* s/a * c + b * s/'                   # the other way round
+mutant '^L+ .*TOO MUCH$' 's|head / (m->H / m->K) \* N|head % m->K * N|'       # who shares keys with whom
+mutant '^L- .*TOO MUCH$' 's/(1 - s) \* f/s * f/'                             # the blend of frequencies
+mutant '^weights .*TOO FEW$' 's/\[i\] - u;/[i] + u;/'                         # the update's sign
 
 # --- finetune, custom_loss --------------------------------------------------------------------------------------------
 

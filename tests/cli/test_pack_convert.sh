@@ -24,6 +24,11 @@ zo2-pack export small.zo2 small >/dev/null && zo2-pack export tiny.zo2 tiny >/de
 cmp -s small/model.safetensors tiny/model.safetensors || fail "zstd changed the weights"
 rm -rf small tiny small*.zo2
 
+zo2-pack convert "$DATA/decoder-fixtures/llama-headdim" llama.zo2 >/dev/null 2>&1 || fail "converting llama-headdim"
+expect 0 '^heads *4 of 10$' zo2-pack info llama.zo2
+grep -q '^kv heads *2$' out.txt || fail "info lacks the heads of keys and values"
+expect 0 '"kv_heads": 2' zo2-pack info llama.zo2 --json
+grep -q '"head_dim": 10' out.txt || fail "info --json lacks head_dim"
 expect 0 "^model hash  *$hash$" zo2-pack info tiny.zo2
 for line in 'parameters *3,505,536' 'layers *6' 'hidden *192' 'heads *6' 'vocabulary *4096' 'context *256 tokens' \
     'bos token *2' 'files .*merges.txt'; do

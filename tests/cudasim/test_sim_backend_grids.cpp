@@ -15,7 +15,7 @@ extern "C" {
 #include "cudasim.h"
 #include "kernels/cuda/cuda_backend.h"
 
-static const uint64_t BYTES = 1 << 20;
+static const uint64_t BYTES = 20 << 16;
 enum { ROWS = 300, COLS = 40, WIDE = 20000 };
 
 static void must(zo2_status s)
@@ -128,6 +128,51 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     a.n = COLS - 1;
     a.y = arena + slot(4);
     must(ops->bias_act(b, &a));
+    zo2_rmsnorm_op r = {}; /* four norms in a row: a warp goes on in the middle of one */
+    r.streams = 1;
+    r.m = ROWS;
+    r.n = 8;
+    r.groups = 4;
+    r.x = arena + slot(1);
+    r.x_type = r.type = ZO2_F32;
+    r.ldx = r.ldy = COLS;
+    r.y = arena + slot(16);
+    r.eps = 1e-5f;
+    must(ops->rmsnorm(b, &r));
+    r.n = 7;
+    r.groups = 3;
+    r.y = arena + slot(17);
+    must(ops->rmsnorm(b, &r));
+    zo2_rope_op t = {};
+    t.streams = 1;
+    t.m = ROWS;
+    t.heads = 2;
+    t.head_dim = 16;
+    t.x = arena + slot(16);
+    t.ld = COLS;
+    t.table = (const float *)(const void *)(arena + slot(2));
+    t.positions = COLS;
+    t.position = (const uint32_t *)(const void *)arena;
+    t.scale = 0.25f;
+    t.type = ZO2_F32;
+    must(ops->rope(b, &t));
+    t.m = 1; /* more pairs in a row than 32 blocks have threads */
+    t.heads = 1000;
+    t.x = arena + slot(18);
+    must(ops->rope(b, &t));
+    zo2_gate_op e = {};
+    e.streams = 1;
+    e.m = ROWS;
+    e.n = e.ld = COLS;
+    e.y = arena + slot(19);
+    e.up = arena + slot(16);
+    e.bias_up = (const float *)(const void *)(arena + slot(2));
+    e.act = ZO2_ACT_SILU;
+    e.type = ZO2_F32;
+    must(ops->gate(b, &e));
+    e.n = COLS - 1;
+    e.y = arena + slot(17);
+    must(ops->gate(b, &e));
     zo2_convert_rows_op g = {};
     g.streams = 1;
     g.m = ROWS;

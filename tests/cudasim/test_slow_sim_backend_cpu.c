@@ -6,11 +6,17 @@
 #include <dirent.h>
 #include <math.h>
 
-/* ---- the tiny model, 20 steps ---- */
+/* ---- 20 steps ---- */
 
 #define STEPS 20
 
-static void run_tiny(zo2_backend_kind backend, zo2_dtype compute, double loss[STEPS])
+typedef struct trained {
+    const char *name, *model;
+    uint32_t vocab;
+    double lr;
+} trained;
+
+static void run_steps(const trained *m, zo2_backend_kind backend, zo2_dtype compute, double loss[STEPS])
 {
     zo2_engine_opts o;
     zo2_engine *e;
@@ -19,40 +25,58 @@ static void run_tiny(zo2_backend_kind backend, zo2_dtype compute, double loss[ST
     o.backend = backend;
     o.compute = compute;
     o.wire = ZO2_WIRE_BF16;
-    o.lr = 1e-6; /* MeZO's: rounding errors do not grow from step to step */
+    o.lr = m->lr;
     o.seed = 5;
     o.max_rows = 4;
     o.max_seq = 12;
     o.threads = 2;
-    snprintf(name, sizeof name, "tiny-%d-%d", (int)backend, (int)compute);
+    snprintf(name, sizeof name, "%s-%d-%d", m->name, (int)backend, (int)compute);
     cudasim_config sim = {.device_bytes = 2ull << 30, .order = CUDASIM_LIFO};
     cudasim_reset(&sim);
-    MUST(zo2_engine_open(&e, pack_of("tiny-opt/model"), scratch_path(path, sizeof path, name), &o));
+    MUST(zo2_engine_open(&e, pack_of(m->model), scratch_path(path, sizeof path, name), &o));
     for (uint32_t i = 0; i < STEPS; i++) {
         test_batch t;
         zo2_step_result r = {.struct_size = sizeof r};
-        random_batch(&t, i + 1, 4096, 4, 12, 0);
+        random_batch(&t, i + 1, m->vocab, 4, 12, 0);
         MUST(zo2_step(e, &t.b, &r));
         loss[i] = (r.loss_plus + r.loss_minus) / 2;
+        assert_true(isfinite(loss[i]) && !r.skipped);
     }
     zo2_engine_close(e);
     if (cudasim_report()[0])
         fail_msg("the simulator reports: %s", cudasim_report());
 }
 
-static void tiny_model(void **state)
+static void compare_steps(const trained *m)
 {
-    (void)state;
     static const zo2_dtype types[] = {ZO2_F32, ZO2_F16};
     for (int k = 0; k < 2; k++) {
         double cpu[STEPS], cuda[STEPS], worst = 0;
-        run_tiny(ZO2_BACKEND_CPU, types[k], cpu);
-        run_tiny(ZO2_BACKEND_CUDA, types[k], cuda);
+        run_steps(m, ZO2_BACKEND_CPU, types[k], cpu);
+        run_steps(m, ZO2_BACKEND_CUDA, types[k], cuda);
         for (int i = 0; i < STEPS; i++)
             worst = fmax(worst, fabs(cpu[i] - cuda[i]));
-        print_message("compute type %d: losses differ by at most %.2g\n", (int)types[k], worst);
+        print_message("%s, compute type %d: losses differ by at most %.2g\n", m->name, (int)types[k], worst);
         assert_true(worst <= 1e-3);
     }
+}
+
+static void tiny_model(void **state)
+{
+    (void)state;
+    static const trained opt = {"tiny", "tiny-opt/model", 4096, 1e-6}; /* MeZO's: rounding errors don't grow */
+    compare_steps(&opt);
+}
+
+static void other_families(void **state)
+{
+    (void)state;
+    static const trained models[] = {{"llama", "decoder-fixtures/llama-llama3-parameters", 20, 1e-5},
+                                     {"qwen2", "decoder-fixtures/qwen2", 32, 1e-5},
+                                     {"qwen3", "decoder-fixtures/qwen3-bias", 32, 1e-5},
+                                     {"mistral", "decoder-fixtures/mistral", 32, 1e-5}};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++)
+        compare_steps(&models[i]);
 }
 
 /* ---- reference models in 16 bits ---- */
@@ -63,14 +87,56 @@ static void tiny_model(void **state)
  * attention are rounded on a GPU only; logits of these models are below 8. So the distance is below 36 * 8 u = 0.14 and
  * 1.1 if every error had its largest value and one sign. With random signs it is about sqrt(36) * u times 8: 0.024 and
  * 0.19; asked for is that. */
-static void reference_models(void **state)
+static const struct {
+    zo2_dtype type;
+    double bound;
+} sixteen[] = {{ZO2_F16, 0.024}, {ZO2_BF16, 0.19}};
+
+/* Log-probabilities of a batch on either backend. */
+static uint64_t logprobs_of(const char *name, zo2_backend_kind backend, zo2_dtype compute, const test_batch *t,
+                            float *logprobs)
 {
-    (void)state;
-    static const struct {
-        zo2_dtype type;
-        double bound;
-    } v[] = {{ZO2_F16, 0.024}, {ZO2_BF16, 0.19}};
-    const char *root = ZO2_TEST_DATA "/opt-fixtures";
+    zo2_engine_opts o;
+    zo2_engine *e;
+    zo2_scores s;
+    zo2_engine_opts_init(&o);
+    o.read_only = 1;
+    o.wire = ZO2_WIRE_FP32;
+    o.compute = compute;
+    o.backend = backend;
+    o.max_rows = t->b.rows;
+    o.max_seq = t->b.seq;
+    MUST(zo2_engine_open(&e, pack_of(name), NULL, &o));
+    zo2_scores_init(&s);
+    s.logprobs = logprobs;
+    MUST(zo2_forward(e, &t->b, ZO2_WEIGHTS_WIRE, &s));
+    zo2_engine_close(e);
+    return s.loss_tokens;
+}
+
+static double distance_of(const char *name, zo2_dtype compute, uint32_t vocab, uint32_t seq, int model)
+{
+    float logprobs[2][512];
+    double worst = 0;
+    test_batch t;
+    cudasim_config sim = {.order = CUDASIM_SEEDED, .seed = (uint64_t)model};
+    random_batch(&t, 9, vocab, 6, seq, model % 2 ? 3 : 0);
+    cudasim_reset(&sim);
+    uint64_t tokens = logprobs_of(name, ZO2_BACKEND_CPU, compute, &t, logprobs[0]);
+    assert_int_equal(logprobs_of(name, ZO2_BACKEND_CUDA, compute, &t, logprobs[1]), tokens);
+    assert_true(tokens > 10 && tokens <= 512);
+    for (uint64_t i = 0; i < tokens; i++) {
+        assert_true(isfinite(logprobs[1][i]));
+        worst = fmax(worst, fabs((double)logprobs[0][i] - (double)logprobs[1][i]));
+    }
+    return worst;
+}
+
+/* vocab, seq: no more than any model of the folder has. */
+static void each_model(const char *folder, uint32_t vocab, uint32_t seq, int least)
+{
+    char root[256];
+    snprintf(root, sizeof root, ZO2_TEST_DATA "/%s", folder);
     DIR *d = opendir(root);
     double worst[2] = {0, 0};
     int models = 0;
@@ -80,46 +146,30 @@ static void reference_models(void **state)
         snprintf(config, sizeof config, "%s/%s/reference.json", root, entry->d_name);
         if (access(config, F_OK))
             continue;
-        snprintf(name, sizeof name, "opt-fixtures/%s", entry->d_name);
-        for (int k = 0; k < 2; k++) {
-            float logprobs[2][512];
-            uint64_t tokens = 0;
-            for (int gpu = 0; gpu < 2; gpu++) {
-                zo2_engine_opts o;
-                zo2_engine *e;
-                zo2_scores s;
-                test_batch t;
-                cudasim_config sim = {.order = CUDASIM_SEEDED, .seed = (uint64_t)models};
-                cudasim_reset(&sim);
-                zo2_engine_opts_init(&o);
-                o.read_only = 1;
-                o.wire = ZO2_WIRE_FP32;
-                o.compute = v[k].type;
-                o.backend = gpu ? ZO2_BACKEND_CUDA : ZO2_BACKEND_CPU;
-                o.max_rows = 6;
-                o.max_seq = 12;
-                random_batch(&t, 9, 40, 6, 12, models % 2 ? 3 : 0);
-                MUST(zo2_engine_open(&e, pack_of(name), NULL, &o));
-                zo2_scores_init(&s);
-                s.logprobs = logprobs[gpu];
-                MUST(zo2_forward(e, &t.b, ZO2_WEIGHTS_WIRE, &s));
-                tokens = s.loss_tokens;
-                zo2_engine_close(e);
-            }
-            assert_true(tokens > 10 && tokens <= 512);
-            for (uint64_t i = 0; i < tokens; i++) {
-                assert_true(isfinite(logprobs[1][i]));
-                worst[k] = fmax(worst[k], fabs((double)logprobs[0][i] - (double)logprobs[1][i]));
-            }
-        }
+        snprintf(name, sizeof name, "%.30s/%s", folder, entry->d_name);
+        for (int k = 0; k < 2; k++)
+            worst[k] = fmax(worst[k], distance_of(name, sixteen[k].type, vocab, seq, models));
         models++;
     }
     closedir(d);
-    assert_true(models >= 15);
+    assert_true(models >= least);
     print_message("log-probabilities differ by at most %.2g (fp16), %.2g (bf16) over %d models\n", worst[0], worst[1],
                   models);
     for (int k = 0; k < 2; k++)
-        assert_true(worst[k] <= v[k].bound);
+        assert_true(worst[k] <= sixteen[k].bound);
+}
+
+static void reference_models(void **state)
+{
+    (void)state;
+    each_model("opt-fixtures", 40, 12, 15);
+}
+
+/* At most 3 layers of 9 rounded activations, and logits below 12: within the same bounds. */
+static void reference_decoders(void **state)
+{
+    (void)state;
+    each_model("decoder-fixtures", 20, 10, 22);
 }
 
 static int clean(void **state)
@@ -131,6 +181,7 @@ static int clean(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(tiny_model), cmocka_unit_test(reference_models)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(tiny_model), cmocka_unit_test(other_families),
+                                       cmocka_unit_test(reference_models), cmocka_unit_test(reference_decoders)};
     return cmocka_run_group_tests(tests, NULL, clean);
 }

@@ -7,13 +7,16 @@
 #include "engine/base/json.h"
 #include "engine/export/json_edit.h"
 #include "engine/families/families.h"
-#include "engine/families/opt/opt.h"
+#include "engine/families/limits.h"
 #include "tests/fuzz/fuzzing.h"
 
 static void check_sizes(const zo2_arch *a)
 {
-    FUZZ_CHECK(a->layers >= 1 && a->layers <= ZO2_OPT_MAX_LAYERS && a->heads >= 1);
-    FUZZ_CHECK(a->hidden >= 1 && a->hidden <= ZO2_OPT_MAX_HIDDEN && a->head_dim * a->heads == a->hidden);
+    FUZZ_CHECK(a->layers >= 1 && a->layers <= ZO2_MAX_LAYERS && a->heads >= 1);
+    FUZZ_CHECK(a->hidden >= 1 && a->hidden <= ZO2_MAX_HIDDEN && a->head_dim >= 1);
+    FUZZ_CHECK(a->kv_heads >= 1 && a->heads % a->kv_heads == 0);
+    FUZZ_CHECK(zo2_attention_columns(a) <= ZO2_MAX_FFN && a->wide >= zo2_attention_columns(a));
+    FUZZ_CHECK(a->rope.kind || zo2_attention_columns(a) == a->hidden);
     FUZZ_CHECK(a->vocab >= 1 && a->context >= 1 && a->ffn >= 1 && a->embed_dim >= 1);
     FUZZ_CHECK(a->bos >= -1 && a->bos < (int)a->vocab && a->eos < (int)a->vocab && a->pad < (int)a->vocab);
     FUZZ_CHECK(a->n_blocks == a->layers + 2 && a->n_tensors > 0);
@@ -33,6 +36,10 @@ static void check_tensors(const zo2_arch *a)
         FUZZ_CHECK(zo2_arch_find(a, t->role, t->layer) == i);
     }
     FUZZ_CHECK(parameters == a->parameters);
+    if (a->rope.kind) {
+        float frequency[64] = {0};
+        zo2_rope_frequencies(&a->rope, a->head_dim < 128 ? a->head_dim : 128, frequency);
+    }
     FUZZ_CHECK(!zo2_arch_by_name(a, "model.decoder.layers.99999.fc1.weight") && !zo2_arch_by_name(a, ""));
     FUZZ_CHECK(zo2_arch_find(a, ZO2_ROLE_Q_W, a->layers) == ZO2_NO_TENSOR);
 }
@@ -42,6 +49,9 @@ static void check_same(const zo2_arch *a, const zo2_arch *b)
     FUZZ_CHECK(a->layers == b->layers && a->hidden == b->hidden && a->heads == b->heads && a->ffn == b->ffn);
     FUZZ_CHECK(a->vocab == b->vocab && a->embed_dim == b->embed_dim && a->context == b->context);
     FUZZ_CHECK(a->pre_norm == b->pre_norm && a->final_norm == b->final_norm && a->bias == b->bias);
+    FUZZ_CHECK(a->kv_heads == b->kv_heads && a->head_dim == b->head_dim && a->wide == b->wide);
+    FUZZ_CHECK(a->qkv_bias == b->qkv_bias && a->out_bias == b->out_bias && a->ffn_bias == b->ffn_bias);
+    FUZZ_CHECK(a->positions == b->positions && a->window == b->window && a->rope.kind == b->rope.kind);
     FUZZ_CHECK(a->affine == b->affine && a->tied == b->tied && a->act == b->act && a->n_tensors == b->n_tensors);
     FUZZ_CHECK(a->bos == b->bos && a->eos == b->eos && a->pad == b->pad && a->parameters == b->parameters);
     for (uint32_t i = 0; i < a->n_tensors; i++)

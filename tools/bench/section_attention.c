@@ -16,8 +16,9 @@ bool bench_attention(bench *b)
              zo2_dtype_name(bench_compute(backend)), zo2_backend_name(backend));
     bench_print_section(b, "attention", title);
     bench_row row = bench_row_start("attention", "GFLOP/s", 1e-9, false, "%u heads of %u, %llu tokens", p.info.heads,
-                                    p.info.hidden / p.info.heads, (unsigned long long)p.used);
-    bench_product product = {.rows = p.used + 1, .cols = p.info.hidden}; /* as many operations */
+                                    p.info.head_dim, (unsigned long long)p.used);
+    bench_product product = {.rows = p.used + 1,
+                             .cols = (uint64_t)p.info.heads * p.info.head_dim}; /* as many operations */
     p.backend = backend;
     zo2_measure_spec attention = bench_product_spec(b, &p, &product, ZO2_MEASURE_ATTENTION);
     zo2_measure_spec whole = bench_product_spec(b, &p, &product, ZO2_MEASURE_GEMM_WHOLE);

@@ -27,8 +27,11 @@ static bool make_pack(bench *b, const bench_products *p, char *path, size_t size
     return !s;
 }
 
+/* The script knows OPT alone. */
 static bench_peer *start_mezo(bench *b, const bench_products *p)
 {
+    if (strcmp(p->info.arch, "opt") != 0)
+        return NULL;
     enum { ARGS = 8 };
     const uint64_t values[ARGS] = {p->info.layers, p->info.hidden,  p->info.heads, p->info.ffn,
                                    p->info.vocab,  p->info.context, p->tokens,     b->threads};

@@ -216,7 +216,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
         {"panels", plan->panel_bytes, "decoded and perturbed weights of a tile"},
         {"ring", plan->ring_bytes, ring},
         {"resident", plan->resident_bytes, "wires that stay"},
-        {"vectors", plan->vector_bytes, "biases and norms"},
+        {"vectors", plan->vector_bytes, "biases, norms, rotary positions"},
         {"loss", plan->loss_bytes, "logits of a tile and running sums"},
         {"workspace", plan->workspace_bytes, "attention scores (cpu), room for products"},
     };

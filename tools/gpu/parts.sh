@@ -116,7 +116,7 @@ part_attention() {
 
 part_memcheck() {
     set -- decode attention
-    [ -n "$ZO2_QUICK" ] || set -- "$@" elementwise lse
+    [ -n "$ZO2_QUICK" ] || set -- "$@" elementwise rmsnorm rope gate lse
     sanitize memcheck "$@"
 }
 

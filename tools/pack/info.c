@@ -32,7 +32,9 @@ static void print_table(const char *path, const zo2_pack *pack, const zo2_pack_i
     printf("dtype        %s\n", zo2_dtype_name(info->dtype));
     printf("layers       %u\n", info->layers);
     printf("hidden       %u\n", info->hidden);
-    printf("heads        %u\n", info->heads);
+    printf("heads        %u of %u\n", info->heads, info->head_dim);
+    if (info->kv_heads != info->heads)
+        printf("kv heads     %u\n", info->kv_heads);
     printf("ffn          %u\n", info->ffn);
     printf("vocabulary   %u\n", info->vocab);
     printf("context      %u tokens\n", info->context);
@@ -81,6 +83,8 @@ static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_p
     cli_json_u64(&j, "layers", info->layers);
     cli_json_u64(&j, "hidden", info->hidden);
     cli_json_u64(&j, "heads", info->heads);
+    cli_json_u64(&j, "kv_heads", info->kv_heads);
+    cli_json_u64(&j, "head_dim", info->head_dim);
     cli_json_u64(&j, "ffn", info->ffn);
     cli_json_u64(&j, "vocab", info->vocab);
     cli_json_u64(&j, "context", info->context);

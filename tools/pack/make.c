@@ -112,7 +112,8 @@ int pack_synth(int argc, char **argv)
     };
     const char *arch = NULL, *out = NULL;
     const cli_positional positionals[] = {
-        {"ARCH", "opt-125m ... opt-175b, or the path of a config.json", &arch, false},
+        {"ARCH", "a published model (opt-1.3b, llama-3.1-8b, qwen3-4b, ...), or the path of a config.json", &arch,
+         false},
         {"OUT.zo2", "the pack to write", &out, false},
         {0},
     };

@@ -140,7 +140,8 @@ int main(int argc, char **argv)
 {
     plan_work w = {0};
     const cli_positional positionals[] = {
-        {"MODEL", "a pack, opt-125m ... opt-175b, or the path of a config.json", &w.model, false},
+        {"MODEL", "a pack, a published model (opt-1.3b, llama-3.1-8b, qwen3-4b, ...), or the path of a config.json",
+         &w.model, false},
         {0},
     };
     const cli_group groups[] = {

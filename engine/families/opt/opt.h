@@ -5,13 +5,7 @@
 #include "engine/forward/batch.h"
 #include "engine/forward/forward.h"
 #include "engine/model/arch.h"
-
-/* Largest sizes accepted: far beyond any published model, small enough that no product of two overflows 64 bits. */
-#define ZO2_OPT_MAX_LAYERS  1024u
-#define ZO2_OPT_MAX_HIDDEN  (1u << 16)
-#define ZO2_OPT_MAX_FFN     (1u << 20)
-#define ZO2_OPT_MAX_VOCAB   (1u << 24)
-#define ZO2_OPT_MAX_CONTEXT (1u << 20)
+#include "engine/model/family.h"
 
 /* The learned position table starts with two rows that no real token uses: a token's row is its position + 2. */
 #define ZO2_OPT_POSITION_OFFSET 2u
@@ -23,7 +17,7 @@
 #define ZO2_OPT_HEAD "lm_head.weight"
 
 /* What each does: family.h. */
-const char *zo2_opt_published_name(uint32_t i);
+const char *zo2_opt_published_name(const zo2_family *f, uint32_t i);
 void zo2_opt_published(zo2_arch *a, uint32_t i);
 zo2_status zo2_opt_read_config(zo2_arch *a, const struct json_t *config, const char *path);
 char *zo2_opt_write_config(const zo2_arch *a, zo2_dtype dtype);

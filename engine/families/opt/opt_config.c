@@ -2,8 +2,10 @@
  * OPTConfig: a key that is missing or null has its default there too, so published files that leave keys out mean the
  * same here. */
 #include "engine/families/config_json.h"
+#include "engine/families/limits.h"
 #include "engine/families/opt/opt.h"
 #include "engine/model/arch.h"
+#include "engine/model/family.h"
 #include "kernels/backend.h"
 
 #include <inttypes.h>
@@ -15,6 +17,7 @@
 /* What follows from the other sizes. */
 static void derive(zo2_arch *a)
 {
+    a->kv_heads = a->heads;
     a->head_dim = a->hidden / a->heads;
     a->wide = 3 * a->hidden > a->ffn ? 3 * a->hidden : a->ffn;
 }
@@ -39,13 +42,13 @@ zo2_status zo2_opt_read_config(zo2_arch *a, const json_t *config, const char *pa
 {
     zo2_status s;
     int remove_final_norm, eos_beyond;
-    if ((s = zo2_config_get_size(config, "vocab_size", 50272, ZO2_OPT_MAX_VOCAB, path, &a->vocab)) ||
-        (s = zo2_config_get_size(config, "hidden_size", 768, ZO2_OPT_MAX_HIDDEN, path, &a->hidden)) ||
-        (s = zo2_config_get_size(config, "num_hidden_layers", 12, ZO2_OPT_MAX_LAYERS, path, &a->layers)) ||
-        (s = zo2_config_get_size(config, "num_attention_heads", 12, ZO2_OPT_MAX_HIDDEN, path, &a->heads)) ||
-        (s = zo2_config_get_size(config, "ffn_dim", 3072, ZO2_OPT_MAX_FFN, path, &a->ffn)) ||
-        (s = zo2_config_get_size(config, "max_position_embeddings", 2048, ZO2_OPT_MAX_CONTEXT, path, &a->context)) ||
-        (s = zo2_config_get_size(config, "word_embed_proj_dim", a->hidden, ZO2_OPT_MAX_HIDDEN, path, &a->embed_dim)) ||
+    if ((s = zo2_config_get_size(config, "vocab_size", 50272, ZO2_MAX_VOCAB, path, &a->vocab)) ||
+        (s = zo2_config_get_size(config, "hidden_size", 768, ZO2_MAX_HIDDEN, path, &a->hidden)) ||
+        (s = zo2_config_get_size(config, "num_hidden_layers", 12, ZO2_MAX_LAYERS, path, &a->layers)) ||
+        (s = zo2_config_get_size(config, "num_attention_heads", 12, ZO2_MAX_HIDDEN, path, &a->heads)) ||
+        (s = zo2_config_get_size(config, "ffn_dim", 3072, ZO2_MAX_FFN, path, &a->ffn)) ||
+        (s = zo2_config_get_size(config, "max_position_embeddings", 2048, ZO2_MAX_CONTEXT, path, &a->context)) ||
+        (s = zo2_config_get_size(config, "word_embed_proj_dim", a->hidden, ZO2_MAX_HIDDEN, path, &a->embed_dim)) ||
         (s = zo2_config_get_bool(config, "do_layer_norm_before", 1, path, &a->pre_norm)) ||
         (s = zo2_config_get_bool(config, "_remove_final_layer_norm", 0, path, &remove_final_norm)) ||
         (s = zo2_config_get_bool(config, "enable_bias", 1, path, &a->bias)) ||
@@ -67,15 +70,8 @@ zo2_status zo2_opt_read_config(zo2_arch *a, const json_t *config, const char *pa
     return ZO2_OK;
 }
 
-static json_t *token_or_null(int id)
-{
-    return id < 0 ? json_null() : json_integer(id);
-}
-
 char *zo2_opt_write_config(const zo2_arch *a, zo2_dtype dtype)
 {
-    static const char *const torch_names[] = {"float32", "float32", "float16", "bfloat16"};
-    const char *torch_dtype = torch_names[dtype >= ZO2_F32 && dtype <= ZO2_BF16 ? dtype : ZO2_F32];
     json_t *c = json_object();
     if (!c)
         return NULL;
@@ -83,10 +79,10 @@ char *zo2_opt_write_config(const zo2_arch *a, zo2_dtype dtype)
     int bad = json_object_set_new(c, "_remove_final_layer_norm", json_boolean(a->pre_norm && !a->final_norm));
     bad |= json_object_set_new(c, "activation_function", json_string(a->act == ZO2_ACT_GELU ? "gelu" : "relu"));
     bad |= json_object_set_new(c, "architectures", json_pack("[s]", ZO2_OPT_CLASS));
-    bad |= json_object_set_new(c, "bos_token_id", token_or_null(a->bos));
+    bad |= json_object_set_new(c, "bos_token_id", zo2_config_token_or_null(a->bos));
     bad |= json_object_set_new(c, "do_layer_norm_before", json_boolean(a->pre_norm));
     bad |= json_object_set_new(c, "enable_bias", json_boolean(a->bias));
-    bad |= json_object_set_new(c, "eos_token_id", token_or_null(a->eos));
+    bad |= json_object_set_new(c, "eos_token_id", zo2_config_token_or_null(a->eos));
     bad |= json_object_set_new(c, "ffn_dim", json_integer(a->ffn));
     bad |= json_object_set_new(c, "hidden_size", json_integer(a->hidden));
     bad |= json_object_set_new(c, "layer_norm_elementwise_affine", json_boolean(a->affine));
@@ -94,9 +90,9 @@ char *zo2_opt_write_config(const zo2_arch *a, zo2_dtype dtype)
     bad |= json_object_set_new(c, "model_type", json_string("opt"));
     bad |= json_object_set_new(c, "num_attention_heads", json_integer(a->heads));
     bad |= json_object_set_new(c, "num_hidden_layers", json_integer(a->layers));
-    bad |= json_object_set_new(c, "pad_token_id", token_or_null(a->pad));
+    bad |= json_object_set_new(c, "pad_token_id", zo2_config_token_or_null(a->pad));
     bad |= json_object_set_new(c, "tie_word_embeddings", json_boolean(a->tied));
-    bad |= json_object_set_new(c, "torch_dtype", json_string(torch_dtype));
+    bad |= json_object_set_new(c, "torch_dtype", zo2_config_dtype_name(dtype));
     bad |= json_object_set_new(c, "vocab_size", json_integer(a->vocab));
     bad |= json_object_set_new(c, "word_embed_proj_dim", json_integer(a->embed_dim));
     char *text = bad ? NULL : json_dumps(c, JSON_INDENT(2));
@@ -117,8 +113,9 @@ static const struct published {
     {"opt-30b", 48, 7168, 56, 7168, 1},  {"opt-66b", 64, 9216, 72, 9216, 1},  {"opt-175b", 96, 12288, 96, 12288, 1},
 };
 
-const char *zo2_opt_published_name(uint32_t i)
+const char *zo2_opt_published_name(const zo2_family *f, uint32_t i)
 {
+    (void)f;
     return i < sizeof published / sizeof *published ? published[i].name : NULL;
 }
 

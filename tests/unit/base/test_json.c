@@ -130,6 +130,14 @@ static void errors(void **state)
     assert_null(zo2_json_parse(text, strlen(text), 0, &e));
     assert_int_equal(e.line, 3);
     assert_int_equal(e.column, 7);
+    static const char *const nul[] = {"{\"a\": true\0, \"b\":\n1e999}", "{\"a\": \n1\0, \"b\": 2222222}"};
+    for (int i = 0; i < 2; i++) {
+        assert_null(zo2_json_parse(nul[i], 24, 0, &e));
+        assert_int_equal(e.line, 1 + i);
+        assert_int_equal(e.column, i ? 2 : 11);
+        assert_non_null(strstr(e.text, "a byte 0"));
+        assert_int_equal(json_error_code(&e), json_error_invalid_syntax);
+    }
     text = "{\"a\": 1e999, \"a\": 2}";
     assert_null(zo2_json_parse(text, strlen(text), JSON_REJECT_DUPLICATES, &e));
     assert_int_equal(json_error_code(&e), json_error_duplicate_key);

@@ -5,7 +5,7 @@
 #include "engine/plan/plan.h"
 #include "tests/unit/engine/engine_testing.h"
 
-enum { ROWS = 4, SEQ = 10, STEPS = 6, THREADS = 2, CHUNK = 2000 };
+enum { ROWS = 4, SEQ = 10, STEPS = 6, THREADS = 2, CHUNK = 2000, VOCAB = 20 };
 
 static inline zo2_engine_opts usual(void)
 {
@@ -25,9 +25,15 @@ static inline zo2_engine_opts usual(void)
     return o;
 }
 
-static inline const char *pack_for(int aliased)
+/* What is trained: an OPT, one whose layers are stored once, or one of another family. */
+typedef enum model_kind { PLAIN, ALIASED, LLAMA, QWEN2, QWEN3, MISTRAL, KINDS } model_kind;
+
+static inline const char *pack_for(model_kind k)
 {
-    return aliased ? alias_pack() : pack_of("opt-fixtures/prenorm-f32");
+    static const char *const model[KINDS] = {"opt-fixtures/prenorm-f32",     NULL,
+                                             "decoder-fixtures/llama-plain", "decoder-fixtures/qwen2",
+                                             "decoder-fixtures/qwen3",       "decoder-fixtures/mistral"};
+    return k == ALIASED ? alias_pack() : pack_of(model[k]);
 }
 
 /* How much of the planes lives in RAM: none, half, all. */
@@ -53,9 +59,9 @@ static inline void set_room(session *s, room r)
     s->o.host_bytes = r == ALL ? all.host_peak_bytes : least.host_min_bytes + (r == HALF ? planes / 2 : 0);
 }
 
-static inline session spilled(zo2_engine_opts o, int aliased, const char *name)
+static inline session spilled(zo2_engine_opts o, model_kind k, const char *name)
 {
-    session s = {.o = o, .pack = pack_for(aliased)};
+    session s = {.o = o, .pack = pack_for(k)};
     scratch_path(s.run, sizeof s.run, name);
     return s;
 }
@@ -93,7 +99,7 @@ static inline zo2_status step(zo2_engine *e, zo2_step_result *r)
     test_batch t;
     zo2_engine_state state;
     zo2_engine_get_state(e, &state);
-    random_batch(&t, (uint32_t)state.step + 1, 90, ROWS, SEQ, 0);
+    random_batch(&t, (uint32_t)state.step + 1, VOCAB, ROWS, SEQ, 0);
     return zo2_step(e, &t.b, r);
 }
 
@@ -102,7 +108,7 @@ static inline double evaluate(zo2_engine *e, zo2_weights weights)
     test_batch t;
     zo2_scores scores;
     zo2_scores_init(&scores);
-    random_batch(&t, 77, 90, ROWS, SEQ, 0);
+    random_batch(&t, 77, VOCAB, ROWS, SEQ, 0);
     MUST(zo2_forward(e, &t.b, weights, &scores));
     return scores.loss;
 }
@@ -148,14 +154,14 @@ static inline void assert_same_journal(const session *a, const session *b)
     free(y);
 }
 
-static inline outcome in_ram(const zo2_engine_opts *o, int aliased, session *s)
+static inline outcome in_ram(const zo2_engine_opts *o, model_kind k, session *s)
 {
     static int runs;
     char name[32];
     outcome out;
     memset(&out, 0, sizeof out);
     snprintf(name, sizeof name, "ram-%d", runs++);
-    *s = spilled(*o, aliased, name);
+    *s = spilled(*o, k, name);
     zo2_engine *e = start(s);
     train(e, &out, STEPS / 2);
     (void)evaluate(e, ZO2_WEIGHTS_WIRE);

@@ -129,8 +129,9 @@ static void refusals(void **state)
 {
     zo2_arch a;
     (void)state;
-    assert_error(parse(&a, "{\"model_type\": \"llama\"}"), ZO2_ERR_UNSUPPORTED,
-                 "unsupported architecture 'llama' in some/config.json: this version knows opt");
+    assert_error(
+        parse(&a, "{\"model_type\": \"gemma\"}"), ZO2_ERR_UNSUPPORTED,
+        "unsupported architecture 'gemma' in some/config.json: this version knows opt, llama, qwen2, qwen3, mistral");
     assert_error(parse(&a, "{}"), ZO2_ERR_FORMAT, "model_type");
     assert_error(parse(&a, "{\"architectures\": [\"OPTForCausalLM\"]}"), ZO2_ERR_FORMAT,
                  "\"architectures\" is OPTForCausalLM: add \"model_type\": \"opt\"");

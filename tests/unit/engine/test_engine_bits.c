@@ -13,7 +13,12 @@
 static const char one_tile[] = "opt-fixtures/prenorm-f16-headdim20";
 static const char several_tiles[] = "opt-fixtures/tiles-f16"; /* embedding, head and fc1 in two panel tiles each */
 
+/* One model of each other family, in vocabulary and context no smaller than the batches. */
+static const char *const others[] = {"decoder-fixtures/llama-llama3-parameters", "decoder-fixtures/qwen2",
+                                     "decoder-fixtures/qwen3-bias", "decoder-fixtures/mistral"};
+
 static const char *model = one_tile;
+static uint32_t vocab = 100;
 
 typedef struct outcome {
     uint64_t hash;  /* of the masters */
@@ -39,7 +44,7 @@ static zo2_engine_opts base_opts(void)
 
 static void batch_of(test_batch *t, uint64_t step)
 {
-    random_batch(t, (uint32_t)step * 77 + 5, 100, 8, 14, step % 2 ? 4 : 0);
+    random_batch(t, (uint32_t)step * 77 + 5, vocab, 8, 14, step % 2 ? 4 : 0);
     t->b.data_position = step + 1;
 }
 
@@ -75,9 +80,9 @@ static void train(zo2_engine *e, uint64_t to, int evaluate, outcome *out)
 
 static zo2_engine *start(const char *run, const zo2_engine_opts *o)
 {
-    char path[512], name[100];
+    char path[512], name[200];
     zo2_engine *e;
-    snprintf(name, sizeof name, "%s-%s", model == one_tile ? "one" : "several", run);
+    snprintf(name, sizeof name, "%s-%s", strchr(model, '/') + 1, run);
     MUST(zo2_engine_open(&e, pack_of(model), scratch_path(path, sizeof path, name), o));
     return e;
 }
@@ -218,6 +223,22 @@ static void tiles_pending(void **state)
     model = several_tiles;
     each_wire(ZO2_WIRE_BF16, 1, 1, UINT32_MAX);
     each_wire(ZO2_WIRE_E4M3, 2, 2, 2);
+    model = one_tile;
+}
+
+/* The same for what other families are made of: rotations, shared heads of keys, gates, norms of heads. */
+static void families(void **state)
+{
+    (void)state;
+    vocab = 20;
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+        model = others[i];
+        if (i % 2)
+            each_wire(ZO2_WIRE_E4M3, 2, 1, UINT32_MAX);
+        else
+            each_wire(ZO2_WIRE_BF16, 1, 2, 2);
+    }
+    vocab = 100;
     model = one_tile;
 }
 
@@ -368,7 +389,7 @@ static void tile_rules(void **state)
     assert_same(&whole, &parts);
     o.tile_rule = 2;
     char path[512];
-    assert_int_equal(zo2_engine_open(&e, pack_of(model), scratch_path(path, sizeof path, "several-rule-1-parts"), &o),
+    assert_int_equal(zo2_engine_open(&e, pack_of(model), scratch_path(path, sizeof path, "tiles-f16-rule-1-parts"), &o),
                      ZO2_ERR_MISMATCH);
     assert_non_null(strstr(zo2_last_error(), "setting 'tile_rule' differs: the run has 1, this call has 2"));
     model = one_tile;
@@ -384,6 +405,7 @@ int main(void)
         cmocka_unit_test(cancelled),     cmocka_unit_test(aborted_by_signal),
         cmocka_unit_test(killed),        cmocka_unit_test(e5m2_and_fp16),
         cmocka_unit_test(bf16_products), cmocka_unit_test(tile_rules),
+        cmocka_unit_test(families),
     };
     return cmocka_run_group_tests(tests, NULL, test_clean);
 }

@@ -1,6 +1,7 @@
-/* test_engine_reference.c: logits of the engine against values computed by Hugging Face transformers (opt-fixtures) and
- * by an independent implementation (tiny-opt), through the head-tile observer. Bound: 1e-4 of the largest reference
+/* test_engine_reference.c: logits of the engine against values computed by Hugging Face transformers (opt-fixtures,
+ * decoder-fixtures) and by an independent implementation (tiny-opt), through the head-tile observer. Bound: 1e-4 of the largest reference
  * value, in fp32. */
+#include "engine/families/families.h"
 #include "tests/unit/engine/engine_testing.h"
 
 #include <dirent.h>
@@ -74,7 +75,7 @@ static void capture_end(capture *c)
 
 static json_t *load_json(const char *dir, const char *file)
 {
-    char path[600];
+    char path[1000];
     json_error_t error;
     snprintf(path, sizeof path, "%s/%s", dir, file);
     json_t *j = json_load_file(path, 0, &error);
@@ -186,7 +187,7 @@ static void check_case(const char *pack, const json_t *ids, const json_t *mask, 
 
 static float *load_floats(const char *dir, const char *file, long skip, size_t n)
 {
-    char path[600];
+    char path[1000];
     snprintf(path, sizeof path, "%s/%s", dir, file);
     FILE *f = fopen(path, "rb");
     float *values = malloc(n * sizeof *values);
@@ -197,24 +198,34 @@ static float *load_floats(const char *dir, const char *file, long skip, size_t n
     return values;
 }
 
-static void fixtures(void **state)
+/* Longest sequence of the model in a folder: max_position_embeddings, or a window of attention. */
+static uint32_t context_of(const char *dir)
 {
-    (void)state;
-    const char *root = ZO2_TEST_DATA "/opt-fixtures";
+    zo2_arch a;
+    MUST(zo2_arch_load(&a, dir, NULL));
+    uint32_t context = a.context;
+    zo2_arch_free(&a);
+    return context;
+}
+
+static void all_in(const char *folder, int least)
+{
+    char root[256];
+    snprintf(root, sizeof root, ZO2_TEST_DATA "/%s", folder);
     DIR *d = opendir(root);
     assert_non_null(d);
     int models = 0;
     for (struct dirent *entry; (entry = readdir(d));) {
-        char dir[400], name[300];
+        char dir[600], name[300];
         snprintf(dir, sizeof dir, "%s/%s", root, entry->d_name);
-        char config[500];
+        char config[640];
         snprintf(config, sizeof config, "%s/reference.json", dir);
         if (access(config, F_OK))
             continue;
-        snprintf(name, sizeof name, "opt-fixtures/%s", entry->d_name);
+        snprintf(name, sizeof name, "%.30s/%s", folder, entry->d_name);
         json_t *reference = load_json(dir, "reference.json"), *cfg = load_json(dir, "config.json"), *one;
         const json_t *cases = json_object_get(reference, "cases");
-        uint32_t context = (uint32_t)json_integer_value(json_object_get(cfg, "max_position_embeddings"));
+        uint32_t context = context_of(dir);
         uint64_t vocab = (uint64_t)json_integer_value(json_object_get(cfg, "vocab_size"));
         size_t i;
         assert_true(json_array_size(cases) >= 3);
@@ -234,14 +245,54 @@ static void fixtures(void **state)
         models++;
     }
     closedir(d);
-    assert_true(models >= 15);
+    assert_true(models >= least);
+}
+
+static void opt(void **state)
+{
+    (void)state;
+    all_in("opt-fixtures", 15);
+}
+
+static void decoders(void **state)
+{
+    (void)state;
+    all_in("decoder-fixtures", 22);
+}
+
+/* Options share the computation of their prompt, and its positions: each row by itself has the same values. */
+static void shared_prompts(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"opt-fixtures/prenorm-f32", "decoder-fixtures/llama-llama3",
+                                         "decoder-fixtures/qwen3"};
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        test_batch together, apart;
+        float logprobs[2][256];
+        zo2_scores s;
+        zo2_engine *e = open_for(pack_of(models[i]), 8, 14);
+        random_batch(&together, 3, 20, 8, 14, 4);
+        random_batch(&apart, 3, 20, 8, 14, 4);
+        apart.b.examples = 0;
+        apart.b.example = apart.b.label = NULL;
+        zo2_scores_init(&s);
+        s.logprobs = logprobs[0];
+        MUST(zo2_forward(e, &together.b, ZO2_WEIGHTS_WIRE, &s));
+        const uint64_t shared = e->core.packed.tokens, losses = s.loss_tokens;
+        s.logprobs = logprobs[1];
+        MUST(zo2_forward(e, &apart.b, ZO2_WEIGHTS_WIRE, &s));
+        assert_true(losses > 20 && losses <= 256 && s.loss_tokens == losses && e->core.packed.tokens > shared);
+        for (uint64_t l = 0; l < losses; l++)
+            assert_true(fabs(logprobs[0][l] - logprobs[1][l]) < 2e-5);
+        zo2_engine_close(e);
+    }
 }
 
 /* tiny-opt: last-position logits of each prompt, and token log-probabilities of prompts and padded batches. */
 static void tiny_opt(void **state)
 {
     (void)state;
-#if defined(ZO2_TEST_CUDASIM) && defined(__SANITIZE_THREAD__) /* longer loops of the kernels that fixtures() runs */
+#if defined(ZO2_TEST_CUDASIM) && defined(__SANITIZE_THREAD__) /* longer loops of the kernels that opt() runs */
     skip();
 #endif
     const char *pack = pack_of("tiny-opt/model");
@@ -335,6 +386,7 @@ static void tiny_opt(void **state)
 int main(void)
 {
     test_device_begin(0);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(fixtures), cmocka_unit_test(tiny_opt)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(opt), cmocka_unit_test(decoders),
+                                       cmocka_unit_test(shared_prompts), cmocka_unit_test(tiny_opt)};
     return cmocka_run_group_tests(tests, NULL, test_clean);
 }

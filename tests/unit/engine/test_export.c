@@ -84,22 +84,29 @@ static void assert_weights(const char *out, const char *source, zo2_dtype to)
 }
 
 /* There and back again: every tensor's bits, every carried file, and the same pack from the export. */
+static void round_trip(const char *folder, const char *name)
+{
+    const char *source = hf_path(folder, name);
+    bench b = begin(source);
+    const char *again = hf_path(b.dir, "again.zo2");
+    assert_ok(zo2_pack_export(b.pack, b.out, &b.o));
+    assert_weights(b.out, source, 0);
+    hf_assert_same_file(hf_path(b.out, "config.json"), hf_path(source, "config.json"));
+    assert_int_equal(hf_count_entries(b.out), 2);
+    assert_ok(zo2_pack_convert(b.out, again, NULL));
+    hf_assert_same_file(b.pack, again);
+    assert_int_equal(hf_count_entries(b.dir), 3);
+    end(&b);
+}
+
 static void round_trips(void **state)
 {
+    static const char *const others[] = {"llama-gqa-tied", "llama-bare", "qwen2-tied", "qwen3-bias", "mistral-window"};
     (void)state;
-    for (size_t i = 0; i < sizeof fixtures / sizeof *fixtures; i++) {
-        const char *source = hf_path(ZO2_TEST_DATA "/opt-fixtures", fixtures[i]);
-        bench b = begin(source);
-        const char *again = hf_path(b.dir, "again.zo2");
-        assert_ok(zo2_pack_export(b.pack, b.out, &b.o));
-        assert_weights(b.out, source, 0);
-        hf_assert_same_file(hf_path(b.out, "config.json"), hf_path(source, "config.json"));
-        assert_int_equal(hf_count_entries(b.out), 2);
-        assert_ok(zo2_pack_convert(b.out, again, NULL));
-        hf_assert_same_file(b.pack, again);
-        assert_int_equal(hf_count_entries(b.dir), 3);
-        end(&b);
-    }
+    for (size_t i = 0; i < sizeof fixtures / sizeof *fixtures; i++)
+        round_trip(ZO2_TEST_DATA "/opt-fixtures", fixtures[i]);
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        round_trip(ZO2_TEST_DATA "/decoder-fixtures", others[i]);
 }
 
 static void tiny_model(void **state)

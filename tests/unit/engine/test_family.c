@@ -22,6 +22,7 @@ static zo2_arch toy(int tied)
                   .layers = LAYERS,
                   .hidden = D,
                   .heads = HEADS,
+                  .kv_heads = HEADS,
                   .head_dim = HEAD,
                   .ffn = F,
                   .vocab = V,

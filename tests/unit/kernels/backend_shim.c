@@ -155,6 +155,28 @@ static void map_layernorm(shim *s, zo2_layernorm_op *o)
     o->y = map(s, o->y, o->type);
 }
 
+static void map_rmsnorm(shim *s, zo2_rmsnorm_op *o)
+{
+    o->x = map(s, o->x, o->x_type);
+    o->gamma = map(s, o->gamma, ZO2_F32);
+    o->y = map(s, o->y, o->type);
+}
+
+static void map_rope(shim *s, zo2_rope_op *o)
+{
+    o->x = map(s, o->x, o->type);
+    o->table = map(s, o->table, ZO2_F32);
+    o->position = map(s, o->position, ZO2_F32);
+}
+
+static void map_gate(shim *s, zo2_gate_op *o)
+{
+    o->y = map(s, o->y, o->type);
+    o->up = map(s, o->up, o->type);
+    o->bias_gate = map(s, o->bias_gate, ZO2_F32);
+    o->bias_up = map(s, o->bias_up, ZO2_F32);
+}
+
 static void map_attention(shim *s, zo2_attention_op *o)
 {
     o->q = map(s, o->q, o->type);

@@ -208,6 +208,74 @@ static void test_operations(void **state)
     close_scene(&s);
 }
 
+/* Tables and positions come from the host; what is done in place was written before. */
+static void test_turns_and_gates(void **state)
+{
+    (void)state;
+    const zo2_backend_ops *ops = zo2_backend_get(ZO2_BACKEND_NULL);
+    test_device t;
+    test_open(&t, ZO2_BACKEND_NULL, 1 << 20, 1);
+    char *x = test_take(&t, 65536);
+    zo2_rmsnorm_op norm = {.streams = 2,
+                           .m = 8,
+                           .n = 16,
+                           .groups = 2,
+                           .x = x,
+                           .x_type = ZO2_F16,
+                           .ldx = 32,
+                           .stride_x = 256,
+                           .eps = 1,
+                           .y = x,
+                           .ldy = 32,
+                           .stride_y = 256,
+                           .type = ZO2_F16};
+    TEST_REFUSED(ops->rmsnorm(t.b, &norm), ZO2_ERR_INTERNAL, "rmsnorm: y"); /* nobody wrote it */
+    norm.x = x + 8192;
+    norm.x_type = ZO2_F32;
+    TEST_OK(ops->upload(t.b, ZO2_LANE_COMPUTE, x + 8192, NULL, 2 * 256 * 4 - 4));
+    TEST_REFUSED(ops->rmsnorm(t.b, &norm), ZO2_ERR_INTERNAL, "rmsnorm: x"); /* 4 bytes are missing */
+    TEST_OK(ops->upload(t.b, ZO2_LANE_COMPUTE, x + 8192, NULL, 2 * 256 * 4));
+    TEST_OK(ops->rmsnorm(t.b, &norm));
+
+    const float *table = (float *)(x + 16384);
+    const uint32_t *position = (uint32_t *)(x + 24576);
+    zo2_rope_op rope = {.streams = 2,
+                        .m = 8,
+                        .heads = 2,
+                        .head_dim = 16,
+                        .x = x,
+                        .ld = 32,
+                        .stride = 256,
+                        .table = table,
+                        .positions = 10,
+                        .position = position,
+                        .scale = 1,
+                        .type = ZO2_F16};
+    TEST_REFUSED(ops->rope(t.b, &rope), ZO2_ERR_INTERNAL, "rope: table");
+    TEST_OK(ops->upload(t.b, ZO2_LANE_COMPUTE, x + 16384, NULL, 10 * 16 * 4));
+    TEST_REFUSED(ops->rope(t.b, &rope), ZO2_ERR_INTERNAL, "rope: position");
+    TEST_OK(ops->upload(t.b, ZO2_LANE_COMPUTE, x + 24576, NULL, 8 * 4));
+    TEST_OK(ops->rope(t.b, &rope));
+
+    zo2_gate_op gate = {.streams = 2,
+                        .m = 8,
+                        .n = 16,
+                        .y = x,
+                        .up = x + 32,
+                        .ld = 32,
+                        .stride = 256,
+                        .bias_up = (float *)(x + 32768),
+                        .stride_bias = 16,
+                        .act = ZO2_ACT_SILU,
+                        .type = ZO2_F16};
+    TEST_REFUSED(ops->gate(t.b, &gate), ZO2_ERR_INTERNAL, "gate: bias_up");
+    TEST_OK(ops->upload(t.b, ZO2_LANE_COMPUTE, x + 32768, NULL, 2 * 16 * 4));
+    TEST_OK(ops->gate(t.b, &gate));
+    gate.up = x + 30;
+    TEST_REFUSED(ops->gate(t.b, &gate), ZO2_ERR_DEVICE, "gate: y overlaps up");
+    test_close(&t);
+}
+
 static void test_attention(void **state)
 {
     (void)state;
@@ -234,6 +302,15 @@ static void test_attention(void **state)
                            .type = ZO2_F16};
     TEST_REFUSED(ops->attention(t.b, &op), ZO2_ERR_INTERNAL, "attention: q");
     TEST_OK(ops->upload(t.b, ZO2_LANE_COMPUTE, x, NULL, 8192));
+    TEST_OK(ops->attention(t.b, &op));
+    op.kv_heads = 1; /* keys and values elsewhere, of half the width */
+    op.k = x + 16384;
+    op.v = x + 20480;
+    op.ld_kv = 8;
+    op.stride_kv = 128;
+    TEST_REFUSED(ops->attention(t.b, &op), ZO2_ERR_INTERNAL, "attention: k (arena bytes 16384 to 16640)");
+    TEST_OK(ops->upload(t.b, ZO2_LANE_COMPUTE, x + 16384, NULL, 512));
+    TEST_OK(ops->upload(t.b, ZO2_LANE_COMPUTE, x + 20480, NULL, 512));
     TEST_OK(ops->attention(t.b, &op));
     test_close(&t);
 }
@@ -355,9 +432,9 @@ static void test_ledger_model(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_correct),    cmocka_unit_test(test_missing_upload), cmocka_unit_test(test_missing_wait),
-        cmocka_unit_test(test_operations), cmocka_unit_test(test_attention),      cmocka_unit_test(test_memory),
-        cmocka_unit_test(test_registered), cmocka_unit_test(test_ledger_model),
+        cmocka_unit_test(test_correct),    cmocka_unit_test(test_missing_upload),  cmocka_unit_test(test_missing_wait),
+        cmocka_unit_test(test_operations), cmocka_unit_test(test_turns_and_gates), cmocka_unit_test(test_attention),
+        cmocka_unit_test(test_memory),     cmocka_unit_test(test_registered),      cmocka_unit_test(test_ledger_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
