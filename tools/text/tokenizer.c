@@ -25,7 +25,10 @@ _Static_assert(sizeof(cached) == 64, "one cache line a word");
 
 struct zo2t_tokenizer {
     zo2t_parts parts;
-    zo2t_pattern *words;
+    zo2t_pattern *words[ZO2T_WORD_STEPS];
+    bool spaced;  /* is ZO2T_META in a token a space? */
+    char *spaces; /* scratch: a text with ZO2T_META for its spaces */
+    size_t spaces_capacity;
     cached *cache; /* [CACHE_SLOTS] */
 };
 
@@ -66,10 +69,11 @@ zo2_status zo2t_tokenizer_open(zo2t_tokenizer **out, const zo2t_tokenizer_files 
     if (!t)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tokenizer");
     zo2_status s = read_parts(&t->parts, files);
-    if (!s)
-        s = zo2t_pattern_compile(&t->words, t->parts.pretokenizer->pattern);
+    for (size_t i = 0; i < t->parts.pretokenizer.n && !s; i++)
+        s = zo2t_pattern_compile(&t->words[i], t->parts.pretokenizer.step[i]->pattern);
     if (!s && !(t->cache = calloc(CACHE_SLOTS, sizeof *t->cache)))
         s = zo2_error(ZO2_ERR_NOMEM, "out of memory for the tokenizer");
+    t->spaced = t->parts.pretokenizer.metaspace || zo2t_normalizer_makes(&t->parts.normalizer, ZO2T_META);
     if (s)
         zo2t_tokenizer_close(t);
     else
@@ -81,11 +85,10 @@ void zo2t_tokenizer_close(zo2t_tokenizer *t)
 {
     if (!t)
         return;
-    zo2t_vocab_free(&t->parts.vocab);
-    zo2t_bpe_free(&t->parts.bpe);
-    zo2t_specials_free(&t->parts.specials);
-    zo2t_notes_free(&t->parts.notes);
-    zo2t_pattern_free(t->words);
+    zo2t_parts_free(&t->parts);
+    for (size_t i = 0; i < ZO2T_WORD_STEPS; i++)
+        zo2t_pattern_free(t->words[i]);
+    free(t->spaces);
     free(t->cache);
     free(t);
 }
@@ -108,40 +111,82 @@ static zo2_status encode_word(zo2t_tokenizer *t, const char *word, size_t bytes,
     return ZO2_OK;
 }
 
-/* A piece between special tokens is a subject of its own: the pattern's lookahead sees its end. */
-static zo2_status encode_words(zo2t_tokenizer *t, const char *text, size_t bytes, zo2t_ids *out)
+/* A piece between special tokens is a subject of its own, as is a word for the next step: the patterns' lookahead sees its end. */
+static zo2_status encode_words(zo2t_tokenizer *t, size_t step, const char *text, size_t bytes, zo2t_ids *out)
 {
+    if (step >= ZO2T_WORD_STEPS || step == t->parts.pretokenizer.n)
+        return encode_word(t, text, bytes, out);
     for (size_t at = 0, end; at < bytes; at = end) {
-        zo2_status s = zo2t_pattern_match(t->words, text, bytes, at, &end);
+        zo2_status s = zo2t_pattern_match(t->words[step], text, bytes, at, &end);
         if (!s && end <= at)
             s = zo2_error(ZO2_ERR_INTERNAL, "tokenizer pattern at byte %zu: no match", at);
         if (!s)
-            s = encode_word(t, text + at, end - at, out);
+            s = encode_words(t, step + 1, text + at, end - at, out);
         if (s)
             return s;
     }
     return ZO2_OK;
 }
 
-/* The tokens that a pass finds, and what lies between them by the next pass; after the last one it is words. */
-static zo2_status encode_piece(zo2t_tokenizer *t, size_t pass, const char *text, size_t bytes, zo2t_ids *out)
+/* Puts ZO2T_META in the place of spaces, and in front where it belongs. */
+static zo2_status replace_spaces(zo2t_tokenizer *t, const char **text, size_t *bytes, bool first)
+{
+    static const char meta[] = ZO2T_META;
+    enum { META = sizeof meta - 1 };
+    const zo2t_prepend prepend = t->parts.pretokenizer.prepend;
+    const char *from = *text, *end = from + *bytes;
+    size_t n = *bytes;
+    for (const char *at = from; (at = memchr(at, ' ', (size_t)(end - at))); at++)
+        n += META - 1;
+    const bool begins = *from == ' ' || (*bytes >= META && !memcmp(from, meta, META));
+    const bool in_front = !begins && (prepend == ZO2T_PREPEND_ALWAYS || (prepend == ZO2T_PREPEND_FIRST && first));
+    void *p = t->spaces;
+    zo2_status s = zo2t_grow(&p, &t->spaces_capacity, n + META, 1);
+    t->spaces = p;
+    if (s)
+        return s;
+    char *to = t->spaces;
+    if (in_front)
+        to = mempcpy(to, meta, META);
+    while (from < end) {
+        const char *space = memchr(from, ' ', (size_t)(end - from));
+        to = mempcpy(to, from, (size_t)((space ? space : end) - from));
+        if (space)
+            to = mempcpy(to, meta, META);
+        from = space ? space + 1 : end;
+    }
+    *text = t->spaces;
+    *bytes = (size_t)(to - t->spaces);
+    return ZO2_OK;
+}
+
+/* Text without added tokens, not empty; `first`: nothing lies before it. */
+static zo2_status encode_plain(zo2t_tokenizer *t, const char *text, size_t bytes, bool first, zo2t_ids *out)
+{
+    zo2_status s = t->parts.pretokenizer.metaspace ? replace_spaces(t, &text, &bytes, first) : ZO2_OK;
+    return s ? s : encode_words(t, 0, text, bytes, out);
+}
+
+/* The tokens that a pass finds, and what lies between them by the next pass, normalised; after the last one it is words. */
+static zo2_status encode_piece(zo2t_tokenizer *t, size_t pass, const char *text, size_t bytes, bool first,
+                               zo2t_ids *out)
 {
     if (pass == ZO2T_SPECIAL_PASSES)
-        return encode_words(t, text, bytes, out);
+        return encode_plain(t, text, bytes, first, out);
+    zo2_status s = pass ? zo2t_normalize(&t->parts.normalizer, text, bytes, &text, &bytes) : ZO2_OK;
     zo2t_special_scan scan = {.specials = &t->parts.specials, .pass = pass, .text = text, .bytes = bytes};
-    for (;;) {
+    while (!s) {
         const size_t done = scan.done;
         size_t start = bytes;
         const zo2t_special *special;
-        zo2_status s = zo2t_specials_next(&scan, &special, &start);
+        s = zo2t_specials_next(&scan, &special, &start);
         if (!s && start > done)
-            s = encode_piece(t, pass + 1, text + done, start - done, out);
+            s = encode_piece(t, pass + 1, text + done, start - done, first && !done, out);
         if (s || !special)
             return s;
         s = zo2t_ids_append(out, &special->id, 1);
-        if (s)
-            return s;
     }
+    return s;
 }
 
 zo2_status zo2t_encode(zo2t_tokenizer *t, const char *text, size_t bytes, int32_t bos, zo2t_ids *out)
@@ -154,10 +199,50 @@ zo2_status zo2t_encode(zo2t_tokenizer *t, const char *text, size_t bytes, int32_
     size_t first = out->n;
     zo2_status s = bos >= 0 ? zo2t_ids_append(out, &bos, 1) : ZO2_OK;
     if (!s)
-        s = encode_piece(t, 0, text, bytes, out);
+        s = encode_piece(t, 0, text, bytes, true, out);
     if (s)
         out->n = first;
     return s;
+}
+
+/* ---- back to text ------------------------------------------------------------------------------------------------ */
+
+static size_t decode_as_it_is(const char *from, size_t bytes, char *to)
+{
+    memcpy(to, from, bytes);
+    return bytes;
+}
+
+/* GPT-2's alphabet. A token that no merge can make, with other characters, is its own text. */
+static size_t decode_bytes(const char *from, size_t bytes, char *to)
+{
+    size_t n = 0;
+    for (size_t at = 0; at < bytes;) {
+        const int b = zo2t_char_byte(zo2t_utf8_next(from, &at));
+        if (b < 0)
+            return decode_as_it_is(from, bytes, to);
+        to[n++] = (char)b;
+    }
+    return n;
+}
+
+/* "<0x0A>" and ZO2T_META. */
+static size_t decode_spaces(const zo2t_tokenizer *t, const char *from, size_t bytes, char *to)
+{
+    static const char meta[] = ZO2T_META;
+    enum { META = sizeof meta - 1, BYTE_TOKEN = sizeof "<0x0A>" - 1 };
+    if (t->parts.bpe.form.byte_fallback && bytes == BYTE_TOKEN && !memcmp(from, "<0x", 3) && from[5] == '>') {
+        const char digits[3] = {from[3], from[4]};
+        to[0] = (char)strtol(digits, NULL, 16);
+        return 1;
+    }
+    size_t n = 0;
+    for (size_t at = 0; at < bytes;) {
+        const bool space = t->spaced && bytes - at >= META && !memcmp(from + at, meta, META);
+        to[n++] = space ? ' ' : from[at];
+        at += space ? META : 1;
+    }
+    return n;
 }
 
 zo2_status zo2t_decode(const zo2t_tokenizer *t, const int32_t *ids, size_t n, char **text, size_t *bytes)
@@ -171,7 +256,7 @@ zo2_status zo2t_decode(const zo2t_tokenizer *t, const int32_t *ids, size_t n, ch
             return zo2_error(ZO2_ERR_ARG, "token id %d is not in the vocabulary", ids[i]);
         if (length > SIZE_MAX - 1 - total)
             return zo2_error(ZO2_ERR_NOMEM, "too many tokens");
-        total += length; /* a character of two bytes may become one */
+        total += length; /* or fewer: characters become bytes and spaces */
     }
     char *to = malloc(total + 1);
     if (!to)
@@ -179,18 +264,10 @@ zo2_status zo2t_decode(const zo2t_tokenizer *t, const int32_t *ids, size_t n, ch
     size_t w = 0;
     for (size_t i = 0; i < n; i++) {
         const char *from = zo2t_vocab_text(&t->parts.vocab, ids[i], &length);
-        size_t start = w;
-        int mapped = !zo2t_specials_has(&t->parts.specials, ids[i]);
-        for (size_t at = 0; at < length && mapped;) {
-            int b = zo2t_char_byte(zo2t_utf8_next(from, &at));
-            mapped = b >= 0;
-            if (mapped)
-                to[w++] = (char)b;
-        }
-        if (!mapped) { /* a special or added token, or one that no merge can make: its own text */
-            memcpy(to + start, from, length);
-            w = start + length;
-        }
+        if (zo2t_specials_has(&t->parts.specials, ids[i]))
+            w += decode_as_it_is(from, length, to + w);
+        else
+            w += t->parts.bpe.form.bytes ? decode_bytes(from, length, to + w) : decode_spaces(t, from, length, to + w);
     }
     to[w] = '\0';
     *text = to;
