@@ -64,4 +64,27 @@ sed 's/}[^}]*$/, "another": 4096}/' "$HF/vocab.json" >larger/vocab.json
 cmp -s tiny.zo2 before.zo2 || fail "something that was refused changed the pack"
 expect 0 "warning: larger: the tokenizer has ids up to 4096, the model's vocabulary ends with 4095" zo2-pack tokenizer tiny.zo2 larger
 ls ./*.tmp-* 2>/dev/null && fail "something was left behind"
+
+# --- Which tokenizer a pack carries --------------------------------------------------------------------------------------
+info() { # PATTERN PACK TEXT: the table has a line like PATTERN, the JSON has TEXT
+    expect 0 "$1" zo2-pack info "$2"
+    zo2-pack info "$2" --json | grep -q -F -e "$3" || fail "the JSON of $2 lacks $3"
+}
+family() { # NAME: the tokenizer of another family
+    mkdir "$1" && cp "$DATA/tokenizers/$1.json" "$1/tokenizer.json" && zo2-pack tokenizer tiny.zo2 "$1" >/dev/null 2>&1 || fail "no tokenizer of $1"
+}
+zo2-pack tokenizer tiny.zo2 model >/dev/null
+info '^tokenizer  *byte-level BPE, 4,096 tokens (tokenizer.json)$' tiny.zo2 '"normalizer": null, "pre_tokenizer": "GPT-2"'
+info '^in front  *token 2$' tiny.zo2 '"in_front": 2'
+family qwen3
+info 'normalizer NFC, pre-tokenizer Qwen, other characters: bytes$' tiny.zo2 '"added_tokens": 26, "normalizer": "NFC", "pre_tokenizer": "Qwen"'
+info '^in front  *nothing$' tiny.zo2 '"in_front": null'
+family llama2
+info '^tokenizer  *BPE of characters, 1,158 tokens' tiny.zo2 '"normalizer": "Prepend, Replace", "pre_tokenizer": null'
+expect 0 '"<s>" " the" " and"' zo2-tune tokenize --model tiny.zo2 'the and'
+mkdir other-kind && echo '{"model": {"type": "Unigram", "vocab": []}}' >other-kind/tokenizer.json
+expect 0 'warning: other-kind: tokenizer.json: models of type "Unigram"' zo2-pack tokenizer tiny.zo2 other-kind
+info "^tokenizer  *can't be used: tokenizer.json: models of type \"Unigram\"" tiny.zo2 '"tokenizer": {"unusable": "tokenizer.json: models'
+zo2-pack synth opt-125m synth.zo2 --alias >/dev/null
+info '^tokenizer  *none$' synth.zo2 '"tokenizer": null'
 finish

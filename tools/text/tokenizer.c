@@ -296,6 +296,21 @@ int32_t zo2t_tokenizer_bos(const zo2t_tokenizer *t)
     return t->parts.bos;
 }
 
+void zo2t_tokenizer_get_info(const zo2t_tokenizer *t, zo2t_tokenizer_info *out)
+{
+    const zo2t_parts *p = &t->parts;
+    const zo2t_bpe_form *form = &p->bpe.form;
+    *out = (zo2t_tokenizer_info){
+        .kind = form->bytes ? "byte-level BPE" : "BPE of characters",
+        .file = strcmp(p->bpe.file, "merges.txt") ? "tokenizer.json" : "vocab.json",
+        .tokens = p->vocab.n,
+        .added = p->vocab.n - p->model_tokens,
+        .others = form->bytes || form->byte_fallback ? "bytes" : "unknown token",
+    };
+    zo2t_normalizer_name(&p->normalizer, out->normalizer, sizeof out->normalizer);
+    zo2t_pretokenizer_name(&p->pretokenizer, out->pretokenizer, sizeof out->pretokenizer);
+}
+
 const char *zo2t_tokenizer_note(const zo2t_tokenizer *t, size_t i)
 {
     return i < t->parts.notes.n ? t->parts.notes.text[i] : NULL;

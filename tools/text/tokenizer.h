@@ -64,6 +64,17 @@ int32_t zo2t_tokenizer_max_id(const zo2t_tokenizer *t);
 #define ZO2T_BOS_UNSAID (-2)
 int32_t zo2t_tokenizer_bos(const zo2t_tokenizer *t);
 
+/* What kind it is. */
+typedef struct zo2t_tokenizer_info {
+    const char *kind;                      /* static: "byte-level BPE" or "BPE of characters" */
+    const char *file;                      /* static: "tokenizer.json" or "vocab.json" */
+    size_t tokens, added;                  /* added: of them, those beside the vocabulary itself */
+    char normalizer[80], pretokenizer[80]; /* names, "" for none */
+    const char *others; /* static: what becomes of characters that the vocabulary lacks: "bytes" or "unknown token" */
+} zo2t_tokenizer_info;
+
+void zo2t_tokenizer_get_info(const zo2t_tokenizer *t, zo2t_tokenizer_info *out);
+
 /* What is odd about the files: note i, a sentence for a warning; NULL past the last. */
 const char *zo2t_tokenizer_note(const zo2t_tokenizer *t, size_t i);
 
