@@ -82,6 +82,19 @@ info '^in front  *nothing$' tiny.zo2 '"in_front": null'
 family llama2
 info '^tokenizer  *BPE of characters, 1,158 tokens' tiny.zo2 '"normalizer": "Prepend, Replace", "pre_tokenizer": null'
 expect 0 '"<s>" " the" " and"' zo2-tune tokenize --model tiny.zo2 'the and'
+
+# --- Which chat template, and conversations as data -----------------------------------------------------------------------
+ml="{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+expect 0 '"chat_template": null, "tokenizer"' zo2-pack info tiny.zo2 --json
+copy chat && printf '%s' "$ml" >chat/chat_template.jinja && zo2-pack tokenizer tiny.zo2 chat >/dev/null || fail "no template"
+info '^chat  *ChatML$' tiny.zo2 '"chat_template": "ChatML"'
+echo '{"messages": [{"role": "user", "content": "A dog is"}, {"role": "assistant", "content": "an animal."}]}' >chat.jsonl
+expect 0 '^loss ' zo2-tune eval --model tiny.zo2 --data chat.jsonl
+expect 0 '^4 steps in' zo2-tune train --model tiny.zo2 --data chat.jsonl --run chat-run --steps 4 --batch 2
+copy strange && printf 'You are a pirate. %s' "$ml" >strange/chat_template.jinja && zo2-pack tokenizer tiny.zo2 strange >/dev/null || fail "no template"
+info '^chat  *the chat template is none of those' tiny.zo2 '"chat_template": {"unusable": "the chat template is none of those'
+expect 1 'chat.jsonl line 1: "messages" need the model.s chat template: the chat template is none of those.*; render it beforehand' \
+    zo2-tune eval --model tiny.zo2 --data chat.jsonl
 mkdir other-kind && echo '{"model": {"type": "Unigram", "vocab": []}}' >other-kind/tokenizer.json
 expect 0 'warning: other-kind: tokenizer.json: models of type "Unigram"' zo2-pack tokenizer tiny.zo2 other-kind
 info "^tokenizer  *can't be used: tokenizer.json: models of type \"Unigram\"" tiny.zo2 '"tokenizer": {"unusable": "tokenizer.json: models'

@@ -227,4 +227,5 @@ def main():
         print(path.name, path.stat().st_size)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -5,19 +5,27 @@
 
 #include "tools/cli/numbers.h"
 
+/* Keeps why something can't be used; what is left is another failure. */
+static zo2_status keep_reason(zo2_status s, char reason[256])
+{
+    if (s != ZO2_ERR_FORMAT && s != ZO2_ERR_UNSUPPORTED)
+        return s == ZO2_ERR_NOTFOUND ? ZO2_OK : s;
+    snprintf(reason, 256, "%s", zo2_last_error());
+    return ZO2_OK;
+}
+
 zo2_status pack_tokenizer_info_begin(pack_tokenizer_info *t, const zo2_pack *pack)
 {
     *t = (pack_tokenizer_info){0};
-    zo2_status s = zo2t_tokenizer_open_pack(&t->tokenizer, pack);
-    if (s == ZO2_ERR_FORMAT || s == ZO2_ERR_UNSUPPORTED)
-        snprintf(t->reason, sizeof t->reason, "%s", zo2_last_error());
-    return s == ZO2_ERR_NOTFOUND || t->reason[0] ? ZO2_OK : s;
+    zo2_status s = keep_reason(zo2t_tokenizer_open_pack(&t->tokenizer, pack), t->reason);
+    return s ? s : keep_reason(zo2t_chat_open_pack(&t->chat, pack), t->chat_reason);
 }
 
 void pack_tokenizer_info_end(pack_tokenizer_info *t)
 {
     zo2t_tokenizer_close(t->tokenizer);
-    t->tokenizer = NULL;
+    zo2t_chat_close(t->chat);
+    *t = (pack_tokenizer_info){0};
 }
 
 static void print_front(int32_t bos)
@@ -28,20 +36,28 @@ static void print_front(int32_t bos)
         printf("in front     %s\n", bos == ZO2T_BOS_UNSAID ? "the bos token" : "nothing");
 }
 
-void pack_tokenizer_info_print(const pack_tokenizer_info *t)
+static void print_tokenizer(const zo2t_tokenizer *t)
 {
     char tokens[CLI_TEXT_BYTES];
     zo2t_tokenizer_info info;
-    if (!t->tokenizer) {
-        printf("tokenizer    %s%s\n", t->reason[0] ? "can't be used: " : "none", t->reason);
-        return;
-    }
-    zo2t_tokenizer_get_info(t->tokenizer, &info);
+    zo2t_tokenizer_get_info(t, &info);
     printf("tokenizer    %s, %s tokens (%s)\n", info.kind, cli_human_count(tokens, info.tokens), info.file);
     printf("texts        normalizer %s, pre-tokenizer %s, other characters: %s\n",
            info.normalizer[0] ? info.normalizer : "none", info.pretokenizer[0] ? info.pretokenizer : "none",
            info.others);
-    print_front(zo2t_tokenizer_bos(t->tokenizer));
+    print_front(zo2t_tokenizer_bos(t));
+}
+
+void pack_tokenizer_info_print(const pack_tokenizer_info *t)
+{
+    if (t->tokenizer)
+        print_tokenizer(t->tokenizer);
+    else
+        printf("tokenizer    %s%s\n", t->reason[0] ? "can't be used: " : "none", t->reason);
+    if (t->chat)
+        printf("chat         %s\n", zo2t_chat_name(t->chat));
+    else if (t->chat_reason[0])
+        printf("chat         %s\n", t->chat_reason);
 }
 
 static void json_name(cli_json *j, const char *key, const char *name)
@@ -49,9 +65,21 @@ static void json_name(cli_json *j, const char *key, const char *name)
     cli_json_text(j, key, name[0] ? name : NULL);
 }
 
+static void json_chat(const pack_tokenizer_info *t, cli_json *j)
+{
+    if (t->chat || !t->chat_reason[0]) {
+        cli_json_text(j, "chat_template", t->chat ? zo2t_chat_name(t->chat) : NULL);
+        return;
+    }
+    cli_json_open(j, "chat_template", '{');
+    cli_json_text(j, "unusable", t->chat_reason);
+    cli_json_close(j, '}');
+}
+
 void pack_tokenizer_info_json(const pack_tokenizer_info *t, cli_json *j)
 {
     zo2t_tokenizer_info info;
+    json_chat(t, j);
     if (!t->tokenizer && !t->reason[0]) {
         cli_json_null(j, "tokenizer");
         return;

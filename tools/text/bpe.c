@@ -73,6 +73,7 @@ static zo2_status merge(zo2t_bpe *b, const zo2t_candidate *c)
         return ZO2_OK; /* merged with others meanwhile */
     left->id = c->result;
     left->next = right->next;
+    left->bytes += right->bytes;
     right->id = -1;
     if (left->next != NONE)
         b->symbol[left->next].previous = c->at;
@@ -95,10 +96,10 @@ static zo2_status merge_all(zo2t_bpe *b, uint32_t n)
 
 /* ---- symbols ----------------------------------------------------------------------------------------------------- */
 
-static void add_symbol(zo2t_bpe *b, uint32_t *n, int32_t id)
+static void add_symbol(zo2t_bpe *b, uint32_t *n, int32_t id, size_t bytes)
 {
     const uint32_t i = (*n)++;
-    b->symbol[i] = (zo2t_symbol){id, i ? i - 1 : NONE, i + 1};
+    b->symbol[i] = (zo2t_symbol){id, i ? i - 1 : NONE, i + 1, (uint32_t)bytes};
 }
 
 /* At most as many symbols as bytes. */
@@ -111,12 +112,14 @@ static uint32_t add_characters(zo2t_bpe *b, const char *word, size_t bytes)
         int32_t id = zo2t_vocab_find_first(b->vocab, b->tokens, word + from, at - from);
         const bool known = id >= 0;
         if (known) {
-            add_symbol(b, &n, id);
+            add_symbol(b, &n, id, at - from);
         } else if (b->form.byte_fallback) {
             for (size_t i = from; i < at; i++)
-                add_symbol(b, &n, b->byte_id[(uint8_t)word[i]]);
+                add_symbol(b, &n, b->byte_id[(uint8_t)word[i]], 1);
         } else if (!unknown || !b->form.fuse_unknown) {
-            add_symbol(b, &n, b->unknown_id);
+            add_symbol(b, &n, b->unknown_id, at - from);
+        } else {
+            b->symbol[n - 1].bytes += (uint32_t)(at - from);
         }
         unknown = !known;
     }
@@ -128,7 +131,7 @@ static uint32_t add_symbols(zo2t_bpe *b, const char *word, size_t bytes)
     uint32_t n = 0;
     if (b->form.bytes) {
         for (size_t i = 0; i < bytes; i++)
-            add_symbol(b, &n, b->byte_id[(uint8_t)word[i]]);
+            add_symbol(b, &n, b->byte_id[(uint8_t)word[i]], 1);
     } else {
         n = add_characters(b, word, bytes);
     }
@@ -166,16 +169,15 @@ zo2_status zo2t_bpe_word(zo2t_bpe *b, const char *word, size_t bytes, zo2t_ids *
         return ZO2_OK;
     if (bytes > INT32_MAX)
         return zo2_error(ZO2_ERR_ARG, "a word of %zu bytes is too long", bytes);
-    if (b->form.ignore_merges) {
-        int32_t id;
-        zo2_status s = find_whole(b, word, bytes, &id);
-        if (s || id >= 0)
-            return s ? s : zo2t_ids_append(out, &id, 1);
-    }
     void *p = b->symbol;
     zo2_status s = zo2t_grow(&p, &b->symbols, bytes, sizeof *b->symbol);
     b->symbol = p;
-    if (!s)
+    int32_t whole = -1;
+    if (!s && b->form.ignore_merges)
+        s = find_whole(b, word, bytes, &whole);
+    if (!s && whole >= 0)
+        b->symbol[0] = (zo2t_symbol){whole, NONE, NONE, (uint32_t)bytes};
+    else if (!s)
         s = merge_all(b, add_symbols(b, word, bytes));
     if (s)
         return s;
@@ -188,6 +190,17 @@ zo2_status zo2t_bpe_word(zo2t_bpe *b, const char *word, size_t bytes, zo2t_ids *
     for (uint32_t i = 0; i != NONE; i = b->symbol[i].next)
         out->id[out->n++] = b->symbol[i].id;
     return ZO2_OK;
+}
+
+size_t zo2t_bpe_tokens_before(const zo2t_bpe *b, size_t at)
+{
+    size_t n = 0, end = 0;
+    for (uint32_t i = 0; i != NONE; i = b->symbol[i].next, n++) {
+        end += b->symbol[i].bytes;
+        if (end > at)
+            break;
+    }
+    return n;
 }
 
 void zo2t_bpe_free(zo2t_bpe *b)

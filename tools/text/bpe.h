@@ -18,6 +18,7 @@ typedef struct zo2t_merge {
 typedef struct zo2t_symbol {
     int32_t id; /* -1: swallowed by the one before it */
     uint32_t previous, next;
+    uint32_t bytes; /* of the word that it stands for */
 } zo2t_symbol;
 
 typedef struct zo2t_candidate {
@@ -72,6 +73,9 @@ const zo2t_merge *zo2t_bpe_merge(const zo2t_bpe *b, int32_t left, int32_t right)
  * merged, of several such the leftmost one, until no pair has a rank, as Hugging Face's tokenizers library does. O(n log n).
  * ZO2_ERR_NOMEM. */
 zo2_status zo2t_bpe_word(zo2t_bpe *b, const char *word, size_t bytes, zo2t_ids *out);
+
+/* How many tokens of the word that was encoded last end at or before its byte `at`. */
+size_t zo2t_bpe_tokens_before(const zo2t_bpe *b, size_t at);
 
 void zo2t_bpe_free(zo2t_bpe *b);
 

@@ -2,35 +2,10 @@
 #include "tools/text/tokenizer.h"
 #include "tools/text/bytes.h"
 #include "tools/text/json_file.h"
-#include "tools/text/parts.h"
+#include "tools/text/tokenizer_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-/* Words seen lately: direct-mapped, a new word takes the place of the one there. A text is mostly words that were there
- * before; longer ones are not worth the memory. */
-#define CACHE_SLOTS 32768
-#define CACHE_BYTES 22
-#define CACHE_IDS   10
-
-typedef struct cached {
-    uint8_t bytes, n; /* bytes 0: free */
-    char word[CACHE_BYTES];
-    int32_t id[CACHE_IDS];
-} cached;
-
-_Static_assert(sizeof(cached) == 64, "one cache line a word");
-
-struct zo2t_tokenizer {
-    zo2t_parts parts;
-    zo2t_pattern *words[ZO2T_WORD_STEPS];
-    bool spaced;  /* is ZO2T_META in a token a space? */
-    char *spaces; /* scratch: a text with ZO2T_META for its spaces */
-    size_t spaces_capacity;
-    cached *cache; /* [CACHE_SLOTS] */
-};
 
 static zo2_status read_files(zo2t_parts *t, const zo2t_tokenizer_files *files, const zo2t_roots *roots)
 {
@@ -71,7 +46,7 @@ zo2_status zo2t_tokenizer_open(zo2t_tokenizer **out, const zo2t_tokenizer_files 
     zo2_status s = read_parts(&t->parts, files);
     for (size_t i = 0; i < t->parts.pretokenizer.n && !s; i++)
         s = zo2t_pattern_compile(&t->words[i], t->parts.pretokenizer.step[i]->pattern);
-    if (!s && !(t->cache = calloc(CACHE_SLOTS, sizeof *t->cache)))
+    if (!s && !(t->cache = calloc(ZO2T_CACHE_SLOTS, sizeof *t->cache)))
         s = zo2_error(ZO2_ERR_NOMEM, "out of memory for the tokenizer");
     t->spaced = t->parts.pretokenizer.metaspace || zo2t_normalizer_makes(&t->parts.normalizer, ZO2T_META);
     if (s)
@@ -91,118 +66,6 @@ void zo2t_tokenizer_close(zo2t_tokenizer *t)
     free(t->spaces);
     free(t->cache);
     free(t);
-}
-
-static zo2_status encode_word(zo2t_tokenizer *t, const char *word, size_t bytes, zo2t_ids *out)
-{
-    if (bytes > CACHE_BYTES)
-        return zo2t_bpe_word(&t->parts.bpe, word, bytes, out);
-    cached *c = &t->cache[XXH3_64bits(word, bytes) & (CACHE_SLOTS - 1)];
-    if (c->bytes == bytes && !memcmp(c->word, word, bytes))
-        return zo2t_ids_append(out, c->id, c->n);
-    size_t first = out->n;
-    zo2_status s = zo2t_bpe_word(&t->parts.bpe, word, bytes, out);
-    if (s || out->n - first > CACHE_IDS)
-        return s;
-    c->bytes = (uint8_t)bytes;
-    c->n = (uint8_t)(out->n - first);
-    memcpy(c->word, word, bytes);
-    memcpy(c->id, out->id + first, c->n * sizeof *c->id);
-    return ZO2_OK;
-}
-
-/* A piece between special tokens is a subject of its own, as is a word for the next step: the patterns' lookahead sees its end. */
-static zo2_status encode_words(zo2t_tokenizer *t, size_t step, const char *text, size_t bytes, zo2t_ids *out)
-{
-    if (step >= ZO2T_WORD_STEPS || step == t->parts.pretokenizer.n)
-        return encode_word(t, text, bytes, out);
-    for (size_t at = 0, end; at < bytes; at = end) {
-        zo2_status s = zo2t_pattern_match(t->words[step], text, bytes, at, &end);
-        if (!s && end <= at)
-            s = zo2_error(ZO2_ERR_INTERNAL, "tokenizer pattern at byte %zu: no match", at);
-        if (!s)
-            s = encode_words(t, step + 1, text + at, end - at, out);
-        if (s)
-            return s;
-    }
-    return ZO2_OK;
-}
-
-/* Puts ZO2T_META in the place of spaces, and in front where it belongs. */
-static zo2_status replace_spaces(zo2t_tokenizer *t, const char **text, size_t *bytes, bool first)
-{
-    static const char meta[] = ZO2T_META;
-    enum { META = sizeof meta - 1 };
-    const zo2t_prepend prepend = t->parts.pretokenizer.prepend;
-    const char *from = *text, *end = from + *bytes;
-    size_t n = *bytes;
-    for (const char *at = from; (at = memchr(at, ' ', (size_t)(end - at))); at++)
-        n += META - 1;
-    const bool begins = *from == ' ' || (*bytes >= META && !memcmp(from, meta, META));
-    const bool in_front = !begins && (prepend == ZO2T_PREPEND_ALWAYS || (prepend == ZO2T_PREPEND_FIRST && first));
-    void *p = t->spaces;
-    zo2_status s = zo2t_grow(&p, &t->spaces_capacity, n + META, 1);
-    t->spaces = p;
-    if (s)
-        return s;
-    char *to = t->spaces;
-    if (in_front)
-        to = mempcpy(to, meta, META);
-    while (from < end) {
-        const char *space = memchr(from, ' ', (size_t)(end - from));
-        to = mempcpy(to, from, (size_t)((space ? space : end) - from));
-        if (space)
-            to = mempcpy(to, meta, META);
-        from = space ? space + 1 : end;
-    }
-    *text = t->spaces;
-    *bytes = (size_t)(to - t->spaces);
-    return ZO2_OK;
-}
-
-/* Text without added tokens, not empty; `first`: nothing lies before it. */
-static zo2_status encode_plain(zo2t_tokenizer *t, const char *text, size_t bytes, bool first, zo2t_ids *out)
-{
-    zo2_status s = t->parts.pretokenizer.metaspace ? replace_spaces(t, &text, &bytes, first) : ZO2_OK;
-    return s ? s : encode_words(t, 0, text, bytes, out);
-}
-
-/* The tokens that a pass finds, and what lies between them by the next pass, normalised; after the last one it is words. */
-static zo2_status encode_piece(zo2t_tokenizer *t, size_t pass, const char *text, size_t bytes, bool first,
-                               zo2t_ids *out)
-{
-    if (pass == ZO2T_SPECIAL_PASSES)
-        return encode_plain(t, text, bytes, first, out);
-    zo2_status s = pass ? zo2t_normalize(&t->parts.normalizer, text, bytes, &text, &bytes) : ZO2_OK;
-    zo2t_special_scan scan = {.specials = &t->parts.specials, .pass = pass, .text = text, .bytes = bytes};
-    while (!s) {
-        const size_t done = scan.done;
-        size_t start = bytes;
-        const zo2t_special *special;
-        s = zo2t_specials_next(&scan, &special, &start);
-        if (!s && start > done)
-            s = encode_piece(t, pass + 1, text + done, start - done, first && !done, out);
-        if (s || !special)
-            return s;
-        s = zo2t_ids_append(out, &special->id, 1);
-    }
-    return s;
-}
-
-zo2_status zo2t_encode(zo2t_tokenizer *t, const char *text, size_t bytes, int32_t bos, zo2t_ids *out)
-{
-    if (bytes > INT32_MAX)
-        return zo2_error(ZO2_ERR_ARG, "a text of %zu bytes is too long", bytes);
-    size_t valid = zo2t_utf8_check(text, bytes);
-    if (valid != bytes)
-        return zo2_error(ZO2_ERR_FORMAT, "not UTF-8 at byte %zu of the text", valid);
-    size_t first = out->n;
-    zo2_status s = bos >= 0 ? zo2t_ids_append(out, &bos, 1) : ZO2_OK;
-    if (!s)
-        s = encode_piece(t, 0, text, bytes, true, out);
-    if (s)
-        out->n = first;
-    return s;
 }
 
 /* ---- back to text ------------------------------------------------------------------------------------------------ */

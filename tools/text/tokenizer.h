@@ -48,6 +48,12 @@ void zo2t_tokenizer_close(zo2t_tokenizer *t); /* NULL is fine */
  * first bad byte. ZO2_ERR_ARG: 2 GiB or more. On failure *out is as it was. */
 zo2_status zo2t_encode(zo2t_tokenizer *t, const char *text, size_t bytes, int32_t bos, zo2t_ids *out);
 
+/* The same without bos, and where places of the text are in the ids: mark[n] are byte offsets in it, rising; before[i] becomes the number
+ * of ids in *out, those that were there included, whose tokens end at or before mark[i]. A token that takes white space with it
+ * begins or ends there. A mark is where nothing composes: not between a letter and an accent. */
+zo2_status zo2t_encode_marks(zo2t_tokenizer *t, const char *text, size_t bytes, zo2t_ids *out, const size_t *mark,
+                             size_t *before, size_t n);
+
 /* The bytes that n ids stand for, special tokens by their text, with a space that the tokenizer put in front. Cut within a character they are not UTF-8. *text is
  * NUL-terminated, the caller's to free(); bytes may be NULL. ZO2_ERR_ARG: an id that is not in the vocabulary. */
 zo2_status zo2t_decode(const zo2t_tokenizer *t, const int32_t *ids, size_t n, char **text, size_t *bytes);
