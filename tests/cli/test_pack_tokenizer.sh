@@ -54,6 +54,8 @@ grep -q '"train_ids_hash": "0x' old/settings.json || fail "an old run has no has
 # --- What is refused leaves the pack as it is ----------------------------------------------------------------------------
 mkdir empty
 expect 1 'empty: ' zo2-pack tokenizer tiny.zo2 empty
+mkdir pieces && : >pieces/tokenizer.model
+expect 1 'pieces: no tokenizer.json, and tokenizer.model can.t be read .*save_pretrained' zo2-pack tokenizer tiny.zo2 pieces
 expect 1 'not-here' zo2-pack tokenizer tiny.zo2 not-here
 expect 1 'not-here' zo2-pack tokenizer not-here.zo2 same
 copy damaged
