@@ -184,6 +184,8 @@ SAID = "[[{{ message['content'] + eos_token }}]]"
 SIZE = len(json.loads((OUT / "llama2.json").read_text(encoding="utf-8"))["model"]["vocab"])
 INST = {"added_tokens": [added(0, "<unk>"), added(1, "<s>"), added(2, "</s>"), added(SIZE, "[INST]"), added(SIZE + 1, "[/INST]")],
         "normalizer": None, "pre_tokenizer": {"type": "Metaspace", "replacement": META, "prepend_scheme": "first", "split": False}}
+SIZE3 = len(json.loads((OUT / "llama3.json").read_text(encoding="utf-8"))["model"]["vocab"])
+TEKKEN = {"added_tokens": [added(SIZE3 + i, t) for i, t in enumerate(["[BOS]", "<|eot_id|>", "[INST]", "[/INST]"])], "post_processor": None}
 FIRST = {k: INST[k] for k in ("normalizer", "pre_tokenizer")}
 S, L = ("<s>", "</s>"), ("<|begin_of_text|>", "<|eot_id|>")
 
@@ -204,7 +206,8 @@ TEMPLATES = [
     ("Mistral V1", both(V1), "llama2", FIRST, S, True),
     ("Mistral V3", both(inst("[INST] ", "[/INST]", "{{ ' ' }}[[{{ message['content'] | trim + eos_token }}]]")), "llama2", INST, S, False),
     ("Mistral V3, untrimmed", both(inst("[INST] ", "[/INST]", "{{ ' ' }}[[{{ message['content'] + eos_token }}]]")), "llama2", INST, S, False),
-    ("Mistral V3 Tekken", both(inst("[INST]", "[/INST]", SAID)), "llama3", {}, L, False),
+    ("Mistral V3 Tekken", both(inst("[INST]", "[/INST]", SAID)), "llama3", TEKKEN, ("[BOS]", "<|eot_id|>"), False),
+    ("ChatML", ml(), "llama2", {**FIRST, "pre_tokenizer": {**FIRST["pre_tokenizer"], "prepend_scheme": "always"}}, ("", ""), True),
 ]
 
 

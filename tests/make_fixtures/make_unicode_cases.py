@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
 DATA = pathlib.Path(__file__).resolve().parent.parent / "data"
 OUT = DATA / "tokenizers"
-LINES, IN_FULL, MERGES = 2000, 25, 900
+LINES, IN_FULL, MERGES = 2000, 20, 900
 META = "\u2581"
 OLD = unicodedata.ucd_3_2_0  # what every library's tables have
 

@@ -140,7 +140,7 @@ static void hugging_face(void **state)
     json_t *root = load("chat.json");
     const json_t *cases = json_object_get(root, "cases"), *sets = json_object_get(root, "conversations");
     int different = 0;
-    assert_int_equal(json_array_size(cases), 16);
+    assert_int_equal(json_array_size(cases), 17);
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *c = json_array_get(cases, i), *set = json_object_get(sets, text_of(c, "conversations"));
         assert_int_equal(json_array_size(set), 100);
