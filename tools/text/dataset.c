@@ -223,7 +223,7 @@ void zo2t_dataset_example(const zo2t_dataset *d, uint64_t i, zo2t_example *out)
         .prompt = e->prompt,
         .tokens = d->ids.id + e->tokens,
         .suffix = d->suffix + e->row,
-        .gap = d->gap + d->gap_at[i],
+        .gap = d->gaps ? d->gap + d->gap_at[i] : NULL,
         .gaps = d->gap_at[i + 1] - d->gap_at[i],
     };
 }
