@@ -1,9 +1,10 @@
 /* bpe.c: see bpe.h.
  *
- * The order of merges is that of Hugging Face's tokenizers: one queue of pairs by (rank, place), where a pair that a merge makes
- * competes at once. GPT-2's first program finished a merge everywhere in the word before it looked for the next one, which is the same where
- * every pair ranks behind the merges that make its halves, as a trainer leaves them; vocabularies that come from SentencePiece have
- * others. There a token can also have several pairs, and a queued one counts as long as what is at its place makes that token. */
+ * The order of merges is that of Hugging Face's tokenizers: one queue of pairs by (rank, place), where a pair that a
+ * merge makes competes at once. GPT-2's first program finished a merge everywhere in the word before it looked for the
+ * next one, which is the same where every pair ranks behind the merges that make its halves, as a trainer leaves them;
+ * vocabularies that come from SentencePiece have others. There a token can also have several pairs, and a queued one
+ * counts as long as what is at its place makes that token. */
 #include "tools/text/bpe.h"
 #include "tools/text/bytes.h"
 

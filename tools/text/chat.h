@@ -44,9 +44,10 @@ typedef struct zo2t_chat_text {
     size_t spans, span_capacity;
 } zo2t_chat_text;
 
-/* Renders a list of messages {"role": "system" (the first one only), "user" or "assistant", "content": text} into *out, whose memory is used again.
- * Qwen3's may have "reasoning_content", too. ZO2_ERR_FORMAT names the message and what is wrong with it: another role, other kinds of
- * content, calls of tools, a system message that the template has no place for, turns out of order; no turn of the assistant. */
+/* Renders a list of messages {"role": "system" (the first one only), "user" or "assistant", "content": text} into *out,
+ * whose memory is used again. Qwen3's may have "reasoning_content", too. ZO2_ERR_FORMAT names the message and what is
+ * wrong with it: another role, other kinds of content, calls of tools, a system message that the template has no place
+ * for, turns out of order; no turn of the assistant. */
 zo2_status zo2t_chat_render(const zo2t_chat *c, const json_t *messages, zo2t_chat_text *out);
 
 void zo2t_chat_text_free(zo2t_chat_text *t);

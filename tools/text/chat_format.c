@@ -1,9 +1,10 @@
 /* chat_format.c: see chat_format.h.
  *
- * A template is a program, and there is no interpreter here. So a row says which pieces of the program it must have, in the form of
- * chat_canonical.h, which it must not have, and all of the markers ("<|im_end|>", "[INST]", "<think>") and sentences that address the model
- * ("You are ...") that it may have. What deviates is refused, not guessed at: a model trained with other markers than it is used with is
- * worse, and nobody sees why. Templates without tools have exactly so many outputs. Tools are in the official templates; conversations with tools are refused (chat.c), so those pieces
+ * A template is a program, and there is no interpreter here. So a row says which pieces of the program it must have, in
+ * the form of chat_canonical.h, which it must not have, and all of the markers ("<|im_end|>", "[INST]", "<think>") and
+ * sentences that address the model ("You are ...") that it may have. What deviates is refused, not guessed at: a model
+ * trained with other markers than it is used with is worse, and nobody sees why. Templates without tools have exactly
+ * so many outputs. Tools are in the official templates; conversations with tools are refused (chat.c), so those pieces
  * may be there and are never used. */
 #include "tools/text/chat_format.h"
 #include "tools/text/chat_canonical.h"

@@ -1,5 +1,5 @@
 /* tokenizer_json.c: tokenizer.json, the one file of Hugging Face's tokenizers library that says everything. Its "decoder" isn't
- * looked at: that of a byte-level vocabulary follows from the model. */
+ * looked at: what a token stands for follows from the rest. */
 #include "tools/text/bytes.h"
 #include "tools/text/json_file.h"
 #include "tools/text/parts.h"
