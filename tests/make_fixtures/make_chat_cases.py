@@ -195,6 +195,7 @@ TEMPLATES = [
     ("ChatML with BOS", ml("{{ bos_token }}"), "qwen3", {}, ("<|endoftext|>", ""), True),
     ("Qwen1.5", ml(in_loop=default("You are a helpful assistant")), "qwen3", {}, ("", ""), True),
     ("Qwen2", ml(in_loop=default("You are a helpful assistant.")), "qwen3", {}, ("", ""), True),
+    ("SmolLM2", ml(in_loop=default("You are a helpful AI assistant named SmolLM, trained by Hugging Face")), "qwen3", {}, ("", ""), True),
     ("Qwen2.5", (QWEN25_TEXT, ml(in_loop=default(QWEN25))[1]), "qwen3", {}, ("", ""), True),
     ("Qwen3", qwen3(), "qwen3", {}, ("", ""), True),
     ("Qwen3 without thinking", (NO_THINK, NO_THINK_MARKED), "qwen3", {}, ("", ""), True),

@@ -33,11 +33,13 @@ typedef struct row {
 #define ML_MESSAGE      "{{'<|im_start|>'+message.role+'\n'+message.content+'<|im_end|>\n'}}"
 #define ML_HEADER       "{%ifadd_generation_prompt%}{{'<|im_start|>assistant\n'"
 #define ML_SYSTEM(text) "'<|im_start|>system\n" text "<|im_end|>\n'"
+#define ML_FIRST(text)  "{%ifloop.firstandmessages[0].role!='system'%}{{" ML_SYSTEM(text) "}}{%endif%}"
 #define ML_MARKERS      " <|im_start|> <|im_end|> "
 #define QWEN_MARKERS \
     ML_MARKERS       \
     "<tools> </tools> <tool_call> </tool_call> <tool_response> </tool_response> <function-name> <args-json-object> "
 #define HELPFUL    "You are a helpful assistant"
+#define SMOLLM     "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 #define QWEN25     "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
 #define QWEN_TOOLS "You are provided with function signatures within <tools></tools> XML tags:"
 
@@ -72,18 +74,23 @@ static const row rows[] = {
      .outputs = 3,
      .markers = ML_MARKERS},
     {.format = {.name = "Qwen1.5", .begin = "", ML_TURNS, .default_system = HELPFUL},
-     .has = {"{%ifloop.firstandmessages[0].role!='system'%}{{" ML_SYSTEM(HELPFUL) "}}{%endif%}" ML_MESSAGE, ML_HEADER},
+     .has = {ML_FIRST(HELPFUL) ML_MESSAGE, ML_HEADER},
      .lacks = {"bos_token", "eos_token"},
      .outputs = 3,
      .markers = ML_MARKERS,
      .sentences = {HELPFUL "<"}},
     {.format = {.name = "Qwen2", .begin = "", ML_TURNS, .default_system = HELPFUL "."},
-     .has = {"{%ifloop.firstandmessages[0].role!='system'%}{{" ML_SYSTEM(HELPFUL ".") "}}{%endif%}" ML_MESSAGE,
-             ML_HEADER},
+     .has = {ML_FIRST(HELPFUL ".") ML_MESSAGE, ML_HEADER},
      .lacks = {"bos_token", "eos_token"},
      .outputs = 3,
      .markers = ML_MARKERS,
      .sentences = {HELPFUL ".<"}},
+    {.format = {.name = "SmolLM2", .begin = "", ML_TURNS, .default_system = SMOLLM},
+     .has = {ML_FIRST(SMOLLM) ML_MESSAGE, ML_HEADER},
+     .lacks = {"bos_token", "eos_token"},
+     .outputs = 3,
+     .markers = ML_MARKERS,
+     .sentences = {SMOLLM "<"}},
     {.format = {.name = "Qwen2.5", .begin = "", ML_TURNS, .default_system = QWEN25},
      .has = {"{{" ML_SYSTEM(QWEN25) "}}", "{{'<|im_start|>system\n'+messages[0].content+'<|im_end|>\n'}}", ML_MESSAGE,
              ML_HEADER},

@@ -140,7 +140,7 @@ static void hugging_face(void **state)
     json_t *root = load("chat.json");
     const json_t *cases = json_object_get(root, "cases"), *sets = json_object_get(root, "conversations");
     int different = 0;
-    assert_int_equal(json_array_size(cases), 17);
+    assert_int_equal(json_array_size(cases), 18);
     for (size_t i = 0; i < json_array_size(cases); i++) {
         const json_t *c = json_array_get(cases, i), *set = json_object_get(sets, text_of(c, "conversations"));
         assert_int_equal(json_array_size(set), 100);
@@ -320,7 +320,7 @@ static void conversations(void **state)
 
     /* Turns in order. */
     json_t *root = load("chat.json");
-    c = open_chat(json_array_get(json_object_get(root, "cases"), 9), false);
+    c = open_chat(json_array_get(json_object_get(root, "cases"), 10), false);
     assert_string_equal(zo2t_chat_name(c), "Llama-2");
     messages = json_loads("[" U ", " A ", " A "]", 0, NULL);
     assert_error(zo2t_chat_render(c, messages, &t), ZO2_ERR_FORMAT,
