@@ -54,6 +54,8 @@ grep -q '"train_ids_hash": "0x' old/settings.json || fail "an old run has no has
 # --- What is refused leaves the pack as it is ----------------------------------------------------------------------------
 mkdir empty
 expect 1 'empty: ' zo2-pack tokenizer tiny.zo2 empty
+mkdir pieces && : >pieces/tokenizer.model
+expect 1 'pieces: no tokenizer.json, and tokenizer.model can.t be read .*save_pretrained' zo2-pack tokenizer tiny.zo2 pieces
 expect 1 'not-here' zo2-pack tokenizer tiny.zo2 not-here
 expect 1 'not-here' zo2-pack tokenizer not-here.zo2 same
 copy damaged
@@ -64,4 +66,40 @@ sed 's/}[^}]*$/, "another": 4096}/' "$HF/vocab.json" >larger/vocab.json
 cmp -s tiny.zo2 before.zo2 || fail "something that was refused changed the pack"
 expect 0 "warning: larger: the tokenizer has ids up to 4096, the model's vocabulary ends with 4095" zo2-pack tokenizer tiny.zo2 larger
 ls ./*.tmp-* 2>/dev/null && fail "something was left behind"
+
+# --- Which tokenizer a pack carries --------------------------------------------------------------------------------------
+info() { # PATTERN PACK TEXT: the table has a line like PATTERN, the JSON has TEXT
+    expect 0 "$1" zo2-pack info "$2"
+    zo2-pack info "$2" --json | grep -q -F -e "$3" || fail "the JSON of $2 lacks $3"
+}
+family() { # NAME: the tokenizer of another family
+    mkdir "$1" && cp "$DATA/tokenizers/$1.json" "$1/tokenizer.json" && zo2-pack tokenizer tiny.zo2 "$1" >/dev/null 2>&1 || fail "no tokenizer of $1"
+}
+zo2-pack tokenizer tiny.zo2 model >/dev/null
+info '^tokenizer  *byte-level BPE, 4,096 tokens (tokenizer.json)$' tiny.zo2 '"normalizer": null, "pre_tokenizer": "GPT-2"'
+info '^in front  *token 2$' tiny.zo2 '"in_front": 2'
+family qwen3
+info 'normalizer NFC, pre-tokenizer Qwen, other characters: bytes$' tiny.zo2 '"added_tokens": 26, "normalizer": "NFC", "pre_tokenizer": "Qwen"'
+info '^in front  *nothing$' tiny.zo2 '"in_front": null'
+family llama2
+info '^tokenizer  *BPE of characters, 1,158 tokens' tiny.zo2 '"normalizer": "Prepend, Replace", "pre_tokenizer": null'
+expect 0 '"<s>" " the" " and"' zo2-tune tokenize --model tiny.zo2 'the and'
+
+# --- Which chat template, and conversations as data -----------------------------------------------------------------------
+ml="{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
+expect 0 '"chat_template": null, "tokenizer"' zo2-pack info tiny.zo2 --json
+copy chat && printf '%s' "$ml" >chat/chat_template.jinja && zo2-pack tokenizer tiny.zo2 chat >/dev/null || fail "no template"
+info '^chat  *ChatML$' tiny.zo2 '"chat_template": "ChatML"'
+echo '{"messages": [{"role": "user", "content": "A dog is"}, {"role": "assistant", "content": "an animal."}]}' >chat.jsonl
+expect 0 '^loss ' zo2-tune eval --model tiny.zo2 --data chat.jsonl
+expect 0 '^4 steps in' zo2-tune train --model tiny.zo2 --data chat.jsonl --run chat-run --steps 4 --batch 2
+copy strange && printf 'You are a pirate. %s' "$ml" >strange/chat_template.jinja && zo2-pack tokenizer tiny.zo2 strange >/dev/null || fail "no template"
+info '^chat  *the chat template is none of those' tiny.zo2 '"chat_template": {"unusable": "the chat template is none of those'
+expect 1 'chat.jsonl line 1: "messages" need the model.s chat template: the chat template is none of those.*; render it beforehand' \
+    zo2-tune eval --model tiny.zo2 --data chat.jsonl
+mkdir other-kind && echo '{"model": {"type": "Unigram", "vocab": []}}' >other-kind/tokenizer.json
+expect 0 'warning: other-kind: tokenizer.json: models of type "Unigram"' zo2-pack tokenizer tiny.zo2 other-kind
+info "^tokenizer  *can't be used: tokenizer.json: models of type \"Unigram\"" tiny.zo2 '"tokenizer": {"unusable": "tokenizer.json: models'
+zo2-pack synth opt-125m synth.zo2 --alias >/dev/null
+info '^tokenizer  *none$' synth.zo2 '"tokenizer": null'
 finish

@@ -1,13 +1,14 @@
 /* fuzz_dataset.c: data files (JSON lines) and the batches made of them.
  *
- * Input: mode, sequence length, then the file. Without NO_TOKENIZER texts are encoded with a small byte-level tokenizer.
+ * Input: mode, sequence length, then the file. Without NO_TOKENIZER texts are encoded with a small byte-level tokenizer; with CHAT
+ * conversations are made texts by a template.
  *
  * Properties: a byte order mark and blank lines mean nothing; rows fit, ids are the vocabulary's, the counts are those of
  * the examples, batches hold exactly the rows; language-model lines written again as ready ids are the same examples. */
 #include "tests/fuzz/byte_vocab.h"
 #include "tools/text/batcher.h"
 
-enum { NO_TOKENIZER = 1, BOS = 2, SMALL_VOCAB = 4 };
+enum { NO_TOKENIZER = 1, BOS = 2, SMALL_VOCAB = 4, CHAT = 8 };
 
 /* One for all inputs: opening compiles a pattern. */
 static zo2t_tokenizer *tokenizer(void)
@@ -25,6 +26,31 @@ static zo2t_tokenizer *tokenizer(void)
     return t;
 }
 
+static zo2t_chat *chat(void)
+{
+    static const char config[] = "{\"bos_token\": \"</s>\"}";
+    static const char text[] = "{{ bos_token }}{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' + "
+                               "message.content + '<|im_end|>\n' }}{% endfor %}{% if add_generation_prompt %}{{ "
+                               "'<|im_start|>assistant\n' }}{% endif %}";
+    static zo2t_chat *c;
+    const zo2t_chat_files f = {.chat_template = {text, sizeof text - 1},
+                               .tokenizer_config = {config, sizeof config - 1}};
+    FUZZ_CHECK(c || FUZZ_OK(zo2t_chat_open(&c, &f)));
+    return c;
+}
+
+static uint64_t gap_tokens(const zo2t_example *e)
+{
+    uint64_t n = 0, end = 0; /* there is loss before each of them */
+    for (size_t g = 0; g < e->gaps; g++) {
+        FUZZ_CHECK(e->gap[g].from > end && e->gap[g].tokens);
+        end = (uint64_t)e->gap[g].from + e->gap[g].tokens;
+        n += e->gap[g].tokens;
+    }
+    FUZZ_CHECK(!e->gaps || (e->rows == 1 && end <= e->suffix[0]));
+    return n;
+}
+
 static uint64_t check_example(const zo2t_example *e, const zo2t_dataset_opts *o, zo2t_kind kind, uint64_t *loss)
 {
     FUZZ_CHECK(kind == ZO2T_OPTIONS ? e->rows >= 2 && e->label < e->rows : e->rows == 1);
@@ -36,6 +62,7 @@ static uint64_t check_example(const zo2t_example *e, const zo2t_dataset_opts *o,
         tokens += e->prompt + e->suffix[r];
         *loss += e->suffix[r];
     }
+    *loss -= gap_tokens(e);
     for (uint64_t i = 0; i < ids; i++)
         FUZZ_CHECK(e->tokens[i] >= 0 && (uint32_t)e->tokens[i] < o->vocab);
     return tokens;
@@ -164,6 +191,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     zo2t_dataset_opts o = {.seq = 2 + fuzz_u8(&in) % 62u, .vocab = mode & SMALL_VOCAB ? 120 : 263, .bos = -1};
     if (mode & BOS)
         o.bos = 2;
+    if (mode & CHAT)
+        o.chat = chat();
     const uint64_t digest = fuzz_digest(data, size);
     zo2t_tokenizer *t = mode & NO_TOKENIZER ? NULL : tokenizer();
     zo2t_dataset *d;

@@ -8,6 +8,7 @@
 #include "tools/cli/report.h"
 #include "tools/pack/commands.h"
 #include "tools/pack/info_bundle.h"
+#include "tools/pack/info_tokenizer.h"
 
 /* Shape of a tensor as text: "4096 x 192", "192". */
 static const char *shape_text(char out[CLI_TEXT_BYTES], const zo2_tensor_info *t)
@@ -19,7 +20,8 @@ static const char *shape_text(char out[CLI_TEXT_BYTES], const zo2_tensor_info *t
     return out;
 }
 
-static void print_table(const char *path, const zo2_pack *pack, const zo2_pack_info *info)
+static void print_table(const char *path, const zo2_pack *pack, const zo2_pack_info *info,
+                        const pack_tokenizer_info *tokenizer)
 {
     char text[CLI_TEXT_BYTES], stored[CLI_TEXT_BYTES];
     printf("file         %s\n", path);
@@ -44,6 +46,7 @@ static void print_table(const char *path, const zo2_pack *pack, const zo2_pack_i
         printf("pad token    %d\n", info->pad_token_id);
     printf("tensors      %s\n", cli_human_count(text, info->tensors));
     printf("model hash   0x%016llx\n", (unsigned long long)info->model_hash);
+    pack_tokenizer_info_print(tokenizer);
     printf("files       ");
     for (size_t i = 0; zo2_pack_file_name(pack, i); i++)
         printf(" %s", zo2_pack_file_name(pack, i));
@@ -64,7 +67,8 @@ static zo2_status print_tensor_table(const zo2_pack *pack, const zo2_pack_info *
     return ZO2_OK;
 }
 
-static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_pack_info *info, bool tensors)
+static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_pack_info *info,
+                             const pack_tokenizer_info *tokenizer, bool tensors)
 {
     zo2_status s = ZO2_OK;
     cli_json j;
@@ -92,6 +96,7 @@ static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_p
     cli_json_i64(&j, "pad_token_id", info->pad_token_id);
     cli_json_u64(&j, "tensors", info->tensors);
     cli_json_hash(&j, "model_hash", info->model_hash);
+    pack_tokenizer_info_json(tokenizer, &j);
     cli_json_open(&j, "files", '[');
     for (size_t i = 0; zo2_pack_file_name(pack, i); i++)
         cli_json_text(&j, NULL, zo2_pack_file_name(pack, i));
@@ -127,16 +132,20 @@ static zo2_status print_pack(const char *path, bool json, bool tensors)
 {
     zo2_pack *pack = NULL;
     zo2_pack_info info;
+    pack_tokenizer_info tokenizer = {0};
     zo2_status s = zo2_pack_open(&pack, path);
     if (s == ZO2_OK)
         s = zo2_pack_get_info(pack, &info);
+    if (s == ZO2_OK)
+        s = pack_tokenizer_info_begin(&tokenizer, pack);
     if (s == ZO2_OK && json) {
-        s = print_json(path, pack, &info, tensors);
+        s = print_json(path, pack, &info, &tokenizer, tensors);
     } else if (s == ZO2_OK) {
-        print_table(path, pack, &info);
+        print_table(path, pack, &info, &tokenizer);
         if (tensors)
             s = print_tensor_table(pack, &info);
     }
+    pack_tokenizer_info_end(&tokenizer);
     zo2_pack_close(pack);
     return s;
 }
@@ -154,7 +163,8 @@ int pack_info(int argc, char **argv)
     const char *path = NULL;
     const cli_positional positionals[] = {{"FILE", "a pack, or a bundle", &path, false}, {0}};
     const cli_group groups[] = {{"Options", options, &flags}, {0}};
-    const cli_command command = {"zo2-pack info", "Shows what a pack or a bundle holds.", positionals, groups, NULL};
+    const cli_command command = {"zo2-pack info", "Shows what a pack (model, files, tokenizer) or a bundle holds.",
+                                 positionals, groups, NULL};
     int status;
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);

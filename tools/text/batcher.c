@@ -105,6 +105,8 @@ static void place(zo2t_batcher *b, const zo2t_example *e, uint32_t i, uint64_t r
         memset(b->mask + at + end, 0, seq - end);
         memset(b->loss + at, 0, seq);
         memset(b->loss + at + e->prompt, 1, n);
+        for (size_t g = 0; g < e->gaps; g++)
+            memset(b->loss + at + e->prompt + e->gap[g].from, 0, e->gap[g].tokens);
         b->example[row + r] = i;
         suffix += n;
     }

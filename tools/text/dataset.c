@@ -15,6 +15,7 @@ typedef struct entry {
 } entry;
 
 static_assert(sizeof(entry) == 24, "hashed as it is: no padding");
+static_assert(sizeof(zo2t_gap) == 8, "hashed as it is: no padding");
 
 struct zo2t_dataset {
     zo2t_dataset_info info;
@@ -23,6 +24,10 @@ struct zo2t_dataset {
     size_t suffixes, suffix_capacity;
     entry *entry; /* [examples + 1]: the last one is the end */
     size_t entries, entry_capacity;
+    zo2t_gap *gap; /* [gaps] */
+    size_t gaps, gap_capacity;
+    uint64_t *gap_at; /* [entries] where an example's gaps begin */
+    size_t gap_at_capacity;
 };
 
 static zo2_status add_entry(zo2t_dataset *d, uint32_t prompt, uint32_t label)
@@ -30,8 +35,26 @@ static zo2_status add_entry(zo2t_dataset *d, uint32_t prompt, uint32_t label)
     void *p = d->entry;
     zo2_status s = zo2t_grow(&p, &d->entry_capacity, d->entries + 1, sizeof *d->entry);
     d->entry = p;
+    p = d->gap_at;
     if (!s)
-        d->entry[d->entries++] = (entry){d->ids.n, d->suffixes, prompt, label};
+        s = zo2t_grow(&p, &d->gap_at_capacity, d->entries + 1, sizeof *d->gap_at);
+    d->gap_at = p;
+    if (s)
+        return s;
+    d->gap_at[d->entries] = d->gaps;
+    d->entry[d->entries++] = (entry){d->ids.n, d->suffixes, prompt, label};
+    return ZO2_OK;
+}
+
+static zo2_status add_gaps(zo2t_dataset *d, const zo2t_line *l)
+{
+    void *p = d->gap;
+    zo2_status s = zo2t_grow(&p, &d->gap_capacity, d->gaps + l->gaps, sizeof *d->gap);
+    d->gap = p;
+    for (size_t i = 0; i < l->gaps && !s; i++) {
+        d->gap[d->gaps++] = l->gap[i];
+        d->info.loss_tokens -= l->gap[i].tokens;
+    }
     return s;
 }
 
@@ -63,6 +86,9 @@ static zo2_status add_line(zo2t_dataset *d, const zo2t_line *l, uint64_t number)
     }
     if (l->truncated && !info->truncated++)
         info->first_truncated = number;
+    s = add_gaps(d, l);
+    if (s)
+        return s;
     for (int i = 0; i < ZO2T_ODDITIES; i++)
         if (l->odd & 1u << i && !info->odd[i].lines++)
             info->odd[i].first = number;
@@ -81,7 +107,8 @@ static int blank(const char *line, size_t bytes)
 }
 
 /* Runs remember it: what is hashed, and how, stays. Little-endian as everything here: u64 tokens and rows before each
- * example, u32 prompt and label, the end as another example; u32 of each suffix; i32 ids. */
+ * example, u32 prompt and label, the end as another example; u32 of each suffix; i32 ids; where there are gaps, u64 gaps before each
+ * example and the end, u32 first token and length of each. */
 static zo2_status hash_ids(zo2t_dataset *d)
 {
     XXH3_state_t *hash = XXH3_createState();
@@ -92,6 +119,10 @@ static zo2_status hash_ids(zo2t_dataset *d)
     XXH3_64bits_update(hash, d->entry, d->entries * sizeof *d->entry);
     XXH3_64bits_update(hash, d->suffix, d->suffixes * sizeof *d->suffix);
     XXH3_64bits_update(hash, d->ids.id, d->ids.n * sizeof *d->ids.id);
+    if (d->gaps) {
+        XXH3_64bits_update(hash, d->gap_at, d->entries * sizeof *d->gap_at);
+        XXH3_64bits_update(hash, d->gap, d->gaps * sizeof *d->gap);
+    }
     d->info.ids_hash = XXH3_64bits_digest(hash);
     XXH3_freeState(hash);
     return ZO2_OK;
@@ -173,6 +204,8 @@ void zo2t_dataset_close(zo2t_dataset *d)
     zo2t_ids_free(&d->ids);
     free(d->suffix);
     free(d->entry);
+    free(d->gap);
+    free(d->gap_at);
     free(d);
 }
 
@@ -190,6 +223,8 @@ void zo2t_dataset_example(const zo2t_dataset *d, uint64_t i, zo2t_example *out)
         .prompt = e->prompt,
         .tokens = d->ids.id + e->tokens,
         .suffix = d->suffix + e->row,
+        .gap = d->gaps ? d->gap + d->gap_at[i] : NULL,
+        .gaps = d->gap_at[i + 1] - d->gap_at[i],
     };
 }
 
@@ -230,6 +265,8 @@ zo2_status zo2t_dataset_bounds(const zo2t_dataset *d, uint64_t lines, zo2t_bound
         value[i] = 0;
         for (uint64_t r = d->entry[i].row; r < d->entry[i + 1].row; r++)
             value[i] += d->suffix[r];
+        for (uint64_t g = d->gap_at[i]; g < d->gap_at[i + 1]; g++)
+            value[i] -= d->gap[g].tokens;
     }
     out->loss_tokens = top(value, n, lines, epochs);
     out->seq = d->info.longest_row;

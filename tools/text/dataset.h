@@ -4,17 +4,20 @@
  *     {"prompt": "...", "completion": "..."}                   loss on the completion
  *     {"tokens": [2, 17, ...], "loss_from": 5}                 ready ids as they are, loss from an index on (default 1)
  *     {"prompt": "...", "options": ["...", ...], "label": 0}   a choice: a row per option, scored on its tokens
+ *     {"messages": [{"role": "user", "content": "..."}, ...]}  a conversation: loss on what the assistant says (chat.h)
  *
- * Prompt and completion or option are tokenised separately and concatenated. BOS comes in front of a text or prompt.
+ * Prompt and completion or option are tokenised separately and concatenated. BOS comes in front of a text or prompt; a conversation is what
+ * the model's chat template makes of it, and nothing else.
  * Blank lines are skipped, other keys ignored.
  *
  * Rows longer than the sequence lose their oldest prompt (or text) tokens, BOS stays; the rows of one example lose the
  * same ones, so that the longest option fits. "tokens" with loss_from 1 are cut like a text, with a larger one like a
- * prompt and completion; a first token equal to BOS stays. A completion or option that doesn't fit with one token
- * before it is an error. */
+ * prompt and completion; a first token equal to BOS stays. Of a conversation what follows the last loss token goes first, then the oldest. A
+ * completion or option, or the last turn of the assistant, that doesn't fit with one token before it is an error. */
 #ifndef ZO2_TOOLS_TEXT_DATASET_H
 #define ZO2_TOOLS_TEXT_DATASET_H
 
+#include "tools/text/chat.h"
 #include "tools/text/lines.h"
 #include "tools/text/tokenizer.h"
 
@@ -28,6 +31,8 @@ typedef struct zo2t_dataset_opts {
     int32_t bos;                 /* id put in front, -1 = none */
     zo2t_cancelled_fn cancelled; /* ends the reading of a file; NULL = nothing does */
     uint32_t most_seq;           /* what seq could be, for messages; 0 = unknown */
+    const zo2t_chat *chat;       /* NULL: no "messages" lines, */
+    const char *no_chat;         /* because of this, which may be NULL; both must outlive the call */
 } zo2t_dataset_opts;
 
 /* Reads and tokenises a file, or standard input, "-" (lines.h). t may be NULL for a model without tokenizer: then only "tokens" lines work. On success
@@ -80,12 +85,19 @@ typedef struct zo2t_bounds {
 
 zo2_status zo2t_dataset_bounds(const zo2t_dataset *d, uint64_t lines, zo2t_bounds *out);
 
+/* Tokens of a suffix that are no loss tokens: what is said between two turns of an assistant. */
+typedef struct zo2t_gap {
+    uint32_t from, tokens; /* counted from the beginning of the suffix; rising */
+} zo2t_gap;
+
 /* Example i < examples: its rows are prompt + suffix. Valid as long as the data set. */
 typedef struct zo2t_example {
     uint32_t rows, label;   /* label: options only */
     uint32_t prompt;        /* tokens in front of every row's suffix = index of the row's first loss token */
     const int32_t *tokens;  /* prompt, then the suffixes one after another */
-    const uint32_t *suffix; /* [rows] tokens of each suffix, all of them loss tokens */
+    const uint32_t *suffix; /* [rows] tokens of each suffix, all of them loss tokens but those of */
+    const zo2t_gap *gap;    /* [gaps], in conversations, which have one row */
+    size_t gaps;
 } zo2t_example;
 
 void zo2t_dataset_example(const zo2t_dataset *d, uint64_t i, zo2t_example *out);

@@ -4,13 +4,18 @@
 
 #include "tools/text/dataset.h"
 
-/* An example: rows of prompt + suffix r each. The suffixes' tokens are the loss tokens. */
+/* An example: rows of prompt + suffix r each. The suffixes' tokens are the loss tokens, but for the gaps. */
 typedef struct zo2t_line {
     zo2t_kind kind;
     zo2t_ids ids;     /* prompt, then the suffixes one after another */
     uint32_t prompt;  /* tokens */
     uint32_t *suffix; /* [rows] tokens */
     size_t rows, suffix_capacity;
+    zo2t_gap *gap;
+    size_t gaps, gap_capacity;
+    zo2t_chat_text chat; /* scratch, as is */
+    uint8_t *loss;       /* [ids.n] */
+    size_t loss_capacity;
     uint32_t label;
     int truncated;
     unsigned odd; /* 1 << zo2t_oddity, each that applies */

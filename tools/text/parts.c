@@ -21,6 +21,15 @@ static zo2_status check_class(const json_t *config)
                  : ZO2_OK;
 }
 
+void zo2t_parts_free(zo2t_parts *t)
+{
+    zo2t_vocab_free(&t->vocab);
+    zo2t_bpe_free(&t->bpe);
+    zo2t_normalizer_free(&t->normalizer);
+    zo2t_specials_free(&t->specials);
+    zo2t_notes_free(&t->notes);
+}
+
 zo2_status zo2t_parts_from_pair(zo2t_parts *t, const zo2t_file *vocab, const zo2t_file *merges, const json_t *config)
 {
     zo2_status s = check_class(config);

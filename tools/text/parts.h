@@ -16,18 +16,21 @@ typedef struct zo2t_parts {
     zo2t_vocab vocab;
     size_t model_tokens; /* of vocab: those of the vocabulary itself; added tokens follow */
     zo2t_bpe bpe;
-    const zo2t_pretokenizer *pretokenizer;
+    zo2t_normalizer normalizer;
+    zo2t_pretokenizer pretokenizer;
     zo2t_specials specials;
     int32_t bos; /* see zo2t_tokenizer_bos() */
     zo2t_notes notes;
 } zo2t_parts;
+
+void zo2t_parts_free(zo2t_parts *t);
 
 /* The files as JSON, NULL where there is none. */
 typedef struct zo2t_roots {
     json_t *tokenizer, *config, *map, *added;
 } zo2t_roots;
 
-/* tokenizer.json: vocabulary, merges, pre-tokeniser, added tokens, BOS. ZO2_ERR_UNSUPPORTED names what this version lacks. */
+/* tokenizer.json: vocabulary, merges, normaliser, pre-tokeniser, added tokens, BOS. ZO2_ERR_UNSUPPORTED names what this version lacks. */
 zo2_status zo2t_parts_from_json(zo2t_parts *t, const json_t *tokenizer);
 
 /* vocab.json and merges.txt. */

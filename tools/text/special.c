@@ -52,12 +52,35 @@ static int compare(const void *a, const void *b)
         return i < j ? -1 : 1;
     if (x->bytes != y->bytes)
         return x->bytes > y->bytes ? -1 : 1;
-    return strcmp(x->text, y->text);
+    const int order = strcmp(x->text, y->text); /* 0: two that are the same when normalised */
+    return order ? order : (x->id > y->id) - (x->id < y->id);
 }
 
-zo2_status zo2t_specials_ready(zo2t_specials *sp)
+static zo2_status normalize_texts(struct zo2t_special_set *set, zo2t_normalizer *normalizer)
+{
+    for (size_t i = 0; i < set->n; i++) {
+        zo2t_special *t = &set->token[i];
+        const char *text;
+        size_t bytes;
+        zo2_status s = zo2t_normalize(normalizer, t->text, t->bytes, &text, &bytes);
+        char *copy = s ? NULL : malloc(bytes + 1);
+        if (!copy)
+            return s ? s : zo2_error(ZO2_ERR_NOMEM, "out of memory for special tokens");
+        memcpy(copy, text, bytes);
+        copy[bytes] = '\0';
+        free(t->text);
+        t->text = copy;
+        t->bytes = bytes;
+    }
+    return ZO2_OK;
+}
+
+zo2_status zo2t_specials_ready(zo2t_specials *sp, zo2t_normalizer *normalizer)
 {
     bool words = false;
+    zo2_status s = normalize_texts(&sp->pass[ZO2T_SPECIAL_PASSES - 1], normalizer);
+    if (s)
+        return s;
     for (size_t p = 0; p < ZO2T_SPECIAL_PASSES; p++) {
         struct zo2t_special_set *set = &sp->pass[p];
         if (set->n)

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 
+#include "tools/text/normalizer.h"
 #include "tools/text/pattern.h"
 
 #define ZO2T_SPECIALS 4096 /* most tokens */
@@ -15,7 +16,7 @@ typedef struct zo2t_special {
     int32_t id;
     bool lstrip, rstrip; /* takes the white space on that side with it */
     bool single_word;    /* not within a word */
-    bool normalized;     /* looked for after the others, in what they leave */
+    bool normalized;     /* looked for after the others, in what they leave, normalised; so is `text` then */
 } zo2t_special;
 
 #define ZO2T_SPECIAL_PASSES 2
@@ -33,7 +34,7 @@ typedef struct zo2t_specials {
 zo2_status zo2t_specials_add(zo2t_specials *sp, const zo2t_special *token, const char *file);
 
 /* To be called after the last add, before the first scan. */
-zo2_status zo2t_specials_ready(zo2t_specials *sp);
+zo2_status zo2t_specials_ready(zo2t_specials *sp, zo2t_normalizer *normalizer);
 
 bool zo2t_specials_has(const zo2t_specials *sp, int32_t id);
 

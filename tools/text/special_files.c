@@ -300,14 +300,23 @@ static zo2_status note_unused_files(zo2t_parts *t, const zo2t_roots *roots)
 
 /* ---- BOS and settings -------------------------------------------------------------------------------------------- */
 
-static zo2_status check_settings(const json_t *config)
+/* Does the tokenizer put a space in front of a text? */
+static bool prepends(const zo2t_parts *t)
 {
-    static const char *const without[] = {"add_prefix_space", "split_special_tokens"};
-    for (size_t i = 0; i < sizeof without / sizeof *without; i++) {
-        if (json_is_true(json_object_get(config, without[i])))
-            return zo2_error(ZO2_ERR_UNSUPPORTED, "%s: \"%s\": true is not supported by this version", config_name,
-                             without[i]);
-    }
+    return t->pretokenizer.prepend != ZO2T_PREPEND_NEVER || zo2t_normalizer_prepends(&t->normalizer);
+}
+
+static zo2_status check_settings(const zo2t_parts *t, const json_t *config)
+{
+    const json_t *space = json_object_get(config, "add_prefix_space");
+    if (json_is_true(json_object_get(config, "split_special_tokens")))
+        return zo2_error(ZO2_ERR_UNSUPPORTED, "%s: \"split_special_tokens\": true is not supported by this version",
+                         config_name);
+    if (json_is_boolean(space) && json_is_true(space) != prepends(t))
+        return zo2_error(
+            ZO2_ERR_UNSUPPORTED,
+            "%s: \"add_prefix_space\": %s, which the other files don't say, is not supported by this version",
+            config_name, json_is_true(space) ? "true" : "false");
     return ZO2_OK;
 }
 
@@ -348,7 +357,7 @@ zo2_status zo2t_parts_special_files(zo2t_parts *t, const zo2t_roots *roots)
     json_t *decoder = json_object_get(roots->config, "added_tokens_decoder");
     if (json_is_null(decoder))
         decoder = NULL;
-    zo2_status s = check_settings(roots->config);
+    zo2_status s = check_settings(t, roots->config);
     if (!s && decoder)
         s = add_decoder(t, decoder);
     else if (!s && roots->added)
@@ -370,5 +379,5 @@ zo2_status zo2t_parts_special_files(zo2t_parts *t, const zo2t_roots *roots)
             s = zo2t_parts_add_token(t, text, -1, opt[i], "vocab.json");
         json_decref(text);
     }
-    return s ? s : zo2t_specials_ready(&t->specials);
+    return s ? s : zo2t_specials_ready(&t->specials, &t->normalizer);
 }

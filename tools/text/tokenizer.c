@@ -2,32 +2,10 @@
 #include "tools/text/tokenizer.h"
 #include "tools/text/bytes.h"
 #include "tools/text/json_file.h"
-#include "tools/text/parts.h"
+#include "tools/text/tokenizer_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
-/* Words seen lately: direct-mapped, a new word takes the place of the one there. A text is mostly words that were there
- * before; longer ones are not worth the memory. */
-#define CACHE_SLOTS 32768
-#define CACHE_BYTES 22
-#define CACHE_IDS   10
-
-typedef struct cached {
-    uint8_t bytes, n; /* bytes 0: free */
-    char word[CACHE_BYTES];
-    int32_t id[CACHE_IDS];
-} cached;
-
-_Static_assert(sizeof(cached) == 64, "one cache line a word");
-
-struct zo2t_tokenizer {
-    zo2t_parts parts;
-    zo2t_pattern *words;
-    cached *cache; /* [CACHE_SLOTS] */
-};
 
 static zo2_status read_files(zo2t_parts *t, const zo2t_tokenizer_files *files, const zo2t_roots *roots)
 {
@@ -66,10 +44,11 @@ zo2_status zo2t_tokenizer_open(zo2t_tokenizer **out, const zo2t_tokenizer_files 
     if (!t)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tokenizer");
     zo2_status s = read_parts(&t->parts, files);
-    if (!s)
-        s = zo2t_pattern_compile(&t->words, t->parts.pretokenizer->pattern);
-    if (!s && !(t->cache = calloc(CACHE_SLOTS, sizeof *t->cache)))
+    for (size_t i = 0; i < t->parts.pretokenizer.n && !s; i++)
+        s = zo2t_pattern_compile(&t->words[i], t->parts.pretokenizer.step[i]->pattern);
+    if (!s && !(t->cache = calloc(ZO2T_CACHE_SLOTS, sizeof *t->cache)))
         s = zo2_error(ZO2_ERR_NOMEM, "out of memory for the tokenizer");
+    t->spaced = t->parts.pretokenizer.metaspace || zo2t_normalizer_makes(&t->parts.normalizer, ZO2T_META);
     if (s)
         zo2t_tokenizer_close(t);
     else
@@ -81,83 +60,52 @@ void zo2t_tokenizer_close(zo2t_tokenizer *t)
 {
     if (!t)
         return;
-    zo2t_vocab_free(&t->parts.vocab);
-    zo2t_bpe_free(&t->parts.bpe);
-    zo2t_specials_free(&t->parts.specials);
-    zo2t_notes_free(&t->parts.notes);
-    zo2t_pattern_free(t->words);
+    zo2t_parts_free(&t->parts);
+    for (size_t i = 0; i < ZO2T_WORD_STEPS; i++)
+        zo2t_pattern_free(t->words[i]);
+    free(t->spaces);
     free(t->cache);
     free(t);
 }
 
-static zo2_status encode_word(zo2t_tokenizer *t, const char *word, size_t bytes, zo2t_ids *out)
+/* ---- back to text ------------------------------------------------------------------------------------------------ */
+
+static size_t decode_as_it_is(const char *from, size_t bytes, char *to)
 {
-    if (bytes > CACHE_BYTES)
-        return zo2t_bpe_word(&t->parts.bpe, word, bytes, out);
-    cached *c = &t->cache[XXH3_64bits(word, bytes) & (CACHE_SLOTS - 1)];
-    if (c->bytes == bytes && !memcmp(c->word, word, bytes))
-        return zo2t_ids_append(out, c->id, c->n);
-    size_t first = out->n;
-    zo2_status s = zo2t_bpe_word(&t->parts.bpe, word, bytes, out);
-    if (s || out->n - first > CACHE_IDS)
-        return s;
-    c->bytes = (uint8_t)bytes;
-    c->n = (uint8_t)(out->n - first);
-    memcpy(c->word, word, bytes);
-    memcpy(c->id, out->id + first, c->n * sizeof *c->id);
-    return ZO2_OK;
+    memcpy(to, from, bytes);
+    return bytes;
 }
 
-/* A piece between special tokens is a subject of its own: the pattern's lookahead sees its end. */
-static zo2_status encode_words(zo2t_tokenizer *t, const char *text, size_t bytes, zo2t_ids *out)
+/* GPT-2's alphabet. A token that no merge can make, with other characters, is its own text. */
+static size_t decode_bytes(const char *from, size_t bytes, char *to)
 {
-    for (size_t at = 0, end; at < bytes; at = end) {
-        zo2_status s = zo2t_pattern_match(t->words, text, bytes, at, &end);
-        if (!s && end <= at)
-            s = zo2_error(ZO2_ERR_INTERNAL, "tokenizer pattern at byte %zu: no match", at);
-        if (!s)
-            s = encode_word(t, text + at, end - at, out);
-        if (s)
-            return s;
+    size_t n = 0;
+    for (size_t at = 0; at < bytes;) {
+        const int b = zo2t_char_byte(zo2t_utf8_next(from, &at));
+        if (b < 0)
+            return decode_as_it_is(from, bytes, to);
+        to[n++] = (char)b;
     }
-    return ZO2_OK;
+    return n;
 }
 
-/* The tokens that a pass finds, and what lies between them by the next pass; after the last one it is words. */
-static zo2_status encode_piece(zo2t_tokenizer *t, size_t pass, const char *text, size_t bytes, zo2t_ids *out)
+/* "<0x0A>" and ZO2T_META. */
+static size_t decode_spaces(const zo2t_tokenizer *t, const char *from, size_t bytes, char *to)
 {
-    if (pass == ZO2T_SPECIAL_PASSES)
-        return encode_words(t, text, bytes, out);
-    zo2t_special_scan scan = {.specials = &t->parts.specials, .pass = pass, .text = text, .bytes = bytes};
-    for (;;) {
-        const size_t done = scan.done;
-        size_t start = bytes;
-        const zo2t_special *special;
-        zo2_status s = zo2t_specials_next(&scan, &special, &start);
-        if (!s && start > done)
-            s = encode_piece(t, pass + 1, text + done, start - done, out);
-        if (s || !special)
-            return s;
-        s = zo2t_ids_append(out, &special->id, 1);
-        if (s)
-            return s;
+    static const char meta[] = ZO2T_META;
+    enum { META = sizeof meta - 1, BYTE_TOKEN = sizeof "<0x0A>" - 1 };
+    if (t->parts.bpe.form.byte_fallback && bytes == BYTE_TOKEN && !memcmp(from, "<0x", 3) && from[5] == '>') {
+        const char digits[3] = {from[3], from[4]};
+        to[0] = (char)strtol(digits, NULL, 16);
+        return 1;
     }
-}
-
-zo2_status zo2t_encode(zo2t_tokenizer *t, const char *text, size_t bytes, int32_t bos, zo2t_ids *out)
-{
-    if (bytes > INT32_MAX)
-        return zo2_error(ZO2_ERR_ARG, "a text of %zu bytes is too long", bytes);
-    size_t valid = zo2t_utf8_check(text, bytes);
-    if (valid != bytes)
-        return zo2_error(ZO2_ERR_FORMAT, "not UTF-8 at byte %zu of the text", valid);
-    size_t first = out->n;
-    zo2_status s = bos >= 0 ? zo2t_ids_append(out, &bos, 1) : ZO2_OK;
-    if (!s)
-        s = encode_piece(t, 0, text, bytes, out);
-    if (s)
-        out->n = first;
-    return s;
+    size_t n = 0;
+    for (size_t at = 0; at < bytes;) {
+        const bool space = t->spaced && bytes - at >= META && !memcmp(from + at, meta, META);
+        to[n++] = space ? ' ' : from[at];
+        at += space ? META : 1;
+    }
+    return n;
 }
 
 zo2_status zo2t_decode(const zo2t_tokenizer *t, const int32_t *ids, size_t n, char **text, size_t *bytes)
@@ -171,7 +119,7 @@ zo2_status zo2t_decode(const zo2t_tokenizer *t, const int32_t *ids, size_t n, ch
             return zo2_error(ZO2_ERR_ARG, "token id %d is not in the vocabulary", ids[i]);
         if (length > SIZE_MAX - 1 - total)
             return zo2_error(ZO2_ERR_NOMEM, "too many tokens");
-        total += length; /* a character of two bytes may become one */
+        total += length; /* or fewer: characters become bytes and spaces */
     }
     char *to = malloc(total + 1);
     if (!to)
@@ -179,18 +127,10 @@ zo2_status zo2t_decode(const zo2t_tokenizer *t, const int32_t *ids, size_t n, ch
     size_t w = 0;
     for (size_t i = 0; i < n; i++) {
         const char *from = zo2t_vocab_text(&t->parts.vocab, ids[i], &length);
-        size_t start = w;
-        int mapped = !zo2t_specials_has(&t->parts.specials, ids[i]);
-        for (size_t at = 0; at < length && mapped;) {
-            int b = zo2t_char_byte(zo2t_utf8_next(from, &at));
-            mapped = b >= 0;
-            if (mapped)
-                to[w++] = (char)b;
-        }
-        if (!mapped) { /* a special or added token, or one that no merge can make: its own text */
-            memcpy(to + start, from, length);
-            w = start + length;
-        }
+        if (zo2t_specials_has(&t->parts.specials, ids[i]))
+            w += decode_as_it_is(from, length, to + w);
+        else
+            w += t->parts.bpe.form.bytes ? decode_bytes(from, length, to + w) : decode_spaces(t, from, length, to + w);
     }
     to[w] = '\0';
     *text = to;
@@ -217,6 +157,21 @@ int32_t zo2t_tokenizer_max_id(const zo2t_tokenizer *t)
 int32_t zo2t_tokenizer_bos(const zo2t_tokenizer *t)
 {
     return t->parts.bos;
+}
+
+void zo2t_tokenizer_get_info(const zo2t_tokenizer *t, zo2t_tokenizer_info *out)
+{
+    const zo2t_parts *p = &t->parts;
+    const zo2t_bpe_form *form = &p->bpe.form;
+    *out = (zo2t_tokenizer_info){
+        .kind = form->bytes ? "byte-level BPE" : "BPE of characters",
+        .file = strcmp(p->bpe.file, "merges.txt") ? "tokenizer.json" : "vocab.json",
+        .tokens = p->vocab.n,
+        .added = p->vocab.n - p->model_tokens,
+        .others = form->bytes || form->byte_fallback ? "bytes" : "unknown token",
+    };
+    zo2t_normalizer_name(&p->normalizer, out->normalizer, sizeof out->normalizer);
+    zo2t_pretokenizer_name(&p->pretokenizer, out->pretokenizer, sizeof out->pretokenizer);
 }
 
 const char *zo2t_tokenizer_note(const zo2t_tokenizer *t, size_t i)

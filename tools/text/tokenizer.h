@@ -1,9 +1,11 @@
-/* tokenizer.h: byte-level BPE as OPT and GPT-2 have it, from tokenizer.json or from vocab.json and merges.txt.
+/* tokenizer.h: BPE tokenizers, from tokenizer.json or, as OPT and GPT-2 have them, from vocab.json and merges.txt: of bytes (OPT, GPT-2,
+ * Llama-3, Qwen) or of characters with U+2581 for spaces and tokens for the bytes of other characters (Llama-2, Mistral).
  *
- * A text is cut at special and other added tokens, the pieces in between into words by a pattern (pretokenizer.h), words into ids by
- * ranked merges. No normalisation, no prefix space: every text has one encoding, and decodes to the same bytes but for white space that
- * an added token takes with it ("lstrip", "rstrip"). Added tokens are recognised anywhere in a text. Ids are those of Hugging
- * Face's tokenizers; what they would cut or change in another way is refused by name.
+ * A text is cut at special and other added tokens, the pieces in between are normalised (normalizer.h) and cut into words by patterns
+ * (pretokenizer.h), words into ids by ranked merges (bpe.h). Added tokens are recognised anywhere in a text. Every text has one encoding. It
+ * decodes to the same bytes but for what a normaliser changed, a space that the tokenizer put in front, and white space that an
+ * added token takes with it ("lstrip", "rstrip"). Ids are those of Hugging Face's tokenizers; what they would cut or change in
+ * another way is refused by name.
  *
  * A tokenizer is one caller's at a time (it keeps a cache of words and scratch memory); different ones are independent.
  * All functions set zo2_last_error() when they fail; messages about a file begin with its name. */
@@ -46,7 +48,13 @@ void zo2t_tokenizer_close(zo2t_tokenizer *t); /* NULL is fine */
  * first bad byte. ZO2_ERR_ARG: 2 GiB or more. On failure *out is as it was. */
 zo2_status zo2t_encode(zo2t_tokenizer *t, const char *text, size_t bytes, int32_t bos, zo2t_ids *out);
 
-/* The bytes that n ids stand for, special tokens by their text. Cut within a character they are not UTF-8. *text is
+/* The same without bos, and where places of the text are in the ids: mark[n] are byte offsets in it, rising; before[i] becomes the number
+ * of ids in *out, those that were there included, whose tokens end at or before mark[i]. A token that takes white space with it
+ * begins or ends there. A mark is where nothing composes: not between a letter and an accent. */
+zo2_status zo2t_encode_marks(zo2t_tokenizer *t, const char *text, size_t bytes, zo2t_ids *out, const size_t *mark,
+                             size_t *before, size_t n);
+
+/* The bytes that n ids stand for, special tokens by their text, with a space that the tokenizer put in front. Cut within a character they are not UTF-8. *text is
  * NUL-terminated, the caller's to free(); bytes may be NULL. ZO2_ERR_ARG: an id that is not in the vocabulary. */
 zo2_status zo2t_decode(const zo2t_tokenizer *t, const int32_t *ids, size_t n, char **text, size_t *bytes);
 
@@ -61,6 +69,17 @@ int32_t zo2t_tokenizer_max_id(const zo2t_tokenizer *t);
  * file says (vocab.json and merges.txt alone). */
 #define ZO2T_BOS_UNSAID (-2)
 int32_t zo2t_tokenizer_bos(const zo2t_tokenizer *t);
+
+/* What kind it is. */
+typedef struct zo2t_tokenizer_info {
+    const char *kind;                      /* static: "byte-level BPE" or "BPE of characters" */
+    const char *file;                      /* static: "tokenizer.json" or "vocab.json" */
+    size_t tokens, added;                  /* added: of them, those beside the vocabulary itself */
+    char normalizer[80], pretokenizer[80]; /* names, "" for none */
+    const char *others; /* static: what becomes of characters that the vocabulary lacks: "bytes" or "unknown token" */
+} zo2t_tokenizer_info;
+
+void zo2t_tokenizer_get_info(const zo2t_tokenizer *t, zo2t_tokenizer_info *out);
 
 /* What is odd about the files: note i, a sentence for a warning; NULL past the last. */
 const char *zo2t_tokenizer_note(const zo2t_tokenizer *t, size_t i);

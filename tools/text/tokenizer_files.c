@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define FILES 6
 
@@ -94,6 +95,17 @@ static zo2_status read_file(const char *folder, const wanted *w, char **data)
     return s;
 }
 
+/* Models of SentencePiece come with a file of its own kind; the tokenizer.json that transformers makes of it can be missing. */
+static zo2_status not_found(const char *folder)
+{
+    char path[4096];
+    if (snprintf(path, sizeof path, "%s/tokenizer.model", folder) >= (int)sizeof path || access(path, F_OK))
+        return ZO2_ERR_NOTFOUND;
+    return zo2_error(ZO2_ERR_NOTFOUND,
+                     "no tokenizer.json, and tokenizer.model can't be read by this version: "
+                     "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) of transformers writes one");
+}
+
 zo2_status zo2t_tokenizer_open_folder(zo2t_tokenizer **out, const char *folder)
 {
     zo2t_tokenizer_files files = {0};
@@ -108,5 +120,5 @@ zo2_status zo2t_tokenizer_open_folder(zo2t_tokenizer **out, const char *folder)
         s = open_listed(out, &files, list);
     for (size_t i = 0; i < FILES; i++)
         free(data[i]);
-    return s;
+    return s == ZO2_ERR_NOTFOUND ? not_found(folder) : s;
 }

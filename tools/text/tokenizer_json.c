@@ -1,5 +1,5 @@
 /* tokenizer_json.c: tokenizer.json, the one file of Hugging Face's tokenizers library that says everything. Its "decoder" isn't
- * looked at: that of a byte-level vocabulary follows from the model. */
+ * looked at: what a token stands for follows from the rest. */
 #include "tools/text/bytes.h"
 #include "tools/text/json_file.h"
 #include "tools/text/parts.h"
@@ -25,8 +25,7 @@ static bool is_empty(const json_t *value)
 
 static zo2_status check_model(const json_t *model)
 {
-    static const char *const without[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback",
-                                          "ignore_merges"};
+    static const char *const without[] = {"dropout", "continuing_subword_prefix", "end_of_word_suffix"};
     char q[ZO2T_QUOTE_BYTES];
     const char *type = json_string_value(get(model, "type"));
     if (!json_is_object(model))
@@ -43,20 +42,25 @@ static zo2_status check_model(const json_t *model)
     return ZO2_OK;
 }
 
-/* Nothing, or a sequence of nothing. */
-static zo2_status check_normalizer(const json_t *value)
+static zo2t_bpe_form form_of(const json_t *model, const zo2t_pretokenizer *p)
 {
-    char q[ZO2T_QUOTE_BYTES];
-    const char *type;
-    if (!value)
-        return ZO2_OK;
-    const json_t *list = zo2t_json_steps(value, "normalizers");
-    if (list && !json_array_size(list))
-        return ZO2_OK;
-    zo2_status s = zo2t_json_type(&type, "normalizer", list ? json_array_get(list, 0) : value);
-    return s ? s
-             : zo2_error(ZO2_ERR_UNSUPPORTED, FILE_NAME ": \"normalizer\" %s is not supported by this version",
-                         zo2t_quote(q, type, strlen(type)));
+    return (zo2t_bpe_form){
+        .bytes = p->bytes,
+        .ignore_merges = json_is_true(get(model, "ignore_merges")),
+        .byte_fallback = json_is_true(get(model, "byte_fallback")),
+        .fuse_unknown = json_is_true(get(model, "fuse_unk")),
+        .unknown = json_string_value(get(model, "unk_token")),
+    };
+}
+
+static zo2_status read_model(zo2t_parts *t, const json_t *model)
+{
+    const zo2t_bpe_form form = form_of(model, &t->pretokenizer);
+    zo2_status s = zo2t_vocab_from(&t->vocab, get(model, "vocab"), FILE_NAME);
+    if (!s)
+        s = zo2t_bpe_from(&t->bpe, &t->vocab, get(model, "merges"), &form);
+    t->model_tokens = t->vocab.n;
+    return s;
 }
 
 /* ---- added tokens ------------------------------------------------------------------------------------------------ */
@@ -179,12 +183,9 @@ zo2_status zo2t_parts_from_json(zo2t_parts *t, const json_t *tokenizer)
 {
     const json_t *model = get(tokenizer, "model");
     zo2_status s;
-    if ((s = check_model(model)) || (s = check_normalizer(get(tokenizer, "normalizer"))) ||
-        (s = zo2t_pretokenizer_read(&t->pretokenizer, get(tokenizer, "pre_tokenizer"))) ||
-        (s = zo2t_vocab_from(&t->vocab, get(model, "vocab"), FILE_NAME)) ||
-        (s = zo2t_bpe_from(&t->bpe, &t->vocab, get(model, "merges"))))
+    if ((s = check_model(model)) || (s = zo2t_normalizer_read(&t->normalizer, get(tokenizer, "normalizer"))) ||
+        (s = zo2t_pretokenizer_read(&t->pretokenizer, get(tokenizer, "pre_tokenizer"))) || (s = read_model(t, model)))
         return s;
-    t->model_tokens = t->vocab.n;
     s = read_added(t, get(tokenizer, "added_tokens"));
     return s ? s : read_around(t, get(tokenizer, "post_processor"));
 }

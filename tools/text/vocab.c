@@ -180,12 +180,17 @@ zo2_status zo2t_vocab_load(zo2t_vocab *v, const char *json, size_t bytes)
     return s;
 }
 
-int32_t zo2t_vocab_find(const zo2t_vocab *v, const char *text, size_t bytes)
+int32_t zo2t_vocab_find_first(const zo2t_vocab *v, size_t n, const char *text, size_t bytes)
 {
     if (!v->slots)
         return -1;
     uint32_t i = v->slot[slot_of(v, text, bytes)];
-    return i ? v->token[i - 1].id : -1;
+    return i && i <= n ? v->token[i - 1].id : -1;
+}
+
+int32_t zo2t_vocab_find(const zo2t_vocab *v, const char *text, size_t bytes)
+{
+    return zo2t_vocab_find_first(v, v->n, text, bytes);
 }
 
 const char *zo2t_vocab_text(const zo2t_vocab *v, int64_t id, size_t *bytes)

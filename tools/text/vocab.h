@@ -36,6 +36,9 @@ zo2_status zo2t_vocab_add(zo2t_vocab *v, const char *text, size_t bytes, int64_t
 /* Id of a token text, -1 if there is none. */
 int32_t zo2t_vocab_find(const zo2t_vocab *v, const char *text, size_t bytes);
 
+/* The same among the n tokens that were added first. */
+int32_t zo2t_vocab_find_first(const zo2t_vocab *v, size_t n, const char *text, size_t bytes);
+
 /* Text of an id (not NUL-terminated, valid until the next add), NULL if there is none. */
 const char *zo2t_vocab_text(const zo2t_vocab *v, int64_t id, size_t *bytes);
 

@@ -2,12 +2,22 @@
 #include "tools/tune/inputs.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "tools/cli/interrupt.h"
 #include "tools/cli/report.h"
 #include "tools/text/fit.h"
 #include "tools/tune/warn.h"
+
+/* Only conversations need a chat template: without one that is known the reason is kept. */
+static zo2_status open_chat(tune_model *m)
+{
+    zo2_status s = zo2t_chat_open_pack(&m->chat, m->pack);
+    if (s != ZO2_OK && s != ZO2_ERR_NOMEM)
+        snprintf(m->no_chat, sizeof m->no_chat, "%s", zo2_last_error());
+    return s == ZO2_ERR_NOMEM ? s : ZO2_OK;
+}
 
 int tune_model_open(tune_model *m, const char *program, const char *path)
 {
@@ -26,11 +36,14 @@ int tune_model_open(tune_model *m, const char *program, const char *path)
     } else if (m->pack && s == ZO2_ERR_NOTFOUND) { /* synthetic models */
         s = ZO2_OK;
     }
+    if (s == ZO2_OK)
+        s = open_chat(m);
     return s == ZO2_OK ? 0 : cli_fail(program, NULL, s);
 }
 
 void tune_model_close(tune_model *m)
 {
+    zo2t_chat_close(m->chat);
     zo2t_tokenizer_close(m->tokenizer);
     zo2_pack_close(m->pack);
     memset(m, 0, sizeof *m);
@@ -69,7 +82,9 @@ int tune_data_load(zo2t_dataset **out, const char *path, const tune_model *m, ui
                                  .vocab = m->info.vocab,
                                  .bos = bos,
                                  .cancelled = cli_interrupted,
-                                 .most_seq = seq_option ? m->info.context : seq};
+                                 .most_seq = seq_option ? m->info.context : seq,
+                                 .chat = m->chat,
+                                 .no_chat = m->no_chat};
     zo2_status s = zo2t_dataset_load(out, path, m->tokenizer, &o);
     if (s != ZO2_OK)
         return cli_fail(progress->program, NULL, s);

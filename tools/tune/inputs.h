@@ -13,6 +13,8 @@ typedef struct tune_model {
     const char *path;
     zo2_pack *pack;
     zo2_pack_info info;
+    zo2t_chat *chat;           /* NULL: no chat template that is known */
+    char no_chat[256];         /* then why */
     zo2t_tokenizer *tokenizer; /* NULL: the pack has none, or one that isn't supported: only "tokens" lines work */
 } tune_model;
 

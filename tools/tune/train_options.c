@@ -69,7 +69,8 @@ void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags
         .summary = "Fine-tunes every parameter of a model with zeroth-order steps: two forward passes each.",
         .groups = groups,
         .notes =
-            "Data lines: {\"text\"}, {\"prompt\", \"completion\"}, {\"prompt\", \"options\": [...], \"label\"} or\n"
-            "{\"tokens\": [...], \"loss_from\"}. Ctrl-C stops and saves; --resume goes on, bit for bit.",
+            "Data lines: {\"text\"}, {\"prompt\", \"completion\"}, {\"prompt\", \"options\": [...], \"label\"},\n"
+            "{\"messages\": [{\"role\", \"content\"}, ...]} (loss on what the assistant says) or {\"tokens\": [...], \"loss_from\"}.\n"
+            "Ctrl-C stops and saves; --resume goes on, bit for bit.",
     };
 }

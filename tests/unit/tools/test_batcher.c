@@ -9,7 +9,7 @@ static zo2t_dataset *load(const char *lines)
     zo2t_dataset *d;
     test_write(path, lines, strlen(lines));
     zo2t_tokenizer *t = test_tiny_tokenizer();
-    zo2_status s = zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){16, 4096, -1, NULL, 0});
+    zo2_status s = zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){16, 4096, -1, NULL, 0, NULL, NULL});
     zo2t_tokenizer_close(t);
     unlink(path);
     if (s)
@@ -139,7 +139,8 @@ static void within_bounds(void **state)
         zo2t_batcher *b;
         zo2t_bounds most;
         zo2t_dataset_info info;
-        assert_int_equal(zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){256, 4096, 2, NULL, 0}), ZO2_OK);
+        assert_int_equal(zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){256, 4096, 2, NULL, 0, NULL, NULL}),
+                         ZO2_OK);
         assert_int_equal(zo2t_dataset_bounds(d, 16, &most), ZO2_OK);
         assert_int_equal(zo2t_batcher_open_train(&b, d, 0), ZO2_OK);
         zo2t_dataset_get_info(d, &info);

@@ -26,7 +26,7 @@ static zo2t_dataset *load(const char *lines, uint32_t seq, int32_t bos)
     char path[64];
     zo2t_dataset *d;
     test_write(path, lines, strlen(lines));
-    zo2_status s = zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){seq, 4096, bos, NULL, 0});
+    zo2_status s = zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){seq, 4096, bos, NULL, 0, NULL, NULL});
     unlink(path);
     if (s)
         fail_msg("%s", zo2_last_error());
@@ -258,7 +258,7 @@ static void tiny_files(void **state)
         char path[4096];
         snprintf(path, sizeof path, "%s/tiny-opt/data/%s", ZO2_TEST_DATA, want[k].name);
         zo2t_dataset *d;
-        if (zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){256, 4096, 2, NULL, 0}))
+        if (zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){256, 4096, 2, NULL, 0, NULL, NULL}))
             fail_msg("%s", zo2_last_error());
         zo2t_dataset_info i;
         zo2t_dataset_get_info(d, &i);
@@ -293,7 +293,8 @@ static void large_file(void **state)
     char path[64];
     test_write(path, data, n);
     zo2t_dataset *d;
-    assert_int_equal(zo2t_dataset_load(&d, path, NULL, &(zo2t_dataset_opts){1000, 4096, 2, NULL, 0}), ZO2_OK);
+    assert_int_equal(zo2t_dataset_load(&d, path, NULL, &(zo2t_dataset_opts){1000, 4096, 2, NULL, 0, NULL, NULL}),
+                     ZO2_OK);
     unlink(path);
     zo2t_dataset_info info;
     zo2t_dataset_get_info(d, &info);

@@ -23,7 +23,7 @@ static zo2_status try(zo2t_tokenizer *t, const void *data, size_t bytes, uint32_
     char path[64];
     zo2t_dataset *d = (zo2t_dataset *)1;
     test_write(path, data, bytes);
-    zo2_status s = zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){seq, vocab, bos, NULL, 0});
+    zo2_status s = zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){seq, vocab, bos, NULL, 0, NULL, NULL});
     unlink(path);
     if (s)
         assert_null(d);
@@ -51,7 +51,7 @@ static void lines(void **state)
     BAD("3\n", "line 1: not");
     BAD("{\"text\": \"abc\"}\n{\"text\": \"ab\xFF\"}\n", "line 2: not UTF-8 at byte 12 of the line");
     BAD("\xFF\xFE{\0", "line 1: not UTF-8 at byte 0");
-    BAD("{}", "line 1: has none of the keys \"text\", \"prompt\" and \"tokens\"");
+    BAD("{}", "line 1: has none of the keys \"text\", \"prompt\", \"tokens\" and \"messages\"");
     BAD("{\"Text\": \"a\"}", "has none of the keys");
     BAD("{\"completion\": \"a\"}", "has \"completion\" without a \"prompt\"");
     BAD("{\"options\": [\"a\"], \"label\": 0}", "has \"options\" without a \"prompt\"");
@@ -110,8 +110,9 @@ static void foreign(void **state)
     BAD("{\"text\": \"abc\"}\n\xEF\xBB\xBF{\"text\": \"abc\"}\n", "line 2: not JSON: ");
     assert_non_null(strstr(zo2_last_error(), "it begins with a byte order mark, which only a file's first line may"));
     /* keys that a line has instead */
+    BAD("{\"turns\": [{\"role\": \"user\"}]}", "; it has \"turns\"; for a line of each entry: jq -c '.turns[]'");
     BAD("{\"messages\": [{\"role\": \"user\"}]}",
-        "; it has \"messages\"; for a line of each entry: jq -c '.messages[]'");
+        "line 1: \"messages\" need the model's chat template: there is no chat template; render it beforehand");
     BAD("{\"a\": 1, \"b\": 2, \"c\": 3, \"d\": 4, \"e\": 5}", "; it has \"a\", \"b\", \"c\", \"d\" and more");
     BAD("{\"it's\": [{}]}", "; it has \"it's\"");
     assert_null(strstr(zo2_last_error(), "jq"));
@@ -179,7 +180,7 @@ static void sizes(void **state)
                  "line 2: \"text\" is text, but the model file carries no tokenizer");
 
     zo2t_dataset *d;
-    const zo2t_dataset_opts o = {8, 4096, 2, NULL, 0};
+    const zo2t_dataset_opts o = {8, 4096, 2, NULL, 0, NULL, NULL};
     assert_error(zo2t_dataset_load(&d, "/nowhere/x.jsonl", tokenizer, &o), ZO2_ERR_NOTFOUND,
                  "/nowhere/x.jsonl: No such");
     assert_error(zo2t_dataset_load(&d, "/tmp", tokenizer, &o), ZO2_ERR_IO, "/tmp: Is a directory");
@@ -217,7 +218,8 @@ static void damaged(void **state)
                 fclose(f);
                 files[i][at] = keep;
                 zo2t_dataset *d;
-                zo2_status s = zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){6, 4096, 2, NULL, 0});
+                zo2_status s =
+                    zo2t_dataset_load(&d, path, tokenizer, &(zo2t_dataset_opts){6, 4096, 2, NULL, 0, NULL, NULL});
                 if (s) {
                     assert_int_equal(s, ZO2_ERR_FORMAT);
                     assert_true(strstr(zo2_last_error(), " line ") || strstr(zo2_last_error(), "no examples"));

@@ -11,7 +11,7 @@ static zo2t_dataset_info load(const char *lines, zo2t_tokenizer *t, uint32_t seq
     zo2t_dataset *d;
     zo2t_dataset_info info;
     test_write(path, lines, strlen(lines));
-    zo2_status s = zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){seq, 4096, -1, NULL, 0});
+    zo2_status s = zo2t_dataset_load(&d, path, t, &(zo2t_dataset_opts){seq, 4096, -1, NULL, 0, NULL, NULL});
     unlink(path);
     if (s)
         fail_msg("%s", zo2_last_error());
