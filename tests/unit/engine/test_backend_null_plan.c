@@ -130,9 +130,10 @@ typedef struct sent {
     uint64_t bytes, chunks, kept;
 } sent;
 
+/* ud: one for each step. What comes ahead of its step counts there. */
 static void count(void *ud, const zo2_trace_event *e)
 {
-    sent *u = ud;
+    sent *u = (sent *)ud + e->step;
     if (e->kind != ZO2_TRACE_SPAN || strcmp(e->lane, "upload") != 0)
         return;
     u->bytes += e->bytes;
@@ -143,7 +144,7 @@ static void count(void *ud, const zo2_trace_event *e)
 static void wires_stay(void **state)
 {
     (void)state;
-    enum { K = 3, SEQ = 64 };
+    enum { K = 3, SEQ = 64, STEPS = 2 * (K + 1) };
     zo2_arch arch;
     zo2_engine_opts o;
     MUST(zo2_arch_from_name(&arch, "opt-125m"));
@@ -171,19 +172,18 @@ static void wires_stay(void **state)
         MUST(zo2_shape_from_opts(&config.shape, &arch, config.ops, &o));
         MUST(zo2_core_create(&core, &config));
         MUST(zo2_core_pack(&core, &b));
-        sent all = {0};
-        for (uint64_t i = 0; i < 2 * (K + 1); i++) {
-            sent once = {0};
+        sent all = {0}, once[STEPS + 1] = {0};
+        zo2_core_trace(&core, count, once);
+        for (uint64_t i = 0; i < STEPS; i++) {
             zo2_journal_record r = {.step = i, .queries = 1};
-            zo2_core_trace(&core, count, &once);
             MUST(train_pass(&core));
             MUST(zo2_history_push(&core.history, &r));
             if (!budget)
-                streamed = once.bytes;
+                streamed = once[i].bytes;
             if (i <= K) /* nothing was there before */
                 continue;
-            all.bytes += once.bytes;
-            all.kept += once.kept;
+            all.bytes += once[i].bytes;
+            all.kept += once[i].kept;
         }
         const zo2_plan *plan = &core.plan.pub;
         uint64_t planned = (K + 1) * plan->wire_bytes_per_step;

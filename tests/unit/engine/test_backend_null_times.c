@@ -205,7 +205,9 @@ static void train_pass(void)
     }
     if (!ahead)
         MUST(zo2_pipeline_rest(p));
+    pthread_mutex_lock(&lock);
     host += BETWEEN;
+    pthread_mutex_unlock(&lock);
 }
 
 /* On average of K + 1 steps, in which every tile is due once, or of four, after the second pass behind a history that has all K
@@ -248,14 +250,18 @@ static timing time_step(const model *m, int runs_ahead)
         if (step >= m->pending)
             train_pass();
         if (step == m->pending + 1) {
+            pthread_mutex_lock(&lock);
             memset(busy, 0, sizeof busy);
             t.step = -host;
+            pthread_mutex_unlock(&lock);
         }
         MUST(zo2_history_push(&core.history, &r));
     }
+    pthread_mutex_lock(&lock);
     t.step = (t.step + host) / steps;
     t.link = busy[ZO2_LANE_UPLOAD] / steps;
     t.compute = busy[ZO2_LANE_COMPUTE] / steps;
+    pthread_mutex_unlock(&lock);
     zo2_core_destroy(&core);
     zo2_arch_free(&arch);
     return t;
