@@ -48,10 +48,9 @@ static zo2_status load_files(zo2_safetensors *s)
     return zo2_st_sort_names(s);
 }
 
-static int fits(const char *dir, const char *name)
+static int fits(const char *name)
 {
     size_t n = strlen(name), suffix = strlen(SUFFIX);
-    (void)dir;
     return name[0] != '.' && n > suffix && strcmp(name + n - suffix, SUFFIX) == 0;
 }
 

@@ -87,6 +87,22 @@ zo2_status zo2_shards_blame(const zo2_shards *s, zo2_status status)
 
 /* ---- a folder ------------------------------------------------------------------------------------------------------ */
 
+/* Of names[n] those whose files look right, or all if none does; returns how many. */
+static uint64_t keep_right(const zo2_shards *s, const char **names, uint64_t n)
+{
+    uint64_t kept = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        char *path = zo2_path_join(s->path, names[i]);
+        if (path && s->kind->looks_right(path)) {
+            const char *right = names[i];
+            names[i] = names[kept];
+            names[kept++] = right;
+        }
+        free(path);
+    }
+    return kept ? kept : n;
+}
+
 /* Every file of the folder that fits, in the order of their names. */
 static zo2_status find_all(zo2_shards *s)
 {
@@ -97,8 +113,10 @@ static zo2_status find_all(zo2_shards *s)
         return status;
     const char **names = malloc(((size_t)list.n + 1) * sizeof *names); /* those of the list */
     for (uint64_t i = 0; names && i < list.n; i++)
-        if (s->kind->fits(s->path, list.names[i]))
+        if (s->kind->fits(list.names[i]))
             names[n++] = list.names[i];
+    if (names && s->kind->looks_right)
+        n = keep_right(s, names, n);
     if (!names)
         status = zo2_error(ZO2_ERR_NOMEM, "out of memory for the list of %s", s->path);
     else if (n == 0)

@@ -12,12 +12,13 @@
 
 /* What differs between formats. */
 typedef struct zo2_shard_kind {
-    const char *single; /* "model.safetensors" */
-    const char *index;  /* "model.safetensors.index.json" */
-    const char *ending; /* ".safetensors", of a series NAME-00001-of-00003.safetensors */
-    zo2_wanted wanted;  /* to tell what is there instead */
-    /* Without index, 1 for a file of the folder that may hold weights. */
-    int (*fits)(const char *dir, const char *name);
+    const char *single;            /* "model.safetensors" */
+    const char *index;             /* "model.safetensors.index.json" */
+    const char *ending;            /* ".safetensors", of a series NAME-00001-of-00003.safetensors */
+    zo2_wanted wanted;             /* to tell what is there instead */
+    int (*fits)(const char *name); /* 1 for a file that may hold weights, where there is no index */
+    /* 1 for one that does as its first bytes say: of files that fit those are taken, if there are any. NULL: the name says it. */
+    int (*looks_right)(const char *path);
     int (*has)(const char *path, const char *tensor); /* 1 if that file has such a tensor */
 } zo2_shard_kind;
 

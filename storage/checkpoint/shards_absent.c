@@ -33,7 +33,7 @@ static void find_unnamed(const zo2_shards *s, const char *tensor, char *name, si
     if (zo2_listing_make(&list, s->path) != ZO2_OK)
         return;
     for (uint64_t i = 0; i < list.n && !name[0]; i++) {
-        char *path = s->kind->fits(s->path, list.names[i]) ? zo2_path_join(s->path, list.names[i]) : NULL;
+        char *path = s->kind->fits(list.names[i]) ? zo2_path_join(s->path, list.names[i]) : NULL;
         int opened = 0;
         for (uint32_t k = 0; path && k < s->n_files && !opened; k++)
             opened = strcmp(path, s->files[k]) == 0;

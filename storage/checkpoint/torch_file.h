@@ -7,6 +7,9 @@
 
 typedef struct zo2_torch_file zo2_torch_file;
 
+/* 1 if the file at path begins as those do. */
+int zo2_torch_file_looks_like(const char *path);
+
 /* Opens path and checks everything that can be known without reading weights: container, pickle, and that every tensor's elements
  * lie in its storage. On failure *out is NULL. ZO2_ERR_UNSUPPORTED: a form that isn't read (tar, TorchScript, big-endian), with
  * a message that says how to save it again. Immutable after that: all functions below are thread-safe. */
@@ -22,7 +25,8 @@ uint64_t zo2_torch_file_find(const zo2_torch_file *f, const char *name); /* coun
 /* Why a tensor that was looked for isn't there, if the file has something of another kind under that name: text[n], else "". */
 const char *zo2_torch_file_absent(const zo2_torch_file *f, const char *name, char *text, size_t n);
 
-/* Bytes [first, first + n) of a tensor's data, row-major and without gaps whatever its strides. Memory: a few MiB at most. */
+/* Bytes [first, first + n) of a tensor's data, row-major and without gaps whatever its strides; both are multiples of an element's
+ * size. Memory: 1 MiB at most. */
 zo2_status zo2_torch_file_read(const zo2_torch_file *f, uint64_t i, uint64_t first, uint64_t n, void *dst);
 
 #endif

@@ -13,7 +13,8 @@
 #include <zip.h>
 
 #define MAX_ENTRIES  4000000u /* PyTorch writes one a tensor */
-#define LOCAL_HEADER 30       /* bytes before name and extra field */
+#define END_RECORD   22
+#define LOCAL_HEADER 30 /* bytes before name and extra field */
 #define MAX_EXTRA    65535u
 #define NEAR_EXTRA   256u /* PyTorch aligns data to 64 bytes by it */
 #define GET_AGAIN    "get the file again, or save it again with torch.save()"
@@ -79,20 +80,6 @@ static zo2_status find_data(lister *l, zip_uint64_t i, zo2_zip_entry *e)
 
 /* ---- one entry ----------------------------------------------------------------------------------------------------- */
 
-static zo2_status check_stored(const lister *l, const zip_stat_t *st)
-{
-    if (st->encryption_method != ZIP_EM_NONE)
-        return zo2_error(ZO2_ERR_UNSUPPORTED, "%s: entry %.300s of the archive is encrypted; unpack it, and save it "
-                                              "again with torch.save()",
-                         l->file.path, st->name);
-    if (st->comp_method != ZIP_CM_STORE)
-        return zo2_error(ZO2_ERR_UNSUPPORTED,
-                         "%s: entry %.300s of the archive is compressed, which torch.save() never does; unpack it, and "
-                         "save it again with torch.save()",
-                         l->file.path, st->name);
-    return st->size == st->comp_size ? ZO2_OK : bad(l, st->name, "is stored with another size than its own");
-}
-
 static zo2_status add_entry(lister *l, zo2_zip *out, zip_uint64_t i)
 {
     const zip_uint64_t all =
@@ -102,13 +89,17 @@ static zo2_status add_entry(lister *l, zo2_zip *out, zip_uint64_t i)
     if (zip_stat_index(l->zip, i, ZIP_FL_ENC_RAW, &st) != 0 || (st.valid & all) != all)
         return zo2_error(ZO2_ERR_FORMAT, "%s: entry %" PRIu64 " of the archive is unreadable; " GET_AGAIN, l->file.path,
                          (uint64_t)i);
-    zo2_status s = check_stored(l, &st);
-    if (s)
-        return s;
-    *e = (zo2_zip_entry){.name = strdup(st.name), .bytes = st.size};
+    *e = (zo2_zip_entry){.name = strdup(st.name), .bytes = st.comp_size};
     if (!e->name)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the entries of %s", l->file.path);
     out->n++;
+    e->packed = st.encryption_method != ZIP_EM_NONE ? "encrypted"
+                : st.comp_method != ZIP_CM_STORE    ? "compressed"
+                                                    : NULL;
+    if (!e->packed && st.size != st.comp_size)
+        return bad(l, st.name, "is stored with another size than its own");
+    if (st.encryption_method != ZIP_EM_NONE) /* without its key libzip doesn't open it */
+        e->bytes = 0;
     return e->bytes ? find_data(l, i, e) : ZO2_OK; /* who has nothing may be anywhere */
 }
 
@@ -172,13 +163,14 @@ static zo2_status list_entries(lister *l, zo2_zip *out)
     return s ? s : check_names(l, out);
 }
 
-static zo2_status open_zip(lister *l)
+static zo2_status open_zip(lister *l, int flags)
 {
     zip_error_t error;
     zip_error_init(&error);
     zip_source_t *source = zo2_zip_source(&l->file, &error);
-    l->zip = source ? zip_open_from_source(source, ZIP_RDONLY | ZIP_CHECKCONS, &error) : NULL;
+    l->zip = source ? zip_open_from_source(source, ZIP_RDONLY | flags, &error) : NULL;
     zo2_status s = ZO2_OK;
+    const int twice = zip_error_code_zip(&error) == ZIP_ER_EXISTS;
     if (!l->zip && l->file.failed)
         s = l->file.failed;
     else if (!l->zip)
@@ -188,14 +180,17 @@ static zo2_status open_zip(lister *l)
     if (!l->zip && source)
         zip_source_free(source);
     zip_error_fini(&error);
-    return s;
+    return twice && flags ? open_zip(l, 0) : s; /* check_names() says which */
 }
 
 zo2_status zo2_zip_list(zo2_zip *out, int fd, uint64_t size, const char *path)
 {
     lister l = {.file = {.path = path, .fd = fd, .size = size}};
     *out = (zo2_zip){0};
-    zo2_status s = open_zip(&l);
+    if (size < END_RECORD) /* libzip takes an empty file for an archive that will be */
+        return zo2_error(ZO2_ERR_FORMAT, "%s has %" PRIu64 " bytes: the zip archive is cut short; " GET_AGAIN, path,
+                         size);
+    zo2_status s = open_zip(&l, ZIP_CHECKCONS);
     if (!s)
         s = list_entries(&l, out);
     if (l.zip)
@@ -204,6 +199,18 @@ zo2_status zo2_zip_list(zo2_zip *out, int fd, uint64_t size, const char *path)
     if (s)
         zo2_zip_free(out);
     return s;
+}
+
+zo2_status zo2_zip_check_stored(const zo2_zip *z, const char *path)
+{
+    for (uint64_t i = 0; i < z->n; i++)
+        if (z->entries[i].packed)
+            return zo2_error(
+                ZO2_ERR_UNSUPPORTED,
+                "%s: entry %.300s of the archive is %s, which torch.save() never does; unpack it, and save it "
+                "again with torch.save()",
+                path, z->entries[i].name, z->entries[i].packed);
+    return ZO2_OK;
 }
 
 void zo2_zip_free(zo2_zip *z)

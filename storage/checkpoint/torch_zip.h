@@ -10,7 +10,8 @@
 typedef struct zo2_zip_entry {
     char *name;
     uint64_t header;    /* offset of its local header */
-    uint64_t at, bytes; /* of its data */
+    uint64_t at, bytes; /* of its data, as they are in the file */
+    const char *packed; /* "compressed", "encrypted": its data aren't what it holds; else NULL */
 } zo2_zip_entry;
 
 typedef struct zo2_zip {
@@ -19,10 +20,13 @@ typedef struct zo2_zip {
 } zo2_zip;
 
 /* Lists the archive that the open file fd of `size` bytes is, and checks all that is said of its entries: data inside the file, none
- * over another's, no name twice, nothing compressed or encrypted. path: for messages. fd isn't needed afterwards. CRCs aren't looked
+ * over another's, no name twice. path: for messages. fd isn't needed afterwards. CRCs aren't looked
  * at: PyTorch can be told not to compute them. ZO2_ERR_FORMAT, ZO2_ERR_UNSUPPORTED. On failure nothing is to be freed. */
 zo2_status zo2_zip_list(zo2_zip *out, int fd, uint64_t size, const char *path);
 void zo2_zip_free(zo2_zip *z); /* zeroed is fine */
+
+/* ZO2_ERR_UNSUPPORTED, naming it, if an entry is compressed or encrypted. */
+zo2_status zo2_zip_check_stored(const zo2_zip *z, const char *path);
 
 const zo2_zip_entry *zo2_zip_find(const zo2_zip *z, const char *name); /* NULL if absent */
 
