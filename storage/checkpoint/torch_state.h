@@ -36,10 +36,10 @@ typedef struct zo2_torch_tensor {
     uint32_t element_bytes; /* its storage's, unless that is untyped */
 } zo2_torch_tensor;
 
-/* Something under a tensor's name that isn't one that we know how to read. */
+/* What lies under a name and is no tensor, or none that we know how to read. */
 typedef struct zo2_torch_opaque {
     char *name;
-    char *what; /* the "module.name" that makes it, as the pickle has it, printable */
+    char *what; /* the "module.name" that makes it, printable; or "an integer", "a tensor of 9 dimensions", ... */
 } zo2_torch_opaque;
 
 typedef struct zo2_torch_state {
@@ -49,14 +49,15 @@ typedef struct zo2_torch_state {
     uint64_t n_tensors;
     zo2_torch_opaque *opaques; /* by name */
     uint64_t n_opaques;
-    uint32_t *by_name; /* [n_tensors] indices of tensors, sorted by name: internal */
+    zo2_torch_tensor **by_name; /* internal: [n_tensors] sorted */
 } zo2_torch_state;
 
 /* bytes[n] begin with a pickle of a state dictionary; *used: the bytes that it has, its STOP included. n may be larger than
  * that: more than ZO2_TORCH_MAX_PICKLE are never looked at. bytes aren't needed afterwards.
  *
  * If the pickle is a dictionary that holds one with tensors under "model", "state_dict" or "module" (the first of them), the
- * tensors are that dictionary's, and nothing beside it is looked at; else they are its own and its nested dictionaries'.
+ * tensors are that dictionary's, and nothing beside it is looked at; else they are its own and its nested dictionaries'. One without
+ * any tensor is fine, unless it has an object where the state dictionary would be (a whole model that was saved).
  *
  * where: "FILE" or "FILE, data.pkl", for messages. On failure *out is empty. ZO2_ERR_FORMAT: damaged, malicious or nothing
  * that we know; ZO2_ERR_UNSUPPORTED: sound as far as can be told, with opcodes that we don't read. The memory that is used is at
@@ -66,14 +67,14 @@ void zo2_torch_state_free(zo2_torch_state *s); /* leaves it empty; an empty one 
 
 /* The number of the tensor of that name; n_tensors if absent. */
 uint64_t zo2_torch_state_find(const zo2_torch_state *s, const char *name);
-/* What lies under that name if it is no tensor that we can read: "module.name"; NULL if nothing does. */
+/* What lies under that name if it is no tensor that we can read: an opaque's what; NULL if nothing does. */
 const char *zo2_torch_state_opaque(const zo2_torch_state *s, const char *name);
 
 /* ---- files of torch before 1.6 ----------------------------------------------------------------------------------------
  * Pickles one behind the other: a magic number, 1001, facts about the system, the state, a list of storages' keys; then in the order
  * of that list per storage its number of elements (8 bytes, little-endian) and their data. */
 
-/* 1 if bytes[n] begin with that magic number's pickle (about 20 bytes: a short n is fine, and answered with 0). */
+/* 1 if bytes[n] begin with that magic number's pickle (15 bytes, some more in later protocols). The last error may change. */
 int zo2_torch_is_legacy(const void *bytes, size_t n);
 /* Checks the three pickles in front of the state: versions, and that the data are little-endian. *used: bytes of all three. */
 zo2_status zo2_torch_legacy_header(const void *bytes, size_t n, size_t *used, const char *where);
