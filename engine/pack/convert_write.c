@@ -36,7 +36,7 @@ static zo2_status read_weights(void *arg, uint32_t tensor, uint64_t first, uint6
         return zo2_error(ZO2_ERR_NONFINITE,
                          "element %" PRIu64 " of %s in %s is infinite or not a number%s: such a model can't be trained",
                          element, from.name, from.file,
-                         strcmp(from.dtype_name, "F64") == 0 ? ", or too large for the F32 that F64 is read as" : "");
+                         from.rounded ? ", or too large for the F32 that F64 is read as" : "");
     }
     return ZO2_OK;
 }

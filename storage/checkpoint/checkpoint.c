@@ -134,6 +134,7 @@ zo2_stored zo2_checkpoint_tensor(const zo2_checkpoint *c, uint64_t i)
     if (is_double(&t)) {
         t.dtype = ZO2_F32;
         t.bytes /= 2;
+        t.rounded = 1;
     }
     return t;
 }
@@ -151,24 +152,6 @@ static zo2_status read_doubles(const zo2_checkpoint *c, uint64_t i, uint64_t fir
     }
     free(doubles);
     return s;
-}
-
-static void say_doubles(const zo2_checkpoint *c, void (*say)(void *ud, const char *text), void *ud)
-{
-    char text[800];
-    uint64_t n = 0, example = 0;
-    for (uint64_t i = zo2_checkpoint_count(c); i-- > 0;) {
-        const zo2_stored t = c->reader->tensor(c->model, i);
-        if (!is_double(&t))
-            continue;
-        example = i;
-        n++;
-    }
-    if (!n)
-        return;
-    snprintf(text, sizeof text, "%.300s: %" PRIu64 " tensor%s of type F64 (%.200s%s), read as F32, rounded to nearest",
-             c->path, n, n == 1 ? " is" : "s are", zo2_checkpoint_tensor(c, example).name, n == 1 ? "" : " and others");
-    say(ud, text);
 }
 
 uint64_t zo2_checkpoint_find(const zo2_checkpoint *c, const char *name)
@@ -189,7 +172,6 @@ void zo2_checkpoint_oddities(const zo2_checkpoint *c, void (*say)(void *ud, cons
                  c->also, c->reader->name);
         say(ud, text);
     }
-    say_doubles(c, say, ud);
     c->reader->oddities(c->model, say, ud);
 }
 

@@ -10,9 +10,10 @@
 /* A tensor as it is stored. Texts are valid as long as the checkpoint is open. */
 typedef struct zo2_stored {
     const char *name;
-    const char *dtype_name; /* as safetensors calls it: "F32", "I64", ...; that of "F64" is read as fp32 */
+    const char *dtype_name; /* as safetensors calls it: "F32", "I64", ... */
     const char *file;       /* path, for messages */
     zo2_dtype dtype;        /* 0 for types that aren't weights */
+    int rounded; /* its values are rounded to that type while they are read: what is too large becomes infinite */
     uint32_t rank;
     uint64_t shape[ZO2_STORED_MAX_RANK];
     uint64_t bytes; /* of its data as it is read: row-major, little-endian, without gaps */

@@ -108,12 +108,14 @@ static zo2_status place(zo2_torch_file *f, const zo2_torch_storage *is, uint64_t
 }
 
 /* One whose size nobody knows hides where the next ones are; that matters if there are any that tensors need. */
-static zo2_status place_all(zo2_torch_file *f, const front *r, zo2_torch_storage **sorted)
+static zo2_status place_all(zo2_torch_file *f, const front *r, zo2_torch_storage **sorted, const unsigned char *is_used)
 {
     uint64_t at = r->end, i = 0;
-    uint32_t placed = 0;
+    uint32_t placed = 0, used = 0;
     zo2_status s = ZO2_OK;
-    for (; i < r->n_keys && placed < f->state.n_storages && !s; i++) {
+    for (uint32_t k = 0; k < f->state.n_storages; k++)
+        used += is_used[k];
+    for (; i < r->n_keys && placed < used && !s; i++) {
         const zo2_torch_storage *is = find_storage(sorted, f->state.n_storages, r->keys[i]);
         if (!is)
             return zo2_error(ZO2_ERR_UNSUPPORTED,
@@ -121,10 +123,10 @@ static zo2_status place_all(zo2_torch_file *f, const front *r, zo2_torch_storage
                              "it; save the weights alone with torch.save(model.state_dict(), FILE)",
                              f->path, r->keys[i]);
         s = place(f, is, &at);
-        placed++; /* keys are unique */
+        placed += is_used[is - f->state.storages]; /* keys are unique */
     }
     for (uint32_t k = 0; k < f->state.n_storages && !s; k++)
-        if (!f->storage_at[k])
+        if (is_used[k] && !f->storage_at[k])
             s = zo2_error(ZO2_ERR_FORMAT, "%s lacks the data of storage %.255s; " GET_AGAIN, f->path,
                           f->state.storages[k].key);
     return s;
@@ -134,19 +136,27 @@ zo2_status zo2_torch_load_legacy(zo2_torch_file *f)
 {
     front r = {0};
     zo2_torch_storage **sorted = NULL;
+    unsigned char *is_used = NULL;
     zo2_status s = load_front(f, &r);
     if (!s)
         s = zo2_torch_place_storages(f);
-    if (!s && !(sorted = malloc(((size_t)f->state.n_storages + 1) * sizeof *sorted)))
+    if (!s) {
+        sorted = malloc(((size_t)f->state.n_storages + 1) * sizeof *sorted);
+        is_used = calloc((size_t)f->state.n_storages + 1, 1);
+    }
+    if (!s && (!sorted || !is_used))
         s = zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensors of %s", f->path);
     if (!s) {
         for (uint32_t i = 0; i < f->state.n_storages; i++)
             sorted[i] = &f->state.storages[i];
         if (f->state.n_storages)
             qsort(sorted, f->state.n_storages, sizeof *sorted, by_key);
-        s = place_all(f, &r, sorted);
+        for (uint64_t i = 0; i < f->state.n_tensors; i++)
+            is_used[f->state.tensors[i].storage] = 1;
+        s = place_all(f, &r, sorted, is_used);
     }
     free(sorted);
+    free(is_used);
     free_front(&r);
     return s;
 }

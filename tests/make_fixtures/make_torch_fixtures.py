@@ -121,7 +121,7 @@ def write_model(folder, dtype):
         model.load_state_dict(with_head(t))
         model.tie_weights()
         torch.save(model.state_dict(), path("state-dict.bin"))  # an OrderedDict with _metadata, a tied head
-        torch.save({n: torch.nn.Parameter(v) for n, v in t.items()}, path("parameters.bin"), pickle_protocol=4)
+        torch.save({n: torch.nn.Parameter(v) for n, v in t.items()}, path("parameters.bin"))
         torch.serialization.set_crc32_options(False)
         torch.save(t, path("no-crc.bin"))
         torch.serialization.set_crc32_options(True)
@@ -176,6 +176,7 @@ def write_refused(root):
     add("script.bin", "is a TorchScript program", lambda p: torch.jit.script(linear).save(p))
     add("module.bin", "torch.nn.modules.linear.Linear", lambda p: torch.save(linear, p))
     add("module-legacy.bin", "torch.nn.modules.linear.Linear", lambda p: legacy(linear, p))
+    add("protocol4.bin", "as pickle_protocol=4 has them", lambda p: torch.save({"x": torch.zeros(3)}, p, pickle_protocol=4))
     with open(os.path.join(folder, "expected.txt"), "w", encoding="utf-8") as f:
         f.write("\n".join(lines) + "\n")
 

@@ -44,19 +44,18 @@ static void nothing_fits(void **state)
     assert_string_equal(zo2_last_error(), text);
     free(lone);
     assert_int_equal(recognise(dir), ZO2_ERR_NOTFOUND);
-    snprintf(text, sizeof text, "%s has no weights: no *.safetensors in it", dir);
+    snprintf(text, sizeof text, "%s has no weights: neither *.safetensors nor pytorch_model*.bin in it", dir);
     assert_string_equal(zo2_last_error(), text);
     add(dir, "model.safetensors.old");
     assert_int_equal(recognise(dir), ZO2_ERR_NOTFOUND);
-    add(dir, "z.bin");
     add(dir, "optimizer.pt");
-    add(dir, "m.pt");
+    assert_int_equal(recognise(dir), ZO2_ERR_NOTFOUND);
+    add(dir, "model.gguf");
     assert_int_equal(recognise(dir), ZO2_ERR_UNSUPPORTED);
     snprintf(
         text, sizeof text,
-        "%s has no model in safetensors files, but a file of PyTorch weights (m.pt); this version reads safetensors. Convert it with "
-        "Hugging Face transformers: AutoModelForCausalLM.from_pretrained(DIR, "
-        "torch_dtype=\"auto\").save_pretrained(NEW_DIR, safe_serialization=True), and copy the tokenizer's files",
+        "%s has no model that this version reads, but a GGUF file (model.gguf); this version reads safetensors and "
+        "PyTorch's files: get the model as one of these, which most have",
         dir);
     assert_string_equal(zo2_last_error(), text);
     add(dir, "model.safetensors.index.json"); /* beside them: its shards may be missing, which the reader says */

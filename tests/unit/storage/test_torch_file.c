@@ -209,10 +209,10 @@ static void damaged(const char *fixture, size_t step)
 static void damage(void **state)
 {
     (void)state;
-    damaged(FIXTURES "f16/tied.bin", 17);
-    damaged(FIXTURES "f16/tied-legacy.bin", 7);
-    damaged(FIXTURES "views.bin", 41);
-    damaged(FIXTURES "views-legacy.bin", 23);
+    damaged(FIXTURES "f16/tied.bin", 53);
+    damaged(FIXTURES "f16/tied-legacy.bin", 17);
+    damaged(FIXTURES "views.bin", 97);
+    damaged(FIXTURES "views-legacy.bin", 61);
 }
 
 int main(void)
