@@ -185,8 +185,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out_dir")
     out = parser.parse_args().out_dir
-    shutil.rmtree(out, ignore_errors=True)
-    os.makedirs(out)
+    os.makedirs(out, exist_ok=True)
+    for name in os.listdir(out):  # README.md stays
+        path = os.path.join(out, name)
+        if os.path.isdir(path):
+            shutil.rmtree(path)
     for name, dtype in TYPES.items():
         write_model(os.path.join(out, name), dtype)
     write_views(out)
