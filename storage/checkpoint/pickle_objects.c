@@ -139,7 +139,8 @@ static zo2_status call(machine *m, uint32_t callee, uint32_t arguments)
 {
     char what[WHAT_BYTES];
     const zo2_pickle_node *f = zo2_pickle_at(m->p, callee), *a = zo2_pickle_at(m->p, arguments);
-    if (f->kind != ZO2_PICKLE_GLOBAL && f->kind != ZO2_PICKLE_CALL)
+    /* torch before 1.6 pickles modules' classes as persistent ids */
+    if (f->kind != ZO2_PICKLE_GLOBAL && f->kind != ZO2_PICKLE_CALL && f->kind != ZO2_PICKLE_PERSISTENT)
         return BAD("it calls %s: damaged or malicious", zo2_pickle_what(m->p, callee, what, sizeof what));
     if (a->kind != ZO2_PICKLE_TUPLE)
         return BAD("its arguments are %s, not a tuple: it is damaged",
@@ -151,7 +152,9 @@ static zo2_status call(machine *m, uint32_t callee, uint32_t arguments)
                                                  .depth = (uint16_t)((f->depth > a->depth ? f->depth : a->depth) + 1),
                                                  .a = callee,
                                                  .b = arguments,
-                                                 .c = f->kind == ZO2_PICKLE_GLOBAL ? f->a : f->c});
+                                                 .c = f->kind == ZO2_PICKLE_GLOBAL ? f->a
+                                                      : f->kind == ZO2_PICKLE_CALL ? f->c
+                                                                                   : 0});
 }
 
 zo2_status zo2_pickle_reduce(machine *m)

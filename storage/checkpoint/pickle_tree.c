@@ -133,6 +133,10 @@ const char *zo2_pickle_what(const zo2_pickle *p, uint32_t node, char *text, size
     const zo2_pickle_node *x = &p->nodes[node];
     while (x->kind == ZO2_PICKLE_CALL) /* a callee is older than its call */
         x = &p->nodes[x->a];
+    /* ('module', class, ...), as torch before 1.6 has classes */
+    if (x->kind == ZO2_PICKLE_PERSISTENT && zo2_pickle_is(p, x->a, ZO2_PICKLE_TUPLE) && p->nodes[x->a].c > 1)
+        x = zo2_pickle_is(p, zo2_pickle_item(p, x->a, 1), ZO2_PICKLE_GLOBAL) ? &p->nodes[zo2_pickle_item(p, x->a, 1)]
+                                                                             : x;
     if (x->kind == ZO2_PICKLE_GLOBAL)
         return global_text(p, x, text, n);
     snprintf(text, n, "%s", names[x->kind]);

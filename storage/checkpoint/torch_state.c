@@ -14,20 +14,23 @@
 #define MAX_TENSORS    (1u << 18)  /* and as many that are none */
 #define MAX_TEXT_BYTES (64u << 20) /* of all names */
 
+#define NO_TENSOR UINT32_MAX
+
 enum { SEARCHED = 1, WALKED = 2 }; /* marks of dictionaries */
 
 /* A tensor's storage while all are looked for: keys in the pickle's bytes. */
 typedef struct place {
     zo2_torch_storage storage;
     const char *key;
-    uint32_t key_bytes, tensor;
+    uint32_t key_bytes, tensor; /* NO_TENSOR: of nothing that is read */
 } place;
 
 typedef struct walk {
     zo2_pickle *p;
     zo2_torch_state *out;
     const char *where;
-    place *places; /* [n_tensors] */
+    place *places; /* [n_tensors], then n_others */
+    uint32_t n_others;
     uint32_t cap_tensors, cap_places, cap_opaques;
     uint64_t text_bytes;
     char name[MAX_NAME + 1];
@@ -239,18 +242,40 @@ static int same_key(const place *x, const place *y)
     return x->key_bytes == y->key_bytes && memcmp(x->key, y->key, x->key_bytes) == 0;
 }
 
+/* Storages that something else is in: in a file of torch before 1.6 their sizes tell where others lie. What says nothing sound is
+ * left out. */
+static zo2_status find_others(walk *w)
+{
+    zo2_torch_view v;
+    zo2_status s = ZO2_OK;
+    for (uint32_t i = 0; i < w->p->n_nodes && w->out->n_tensors + w->n_others < MAX_TENSORS && s == ZO2_OK; i++) {
+        if (!zo2_torch_names_storage(w->p, i, &v))
+            continue;
+        const uint64_t n = w->out->n_tensors + w->n_others;
+        if ((s = room(w, &w->places, &w->cap_places, sizeof *w->places, n, "storages")) == ZO2_OK) {
+            w->places[n] = (place){v.storage, v.key, v.key_bytes, NO_TENSOR};
+            w->n_others++;
+        }
+    }
+    return s;
+}
+
 /* One storage per key; all tensors that are in it say the same of it. */
 static zo2_status join_storages(walk *w)
 {
     zo2_torch_state *o = w->out;
     place *x = w->places;
-    if (o->n_tensors == 0)
+    const uint64_t n = o->n_tensors + w->n_others;
+    if (n == 0)
         return ZO2_OK;
-    qsort(x, (size_t)o->n_tensors, sizeof *x, by_key);
-    if (!(o->storages = calloc((size_t)o->n_tensors, sizeof *o->storages)))
+    qsort(x, (size_t)n, sizeof *x, by_key);
+    if (!(o->storages = calloc((size_t)n, sizeof *o->storages)))
         return zo2_error(ZO2_ERR_NOMEM, "%s: out of memory for its storages", w->where);
-    for (uint64_t i = 0; i < o->n_tensors; i++) {
-        if (i == 0 || !same_key(&x[i - 1], &x[i])) {
+    for (uint64_t i = 0; i < n; i++) {
+        const int first = i == 0 || !same_key(&x[i - 1], &x[i]);
+        if (!first && x[i].tensor == NO_TENSOR)
+            continue;
+        if (first) {
             zo2_torch_storage *s = &o->storages[o->n_storages++];
             *s = x[i].storage;
             if (!(s->key = strndup(x[i].key, x[i].key_bytes)))
@@ -261,7 +286,8 @@ static zo2_status join_storages(walk *w)
                        o->tensors[x[i - 1].tensor].name, o->tensors[x[i].tensor].name,
                        o->storages[o->n_storages - 1].key);
         }
-        o->tensors[x[i].tensor].storage = o->n_storages - 1;
+        if (x[i].tensor != NO_TENSOR)
+            o->tensors[x[i].tensor].storage = o->n_storages - 1;
     }
     return ZO2_OK;
 }
@@ -330,6 +356,8 @@ zo2_status zo2_torch_state_load(zo2_torch_state *out, const void *bytes, size_t 
         s = walk_dict(&w, dict, 0, 1);
     if (s == ZO2_OK)
         s = check_wrapped(&w);
+    if (s == ZO2_OK)
+        s = find_others(&w);
     if (s == ZO2_OK)
         s = join_storages(&w);
     if (s == ZO2_OK)

@@ -43,7 +43,7 @@ typedef struct zo2_torch_opaque {
 } zo2_torch_opaque;
 
 typedef struct zo2_torch_state {
-    zo2_torch_storage *storages;
+    zo2_torch_storage *storages; /* those of the tensors, and what others the pickle names */
     uint32_t n_storages;
     zo2_torch_tensor *tensors; /* in the dictionary's order */
     uint64_t n_tensors;

@@ -196,6 +196,15 @@ static zo2_status storage_of(const zo2_pickle *p, uint32_t node, zo2_torch_view 
     return a.n == 6 ? part_of(p, at(&a, 5), v, r) : ZO2_OK;
 }
 
+int zo2_torch_names_storage(const zo2_pickle *p, uint32_t node, zo2_torch_view *out)
+{
+    char what[ZO2_TORCH_WHAT_BYTES];
+    const known *type;
+    range r;
+    memset(out, 0, sizeof *out);
+    return zo2_pickle_is(p, node, ZO2_PICKLE_PERSISTENT) && storage_of(p, node, out, &type, &r, what) == ZO2_OK && type;
+}
+
 /* ---- tensor -------------------------------------------------------------------------------------------------------- */
 
 static zo2_status read_shape(const arguments *a, zo2_torch_tensor *t, char *what)

@@ -24,6 +24,9 @@ int zo2_torch_makes_tensor(const zo2_pickle *p, uint32_t node);
 /* 1 if bytes can be a name: not empty, UTF-8 without zeros, at most so many. */
 int zo2_torch_is_name(const char *text, size_t n, size_t most);
 
+/* 1 if the node is the persistent id of a storage whose type is known: fills storage and key of *out. */
+int zo2_torch_names_storage(const zo2_pickle *p, uint32_t node, zo2_torch_view *out);
+
 /* Reads such a node. Where it makes something that isn't read (a subclass, a type of data that we don't know, a tensor without
  * data) *what says what, else it is "". An error's message is for the caller to complete. */
 zo2_status zo2_torch_view_of(const zo2_pickle *p, uint32_t node, zo2_torch_view *out, char what[ZO2_TORCH_WHAT_BYTES]);

@@ -128,7 +128,6 @@ static void only_names_and_objects_are_called(void **state)
     BAD("U\6system)R", "REDUCE at offset 11: it calls a text");
     BAD("K\1)R", "it calls an integer");
     BAD("})R", "it calls a dictionary");
-    BAD("NQ)R", "it calls a persistent id");
     BAD("cm\nC\n]R", "its arguments are a list, not a tuple");
     BAD("cm\nC\nNR", "its arguments are None, not a tuple");
     BAD("N)" OP_NEWOBJ, "NEWOBJ at offset 4: it calls None");
