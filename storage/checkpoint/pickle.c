@@ -97,7 +97,7 @@ zo2_status zo2_pickle_pop_mark(zo2_pickle_machine *m, const uint32_t **out, uint
     uint32_t base = m->marks[--m->n_marks];
     *n = m->n_stack - base;
     m->n_stack = base;
-    *out = m->stack + base;
+    *out = *n ? m->stack + base : NULL; /* there may be no stack yet */
     return ZO2_OK;
 }
 

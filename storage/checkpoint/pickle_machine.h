@@ -18,7 +18,7 @@ struct zo2_pickle_machine {
     const unsigned char *in;
     size_t n, at;            /* at: behind what was read */
     const zo2_pickle_op *op; /* the current one */
-    size_t op_at;
+    size_t op_at, frame_end;
     const char *where;
     zo2_pickle_known known;
     uint32_t *stack, n_stack, cap_stack;

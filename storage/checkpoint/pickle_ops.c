@@ -94,7 +94,7 @@ static zo2_status proto(machine *m)
     return ZO2_OK;
 }
 
-/* Only says that the next bytes are wanted soon. */
+/* Only says that so many bytes are wanted soon. */
 static zo2_status frame(machine *m)
 {
     uint64_t n;
@@ -102,6 +102,8 @@ static zo2_status frame(machine *m)
     if (s == ZO2_OK && n > m->n - m->at)
         return BAD("its frame of %llu bytes doesn't fit into the %zu that are left: it is truncated; get it again",
                    (unsigned long long)n, m->n - m->at);
+    if (s == ZO2_OK)
+        m->frame_end = m->at + (size_t)n;
     return s;
 }
 
@@ -110,6 +112,8 @@ static zo2_status stop(machine *m)
     const uint32_t *x;
     if (m->n_marks || m->n_stack != 1)
         return BAD("%u things and %u marks are on the stack, not one thing: it is damaged", m->n_stack, m->n_marks);
+    if (m->frame_end > m->at)
+        return BAD("the last frame ends behind it, at offset %zu: it is damaged", m->frame_end);
     zo2_status s = zo2_pickle_pop(m, 1, &x);
     if (s != ZO2_OK)
         return s;

@@ -91,6 +91,10 @@ static void frames_are_skipped(void **state)
     (void)state;
     assert_int_equal(OF("\x95\2\0\0\0\0\0\0\0N")->kind, ZO2_PICKLE_NONE);
     BAD("\x95\3\0\0\0\0\0\0\0N", "FRAME at offset 2");
+    pk_ops(&p, "\x95\3");
+    pk_number(&p, 0, 7);
+    pk_ops(&p, "N..");
+    refused(ZO2_ERR_FORMAT, "STOP at offset 12: the last frame ends behind it, at offset 14");
     BAD("\x95\xff\xff\xff\xff\xff\xff\xff\xffN", "FRAME at offset 2");
 }
 
@@ -124,7 +128,6 @@ static void only_names_and_objects_are_called(void **state)
     BAD("U\6system)R", "REDUCE at offset 11: it calls a text");
     BAD("K\1)R", "it calls an integer");
     BAD("})R", "it calls a dictionary");
-    BAD("NQ)R", "it calls a persistent id");
     BAD("cm\nC\n]R", "its arguments are a list, not a tuple");
     BAD("cm\nC\nNR", "its arguments are None, not a tuple");
     BAD("N)" OP_NEWOBJ, "NEWOBJ at offset 4: it calls None");
@@ -176,6 +179,7 @@ static void a_stack_that_is_too_short_is_refused(void **state)
     BAD("0", "POP at offset 2: it takes 1 from a stack of 0");
     BAD("1", "POP_MARK at offset 2: there is no mark");
     BAD("t", "TUPLE at offset 2: there is no mark");
+    BAD("(tN", "2 things and 0 marks"); /* nothing of an empty stack */
     BAD("u", "there is no mark");
     BAD("e", "there is no mark");
     BAD("\x91", "there is no mark");
