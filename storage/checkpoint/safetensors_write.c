@@ -4,6 +4,7 @@
 #include "engine/base/checked.h"
 #include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
+#include "storage/checkpoint/shards.h"
 #include "storage/io/io.h"
 
 #include <inttypes.h>

@@ -1,6 +1,7 @@
 /* torch_archive.c: a zip archive as torch.save() writes it: STEM/data.pkl says what there is, STEM/data/KEY has the data of each
  * storage, STEM/byteorder their byte order. */
 #include "storage/checkpoint/torch_internal.h"
+#include "storage/checkpoint/torch_state.h"
 #include "storage/checkpoint/torch_zip.h"
 #include "storage/io/io.h"
 

@@ -2,6 +2,7 @@
 #include "storage/checkpoint/torch_file.h"
 #include "engine/base/checked.h"
 #include "storage/checkpoint/torch_internal.h"
+#include "storage/checkpoint/torch_state.h"
 #include "storage/instead/instead.h"
 #include "storage/io/io.h"
 
@@ -66,12 +67,6 @@ static zo2_status load(zo2_torch_file *f)
 }
 
 /* ---- numbers ------------------------------------------------------------------------------------------------------- */
-
-zo2_status zo2_torch_place_storages(zo2_torch_file *f)
-{
-    f->storage_at = calloc((size_t)f->state.n_storages + 1, sizeof *f->storage_at);
-    return f->storage_at ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensors of %s", f->path);
-}
 
 static uint64_t place_of(const zo2_torch_file *f, uint64_t tensor)
 {

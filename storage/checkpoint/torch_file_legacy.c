@@ -2,6 +2,7 @@
  * their data, in the order of a list of keys (torch_state.h). */
 #include "engine/base/checked.h"
 #include "storage/checkpoint/torch_internal.h"
+#include "storage/checkpoint/torch_state.h"
 #include "storage/io/io.h"
 
 #include <inttypes.h>

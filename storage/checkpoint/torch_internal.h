@@ -5,6 +5,8 @@
 #include "storage/checkpoint/torch_file.h"
 #include "storage/checkpoint/torch_state.h"
 
+#include <stdlib.h>
+
 #if !defined(__BYTE_ORDER__) || __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "tensors are little-endian and used in place: big-endian machines are not supported"
 #endif
@@ -25,7 +27,11 @@ zo2_status zo2_torch_load_zip(zo2_torch_file *f);
 zo2_status zo2_torch_load_legacy(zo2_torch_file *f);
 
 /* Room for storage_at, once there is a state. */
-zo2_status zo2_torch_place_storages(zo2_torch_file *f);
+static inline zo2_status zo2_torch_place_storages(zo2_torch_file *f)
+{
+    f->storage_at = calloc((size_t)f->state.n_storages + 1, sizeof *f->storage_at);
+    return f->storage_at ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensors of %s", f->path);
+}
 
 /* Elements [first, first + n) of a tensor, counted row by row, to dst; size: bytes of an element. at: offset of its first element in
  * the file. Any strides. */

@@ -2,7 +2,9 @@
  * (transposed, sliced, expanded) boxes are cut so that the file is read in windows along its smallest strides, and elements are
  * put in their places from there: a transposed matrix costs a read for each run down a column, not one for each element. */
 #include "engine/base/checked.h"
+#include "storage/checkpoint/checkpoint.h"
 #include "storage/checkpoint/torch_internal.h"
+#include "storage/checkpoint/torch_state.h"
 #include "storage/io/io.h"
 
 #include <fcntl.h>
