@@ -143,7 +143,7 @@ zo2_status zo2_torch_legacy_keys(char ***keys, uint64_t *n_keys, const void *byt
     if (s == ZO2_OK) {
         *keys = list;
         *n_keys = count;
-    } else if (list) {
+    } else {
         zo2_torch_legacy_keys_free(list, count);
         *used = 0;
     }
