@@ -197,7 +197,7 @@ const char *zo2_torch_file_absent(const zo2_torch_file *f, const char *name, cha
     text[0] = '\0';
     if (what)
         snprintf(text, n,
-                 "%.255s has a %.200s under that name, which is no plain tensor; save the weights as those "
+                 "%.255s has that name for %.200s, which is no plain tensor; save the weights as those "
                  "(model.state_dict(), dequantised, on the CPU)",
                  zo2_path_name(f->path), what);
     return text;

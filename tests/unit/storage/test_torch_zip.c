@@ -303,11 +303,35 @@ static void archives(void **state)
     end(b);
 }
 
+/* Something else under a tensor's name: not listed, never called, and who looks for it is told what it is. */
+static void no_tensor(void **state)
+{
+    static const char object[] = "\x80\x02}(X\1\0\0\0wcos\nsystem\n(X\x11\0\0\0touch executed-itt\x52X\1\0\0\0vK\3u.";
+    (void)state;
+    bench *b = begin();
+    zip_part p[KINDS];
+    zo2_torch_file *f;
+    char text[300];
+    good(p);
+    p[PKL].data = object;
+    p[PKL].n = sizeof object - 1;
+    OK(open_parts(b, p, KINDS, &f));
+    assert_int_equal(zo2_torch_file_count(f), 0);
+    assert_int_equal(zo2_torch_file_find(f, "w"), 0);
+    assert_non_null(strstr(zo2_torch_file_absent(f, "w", text, sizeof text),
+                           "pytorch_model.bin has that name for os.system, which is no plain tensor; save the "));
+    assert_non_null(strstr(zo2_torch_file_absent(f, "v", text, sizeof text), "has that name for an integer, which is"));
+    assert_string_equal(zo2_torch_file_absent(f, "x", text, sizeof text), "");
+    assert_int_equal(access("executed-it", F_OK), -1);
+    zo2_torch_file_close(f);
+    end(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(data_are_found), cmocka_unit_test(one_is_spoilt), cmocka_unit_test(names_and_places),
-        cmocka_unit_test(damage),         cmocka_unit_test(archives),
+        cmocka_unit_test(damage),         cmocka_unit_test(archives),      cmocka_unit_test(no_tensor),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
