@@ -31,7 +31,7 @@ static inline void zip_put(zip_bytes *z, uint64_t value, size_t bytes)
 {
     assert_true(z->n + bytes <= sizeof z->b);
     for (size_t i = 0; i < bytes; i++)
-        z->b[z->n++] = (unsigned char)(value >> 8 * i);
+        z->b[z->n++] = (unsigned char)(i < 8 ? value >> 8 * i : 0);
 }
 
 static inline void zip_data(zip_bytes *z, const void *data, size_t n)
