@@ -76,7 +76,10 @@ static void what_is_not_read_has_a_name(void **state)
 {
     (void)state;
     OPAQUE("torch.ComplexFloatStorage", SMALL, .type = "ComplexFloatStorage");
+    assert_int_equal(s.n_storages, 0);
     OPAQUE("torch._utils._rebuild_sparse_tensor", SMALL, .function = "_rebuild_sparse_tensor");
+    assert_int_equal(s.n_storages, 1); /* known all the same */
+    assert_string_equal(s.storages[0].key, "0");
     OPAQUE("a tensor of 9 dimensions", .elements = 1, .rank = 9, .shape = {1, 1, 1, 1, 1, 1, 1, 1, 1});
     OPAQUE("a tensor with metadata (negated or conjugated)", SMALL, .more = "}U\3neg" OP_TRUE "s");
     FITS(SMALL, .more = "}");
