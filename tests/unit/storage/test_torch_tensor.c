@@ -168,6 +168,21 @@ static void parts_of_storages(void **state)
             refused(ZO2_ERR_FORMAT, i == 0 ? "its last element is number 11" : cases[i].says);
         }
     }
+    for (int begin = 4; begin <= 5; begin++) { /* bytes that are read as numbers */
+        pk_ops(&p, "}U\1w");
+        pk_global(&p, "torch._utils", "_rebuild_tensor_v3");
+        pk_ops(&p, "((U\7storagectorch\nByteStorage\nU\1kU\3cpuK\x0a(U\1vK");
+        pk_number(&p, (uint64_t)begin, 1);
+        pk_ops(&p, "K\4ttQ");
+        pk_int(&p, 0);
+        pk_ops(&p, "))NNctorch\nfloat32\ntRs.");
+        if (begin == 4) {
+            loaded();
+            assert_tensor("w", "F32", 1, NONE, NONE);
+        } else {
+            refused(ZO2_ERR_FORMAT, "its part of storage k begins inside of an element");
+        }
+    }
 }
 
 static void storages_of_one_key_are_the_same(void **state)
