@@ -112,12 +112,12 @@ int zo2_pickle_is_text(const zo2_pickle *p, uint32_t node, const char *text);
 /* What a node is, for messages: "a list", "collections.deque" for what that makes. text[n]; returns it. */
 const char *zo2_pickle_what(const zo2_pickle *p, uint32_t node, char *text, size_t n);
 
-/* ---- how it is made; pickle.c's ------------------------------------------------------------------------------------ */
+/* ---- how it is made: the machine's --------------------------------------------------------------------------------- */
 
-/* All: ZO2_ERR_NOMEM without memory, ZO2_ERR_FORMAT beyond a limit; the message is for pickle.c to complete. */
+/* All: ZO2_ERR_NOMEM without memory, ZO2_ERR_FORMAT beyond a limit; the message is for the caller to complete. */
 zo2_status zo2_pickle_add(zo2_pickle *p, zo2_pickle_node node, uint32_t *out);
 zo2_status zo2_pickle_put(zo2_pickle *p, uint32_t container, const uint32_t *items, uint32_t n);
-/* Makes room for one more of size bytes than *cap; at most max. */
+/* Makes room for `need` things of size bytes, at most max; array: the address of a pointer. */
 zo2_status zo2_pickle_grow(void *array, uint32_t *cap, size_t size, uint32_t need, uint32_t max, const char *what);
 
 #endif

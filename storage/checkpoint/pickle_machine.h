@@ -1,7 +1,9 @@
-/* pickle_machine.h: the stack machine of a pickle: what its opcodes (pickle_ops.c, pickle_objects.c) share. */
+/* pickle_machine.h: the stack machine of a pickle: bytes and stack (pickle_machine.c), for its opcodes (pickle_ops.c,
+ * pickle_objects.c). */
 #ifndef ZO2_STORAGE_CHECKPOINT_PICKLE_MACHINE_H
 #define ZO2_STORAGE_CHECKPOINT_PICKLE_MACHINE_H
 
+#include "engine/zo2.h"
 #include "storage/checkpoint/pickle.h"
 
 typedef struct zo2_pickle_machine zo2_pickle_machine;
@@ -31,7 +33,8 @@ struct zo2_pickle_machine {
 extern const zo2_pickle_op zo2_pickle_ops[256]; /* by code */
 
 /* An error at the current opcode: where, name and offset are put in front. */
-zo2_status zo2_pickle_bad(const zo2_pickle_machine *m, zo2_status s, const char *fmt, ...) ZO2_PRINTF(3, 4);
+zo2_status zo2_pickle_bad(const zo2_pickle_machine *m, zo2_status s, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
 /* The tree's own errors, so completed. */
 zo2_status zo2_pickle_complete(const zo2_pickle_machine *m, zo2_status s);
 

@@ -70,6 +70,9 @@ uint64_t zo2_torch_state_find(const zo2_torch_state *s, const char *name);
 /* What lies under that name if it is no tensor that we can read: an opaque's what; NULL if nothing does. */
 const char *zo2_torch_state_opaque(const zo2_torch_state *s, const char *name);
 
+/* Sorts by names, for these; a name that comes twice is refused. torch_state.c's. */
+zo2_status zo2_torch_state_sort(zo2_torch_state *s, const char *where);
+
 /* ---- files of torch before 1.6 ----------------------------------------------------------------------------------------
  * Pickles one behind the other: a magic number, 1001, facts about the system, the state, a list of storages' keys; then in the order
  * of that list per storage its number of elements (8 bytes, little-endian) and their data. */

@@ -9,6 +9,7 @@
  * elements): a part of that storage under a key of its own. Everything has its type and range checked. */
 #include "storage/checkpoint/torch_tensor.h"
 #include "engine/base/checked.h"
+#include "storage/checkpoint/checkpoint.h"
 #include "storage/io/io_utf8.h"
 
 #include <inttypes.h>

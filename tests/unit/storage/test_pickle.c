@@ -216,6 +216,7 @@ static void unknown_objects_take_whatever_they_are_given(void **state)
         {"c__builtin__\nset\n](K\1e" OP_TUPLE1 "R", "__builtin__.set"},
         {"cm\nSet\n)" OP_NEWOBJ "(K\1" OP_ADDITEMS, "m.Set"},
         {"cm\nC\n)}\x92", "m.C"},
+        {"(U\6modulecm\nLayer\nNNtQ)" OP_NEWOBJ "}b", "m.Layer"}, /* classes in whole models of torch before 1.6 */
         {"cm\nmake\n)R)RN" OP_TUPLE1 "R", "m.make"},
         {"ccollections\nOrderedDict\n]" OP_TUPLE1 "RU\1aK\1s", "collections.OrderedDict"},
     };

@@ -76,7 +76,10 @@ static void what_is_not_read_has_a_name(void **state)
 {
     (void)state;
     OPAQUE("torch.ComplexFloatStorage", SMALL, .type = "ComplexFloatStorage");
+    assert_int_equal(s.n_storages, 0);
     OPAQUE("torch._utils._rebuild_sparse_tensor", SMALL, .function = "_rebuild_sparse_tensor");
+    assert_int_equal(s.n_storages, 1); /* known all the same */
+    assert_string_equal(s.storages[0].key, "0");
     OPAQUE("a tensor of 9 dimensions", .elements = 1, .rank = 9, .shape = {1, 1, 1, 1, 1, 1, 1, 1, 1});
     OPAQUE("a tensor with metadata (negated or conjugated)", SMALL, .more = "}U\3neg" OP_TRUE "s");
     FITS(SMALL, .more = "}");
@@ -163,6 +166,21 @@ static void parts_of_storages(void **state)
             assert_int_equal(storage_of("w")->elements, 10);
         } else {
             refused(ZO2_ERR_FORMAT, i == 0 ? "its last element is number 11" : cases[i].says);
+        }
+    }
+    for (int begin = 4; begin <= 5; begin++) { /* bytes that are read as numbers */
+        pk_ops(&p, "}U\1w");
+        pk_global(&p, "torch._utils", "_rebuild_tensor_v3");
+        pk_ops(&p, "((U\7storagectorch\nByteStorage\nU\1kU\3cpuK\x0a(U\1vK");
+        pk_number(&p, (uint64_t)begin, 1);
+        pk_ops(&p, "K\4ttQ");
+        pk_int(&p, 0);
+        pk_ops(&p, "))NNctorch\nfloat32\ntRs.");
+        if (begin == 4) {
+            loaded();
+            assert_tensor("w", "F32", 1, NONE, NONE);
+        } else {
+            refused(ZO2_ERR_FORMAT, "its part of storage k begins inside of an element");
         }
     }
 }
