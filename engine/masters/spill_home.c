@@ -1,6 +1,7 @@
 /* spill_home.c: planes of spilled chunks for those who acquire them; see spill_home.h. */
 #include "engine/masters/spill_home.h"
 #include "engine/base/checked.h"
+#include "engine/base/host_memory.h"
 #include "engine/base/job_error.h"
 #include "engine/masters/home.h"
 #include "engine/masters/pack_window.h"
@@ -140,7 +141,10 @@ zo2_status zo2_spill_home_create(zo2_spill_home *h, const zo2_spill_home_config 
     h->to_write = calloc(l->n_chunks, sizeof *h->to_write);
     h->to_write_history = calloc(l->n_chunks, sizeof *h->to_write_history);
     h->queue = calloc(l->n_chunks, sizeof *h->queue);
-    zo2_status s = h->writing && h->writers && h->to_write && h->to_write_history && h->queue
+    h->spare_bytes = zo2_max_u64(zo2_max_u64(cache.plane_bytes[0], cache.plane_bytes[1]), 1);
+    h->most_spares = c->tasks + 1; /* the read lane's thread makes planes, too */
+    h->spare = calloc(h->most_spares, sizeof *h->spare);
+    zo2_status s = h->writing && h->writers && h->to_write && h->to_write_history && h->queue && h->spare
                        ? zo2_plane_cache_create(&h->cache, &cache)
                        : zo2_error(ZO2_ERR_NOMEM, "no memory for the tables of %u spilled chunks", l->n_chunks);
     if (!s)
@@ -170,6 +174,9 @@ void zo2_spill_home_free(zo2_spill_home *h)
     free(h->to_write);
     free(h->to_write_history);
     free(h->queue);
+    for (uint32_t i = 0; i < h->n_spares; i++)
+        zo2_host_unmap(h->spare[i], h->spare_bytes);
+    free(h->spare);
     pthread_cond_destroy(&h->changed);
     pthread_cond_destroy(&h->work);
     pthread_mutex_destroy(&h->mutex);

@@ -60,6 +60,9 @@ typedef struct zo2_spill_home {
     uint32_t queue_first, queue_n;
     uint64_t written;          /* chunks so far */
     uint64_t flushes, flushed; /* asked for; done */
+    uint8_t **spare;           /* [most_spares]: memory for one plane each that nobody uses (spill_load.c) */
+    uint32_t n_spares, most_spares;
+    uint64_t spare_bytes;
     int ending;
     zo2_job_error error; /* of a write: final */
 } zo2_spill_home;

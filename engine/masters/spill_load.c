@@ -1,16 +1,13 @@
 /* spill_load.c: where a spill home has a chunk's planes from: the spill, else pack and history. */
-#include "engine/base/checked.h"
+#include "engine/base/host_memory.h"
 #include "engine/base/pool.h"
 #include "engine/masters/home.h"
 #include "engine/masters/rebuild.h"
 #include "engine/masters/spill_home.h"
 #include "engine/model/layout.h"
-#include "storage/io/aio.h"
 #include "storage/spill/spill.h"
 
-#include <inttypes.h>
 #include <stdio.h>
-#include <stdlib.h>
 
 /* A damaged version is of no use to anybody; zo2_last_error() says what is wrong with it. */
 static void forget_damaged(const zo2_spill_home *h, const zo2_spill_version *v)
@@ -50,30 +47,46 @@ static zo2_status begin_planes(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool
     return s ? zo2_rebuild_planes(&h->rebuild, chunk, pool, wire, rest) : ZO2_OK;
 }
 
-/* One plane's memory where it isn't wanted but needed to make the other. */
-static zo2_status spare_plane(uint8_t **plane, uint64_t bytes, void **spare)
+/* ---- a plane that isn't wanted but needed to make the other ----
+ * Its memory is kept for the next time: blocks of megabytes that come and go on several threads leave an allocator holding many times
+ * what is used. */
+
+static zo2_status take_spare(zo2_spill_home *h, uint8_t **plane)
 {
-    if (*plane || !bytes)
-        return ZO2_OK;
-    *spare = aligned_alloc(ZO2_AIO_PAGE, zo2_round_up(bytes, ZO2_AIO_PAGE));
-    *plane = *spare;
-    return *spare ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for a plane of %" PRIu64 " bytes", bytes);
+    pthread_mutex_lock(&h->mutex);
+    *plane = h->n_spares ? h->spare[--h->n_spares] : NULL;
+    pthread_mutex_unlock(&h->mutex);
+    void *fresh = NULL;
+    zo2_status s = *plane ? ZO2_OK : zo2_host_map(&fresh, h->spare_bytes, "a plane");
+    *plane = *plane ? *plane : fresh;
+    return s;
+}
+
+static void give_spare(zo2_spill_home *h, uint8_t *plane)
+{
+    pthread_mutex_lock(&h->mutex);
+    int keep = h->n_spares < h->most_spares;
+    if (keep)
+        h->spare[h->n_spares++] = plane;
+    pthread_mutex_unlock(&h->mutex);
+    if (!keep)
+        zo2_host_unmap(plane, h->spare_bytes);
 }
 
 static zo2_status make_planes(zo2_spill_home *h, uint32_t chunk, zo2_pool *pool, uint8_t *wire, uint8_t *rest)
 {
     const zo2_chunk *c = &h->rebuild.layout->chunks[chunk];
-    void *spare[2] = {NULL, NULL};
+    uint8_t *spare = NULL;
     uint64_t at = 0;
-    zo2_status s = spare_plane(&wire, c->wire_bytes, &spare[0]);
-    if (!s)
-        s = spare_plane(&rest, c->rest_bytes, &spare[1]);
+    zo2_status s = (wire || !c->wire_bytes) && (rest || !c->rest_bytes) ? ZO2_OK : take_spare(h, &spare);
+    wire = wire ? wire : spare; /* one of them is wanted */
+    rest = rest || !c->rest_bytes ? rest : spare;
     if (!s)
         s = begin_planes(h, chunk, pool, wire, rest, &at);
     if (!s && at < h->step[chunk])
         s = zo2_rebuild_update(h->rebuild.layout, h->history, chunk, pool, wire, rest, at, h->step[chunk]);
-    free(spare[0]);
-    free(spare[1]);
+    if (spare)
+        give_spare(h, spare);
     return s;
 }
 

@@ -27,8 +27,10 @@
 #define WINDOW_A_DRIVE (256ull << 20)
 #define WINDOW_MOST    (1ull << 30)
 #define WINDOW_PART    4u /* at most this part of the RAM for planes */
-/* A worker that makes planes from the pack: a chunk of it as stored, as source bits, as fp32 values. */
+/* A worker that makes planes from the pack: a chunk of it as stored, as source bits, and the plane that isn't wanted. */
 #define PACK_TASK (16ull << 20)
+/* What layout, programs, masters, their home and the spill know of a chunk: 780 bytes, and more while a plan is made. */
+#define CHUNK_TABLES 1024u
 
 /* Bytes of wire that a chunk is cut for at most. */
 static uint64_t most_chunk(const zo2_arch *a, const zo2_shape *s)
@@ -176,7 +178,7 @@ static zo2_status cut(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_o
         return status;
     size_buffers(&out->spill[0], l);
     least_buffers(&out->spill[0], s->threads);
-    r->beside = zo2_plan_host_rest(out, a, be, s) + s->threads * PACK_TASK;
+    r->beside = zo2_plan_host_rest(out, a, be, s) + s->threads * PACK_TASK + (uint64_t)l->n_chunks * CHUNK_TABLES;
     r->all = zo2_tiers_ram(l, stored_as);
     r->have = !s->host_bytes ? r->all : s->host_bytes > r->beside ? s->host_bytes - r->beside : 0;
     out->pub.host_min_bytes = r->beside + zo2_min_u64(buffer_bytes(&out->spill[0]), r->all);
@@ -189,13 +191,20 @@ static zo2_status place_spilled(zo2_full_plan *out, const zo2_arch *a, const zo2
     zo2_shape s = *shape;
     zo2_layout l = {0};
     room r;
+    uint64_t larger = UINT64_MAX; /* host bytes with larger chunks */
     zo2_status status;
     for (s.chunk_most = most_chunk(a, shape);; s.chunk_most /= 2) { /* smaller chunks have smaller buffers */
         status = cut(out, a, be, &s, stored_as, &l, &r, fits);
         if (status || s.chunk_bytes || s.chunk_most <= CHUNK_MIN || !s.host_bytes ||
-            out->pub.host_min_bytes <= s.host_bytes)
+            out->pub.host_min_bytes <= s.host_bytes || out->pub.host_min_bytes >= larger)
             break;
+        larger = out->pub.host_min_bytes;
         zo2_layout_free(&l);
+    }
+    if (!status && out->pub.host_min_bytes >= larger) { /* and more of them larger tables */
+        zo2_layout_free(&l);
+        s.chunk_most *= 2;
+        status = cut(out, a, be, &s, stored_as, &l, &r, fits);
     }
     if (!status)
         status = place_all(out, &l, stored_as, &s, &r);

@@ -48,6 +48,11 @@ done
 grep -q '^not installed: fio' out.txt || fail "a missing fio isn't named"
 expect 1 '/nonexistent' zo2-bench storage --dir /nonexistent
 expect 1 'has room for .*--bytes' zo2-bench storage --dir drive --bytes 100000T
+expect 0 '^| checkpoint to pack, ' tiny_bench convert --dir drive
+grep -q '^| peak resident memory ' out.txt || fail "convert: no peak"
+expect 0 "^## convert: $HF, .* in 1 file" tiny_bench convert --dir drive --checkpoint "$HF"
+expect 1 'drive has no files of weights' zo2-bench convert --dir drive --checkpoint drive
+expect 1 '/nonexistent.*--dir' zo2-bench convert --dir /nonexistent
 [ -z "$(ls -A drive)" ] || fail "left behind: $(ls drive)"
 
 expect 1 'opt-1x' tiny_bench gemm --model opt-1x
@@ -67,7 +72,7 @@ status=$?
 [ -z "$(ls -A tmp)" ] || fail "left behind after SIGTERM: $(ls tmp)"
 
 usage 'unknown section "disk"' zo2-bench disk
-usage 'unexpected argument' zo2-bench noise codec update gemm attention panels link step rates storage noise
+usage 'unexpected argument' zo2-bench noise codec update gemm attention panels link step rates storage convert noise
 usage 'not one of bf16' zo2-bench codec --wire int4
 usage 'not a number from 1' zo2-bench --repeats 0
 usage 'not a time' zo2-bench --seconds soon

@@ -14,7 +14,8 @@ enum { BENCH_MAX_REPEATS = 99, BENCH_MAX_SIDES = 8 };
 
 /* What the command line says. */
 typedef struct bench_options {
-    cli_value threads, repeats, seconds, bytes, model, tokens, wire, dist, backend, all, dir, python, no_peers, json;
+    cli_value threads, repeats, seconds, bytes, model, tokens, wire, dist, backend, all, dir, checkpoint, python,
+        no_peers, json;
 } bench_options;
 
 typedef struct bench_stat {
@@ -118,9 +119,13 @@ void bench_print_row(const bench *b, const bench_row *row);
 void bench_print_missing(const bench *b);
 void bench_print_json(const bench *b);
 
-/* ---- work.c: the folder ---- */
+/* ---- work.c: folders ---- */
 
-bool bench_work_folder(bench *b); /* makes it; false with a message */
+/* A fresh one in parent, its path in path[size]; false with a message that names the flag (or variable) which says where. */
+bool bench_make_folder(const bench *b, const char *parent, const char *flag, char *path, size_t size);
+void bench_remove_folder(const bench *b, const char *path); /* with all that is in it; "": nothing to do */
+
+bool bench_work_folder(bench *b); /* makes b->work; false with a message */
 void bench_work_remove(bench *b);
 
 /* ---- sections: false after a failure ---- */
@@ -134,6 +139,7 @@ bool bench_panels(bench *b);
 bool bench_link(bench *b);
 bool bench_step(bench *b);
 bool bench_storage(bench *b);
+bool bench_convert(bench *b);
 bool bench_rates(bench *b);
 
 #endif

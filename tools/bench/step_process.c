@@ -6,31 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/bench/memory.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/report.h"
-
-static double peak_resident_bytes(void)
-{
-    char line[128];
-    double kib = 0;
-    FILE *f = fopen("/proc/self/status", "re");
-    while (f && fgets(line, sizeof line, f))
-        sscanf(line, "VmHWM: %lf kB", &kib);
-    if (f)
-        fclose(f);
-    return kib * 1024;
-}
-
-/* What the parent had mapped before doesn't count. */
-static void reset_peak(void)
-{
-    FILE *f = fopen("/proc/self/clear_refs", "we");
-    if (!f)
-        return;
-    fputs("5", f);
-    fclose(f);
-}
 
 /* Means of the last request's steps. */
 typedef struct means {
@@ -79,7 +58,7 @@ static int serve(zo2_engine *e, const zo2_batch *batch, double *gemm, FILE *in, 
             zo2_status s = take_steps(e, batch, passes ? passes : 1, gemm, &last);
             if (s)
                 return cli_fail("zo2-bench", "a training step", s);
-            fprintf(out, "%.9f %.0f\n", last.seconds, peak_resident_bytes());
+            fprintf(out, "%.9f %.0f\n", last.seconds, bench_peak_resident_bytes());
         } else
             fprintf(out, "%.9f\n", strcmp(what, "gemm") == 0 ? last.gemm : last.lane);
         fflush(out);
@@ -96,7 +75,7 @@ int bench_step_serve(void *ud, FILE *in, FILE *out)
     zo2_engine_opts o;
     int32_t *tokens = malloc(how->tokens * sizeof *tokens);
     uint8_t *loss = malloc(how->tokens);
-    reset_peak();
+    bench_reset_peak();
     zo2_engine_opts_init(&o);
     o.backend = ZO2_BACKEND_CPU;
     o.threads = how->threads;

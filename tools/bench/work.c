@@ -1,4 +1,4 @@
-/* work.c: the temporary folder of a run. */
+/* work.c: temporary folders. */
 #include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
@@ -8,19 +8,19 @@
 #include "tools/bench/bench.h"
 #include "tools/cli/report.h"
 
+bool bench_make_folder(const bench *b, const char *parent, const char *flag, char *path, size_t size)
+{
+    if (snprintf(path, size, "%s/zo2-bench-XXXXXX", parent) < (int)size && mkdtemp(path))
+        return true;
+    cli_error(b->program, "cannot make a temporary folder in %s: %s; %s says where", parent, strerror(errno), flag);
+    path[0] = 0;
+    return false;
+}
+
 bool bench_work_folder(bench *b)
 {
-    if (b->work[0])
-        return true;
     const char *parent = getenv("TMPDIR");
-    char path[sizeof b->work];
-    if (snprintf(path, sizeof path, "%s/zo2-bench-XXXXXX", parent && *parent ? parent : "/tmp") >= (int)sizeof path ||
-        !mkdtemp(path)) {
-        cli_error(b->program, "cannot make a temporary folder %s: %s; TMPDIR says where", path, strerror(errno));
-        return false;
-    }
-    memcpy(b->work, path, sizeof path);
-    return true;
+    return b->work[0] || bench_make_folder(b, parent && *parent ? parent : "/tmp", "TMPDIR", b->work, sizeof b->work);
 }
 
 static int remove_one(const char *path, const struct stat *st, int type, struct FTW *ftw)
@@ -29,9 +29,14 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
     return remove(path);
 }
 
+void bench_remove_folder(const bench *b, const char *path)
+{
+    if (path[0] && nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS))
+        cli_error(b->program, "cannot remove %s: %s", path, strerror(errno));
+}
+
 void bench_work_remove(bench *b)
 {
-    if (b->work[0] && nftw(b->work, remove_one, 16, FTW_DEPTH | FTW_PHYS))
-        cli_error(b->program, "cannot remove %s: %s", b->work, strerror(errno));
+    bench_remove_folder(b, b->work);
     b->work[0] = 0;
 }

@@ -330,9 +330,12 @@ static void too_small_a_budget_names_the_least(void **state)
     o.host_bytes = p.pub.host_min_bytes;
     p = plan_of(&o);
     assert_int_equal(p.pub.host_peak_bytes, o.host_bytes);
-    assert_int_equal(p.pub.chunk_bytes, 256u << 10); /* the smallest have the smallest buffers */
+    assert_true(p.pub.chunk_bytes < 4u << 20); /* smaller ones have smaller buffers, more of them larger tables */
     o.host_bytes--;
     assert_int_equal(plan_with(&o, &p), ZO2_ERR_NOMEM);
+    for (o.chunk_bytes = 256u << 10; o.chunk_bytes <= 4u << 20; o.chunk_bytes *= 2)
+        assert_int_equal(plan_with(&o, &p), ZO2_ERR_NOMEM);
+    o.chunk_bytes = 0;
     o.spill_dirs = NULL; /* without a spill everything must fit */
     assert_int_equal(plan_with(&o, &p), ZO2_ERR_NOMEM);
     assert_true(p.pub.host_min_bytes > p.pub.master_bytes);
