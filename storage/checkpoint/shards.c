@@ -18,14 +18,13 @@ static zo2_status no_memory(const zo2_shards *s)
 static zo2_status set_files(zo2_shards *s, const char *dir, const char *const *names, uint32_t n)
 {
     s->files = calloc((size_t)n + 1, sizeof *s->files);
-    if (!s->files)
-        return no_memory(s);
-    for (uint32_t i = 0; i < n; i++) {
-        if (!(s->files[i] = names ? zo2_path_join(dir, names[i]) : strdup(dir)))
-            return no_memory(s);
+    int made = s->files != NULL;
+    for (uint32_t i = 0; i < n && made; i++) {
+        s->files[i] = names ? zo2_path_join(dir, names[i]) : strdup(dir);
+        made = s->files[i] != NULL;
         s->n_files = i + 1;
     }
-    return ZO2_OK;
+    return made ? ZO2_OK : no_memory(s);
 }
 
 /* ---- an index ------------------------------------------------------------------------------------------------------ */

@@ -186,6 +186,31 @@ static void missing_shards(void **state)
     hf_remove_tree(dir);
 }
 
+/* An index that is out of date. */
+static void index_and_files(void **state)
+{
+    (void)state;
+    said log;
+    char *dir = model_folder("bf16");
+    const char *index = hf_path(dir, "pytorch_model.bin.index.json");
+    copy_folder(TORCH "/bf16/shards", dir);
+    const uint64_t hash = hash_of(dir, &log);
+    hf_write_text(index, "{\"weight_map\": {\"a\": \"pytorch_model-00001-of-00003.bin\", "
+                         "\"b\": \"pytorch_model-00003-of-00003.bin\"}}");
+    refused(
+        dir, ZO2_ERR_NOTFOUND,
+        "it is in pytorch_model-00002-of-00003.bin, which pytorch_model.bin.index.json doesn't name: write the index again");
+    hf_write_text(index,
+                  "{\"weight_map\": {\"model.decoder.embed_tokens.weight\": \"pytorch_model-00002-of-00003.bin\", "
+                  "\"a\": \"pytorch_model-00001-of-00003.bin\", \"b\": \"pytorch_model-00003-of-00003.bin\"}}");
+    assert_true(hash_of(dir, &log) == hash);
+    assert_non_null(strstr(log.text, "pytorch_model.bin.index.json is out of date: 1 of its tensors"));
+    assert_int_equal(unlink(hf_path(dir, "pytorch_model-00003-of-00003.bin")), 0);
+    assert_int_equal(symlink("pytorch_model-00003-of-00003.bin", hf_path(dir, "pytorch_model-00003-of-00003.bin")), 0);
+    refused(dir, ZO2_ERR_IO, "cannot examine ");
+    hf_remove_tree(dir);
+}
+
 static void not_weights(void **state)
 {
     (void)state;
@@ -230,8 +255,8 @@ static void too_large(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_form),  cmocka_unit_test(other_names), cmocka_unit_test(missing_shards),
-        cmocka_unit_test(not_weights), cmocka_unit_test(too_large),
+        cmocka_unit_test(every_form),      cmocka_unit_test(other_names), cmocka_unit_test(missing_shards),
+        cmocka_unit_test(index_and_files), cmocka_unit_test(not_weights), cmocka_unit_test(too_large),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

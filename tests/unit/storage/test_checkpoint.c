@@ -109,6 +109,26 @@ static void shows_what_the_format_does(void **state)
     check_same(FIXTURES "untied-f32-sharded");
 }
 
+/* Tensors of several files are numbered one after the other. */
+static void torch_shards(void **state)
+{
+    (void)state;
+    const zo2_checkpoint_reader *reader;
+    zo2_checkpoint *c;
+    OK(zo2_checkpoint_recognise(&reader, ZO2_TEST_DATA "/torch-fixtures/bf16/shards"));
+    OK(zo2_checkpoint_open(&c, reader, ZO2_TEST_DATA "/torch-fixtures/bf16/shards"));
+    assert_string_equal(zo2_checkpoint_format(c), "torch");
+    const uint64_t n = zo2_checkpoint_count(c);
+    assert_true(n > 20);
+    for (uint64_t i = 0; i < n; i++) {
+        const zo2_stored t = zo2_checkpoint_tensor(c, i);
+        assert_int_equal(zo2_checkpoint_find(c, t.name), i);
+        assert_true(i == 0 || strcmp(zo2_checkpoint_tensor(c, i - 1).file, t.file) <= 0);
+    }
+    assert_int_equal(zo2_checkpoint_find(c, "no such tensor"), n);
+    zo2_checkpoint_close(c);
+}
+
 static void failed_open(void **state)
 {
     (void)state;
@@ -128,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_fits),
         cmocka_unit_test(shows_what_the_format_does),
+        cmocka_unit_test(torch_shards),
         cmocka_unit_test(failed_open),
     };
     return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);
