@@ -127,6 +127,10 @@ static void tensors_under_what_is_no_name_are_refused(void **state)
     pk_entry(&p, "x", "0");
     pk_ops(&p, "sss.");
     refused(ZO2_ERR_FORMAT, "the dictionary \"opt\" has tensors under a key that is no name (an integer)");
+    pk_ops(&p, "}U\5model}U\1a}K\1}"); /* found once when "model" was looked into, and again */
+    pk_entry(&p, "x", "0");
+    pk_ops(&p, "ssss.");
+    refused(ZO2_ERR_FORMAT, "the dictionary \"a\" has tensors under a key that is no name");
 }
 
 static void long_names_are_refused(void **state)
