@@ -343,7 +343,8 @@ typedef struct zo2_export_opts {
     /* with run_dir: where the run's masters were spilled to (zo2_engine_opts.spill_dirs); NULL: nowhere */
     const char *const *spill_dirs;
     uint32_t spill_count;
-    int journal_only; /* with run_dir: 1: from the pack and the journal alone, without spill and snapshots */
+    int replay;         /* with run_dir: 1: from the pack and the journal alone, without spill and snapshots */
+    const char *bundle; /* instead of run_dir, snapshot_dir and spill_dirs: the steps are those of this bundle */
 } zo2_export_opts;
 
 /* Sets struct_size and defaults. */
@@ -353,15 +354,26 @@ static inline void zo2_export_opts_init(zo2_export_opts *o)
     zo2_export_opts_init_sized(o, sizeof *o);
 }
 
-/* Writes a directory that Hugging Face transformers loads: safetensors with original names (a tied head left out),
- * config and tokenizer files. Applies what is pending to its output, never to the run. Replays from what the run has spilled
+/* Writes a directory that Hugging Face transformers loads: safetensors with the names of zo2_tensor_info, which are those of its own
+ * class whatever prefix the source had (a tied head left out), config and tokenizer files. Applies what is pending to its output, never to the run. Replays from what the run has spilled
  * (each chunk in its newest version at or before the step), from the newest snapshot at or before the step, else from the pack: the
  * same bits. A spill that is missing, damaged or in use by the session that trains is told through log, and done without. Streams: memory
  * for 8 million weights (12 bytes each) and, with a snapshot, for a panel tile of at most 128 MiB, with a spill for a chunk a thread. The directory appears complete or not at all. o NULL: defaults. Errors:
- * ZO2_ERR_EXISTS (and not force), ZO2_ERR_NOTFOUND, ZO2_ERR_MISMATCH (a run of another model), ZO2_ERR_ARG (at_step beyond
- * the run; an out_dir that force doesn't replace), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
+ * ZO2_ERR_EXISTS (and not force), ZO2_ERR_NOTFOUND, ZO2_ERR_MISMATCH (a run or bundle of another model), ZO2_ERR_ARG (at_step beyond
+ * the run; a bundle and a run; an out_dir that force doesn't replace), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
  * ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o);
+
+/* A bundle is what turns a pack's model into a run's in one small file (storage/RUN.md, "Bundle"): model hash, settings, and what
+ * each step did to the weights, 8 + 4 * queries bytes of it; 20,000 steps of one query are 240 kB. With the pack, zo2_pack_export()
+ * makes the same bits of it as of the run. */
+
+/* Writes the bundle of a run: of o, run_dir (needed), at_step (it ends there), force, progress (steps). The other fields, which are about
+ * weights, are not looked at. Reads the journal alone, also beside the session that trains. The file appears complete or not at all. pack:
+ * the run's. Errors: ZO2_ERR_EXISTS (and not force), ZO2_ERR_NOTFOUND, ZO2_ERR_MISMATCH (a run of another model), ZO2_ERR_ARG (at_step
+ * beyond the run; no run_dir), ZO2_ERR_UNSUPPORTED (a pack whose layers share storage), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
+ * ZO2_ERR_CANCELLED. */
+ZO2_API zo2_status zo2_pack_bundle(const char *pack, const char *out, const zo2_export_opts *o);
 
 /* ---- settings, plan, engine -------------------------------------------------------------------------------------- */
 
@@ -752,6 +764,31 @@ ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack, const c
  * ZO2_ERR_BUSY: the run is being trained. */
 ZO2_API zo2_status zo2_run_verify_spill(const char *run_dir, const char *const *spill_dirs, uint32_t spill_count,
                                         zo2_progress_fn progress, void *ud, uint64_t *chunks);
+
+/* ---- bundles ----------------------------------------------------------------------------------------------------- */
+
+typedef struct zo2_bundle zo2_bundle;
+
+typedef struct zo2_bundle_info {
+    uint32_t version;
+    uint64_t file_bytes;
+    uint64_t model_hash; /* of the packs it can be applied to */
+    uint64_t steps;
+    uint64_t skipped; /* of them: a loss was not finite, nothing changed */
+} zo2_bundle_info;
+
+/* Reads a bundle and checks every byte. *out is the caller's until zo2_bundle_close(), NULL on failure: ZO2_ERR_NOTFOUND,
+ * ZO2_ERR_FORMAT (cut, damaged, or no bundle; says what), ZO2_ERR_UNSUPPORTED (steps that this version can't replay), ZO2_ERR_IO. */
+ZO2_API zo2_status zo2_bundle_open(zo2_bundle **out, const char *path);
+ZO2_API void zo2_bundle_close(zo2_bundle *b); /* NULL is fine */
+/* Thread-safe, as the next one. */
+ZO2_API zo2_status zo2_bundle_get_info(const zo2_bundle *b, zo2_bundle_info *out);
+/* The numeric settings of its run as options. */
+ZO2_API void zo2_bundle_get_opts_sized(const zo2_bundle *b, zo2_engine_opts *out, size_t size);
+static inline void zo2_bundle_get_opts(const zo2_bundle *b, zo2_engine_opts *out)
+{
+    zo2_bundle_get_opts_sized(b, out, sizeof *out);
+}
 
 /* ---- noise ------------------------------------------------------------------------------------------------------- */
 

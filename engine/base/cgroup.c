@@ -45,9 +45,12 @@ int zo2_text_u64(const char *text, const char *key, uint64_t *out)
     size_t n = key ? strlen(key) : 0;
     if (!key)
         return digits(text, out);
-    for (const char *line = text; line; line = strchr(line, '\n'), line += line != NULL)
+    for (const char *line = text; line; line++) {
         if (!strncmp(line, key, n) && line[n] == ' ')
             return digits(line + n + strspn(line + n, " "), out);
+        if (!(line = strchr(line, '\n')))
+            return 0;
+    }
     return 0;
 }
 
@@ -182,10 +185,12 @@ static void climb(const walk *w, group_fn group, const char *point, const char *
 static int lists(const char *list, const char *word)
 {
     size_t n = strlen(word);
-    for (const char *at = list; at; at = strchr(at, ','), at += at != NULL)
+    for (const char *at = list;; at++) {
         if (!strncmp(at, word, n) && (!at[n] || at[n] == ','))
             return 1;
-    return 0;
+        if (!(at = strchr(at, ',')))
+            return 0;
+    }
 }
 
 /* Blanks in paths are written as octal numbers: "\040". */

@@ -1,12 +1,12 @@
-/* export.c: a pack, and optionally a run's steps on top of it, to a Hugging Face directory: the order of work. Weights
+/* export.c: a pack, and optionally the steps of a run or bundle on top of it, to a Hugging Face directory: the order of work. Weights
  * stream in groups: export_values.c makes one, this thread writes it. */
 #include "codec/codec.h"
 #include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
 #include "engine/base/job_error.h"
-#include "engine/base/opts.h"
 #include "engine/base/pool.h"
 #include "engine/export/export_dir.h"
+#include "engine/export/export_opts.h"
 #include "engine/export/export_values.h"
 #include "engine/masters/replay.h"
 #include "engine/model/arch.h"
@@ -28,12 +28,6 @@ typedef struct job {
     zo2_export_dir dir;
     uint64_t done, total; /* bytes written */
 } job;
-
-void zo2_export_opts_init_sized(zo2_export_opts *o, size_t size)
-{
-    zo2_export_opts own = {.struct_size = sizeof own, .at_step = -1, .initialised = 1};
-    zo2_opts_give(o, size, &own, sizeof own);
-}
 
 /* group_bytes: of the group in work, beyond what is written. */
 static zo2_status report(void *arg, uint64_t group_bytes)
@@ -108,7 +102,7 @@ static zo2_status export_pack(job *j, const char *out_dir)
         (s = zo2_export_dir_begin(&j->dir, out_dir, j->o.force)) ||
         (s = zo2_require_space(j->dir.path, j->total + OVERHEAD_BYTES)))
         return s;
-    if (v->run && !v->spill) /* else it has said what it has */
+    if (v->queries && !v->spill) /* else it has said what it has */
         zo2_replay_announce(&v->history, v->snapshot ? zo2_snapfile_get_header(v->snapshot)->step : 0, v->steps,
                             v->snapshot != NULL, v->pack->arch.parameters, zo2_pool_threads(v->pool), j->o.log,
                             j->o.log_ud);
@@ -123,11 +117,9 @@ zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_expo
     job j = {.values = {.error = ZO2_JOB_ERROR_INIT}};
     if (!pack || !out_dir || !*out_dir)
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_export: pack and out_dir are needed");
-    zo2_export_opts_init(&j.o);
-    if (!zo2_opts_take(&j.o, sizeof j.o, o))
-        return zo2_error(ZO2_ERR_ARG, "zo2_pack_export: struct_size is not set: use zo2_export_opts_init()");
-    if (!j.o.initialised && !j.o.at_step) /* only zeroed */
-        j.o.at_step = -1;
+    zo2_status s = zo2_export_opts_own(&j.o, o, "zo2_pack_export");
+    if (s)
+        return s;
     if (j.o.dtype && !zo2_dtype_bytes(j.o.dtype))
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_export: unknown dtype %d", (int)j.o.dtype);
     j.values.pack_path = pack;
@@ -135,7 +127,7 @@ zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_expo
     j.values.report = report;
     j.values.arg = &j;
     zo2_fpenv_pin(&fenv);
-    zo2_status s = export_pack(&j, out_dir);
+    s = export_pack(&j, out_dir);
     zo2_export_dir_end(&j.dir);
     zo2_export_values_close(&j.values);
     free(j.tensors);

@@ -5,6 +5,7 @@
 #include "engine/base/checked.h"
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
+#include "engine/export/export_opts.h"
 #include "engine/masters/history.h"
 #include "engine/masters/snapshot_find.h"
 #include "engine/model/arch.h"
@@ -42,7 +43,7 @@ static zo2_status find_snapshot(zo2_export_values *v)
 /* What there is beside pack and journal, which are enough. */
 static zo2_status find_sources(zo2_export_values *v)
 {
-    if (!v->steps || v->o->journal_only)
+    if (!v->steps || v->o->replay)
         return ZO2_OK;
     zo2_status s = v->o->spill_dirs && v->o->spill_count ? zo2_export_open_spill(v) : ZO2_OK;
     return s || v->spill ? s : find_snapshot(v);
@@ -51,30 +52,34 @@ static zo2_status find_sources(zo2_export_values *v)
 static zo2_status open_run(zo2_export_values *v)
 {
     const char *dir = v->o->run_dir;
-    const zo2_packheader *h = zo2_packfile_header(v->pack->file);
-    if (!dir && v->o->at_step > 0)
-        return zo2_error(ZO2_ERR_ARG, "an export at step %" PRId64 " needs a run directory", v->o->at_step);
-    if (!dir && !v->o->snapshot_dir)
-        return ZO2_OK;
-    zo2_status s = dir ? zo2_run_open(&v->run, dir) : ZO2_OK;
-    if (!s && dir)
-        s = zo2_run_check_model(v->run, h->model_hash, v->pack_path);
+    zo2_status s = zo2_run_open(&v->run, dir);
+    if (!s)
+        s = zo2_run_check_model(v->run, zo2_packfile_header(v->pack->file)->model_hash, v->pack_path);
+    if (!s)
+        s = zo2_export_steps(v->o->at_step, zo2_run_steps(v->run), "the run in", dir, &v->steps);
     if (s)
         return s;
-    if (h->aliased)
-        return zo2_error(ZO2_ERR_UNSUPPORTED,
-                         "%s stores one layer for all, so the weights of a run on it mean nothing and aren't exported",
-                         v->pack_path);
-    if (!dir)
-        return zo2_export_open_snapshot(v);
-    uint64_t steps = zo2_run_steps(v->run);
-    if (v->o->at_step >= 0 && (uint64_t)v->o->at_step > steps)
-        return zo2_error(ZO2_ERR_ARG, "the run in %s has %" PRIu64 " steps; there is no step %" PRId64 " to export at",
-                         dir, steps, v->o->at_step);
-    v->steps = v->o->at_step < 0 ? steps : (uint64_t)v->o->at_step;
-    zo2_history_init(&v->history, zo2_journal_settings(v->run->journal));
+    const zo2_run_settings *set = zo2_journal_settings(v->run->journal);
+    v->queries = set->queries;
+    zo2_history_init(&v->history, set);
     s = zo2_history_load(&v->history, v->run->journal, v->steps);
     return s ? s : find_sources(v);
+}
+
+/* What the pack's own weights are not enough for. */
+static zo2_status open_steps(zo2_export_values *v)
+{
+    const zo2_export_opts *o = v->o;
+    if (o->bundle && (o->run_dir || o->snapshot_dir || o->spill_count))
+        return zo2_error(ZO2_ERR_ARG, "a bundle is applied to a pack alone, without a run, its snapshots or its spill");
+    if (!o->run_dir && !o->bundle && o->at_step > 0)
+        return zo2_error(ZO2_ERR_ARG, "an export at step %" PRId64 " needs a run directory or a bundle", o->at_step);
+    if (!o->run_dir && !o->bundle && !o->snapshot_dir)
+        return ZO2_OK;
+    zo2_status s = zo2_export_check_layers(v->pack->file, v->pack_path);
+    if (s)
+        return s;
+    return o->run_dir ? open_run(v) : o->bundle ? zo2_export_open_bundle(v) : zo2_export_open_snapshot(v);
 }
 
 /* Whole chunks of the pack, so that each is read and hashed once; or a unit of the snapshot, for the same reason. */
@@ -117,7 +122,7 @@ static zo2_status make_buffers(zo2_export_values *v)
 zo2_status zo2_export_values_open(zo2_export_values *v)
 {
     zo2_status s;
-    if ((s = zo2_pack_open(&v->pack, v->pack_path)) || (s = open_run(v)))
+    if ((s = zo2_pack_open(&v->pack, v->pack_path)) || (s = open_steps(v)))
         return s;
     return make_buffers(v);
 }
@@ -214,8 +219,7 @@ static zo2_status refuse_value(const zo2_export_values *v, uint64_t i)
 static zo2_status convert_group(zo2_export_values *v, uint64_t from)
 {
     uint64_t pieces = (v->n + PIECE - 1) / PIECE;
-    uint32_t queries = v->run ? zo2_journal_settings(v->run->journal)->queries : 1;
-    uint64_t stage = STAGE_UPDATES * zo2_pool_threads(v->pool) / (v->n * (queries ? queries : 1));
+    uint64_t stage = STAGE_UPDATES * zo2_pool_threads(v->pool) / (v->n * (v->queries ? v->queries : 1));
     uint64_t bytes = v->n * zo2_dtype_bytes(v->to);
     if (stage == 0)
         stage = 1;

@@ -1,5 +1,5 @@
-/* export_values.h: where the values of an export come from: a pack, the steps of a run on top of it, and the run's spill or a
- * snapshot where one serves. They come in groups of rows. Private to engine/export. */
+/* export_values.h: where the values of an export come from: a pack, the steps of a run or bundle on top of it, and the run's spill
+ * or a snapshot where one serves. They come in groups of rows. Private to engine/export. */
 #ifndef ZO2_ENGINE_EXPORT_EXPORT_VALUES_H
 #define ZO2_ENGINE_EXPORT_EXPORT_VALUES_H
 
@@ -19,9 +19,10 @@ typedef struct zo2_export_values {
     void *arg;
 
     zo2_pack *pack;
-    zo2_run *run; /* NULL: the pack as it is, or a snapshot without its journal */
+    zo2_run *run; /* NULL: the pack as it is, a bundle, or a snapshot without its journal */
     zo2_history history;
     uint64_t steps;         /* to replay */
+    uint32_t queries;       /* of a step; 0: nothing to replay with */
     zo2_layout layout;      /* of the run: the spill's chunks, the snapshot's units */
     zo2_spill *spill;       /* NULL: none that serves */
     zo2_snapfile *snapshot; /* the same; never both */
@@ -52,6 +53,9 @@ void zo2_export_values_close(zo2_export_values *v); /* zeroed is fine */
 /* Of opening: v->steps, v->layout and v->snapshot of the newest snapshot in v->o->snapshot_dir that is whole without a
  * journal. ZO2_ERR_NOTFOUND: none is; why goes to the log. */
 zo2_status zo2_export_open_snapshot(zo2_export_values *v);
+
+/* Of opening: v->steps and v->history of v->o->bundle, which belongs to v->pack. */
+zo2_status zo2_export_open_bundle(zo2_export_values *v);
 
 /* Of opening, for v->steps steps of v->run: v->spill and v->layout from the run's spill; a spill that isn't there, or is in use, is
  * told through log, and left out. */

@@ -7,7 +7,6 @@
 
 #include "engine/base/finish.h"
 #include "engine/base/opts.h"
-#include "engine/model/layout.h"
 #include "storage/pack/packfile.h"
 #include "storage/run/remains.h"
 #include "storage/run/snapshot.h"
@@ -37,13 +36,7 @@ static zo2_status open_journal(zo2_run *r)
     free(path);
     if (s)
         return s;
-    const zo2_run_settings *set = zo2_journal_settings(r->journal);
-    if (set->noise_version != ZO2_NOISE_VERSION || set->decay_set != ZO2_DECAY_SET)
-        return zo2_error(ZO2_ERR_UNSUPPORTED,
-                         "the run in %s has noise version %" PRIu32 " and decay set %" PRIu32
-                         "; this version of zo2 replays %d and %d only",
-                         r->dir, set->noise_version, set->decay_set, ZO2_NOISE_VERSION, ZO2_DECAY_SET);
-    return ZO2_OK;
+    return zo2_settings_check_replay(zo2_journal_settings(r->journal), "the run in", r->dir);
 }
 
 zo2_status zo2_run_open(zo2_run **out, const char *run_dir)
@@ -80,13 +73,7 @@ void zo2_run_close(zo2_run *r)
 
 zo2_status zo2_run_check_model(const zo2_run *r, uint64_t model_hash, const char *pack_path)
 {
-    uint64_t mine = zo2_run_model_hash(r);
-    if (mine != model_hash)
-        return zo2_error(ZO2_ERR_MISMATCH,
-                         "the run in %s was made from another model: its model hash is %016" PRIx64
-                         ", that of %s is %016" PRIx64,
-                         r->dir, mine, pack_path, model_hash);
-    return ZO2_OK;
+    return zo2_settings_check_model(zo2_journal_settings(r->journal), "the run in", r->dir, model_hash, pack_path);
 }
 
 /* ---- reading ----------------------------------------------------------------------------------------------------- */

@@ -175,6 +175,25 @@ void zo2_settings_to_opts(const zo2_run_settings *s, zo2_engine_opts *o)
         o->total_steps = total_steps;
 }
 
+zo2_status zo2_settings_check_replay(const zo2_run_settings *s, const char *what, const char *name)
+{
+    if (s->noise_version != ZO2_NOISE_VERSION || s->decay_set != ZO2_DECAY_SET)
+        return zo2_error(ZO2_ERR_UNSUPPORTED,
+                         "%s %s has noise version %u and decay set %u; this version of zo2 replays %d and %d only",
+                         what, name, s->noise_version, s->decay_set, ZO2_NOISE_VERSION, ZO2_DECAY_SET);
+    return ZO2_OK;
+}
+
+zo2_status zo2_settings_check_model(const zo2_run_settings *s, const char *what, const char *name, uint64_t model_hash,
+                                    const char *pack_path)
+{
+    if (s->model_hash != model_hash)
+        return zo2_error(ZO2_ERR_MISMATCH,
+                         "%s %s was made from another model: its model hash is %016llx, that of %s is %016llx", what,
+                         name, (unsigned long long)s->model_hash, pack_path, (unsigned long long)model_hash);
+    return ZO2_OK;
+}
+
 zo2_status zo2_settings_resolve(zo2_run_settings *out, const zo2_engine_opts *o, const zo2_run_settings *run,
                                 const zo2_arch *a, uint64_t model_hash, const zo2_backend_ops *backend)
 {

@@ -25,4 +25,10 @@ static inline int zo2_wants_budget_pending(const zo2_engine_opts *o)
 /* The settings as options; fields that a run doesn't fix stay as they are. */
 void zo2_settings_to_opts(const zo2_run_settings *s, zo2_engine_opts *o);
 
+/* Can this version replay steps of a run with these settings, on a pack with this model hash? ZO2_ERR_UNSUPPORTED: noise or decay
+ * set of another version. ZO2_ERR_MISMATCH: they are of another model; both hashes are named. what, name: "the run in", DIR. */
+zo2_status zo2_settings_check_replay(const zo2_run_settings *s, const char *what, const char *name);
+zo2_status zo2_settings_check_model(const zo2_run_settings *s, const char *what, const char *name, uint64_t model_hash,
+                                    const char *pack_path);
+
 #endif

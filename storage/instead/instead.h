@@ -16,8 +16,9 @@ typedef enum zo2_wanted {
     ZO2_WANT_MODEL_FOLDER = 4, /* with config.json and weights */
     ZO2_WANT_PACK = 8,
     ZO2_WANT_JOURNAL = 16,
-    ZO2_WANT_RUN = 32,   /* a run directory */
-    ZO2_WANT_TORCH = 64, /* a file of weights that PyTorch saved */
+    ZO2_WANT_RUN = 32, /* a run directory */
+    ZO2_WANT_BUNDLE = 64,
+    ZO2_WANT_TORCH = 128, /* a file of weights that PyTorch saved */
 } zo2_wanted;
 
 /* A kind of thing that is recognised. */

@@ -197,20 +197,31 @@ static zo2_status explain_as_run(zo2_status s, const zo2_listing *list)
     return s;
 }
 
+static zo2_status explain_as_bundle(zo2_status s, const zo2_listing *list)
+{
+    if (has(list, "journal.zo2j"))
+        return zo2_error(
+            s, "%s is a run directory, not a bundle: zo2-pack export FILE OUT_DIR --run %s makes a model of it",
+            list->path, list->path);
+    return zo2_error(s, "%s is a folder, not a bundle: give the file that zo2-pack export --journal-only wrote",
+                     list->path);
+}
+
 zo2_status zo2_explain_folder(zo2_status s, const char *path, zo2_wanted wanted)
 {
     zo2_listing list;
     char before[1024];
     snprintf(before, sizeof before, "%s", zo2_last_error()); /* looking may fail, and leave an error of its own */
-    char *model = wanted == ZO2_WANT_RUN ? NULL : zo2_find_model_folder(path);
+    char *model = wanted == ZO2_WANT_RUN || wanted == ZO2_WANT_BUNDLE ? NULL : zo2_find_model_folder(path);
     if (zo2_listing_make(&list, path) != ZO2_OK) {
         free(model);
         return zo2_error(s, "%s", before);
     }
     (void)zo2_error(s, "%s", before);
-    s = wanted == ZO2_WANT_PACK  ? explain_as_pack(s, &list, model)
-        : wanted == ZO2_WANT_RUN ? explain_as_run(s, &list)
-                                 : explain_as_model(s, &list, model);
+    s = wanted == ZO2_WANT_PACK     ? explain_as_pack(s, &list, model)
+        : wanted == ZO2_WANT_RUN    ? explain_as_run(s, &list)
+        : wanted == ZO2_WANT_BUNDLE ? explain_as_bundle(s, &list)
+                                    : explain_as_model(s, &list, model);
     zo2_listing_free(&list);
     free(model);
     return s;

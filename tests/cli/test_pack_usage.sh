@@ -3,7 +3,7 @@
 . "$(dirname "$0")/cli_testing.sh"
 
 help_and_version zo2-pack
-for command in convert info verify export tokenizer synth; do
+for command in convert info verify export apply tokenizer synth; do
     help_and_version zo2-pack $command
     zo2-pack --help | grep -q "^  $command " || fail "zo2-pack --help doesn't list $command"
     usage 'missing' zo2-pack $command

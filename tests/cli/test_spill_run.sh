@@ -38,8 +38,11 @@ done
 find one two r -type f -exec cksum {} + | sort >before.txt
 export_run out r '^zo2-pack export: replaying [1-9][0-9]* of [0-9]* chunks from the spill'
 same out want6 "the export of a spilled run differs"
-export_run out r '(from the pack)' --journal-only
+export_run out r '(from the pack)' --replay
 same out want6 "an export from pack and journal differs"
+expect 0 '^r.zo2b: 6 steps of r, 584 bytes' zo2-pack export tiny.zo2 r.zo2b --run r --journal-only
+expect 0 '' zo2-pack apply tiny.zo2 r.zo2b out --dtype fp32 --force
+same out want6 "the bundle of a spilled run differs"
 export_run out r '' --at-step 4
 same out want4 "the export of a spilled run at an older step differs"
 mkdir moved
@@ -54,8 +57,8 @@ mv moved/one moved/two .
 find one two r -type f -exec cksum {} + | sort >after.txt
 cmp -s before.txt after.txt || fail "exports changed the run"
 usage 'spill needs --run' zo2-pack export tiny.zo2 no --spill one
-usage 'journal-only needs --run' zo2-pack export tiny.zo2 no --journal-only
-usage 'contradict' zo2-pack export tiny.zo2 no --run r --journal-only --spill one
+usage 'replay needs --run' zo2-pack export tiny.zo2 no --replay
+usage 'contradict' zo2-pack export tiny.zo2 no --run r --replay --spill one
 
 # --- Evaluation, within the budget ------------------------------------------------------------------------------------------
 head -n 30 "$TEXTS/proverbs.test.jsonl" >eval.jsonl

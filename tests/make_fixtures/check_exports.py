@@ -3,10 +3,13 @@
 
 usage: check_exports.py ZO2_PACK OPT_FIXTURES TINY_OPT_DIR
 
-ZO2_PACK is the tool, OPT_FIXTURES tests/data/opt-fixtures, TINY_OPT_DIR tests/data/tiny-opt. Three tables:
+ZO2_PACK is the tool, beside which is zo2-tune, OPT_FIXTURES tests/data/opt-fixtures, TINY_OPT_DIR tests/data/tiny-opt. Four tables:
 
-    exports   models saved by several classes, with and without heads: converted, exported, loaded with the Auto classes: no
-              tensor missing, none too many, and the logits bit for bit those of the original
+    exports   models saved by several classes, with and without heads, under several names, in mixed types: converted, exported,
+              loaded with the Auto classes: no tensor missing, none too many, each with the source's own bits and type under the
+              name that OPTForCausalLM gives it, and the logits bit for bit those of the original
+    runs      a few steps of training: the export has the loss in transformers that zo2-tune finds, far from the loss before;
+              what zo2-pack apply makes of its bundle are the same files
     files     chat template, generation settings and tokenizer of an export are those of the original
     configs   values of token ids and other keys: does transformers load such a model, does zo2-pack convert it?
 
@@ -60,15 +63,22 @@ def load(folder, cls=AutoModelForCausalLM):
     return model.eval(), {k: v for k, v in info.items() if v}
 
 
-def load_original(folder):
-    """The weights by hand: transformers doesn't load all names that checkpoints come with, and gives no error."""
-    config = AutoConfig.from_pretrained(folder)
+def stored(folder):
     tensors = {}
     for name in os.listdir(folder):
         if name.endswith(".safetensors"):
             tensors.update(load_file(os.path.join(folder, name)))
-    canonical = {n if n == "lm_head.weight" else "model.decoder." + n.removeprefix("model.").removeprefix("decoder."): t
-                 for n, t in tensors.items() if not n.endswith("version")}
+    return tensors
+
+
+def canonical_name(name):
+    return name if name == "lm_head.weight" else "model.decoder." + name.removeprefix("model.").removeprefix("decoder.")
+
+
+def load_original(folder):
+    """The weights by hand: transformers doesn't load all names that checkpoints come with, and gives no error."""
+    config = AutoConfig.from_pretrained(folder)
+    canonical = {canonical_name(n): t for n, t in stored(folder).items() if not n.endswith("version")}
     if config.tie_word_embeddings:
         canonical["lm_head.weight"] = canonical["model.decoder.embed_tokens.weight"]
     model = OPTForCausalLM(config).to(config.dtype or canonical["model.decoder.embed_tokens.weight"].dtype)
@@ -101,9 +111,13 @@ def check_export(zo2_pack, name, source, scratch, dtype=None, reference=None):
     reference = reference.to(model.dtype)
     same = torch.equal(logits(model), logits(reference))
     config = AutoConfig.from_pretrained(out)
-    stored = {t.dtype for f in os.listdir(out) if f.endswith(".safetensors") for t in load_file(os.path.join(out, f)).values()}
+    written = stored(out)
     kept = {model.dtype} | ({torch.float16, torch.bfloat16} if model.dtype == torch.float32 else set())
-    true = config.architectures == ["OPTForCausalLM"] and type(model) is OPTForCausalLM and stored <= kept
+    true = config.architectures == ["OPTForCausalLM"] and type(model) is OPTForCausalLM and {t.dtype for t in written.values()} <= kept
+    if not dtype:  # names of transformers, the source's own types and bits
+        own = {canonical_name(n): t for n, t in stored(source).items()}
+        true = true and all(n in own and own[n].dtype == t.dtype and torch.equal(own[n], t) for n, t in written.items())
+        true = true and set(written) == {n for n, _ in model.named_parameters()}  # a tied head is no parameter of its own
     report("exports", name, f"{model.dtype}, logits {'equal' if same else 'DIFFER'}, loading info {info or 'empty'}",
            same and not info and true)
 
@@ -138,6 +152,62 @@ def exports(zo2_pack, fixtures, scratch):
     change(folder, tie_word_embeddings=False)
     check_export(zo2_pack, "the same, untied", folder, scratch)
     shutil.rmtree(folder)
+    shutil.copytree(base, folder)
+    for prefix in ("decoder.", "model.", ""):
+        save_file({prefix + canonical_name(n).removeprefix("model.decoder."): t for n, t in load_file(os.path.join(base, "model.safetensors")).items()},
+                  path, {"format": "pt"})
+        check_export(zo2_pack, f'prenorm-f32 with names that begin "{prefix}"', folder, scratch)
+    save_file({n: t.half() if "fc1" in n else t.bfloat16() if "norm" in n else t for n, t in load_file(os.path.join(base, "model.safetensors")).items()},
+              path, {"format": "pt"})
+    change(folder, torch_dtype="float32")
+    check_export(zo2_pack, "prenorm-f32 in mixed types", folder, scratch)
+    shutil.rmtree(folder)
+
+
+def mean_loss(model, lines):
+    """Over all tokens but the first of each line, as zo2-tune has it."""
+    total = count = 0
+    with torch.no_grad():
+        for ids in lines:
+            ids = torch.tensor([ids])
+            scores = model(ids).logits[0, :-1].double()
+            total += torch.nn.functional.cross_entropy(scores, ids[0, 1:], reduction="sum").item()
+            count += ids.shape[1] - 1
+    return total / count
+
+
+def runs(zo2_pack, tiny, scratch):
+    """A run whose steps are large, so that weights differ from the base model's in every digit that counts."""
+    zo2_tune = os.path.join(os.path.dirname(zo2_pack), "zo2-tune")
+    paths = {n: os.path.join(scratch, n) for n in ("t.zo2", "run", "lines.jsonl", "tuned", "run.zo2b", "applied")}
+    generator = torch.Generator().manual_seed(3)
+    lines = [torch.randint(4, 4096, (12 + i,), generator=generator).tolist() for i in range(8)]
+    with open(paths["lines.jsonl"], "w") as file:
+        file.writelines(json.dumps({"tokens": ids}) + "\n" for ids in lines)
+    model, data = ("--model", paths["t.zo2"]), ("--data", paths["lines.jsonl"])
+
+    def must(*command):
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
+        return done.stdout
+
+    must(zo2_pack, "convert", os.path.join(tiny, "model"), paths["t.zo2"])
+    must(zo2_tune, "train", *model, *data, "--run", paths["run"], "--steps", "40", "--lr", "1e-3", "--queries", "2", "--weight-decay", "0.1",
+         "--batch", "8", "--clip", "5", "--quiet")
+    must(zo2_pack, "export", paths["t.zo2"], paths["run.zo2b"], "--run", paths["run"], "--journal-only")
+    before = mean_loss(load(os.path.join(tiny, "model"))[0].float(), lines)
+    for step in ("20", "40"):
+        options = ("--at-step", step, "--dtype", "fp32", "--force")
+        must(zo2_pack, "export", paths["t.zo2"], paths["tuned"], "--run", paths["run"], *options)
+        must(zo2_pack, "apply", paths["t.zo2"], paths["run.zo2b"], paths["applied"], *options)
+        ours = json.loads(must(zo2_tune, "eval", *model, *data, "--run", paths["run"], "--at-step", step, "--json").splitlines()[-1])["eval_loss_fp32"]
+        theirs = mean_loss(load(paths["tuned"])[0], lines)
+        same = all(open(os.path.join(paths["tuned"], n), "rb").read() == open(os.path.join(paths["applied"], n), "rb").read()
+                   for n in os.listdir(paths["tuned"]))
+        report("runs", f"the loss after {step} steps", f"transformers {theirs:.6f}, zo2 {ours:.6f}, before {before:.6f}",
+               abs(theirs - ours) < 1e-5 * ours and abs(theirs - before) > 1e-2)
+        report("runs", "its bundle, applied", "the same files" if same else "OTHER files", same)
 
 
 def files(zo2_pack, tiny, scratch):
@@ -199,6 +269,7 @@ def main():
     zo2_pack, fixtures, tiny = sys.argv[1:]
     with tempfile.TemporaryDirectory() as scratch:
         exports(zo2_pack, fixtures, scratch)
+        runs(zo2_pack, tiny, scratch)
         files(zo2_pack, tiny, scratch)
         configs(zo2_pack, tiny, scratch)
     print(f"{faults} faults")

@@ -145,8 +145,11 @@ static const char *kind_of(const char *placeholder)
 {
     if (ends_with(placeholder, "DIR"))
         return "directory";
-    return strchr(placeholder, '.') || ends_with(placeholder, "FILE") || !strcmp(placeholder, "MODEL") ? "file"
-                                                                                                       : "value";
+    static const char *const files[] = {"FILE", "MODEL", "BUNDLE", "OUT"};
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++)
+        if (ends_with(placeholder, files[i]))
+            return "file";
+    return strchr(placeholder, '.') ? "file" : "value";
 }
 
 /* "choice a b c", or what kind of thing a placeholder stands for. */

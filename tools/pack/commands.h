@@ -8,6 +8,7 @@ int pack_synth(int argc, char **argv);
 int pack_info(int argc, char **argv);
 int pack_verify(int argc, char **argv);
 int pack_export(int argc, char **argv);
+int pack_apply(int argc, char **argv);
 int pack_tokenizer(int argc, char **argv);
 
 #endif

@@ -7,6 +7,7 @@
 #include "tools/cli/numbers.h"
 #include "tools/cli/report.h"
 #include "tools/pack/commands.h"
+#include "tools/pack/info_bundle.h"
 
 /* Shape of a tensor as text: "4096 x 192", "192". */
 static const char *shape_text(char out[CLI_TEXT_BYTES], const zo2_tensor_info *t)
@@ -118,38 +119,48 @@ static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_p
     return s;
 }
 
+static zo2_status print_pack(const char *path, bool json, bool tensors)
+{
+    zo2_pack *pack = NULL;
+    zo2_pack_info info;
+    zo2_status s = zo2_pack_open(&pack, path);
+    if (s == ZO2_OK)
+        s = zo2_pack_get_info(pack, &info);
+    if (s == ZO2_OK && json) {
+        s = print_json(path, pack, &info, tensors);
+    } else if (s == ZO2_OK) {
+        print_table(path, pack, &info);
+        if (tensors)
+            s = print_tensor_table(pack, &info);
+    }
+    zo2_pack_close(pack);
+    return s;
+}
+
 int pack_info(int argc, char **argv)
 {
     struct {
         cli_value json, tensors;
     } flags = {0};
     static const cli_option options[] = {
-        {"tensors", NULL, CLI_FLAG, sizeof(cli_value), "list the tensors too", 0, 0},
+        {"tensors", NULL, CLI_FLAG, sizeof(cli_value), "list a pack's tensors too", 0, 0},
         {"json", NULL, CLI_FLAG, 0, "one JSON object", 0, 0},
         {0},
     };
     const char *path = NULL;
-    const cli_positional positionals[] = {{"FILE", "a pack", &path, false}, {0}};
+    const cli_positional positionals[] = {{"FILE", "a pack, or a bundle", &path, false}, {0}};
     const cli_group groups[] = {{"Options", options, &flags}, {0}};
-    const cli_command command = {"zo2-pack info", "Shows what a pack holds.", positionals, groups, NULL};
+    const cli_command command = {"zo2-pack info", "Shows what a pack or a bundle holds.", positionals, groups, NULL};
     int status;
     if (!cli_parse(&command, argc, argv, &status))
         return cli_finish(command.program, status);
 
-    zo2_pack *pack = NULL;
-    zo2_pack_info info;
-    zo2_status s = zo2_pack_open(&pack, path);
-    if (s == ZO2_OK)
-        s = zo2_pack_get_info(pack, &info);
-    if (s == ZO2_OK && flags.json.given) {
-        s = print_json(path, pack, &info, flags.tensors.given);
-    } else if (s == ZO2_OK) {
-        print_table(path, pack, &info);
-        if (flags.tensors.given)
-            s = print_tensor_table(pack, &info);
-    }
+    const bool bundle = pack_is_bundle(path);
+    if (bundle && flags.tensors.given)
+        return cli_usage_error(&command, "%s is a bundle, which has no tensors: --tensors is for packs", path);
+    zo2_status s =
+        bundle ? pack_print_bundle(path, flags.json.given) : print_pack(path, flags.json.given, flags.tensors.given);
     if (s != ZO2_OK)
         status = cli_fail(command.program, NULL, s);
-    zo2_pack_close(pack);
     return cli_finish(command.program, status);
 }

@@ -85,7 +85,7 @@ static void begin(spilled_run *s, const char *name, zo2_wire wire, uint64_t n)
 static void compare(spilled_run *s)
 {
     zo2_export_opts plain = s->x;
-    plain.journal_only = 1;
+    plain.replay = 1;
     plain.log = NULL;
     s->log[0] = '\0';
     MUST(zo2_pack_export(s->pack, s->out[0], &s->x));

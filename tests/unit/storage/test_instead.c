@@ -7,7 +7,7 @@
 
 #include "storage/instead/instead.h"
 #include "storage/pack/packfile_format.h"
-#include "storage/run/journal_format.h"
+#include "storage/run/bundle_format.h"
 #include "storage/run/snapshot_format.h"
 #include "tests/unit/files_testing.h"
 
@@ -55,6 +55,7 @@ static void first_bytes(void **state)
         {"/annex/objects/MD5E-s1--x", "a git-annex pointer", 0, 0, 1},
         {ZO2_PACK_MAGIC "xxx", "a zo2 pack", 0, ZO2_WANT_PACK, 0},
         {ZO2_JOURNAL_MAGIC "xxx", "the journal of a run", 0, ZO2_WANT_JOURNAL, 0},
+        {ZO2_BUNDLE_MAGIC "xxx", "a bundle", 0, ZO2_WANT_BUNDLE, 0},
         {ZO2_SNAPSHOT_MAGIC "xxx", "a snapshot of a run", 0, 0, 0},
         {"GGUF\3", "a GGUF file", 0, 0, 0},
         {"tjgg\3", "a GGML file", 0, 0, 0},
