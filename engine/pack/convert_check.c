@@ -32,7 +32,7 @@ static zo2_status check_stored(const zo2_convert_job *j, uint64_t stored)
                          zo2_shape_text(a, sizeof a, t.rank, t.shape),
                          zo2_shape_text(b, sizeof b, want->rank, expected));
     if (!t.dtype)
-        return zo2_error(ZO2_ERR_UNSUPPORTED, "%s in %s has type %s; this version reads F32, F16 and BF16", t.name,
+        return zo2_error(ZO2_ERR_UNSUPPORTED, "%s in %s has type %s; this version reads F32, F16, BF16 and F64", t.name,
                          t.file, t.dtype_name);
     return ZO2_OK;
 }

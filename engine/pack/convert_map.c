@@ -63,6 +63,22 @@ static void warn_wrapping(const zo2_convert_job *j)
                          w->parts && w->prefix[0] ? " and " : "", w->prefix[0] ? "the prefix " : "", w->prefix);
 }
 
+/* One warning for all tensors whose values aren't taken as they are. */
+static void warn_rounded(const zo2_convert_job *j)
+{
+    uint64_t n = 0, first = 0;
+    for (uint64_t i = zo2_checkpoint_count(j->source); i-- > 0;) {
+        if (!j->pieces.extents[i].rank || !zo2_checkpoint_tensor(j->source, i).rounded)
+            continue;
+        first = i;
+        n++;
+    }
+    if (n)
+        zo2_convert_warn(j, "%s: %" PRIu64 " tensor%s of type F64 (%s%s), taken as F32, rounded to nearest", j->dir, n,
+                         n == 1 ? " is" : "s are", zo2_checkpoint_tensor(j->source, first).name,
+                         n == 1 ? "" : " and others");
+}
+
 /* ---- the mapping ------------------------------------------------------------------------------------------------- */
 
 static zo2_status place_all(zo2_convert_job *j, zo2_place_fn place, extras *e)
@@ -185,6 +201,7 @@ zo2_status zo2_convert_map(zo2_convert_job *j, zo2_place_fn place)
         return s;
     warn_wrapping(j);
     zo2_checkpoint_oddities(j->source, warn_oddity, j);
+    warn_rounded(j);
     warn_extra(j, &e);
     return ZO2_OK;
 }

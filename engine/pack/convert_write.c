@@ -34,8 +34,9 @@ static zo2_status read_weights(void *arg, uint32_t tensor, uint64_t first, uint6
         uint64_t element, stored = zo2_pieces_locate(&j->pieces, tensor, first + bad, &element);
         const zo2_stored from = zo2_checkpoint_tensor(j->source, stored);
         return zo2_error(ZO2_ERR_NONFINITE,
-                         "element %" PRIu64 " of %s in %s is infinite or not a number: such a model can't be trained",
-                         element, from.name, from.file);
+                         "element %" PRIu64 " of %s in %s is infinite or not a number%s: such a model can't be trained",
+                         element, from.name, from.file,
+                         from.rounded ? ", or too large for the F32 that F64 is read as" : "");
     }
     return ZO2_OK;
 }

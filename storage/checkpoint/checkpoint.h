@@ -10,12 +10,13 @@
 /* A tensor as it is stored. Texts are valid as long as the checkpoint is open. */
 typedef struct zo2_stored {
     const char *name;
-    const char *dtype_name; /* as the format calls it: "F32", "I64", ... */
+    const char *dtype_name; /* as safetensors calls it: "F32", "I64", ... */
     const char *file;       /* path, for messages */
     zo2_dtype dtype;        /* 0 for types that aren't weights */
+    int rounded; /* its values are rounded to that type while they are read: what is too large becomes infinite */
     uint32_t rank;
     uint64_t shape[ZO2_STORED_MAX_RANK];
-    uint64_t bytes; /* of its data: row-major, little-endian, without gaps */
+    uint64_t bytes; /* of its data as it is read: row-major, little-endian, without gaps */
 } zo2_stored;
 
 typedef struct zo2_checkpoint_reader zo2_checkpoint_reader;
@@ -44,7 +45,7 @@ const char *zo2_checkpoint_absent(const zo2_checkpoint *c, const char *name, cha
 /* What is odd about the files and does no harm to who found all the tensors that he needs: a text each. */
 void zo2_checkpoint_oddities(const zo2_checkpoint *c, void (*say)(void *ud, const char *text), void *ud);
 
-/* Bytes [first, first + n) of a tensor's data. */
+/* Bytes [first, first + n) of a tensor's data: whole elements. */
 zo2_status zo2_checkpoint_read(const zo2_checkpoint *c, uint64_t i, uint64_t first, uint64_t n, void *dst);
 
 #endif

@@ -17,7 +17,7 @@ zo2_status zo2_st_sort_names(zo2_safetensors *s)
 {
     s->by_name = malloc(((size_t)s->n + 1) * sizeof *s->by_name);
     if (!s->by_name)
-        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensor list of %s", s->path);
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensor list of %s", s->shards.path);
     for (uint64_t i = 0; i < s->n; i++)
         s->by_name[i] = &s->tensors[i];
     qsort(s->by_name, (size_t)s->n, sizeof *s->by_name, by_name);

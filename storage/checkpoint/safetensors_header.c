@@ -192,7 +192,7 @@ static zo2_status reserve(zo2_safetensors *s, uint64_t more)
     uint64_t cap = s->n + more > 2 * s->cap ? s->n + more : 2 * s->cap;
     zo2_st_tensor *grown = realloc(s->tensors, (size_t)cap * sizeof *grown);
     if (!grown)
-        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensor list of %s", s->path);
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensor list of %s", s->shards.path);
     s->tensors = grown;
     s->cap = cap;
     return ZO2_OK;

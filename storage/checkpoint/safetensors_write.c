@@ -4,6 +4,7 @@
 #include "engine/base/checked.h"
 #include "storage/checkpoint/safetensors.h"
 #include "storage/checkpoint/safetensors_internal.h"
+#include "storage/checkpoint/shards.h"
 #include "storage/io/io.h"
 
 #include <inttypes.h>
@@ -124,9 +125,9 @@ static zo2_status split(zo2_st_writer *w, uint64_t split_bytes)
             }
             bytes += t->bytes;
         }
-        if (n_shards > ZO2_ST_MAX_SHARDS)
+        if (n_shards > ZO2_MAX_SHARDS)
             return zo2_error(ZO2_ERR_ARG, "shards of %" PRIu64 " bytes make more than %u files in %s; use larger ones",
-                             split_bytes, ZO2_ST_MAX_SHARDS, w->dir);
+                             split_bytes, ZO2_MAX_SHARDS, w->dir);
     }
     w->n_shards = (uint32_t)n_shards;
     for (uint32_t i = 0; i < w->n_shards; i++)

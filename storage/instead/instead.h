@@ -18,6 +18,7 @@ typedef enum zo2_wanted {
     ZO2_WANT_JOURNAL = 16,
     ZO2_WANT_RUN = 32, /* a run directory */
     ZO2_WANT_BUNDLE = 64,
+    ZO2_WANT_TORCH = 128, /* a file of weights that PyTorch saved */
 } zo2_wanted;
 
 /* A kind of thing that is recognised. */
@@ -31,8 +32,12 @@ typedef struct zo2_origin {
 /* By a file's first n bytes, all if size is n; NULL if nothing is recognised. */
 const zo2_origin *zo2_origin_of_bytes(const void *data, size_t n, uint64_t size);
 
-/* Ranks below this are those of models in other formats than safetensors. */
-#define ZO2_ORIGIN_FOREIGN 6u
+/* 1 if by its name a file may hold a model's weights as PyTorch saves them: *.bin, *.pt, *.pth, *.ckpt, but no adapter, no trainer's
+ * state, nothing of a distributed checkpoint. */
+int zo2_is_torch_name(const char *name);
+
+/* Ranks below this are those of models in formats that no reader takes. */
+#define ZO2_ORIGIN_FOREIGN 5u
 
 /* By the name alone of a file or a folder's entry; NULL. *rank: how telling it is among others in a folder, 0 the most. */
 const zo2_origin *zo2_origin_of_name(const char *name, unsigned *rank);

@@ -4,11 +4,11 @@
 #include <string.h>
 #include <strings.h>
 
-#define DOWNLOAD "download the file again"
-#define FOREIGN  "this version reads safetensors only: get the model in that format, which most have"
-#define UNPACK   "unpack it first"
-#define PYTORCH \
-    "convert it to safetensors first: with Hugging Face transformers, from_pretrained() and save_pretrained()"
+#define DOWNLOAD   "download the file again"
+#define FOREIGN    "this version reads safetensors and PyTorch's files: get the model as one of these, which most have"
+#define UNPACK     "unpack it first"
+#define PYTORCH    "zo2-pack convert reads it under the name pytorch_model.bin, in a folder with its config.json"
+#define PICKLE     "load it where it comes from, and save it as pytorch_model.bin with torch.save(model.state_dict(), ...)"
 #define SMALL_FILE 4096 /* bytes: messages of a server are shorter */
 #define ZEROS      512
 
@@ -43,10 +43,12 @@ static const row magics[] = {
     {MAGIC("algg"), {"a GGML adapter", FOREIGN, 0, 0}},
     {MAGIC("\x89HDF\r\n\x1a\n"), {"an HDF5 file (TensorFlow, Keras)", FOREIGN, 0, 0}},
     {MAGIC("\x93NUMPY"), {"a NumPy array", FOREIGN, 0, 0}},
-    {MAGIC("\x80\x02"), {"a Python pickle, as PyTorch writes them", PYTORCH, 0, 0}},
-    {MAGIC("\x80\x03"), {"a Python pickle", PYTORCH, 0, 0}},
-    {MAGIC("\x80\x04"), {"a Python pickle", PYTORCH, 0, 0}},
-    {MAGIC("PK\x03\x04"), {"a zip archive, as PyTorch writes them", PYTORCH, 0, 0}},
+    {MAGIC("\x80\x02"),
+     {"a Python pickle, as PyTorch writes them", PYTORCH, ZO2_WANT_TORCH | ZO2_WANT_MODEL_FOLDER, 0}},
+    {MAGIC("\x80\x03"), {"a Python pickle", PICKLE, 0, 0}},
+    {MAGIC("\x80\x04"), {"a Python pickle", PICKLE, 0, 0}},
+    {MAGIC("PK\x03\x04"),
+     {"a zip archive, as PyTorch writes them", PYTORCH, ZO2_WANT_TORCH | ZO2_WANT_MODEL_FOLDER, 0}},
     {MAGIC("\x1f\x8b"), {"a file compressed with gzip", UNPACK, 0, 0}},
     {MAGIC("\x28\xb5\x2f\xfd"), {"a file compressed with zstd", UNPACK, 0, 0}},
     {MAGIC("\xfd"

@@ -23,8 +23,14 @@ static int has(const zo2_listing *list, const char *name)
 
 static int has_weights(const zo2_listing *list)
 {
-    static const char *const endings[] = {".safetensors", ".safetensors.index.json", NULL};
-    return zo2_listing_ending(list, endings) != NULL;
+    static const char *const endings[] = {".safetensors", ".safetensors.index.json", "pytorch_model.bin.index.json",
+                                          NULL};
+    if (zo2_listing_ending(list, endings))
+        return 1;
+    for (uint64_t i = 0; i < list->n; i++)
+        if (zo2_is_torch_name(list->names[i]))
+            return 1;
+    return 0;
 }
 
 /* ---- a model in a folder below ---------------------------------------------------------------------------------------- */
@@ -157,7 +163,7 @@ static zo2_status explain_as_model(zo2_status s, const zo2_listing *list, const 
         return s;
     if (is)
         return zo2_error(rank < ZO2_ORIGIN_FOREIGN ? ZO2_ERR_UNSUPPORTED : s,
-                         "%s has no model in safetensors files, but %s (%s); %s", list->path, is->what, name,
+                         "%s has no model that this version reads, but %s (%s); %s", list->path, is->what, name,
                          is->advice);
     if (has_unfinished_download(list->path))
         return zo2_error(s, "%s is an unfinished download: run hf download again", list->path);

@@ -3,19 +3,19 @@
 
 #include <assert.h>
 #include <fnmatch.h>
+#include <string.h>
+#include <strings.h>
 
-#define FOREIGN "this version reads safetensors only: get the model in that format, which most have"
+#define FOREIGN "this version reads safetensors and PyTorch's files: get the model as one of these, which most have"
 #define MERGE \
     "merge it into its base model first (with PEFT: model.merge_and_unload(), then save_pretrained()), and convert the result"
-#define PYTORCH                                                                                                             \
-    "this version reads safetensors. Convert it with Hugging Face transformers: AutoModelForCausalLM.from_pretrained(DIR, " \
-    "torch_dtype=\"auto\").save_pretrained(NEW_DIR, safe_serialization=True), and copy the tokenizer's files"
-#define ORIGIN "export it as a Hugging Face model with the tools that it was trained with"
+#define PYTORCH "the folder that holds it and its config.json is what zo2-pack convert makes a pack of"
+#define ORIGIN  "export it as a Hugging Face model with the tools that it was trained with"
 
 /* How telling an entry of a folder is: the first of these decides. */
-enum { ADAPTER, DEEPSPEED, FSDP, MEGATRON, OTHERS, TORCH, UNFINISHED = ZO2_ORIGIN_FOREIGN, TRAINER, PACK };
+enum { ADAPTER, DEEPSPEED, FSDP, MEGATRON, OTHERS, UNFINISHED = ZO2_ORIGIN_FOREIGN, TRAINER, PACK, TORCH };
 
-static_assert(TORCH < ZO2_ORIGIN_FOREIGN, "the formats come first");
+static_assert(OTHERS < ZO2_ORIGIN_FOREIGN, "the formats that nobody reads come first");
 
 typedef struct row {
     const char *pattern; /* fnmatch(3) */
@@ -49,9 +49,9 @@ typedef struct row {
     {                                                 \
         "a file of TensorFlow weights", FOREIGN, 0, 0 \
     }
-#define TORCH_IS                                   \
-    {                                              \
-        "a file of PyTorch weights", PYTORCH, 0, 0 \
+#define TORCH_IS                                                                        \
+    {                                                                                   \
+        "a file of PyTorch weights", PYTORCH, ZO2_WANT_TORCH | ZO2_WANT_MODEL_FOLDER, 0 \
     }
 #define ADAPTER_IS                                                       \
     {                                                                    \
@@ -118,7 +118,7 @@ static const row rows[] = {
     {"trainer_state.json", TRAINER, TRAINER_IS},
     {"*.h5.index.json", OTHERS, {"an index of TensorFlow weights", FOREIGN, 0, 0}},
     {"*.msgpack.index.json", OTHERS, {"an index of Flax weights", FOREIGN, 0, 0}},
-    {"*.bin.index.json", TORCH, {"an index of PyTorch weights", PYTORCH, 0, 0}},
+    {"*.bin.index.json", TORCH, {"an index of PyTorch weights", PYTORCH, ZO2_WANT_JSON | ZO2_WANT_MODEL_FOLDER, 0}},
     {"*.bin", TORCH, TORCH_IS},
     {"*.pt", TORCH, TORCH_IS},
     {"*.pth", TORCH, TORCH_IS},
@@ -134,4 +134,15 @@ const zo2_origin *zo2_origin_of_name(const char *name, unsigned *rank)
             return &rows[i].is;
         }
     return NULL;
+}
+
+int zo2_is_torch_name(const char *name)
+{
+    static const char *const endings[] = {".bin", ".pt", ".pth", ".ckpt"};
+    unsigned rank;
+    const size_t n = strlen(name);
+    int ends = 0;
+    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++)
+        ends |= n > strlen(endings[i]) && strcasecmp(name + n - strlen(endings[i]), endings[i]) == 0;
+    return ends && name[0] != '.' && zo2_origin_of_name(name, &rank) && rank == TORCH;
 }

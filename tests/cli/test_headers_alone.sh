@@ -12,7 +12,7 @@ trap 'rm -rf "$work"' EXIT
 
 find codec storage kernels engine tools -name '*.h' | LC_ALL=C sort >"$work/files"
 
-dependencies=$(pkg-config --cflags openblas jansson libxxhash libzstd liburing libpcre2-8 libutf8proc 2>/dev/null)
+dependencies=$(pkg-config --cflags openblas jansson libzip libxxhash libzstd liburing libpcre2-8 libutf8proc 2>/dev/null)
 simd=''
 case $(uname -m) in
     x86_64 | amd64) simd='-mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512dq -mavx512vl' ;;

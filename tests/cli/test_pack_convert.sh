@@ -87,6 +87,28 @@ expect 1 'followed.zo2 is a zo2 pack; programs take it as it is, as the model' z
 expect 1 'out/checkpoint-500 is a model.s folder, not a run directory' zo2-pack export followed.zo2 tuned --run out/checkpoint-500
 rm -rf m out followed.zo2
 
+# --- files of torch.save(): the same model, and what isn't one -----------------------------------------------------------------
+torch=$DATA/torch-fixtures
+mkdir m && cp "$torch"/f16/config.json "$torch"/f16/model.safetensors m
+expect 0 'model hash' zo2-pack convert m st.zo2
+hash=$(sed 's/.*model hash //' out.txt)
+rm m/model.safetensors
+for file in zip legacy views-legacy; do
+    cp "$torch/f16/$file.bin" m/pytorch_model.bin
+    expect 0 "model hash $hash$" zo2-pack convert m bin.zo2 --force
+    cmp -s st.zo2 bin.zo2 || fail "$file.bin makes another pack than safetensors"
+done
+cp "$torch"/f16/model.safetensors m
+expect 0 "model hash $hash$" zo2-pack convert m bin.zo2 --force
+grep -q 'm has files of the format torch, too: those of the format safetensors are read' err.txt || fail "not said: $(cat err.txt)"
+rm m/model.safetensors
+convert_says 'm/pytorch_model.bin is not a directory: give the one that it is in, m/$' m/pytorch_model.bin
+expect 1 'm/pytorch_model.bin is .*; zo2-pack convert reads it under the name pytorch_model.bin' zo2-tune eval --model m/pytorch_model.bin --data "$TEXTS/proverbs.test.jsonl"
+head -c 9000 "$torch/f16/zip.bin" >m/pytorch_model.bin && convert_says 'm/pytorch_model.bin: the zip archive is damaged or cut short' m
+pointer >m/pytorch_model.bin && convert_says 'm/pytorch_model.bin is a git-lfs pointer, not the file itself' m
+cp "$torch"/refused/script.bin m/pytorch_model.bin && convert_says 'm/pytorch_model.bin is a TorchScript program' m
+rm -rf m ./*.zo2
+
 # --- Ctrl-C: nothing is left, status 130. The pack must take a while: 250 MB. --------------------------------------
 mkdir sub
 zo2-pack synth opt-125m sub/big.zo2 >/dev/null 2>synth.txt &

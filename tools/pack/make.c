@@ -60,7 +60,7 @@ int pack_convert(int argc, char **argv)
     };
     const char *dir = NULL, *out = NULL;
     const cli_positional positionals[] = {
-        {"HF_DIR", "directory with config.json, *.safetensors and tokenizer files", &dir, false},
+        {"HF_DIR", "directory with config.json, weights and tokenizer files", &dir, false},
         {"OUT.zo2", "the pack to write", &out, false},
         {0},
     };
@@ -70,6 +70,8 @@ int pack_convert(int argc, char **argv)
         "Converts a Hugging Face model directory into a pack. The source's own bits are kept.",
         positionals,
         groups,
+        "Weights: *.safetensors, else pytorch_model.bin, its shards, or other *.bin, *.pt, *.pth and *.ckpt of torch.save();\n"
+        "nothing in these is executed. F32, F16 and BF16 are kept as they are, F64 becomes F32.\n"
         "Needs little memory whatever the model's size. OUT.zo2 appears when it is complete, or not at all.\n"
         "Interrupted, it leaves OUT.zo2.partial and OUT.zo2.partial-chunks: the same command goes on from there.\n"
         "The tokenizer is opened first, as zo2-tune will: what is wrong with its files, or odd, is said before weights are read.\n"

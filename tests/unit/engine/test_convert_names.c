@@ -356,8 +356,8 @@ static void foreign_types(void **state)
     static const struct {
         const char *name;
         uint64_t bytes; /* of 8 */
-    } types[] = {{"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F4", 4},   {"F6_E2M3", 6}, {"C64", 64},
-                 {"I64", 64},    {"BOOL", 8},    {"U8", 8},      {"F12", 12}, {"F64", 64}};
+    } types[] = {{"F8_E4M3", 8}, {"F8_E5M2", 8}, {"F8_E8M0", 8}, {"F4", 4}, {"F6_E2M3", 6},
+                 {"C64", 64},    {"I64", 64},    {"BOOL", 8},    {"U8", 8}, {"F12", 12}};
     (void)state;
     for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
         char words[128];
@@ -369,10 +369,38 @@ static void foreign_types(void **state)
         hf_drop(b->m, "model.decoder.layers.0.self_attn.q_proj.bias");
         hf_add(b->m, "model.decoder.layers.0.self_attn.q_proj.bias", types[i].name, 1, 1, 32, 4 * types[i].bytes, NULL);
         hf_save(b->m, b->dir);
-        snprintf(words, sizeof words, "has type %s; this version reads F32, F16 and BF16", types[i].name);
+        snprintf(words, sizeof words, "has type %s; this version reads F32, F16, BF16 and F64", types[i].name);
         refused(b, ZO2_ERR_UNSUPPORTED, words);
         end(b);
     }
+}
+
+/* Doubles are taken as floats; a tensor that nothing is taken of may have any type. */
+static void doubles(void **state)
+{
+    (void)state;
+    bench *b = begin("prenorm-f32");
+    hf_tensor *t = hf_find(b->m, "model.decoder.layers.0.fc1.weight");
+    const uint64_t n = t->bytes / sizeof(float);
+    double *wide = malloc((size_t)n * sizeof *wide);
+    assert_non_null(wide);
+    for (uint64_t i = 0; i < n; i++) {
+        float value;
+        memcpy(&value, (const char *)t->data + i * sizeof value, sizeof value);
+        wide[i] = (double)value * (1 + 0x1p-26); /* rounds to it */
+    }
+    free(t->data);
+    t->data = (void *)wide;
+    t->bytes = n * sizeof *wide;
+    snprintf(t->dtype, sizeof t->dtype, "F64");
+    hf_add(b->m, "some.buffer", "F64", 1, 1, 8, 64, NULL);
+    hf_save(b->m, b->dir);
+    same_pack(b, ": 1 tensor is of type F64 (model.decoder.layers.0.fc1.weight), taken as F32, rounded to nearest");
+    wide[5] = 3.5e38; /* just beyond the largest float */
+    hf_save(b->m, b->dir);
+    refused(b, ZO2_ERR_NONFINITE, "element 5 of model.decoder.layers.0.fc1.weight in ");
+    assert_non_null(strstr(zo2_last_error(), "or too large for the F32 that F64 is read as"));
+    end(b);
 }
 
 int main(void)
@@ -381,7 +409,7 @@ int main(void)
         cmocka_unit_test(wrappers),      cmocka_unit_test(wrapped_in_parts), cmocka_unit_test(plain_names_first),
         cmocka_unit_test(two_models),    cmocka_unit_test(missing),          cmocka_unit_test(marks),
         cmocka_unit_test(leftovers),     cmocka_unit_test(shards),           cmocka_unit_test(duplicates),
-        cmocka_unit_test(foreign_types),
+        cmocka_unit_test(foreign_types), cmocka_unit_test(doubles),
     };
     return cmocka_run_group_tests_name("convert_names", tests, NULL, NULL);
 }

@@ -44,19 +44,18 @@ static void nothing_fits(void **state)
     assert_string_equal(zo2_last_error(), text);
     free(lone);
     assert_int_equal(recognise(dir), ZO2_ERR_NOTFOUND);
-    snprintf(text, sizeof text, "%s has no weights: no *.safetensors in it", dir);
+    snprintf(text, sizeof text, "%s has no weights: neither *.safetensors nor pytorch_model*.bin in it", dir);
     assert_string_equal(zo2_last_error(), text);
     add(dir, "model.safetensors.old");
     assert_int_equal(recognise(dir), ZO2_ERR_NOTFOUND);
-    add(dir, "z.bin");
     add(dir, "optimizer.pt");
-    add(dir, "m.pt");
+    assert_int_equal(recognise(dir), ZO2_ERR_NOTFOUND);
+    add(dir, "model.gguf");
     assert_int_equal(recognise(dir), ZO2_ERR_UNSUPPORTED);
     snprintf(
         text, sizeof text,
-        "%s has no model in safetensors files, but a file of PyTorch weights (m.pt); this version reads safetensors. Convert it with "
-        "Hugging Face transformers: AutoModelForCausalLM.from_pretrained(DIR, "
-        "torch_dtype=\"auto\").save_pretrained(NEW_DIR, safe_serialization=True), and copy the tokenizer's files",
+        "%s has no model that this version reads, but a GGUF file (model.gguf); this version reads safetensors and "
+        "PyTorch's files: get the model as one of these, which most have",
         dir);
     assert_string_equal(zo2_last_error(), text);
     add(dir, "model.safetensors.index.json"); /* beside them: its shards may be missing, which the reader says */
@@ -110,6 +109,26 @@ static void shows_what_the_format_does(void **state)
     check_same(FIXTURES "untied-f32-sharded");
 }
 
+/* Tensors of several files are numbered one after the other. */
+static void torch_shards(void **state)
+{
+    (void)state;
+    const zo2_checkpoint_reader *reader;
+    zo2_checkpoint *c;
+    OK(zo2_checkpoint_recognise(&reader, ZO2_TEST_DATA "/torch-fixtures/bf16/shards"));
+    OK(zo2_checkpoint_open(&c, reader, ZO2_TEST_DATA "/torch-fixtures/bf16/shards"));
+    assert_string_equal(zo2_checkpoint_format(c), "torch");
+    const uint64_t n = zo2_checkpoint_count(c);
+    assert_true(n > 20);
+    for (uint64_t i = 0; i < n; i++) {
+        const zo2_stored t = zo2_checkpoint_tensor(c, i);
+        assert_int_equal(zo2_checkpoint_find(c, t.name), i);
+        assert_true(i == 0 || strcmp(zo2_checkpoint_tensor(c, i - 1).file, t.file) <= 0);
+    }
+    assert_int_equal(zo2_checkpoint_find(c, "no such tensor"), n);
+    zo2_checkpoint_close(c);
+}
+
 static void failed_open(void **state)
 {
     (void)state;
@@ -129,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(nothing_fits),
         cmocka_unit_test(shows_what_the_format_does),
+        cmocka_unit_test(torch_shards),
         cmocka_unit_test(failed_open),
     };
     return cmocka_run_group_tests_name("checkpoint", tests, NULL, NULL);

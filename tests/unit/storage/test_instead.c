@@ -61,8 +61,9 @@ static void first_bytes(void **state)
         {"tjgg\3", "a GGML file", 0, 0, 0},
         {"\x89HDF\r\n\x1a\n", "an HDF5 file", 0, 0, 0},
         {"\x93NUMPY\1", "a NumPy array", 0, 0, 0},
-        {"\x80\2}q", "a Python pickle", 0, 0, 0},
-        {"PK\3\4\n", "a zip archive", 0, 0, 0},
+        {"\x80\2}q", "a Python pickle", 0, ZO2_WANT_TORCH | ZO2_WANT_MODEL_FOLDER, 0},
+        {"\x80\4}q", "a Python pickle", 0, 0, 0},
+        {"PK\3\4\n", "a zip archive", 0, ZO2_WANT_TORCH | ZO2_WANT_MODEL_FOLDER, 0},
         {"\x1f\x8b\x08", "compressed with gzip", 0, 0, 0},
         {"\x28\xb5\x2f\xfd", "compressed with zstd", 0, 0, 0},
         {"\xfd"
@@ -187,6 +188,32 @@ static void names(void **state)
     }
 }
 
+static void torch_names(void **state)
+{
+    static const char *const weights[] = {"pytorch_model.bin", "pytorch_model-00001-of-00002.bin", "model.PT", "m.pth",
+                                          "epoch=1.ckpt"},
+                             *const others[] = {"training_args.bin",
+                                                "optimizer.pt",
+                                                "adapter_model.bin",
+                                                "rng_state_0.pth",
+                                                "reshard-model_part-0.pt",
+                                                "openvino_m.bin",
+                                                "ggml-f16.bin",
+                                                "consolidated.00.pth",
+                                                ".hidden.bin",
+                                                ".bin",
+                                                "m.bin.part",
+                                                "pytorch_model.bin.index.json",
+                                                "model.safetensors",
+                                                "pytorch_model_fsdp_0.bin"};
+    (void)state;
+    for (size_t i = 0; i < sizeof weights / sizeof *weights; i++)
+        assert_true(zo2_is_torch_name(weights[i]));
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (zo2_is_torch_name(others[i]))
+            fail_msg("%s", others[i]);
+}
+
 /* ---- paths ---------------------------------------------------------------------------------------------------------- */
 
 /* What is said of a path in the scratch folder ("": of that itself); says NULL: nothing, the error stays. */
@@ -220,6 +247,13 @@ static void add(const char *name, const char *text)
         *slash = '/';
     }
     file_store(path, text, strlen(text));
+    free(path);
+}
+
+static void take_away(const char *name)
+{
+    char *path = in_dir(dir, name);
+    assert_int_equal(unlink(path), 0);
     free(path);
 }
 
@@ -279,7 +313,8 @@ static void files(void **state)
     explained("journal.zo2j", ZO2_WANT_JOURNAL, NULL);
     explained("journal.zo2j", ZO2_WANT_RUN, "is the journal of a run; give the run directory that it is in");
     add("model.onnx", "\x08\x07\x12");
-    explained("model.onnx", ZO2_WANT_PACK, "is an ONNX model; this version reads safetensors only");
+    explained("model.onnx", ZO2_WANT_PACK,
+              "is an ONNX model; this version reads safetensors and PyTorch's files: get ");
     add("x.zo2.crdownload", "x");
     explained("x.zo2", ZO2_WANT_PACK, "isn't complete: ");
 }
@@ -340,12 +375,17 @@ static void other_folders(void **state)
     add("m/training_args.bin", "x");
     add("m/optimizer.pt", "x");
     explained("m", ZO2_WANT_MODEL_FOLDER,
-              "has no model in safetensors files, but a file of a trainer's state (optimizer.pt); it is no model");
+              "has no model that this version reads, but a file of a trainer's state (optimizer.pt); it is no model");
     add("m/model.safetensors.part", "x");
     explained("m", ZO2_WANT_MODEL_FOLDER, "but an unfinished download (model.safetensors.part); let it finish");
-    add("m/pytorch_model.bin", "x");
-    explained("m", ZO2_WANT_MODEL_FOLDER,
-              "but a file of PyTorch weights (pytorch_model.bin); this version reads safetensors");
+    add("m/pytorch_model.bin", "x"); /* weights are there: something else is missing */
+    explained("m", ZO2_WANT_MODEL_FOLDER, NULL);
+    explained("", ZO2_WANT_PACK, "/m OUT.zo2) and give that");
+    explained("m/pytorch_model.bin", ZO2_WANT_TORCH, NULL);
+    explained("m/pytorch_model.bin", ZO2_WANT_MODEL_FOLDER, NULL);
+    explained("m/pytorch_model.bin", ZO2_WANT_PACK,
+              "is a file of PyTorch weights; the folder that holds it and its config.json is what zo2-pack convert");
+    take_away("m/pytorch_model.bin");
     add("m/model.gguf", "x");
     explained("m", ZO2_WANT_MODEL_FOLDER, "but a GGUF file (model.gguf)");
     add("m/zero_to_fp32.py", "x");
@@ -370,7 +410,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(first_bytes), T(names), T(missing_paths), T(files), T(a_model_below), T(other_folders),
+        T(first_bytes), T(names), T(torch_names), T(missing_paths), T(files), T(a_model_below), T(other_folders),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,6 +1,6 @@
-/* safetensors_index.c: model.safetensors.index.json, {"metadata": {..}, "weight_map": {tensor: shard}}. */
+/* shards_index.c: model.safetensors.index.json and its like, {"metadata": {..}, "weight_map": {tensor: shard}}. */
 #include "engine/base/json.h"
-#include "storage/checkpoint/safetensors_internal.h"
+#include "storage/checkpoint/shards.h"
 #include "storage/instead/instead.h"
 #include "storage/io/io.h"
 
@@ -54,8 +54,8 @@ static zo2_status shard_names(const char *path, json_t *map, char ***shards, uin
                 names[kept++] = names[i];
         all = kept;
     }
-    if (s == ZO2_OK && kept > ZO2_ST_MAX_SHARDS)
-        s = zo2_error(ZO2_ERR_FORMAT, "%s names %zu shards, more than %u", path, kept, ZO2_ST_MAX_SHARDS);
+    if (s == ZO2_OK && kept > ZO2_MAX_SHARDS)
+        s = zo2_error(ZO2_ERR_FORMAT, "%s names %zu shards, more than %u", path, kept, ZO2_MAX_SHARDS);
     if (s != ZO2_OK) {
         for (size_t i = 0; i < all; i++)
             free(names[i]);
@@ -67,7 +67,7 @@ static zo2_status shard_names(const char *path, json_t *map, char ***shards, uin
     return ZO2_OK;
 }
 
-zo2_status zo2_st_load_index(const char *path, json_t **index, char ***shards, uint32_t *n)
+zo2_status zo2_shards_load_index(const char *path, json_t **index, char ***shards, uint32_t *n)
 {
     char *text;
     size_t bytes;
@@ -75,7 +75,7 @@ zo2_status zo2_st_load_index(const char *path, json_t **index, char ***shards, u
     *index = NULL;
     *shards = NULL;
     *n = 0;
-    zo2_status s = zo2_io_slurp(path, ZO2_ST_MAX_HEADER, &text, &bytes);
+    zo2_status s = zo2_io_slurp(path, ZO2_MAX_INDEX_BYTES, &text, &bytes);
     if (s != ZO2_OK)
         return s;
     json_t *root = zo2_json_parse(text, bytes, JSON_REJECT_DUPLICATES, &problem);
@@ -94,18 +94,4 @@ zo2_status zo2_st_load_index(const char *path, json_t **index, char ***shards, u
     }
     *index = root;
     return ZO2_OK;
-}
-
-const char *zo2_st_missing_text(const zo2_safetensors *s, const char *file, char *text, size_t n)
-{
-    char *path = zo2_path_join(s->path, file);
-    zo2_status missing = zo2_error(
-        ZO2_ERR_NOTFOUND,
-        "%s/%.255s is missing (%" PRIu32 " of the %" PRIu32 " shards that %s names %s); download the rest", s->path,
-        file, s->n_missing, s->n_files + s->n_missing, zo2_path_name(s->index_path), s->n_missing == 1 ? "is" : "are");
-    if (path)
-        (void)zo2_explain_file(missing, path, ZO2_WANT_SAFETENSORS);
-    free(path);
-    snprintf(text, n, "%s", zo2_last_error());
-    return text;
 }
