@@ -9,6 +9,7 @@
 /* In the order in which they are tried: of a model that is there in two formats, the first one's is read. */
 #define ZO2_CHECKPOINT_READERS(X) \
     X(safetensors)                \
+    X(metaseq)                    \
     X(torch)
 
 /* One format. `model` is the reader's own handle; nothing but close() changes it. */
