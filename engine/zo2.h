@@ -213,7 +213,12 @@ static inline void zo2_convert_opts_init(zo2_convert_opts *o)
  * What Hugging Face loads whole is read, to the same weights: an index that names tensors or files which the model doesn't need, or
  * the wrong file, and buffers of any type are no obstacle; a tensor that is stored twice must be the same. Where tensors would be
  * missing, what a wrapper (DistributedDataParallel, FSDP, torch.compile, PEFT) put around their names is taken away. The log tells
- * what was ignored or odd. A file or folder that is something else is named as what it is. Errors:
+ * what was ignored or odd. A file or folder that is something else is named as what it is.
+ *
+ * OPT as metaseq saves it is read, too: the folder of reshard-model_part-0.pt, -1.pt, ... (or restored.pt, one file), merged while it
+ * is read. Where it has no config.json it is the published model whose tensors it has, if there is one, and the log says which; the pack
+ * carries that configuration. gpt2-vocab.json and gpt2-merges.txt are carried as vocab.json and merges.txt. Parts must be of
+ * one model and each there once; which of them one is, its name alone says. Errors:
  * ZO2_ERR_EXISTS (and not force), ZO2_ERR_ARG (out is no regular file, which force doesn't replace), ZO2_ERR_FORMAT (with file, tensor and offset), ZO2_ERR_NOTFOUND (missing file or tensor,
  * by name), ZO2_ERR_UNSUPPORTED (an architecture or a setting of one; quantised
  * weights), ZO2_ERR_NONFINITE, ZO2_ERR_NOSPACE, ZO2_ERR_IO,

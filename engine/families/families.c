@@ -54,6 +54,15 @@ static const zo2_family *find_published(const char *name, uint32_t *model)
     return NULL;
 }
 
+const char *zo2_arch_published(uint32_t i)
+{
+    for (size_t f = 0; f < FAMILIES; f++)
+        for (uint32_t model = 0; families[f]->published_name(families[f], model); model++)
+            if (i-- == 0)
+                return families[f]->published_name(families[f], model);
+    return NULL;
+}
+
 /* Sizes and switches are set: the tensors, and the tables over them. */
 static zo2_status complete(zo2_arch *a, const zo2_family *family, const char *what)
 {

@@ -9,6 +9,8 @@
 zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, const char *path);
 /* A published model ("opt-125m", "llama-3.1-8b", ...); ZO2_ERR_NOTFOUND otherwise, listing the names. */
 zo2_status zo2_arch_from_name(zo2_arch *out, const char *name);
+/* The name of published model i, of whatever family; NULL past the last. */
+const char *zo2_arch_published(uint32_t i);
 /* A name, the path of a config.json or of a pack (told by its magic), or a directory with a config.json. pack_bytes:
  * size of the pack, 0 if it isn't one; may be NULL. */
 zo2_status zo2_arch_load(zo2_arch *out, const char *arch_or_path, uint64_t *pack_bytes);

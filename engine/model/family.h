@@ -13,6 +13,13 @@ struct zo2_micro;
 struct zo2_place;
 struct zo2_stored;
 
+/* A naming that checkpoints of the family come with: whose it is (zo2_checkpoint_naming()), and which parts of our tensors a stored
+ * one holds: a zo2_place_fn (place.h). */
+typedef struct zo2_naming {
+    const char *name;
+    int (*place)(const struct zo2_arch *a, const struct zo2_stored *t, uint32_t i, struct zo2_place *out);
+} zo2_naming;
+
 /* Everything is there but where it says NULL. */
 typedef struct zo2_family {
     const char *model_type; /* in a config.json, and in packs */
@@ -38,9 +45,9 @@ typedef struct zo2_family {
     /* The part of a stored tensor's name, or of a canonical one, that tells it from the model's others: without the prefixes
      * that checkpoints come with. NULL: no tensor of this family can have the name. */
     const char *(*bare_name)(const char *name);
-    /* Which parts of ours a stored tensor holds: zo2_place_fn (place.h). NULL: each is one of ours, whole, under its bare
-     * name or with a prefix. */
-    int (*place)(const struct zo2_arch *a, const struct zo2_stored *t, uint32_t i, struct zo2_place *out);
+    /* Ended by one without a name; NULL: Hugging Face's only. Hugging Face's needs no row where each stored tensor is one of
+     * ours, whole, under its bare name or with a prefix. */
+    const zo2_naming *namings;
     /* 1 for stored tensors that have no place and that nobody misses (counters of old checkpoints). */
     int (*ignores)(const char *name);
 

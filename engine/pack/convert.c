@@ -3,14 +3,11 @@
  * pack_weights.c. The source's own bits are kept. */
 #include "engine/base/finish.h"
 #include "engine/base/opts.h"
-#include "engine/families/families.h"
 #include "engine/model/arch.h"
 #include "engine/model/place.h"
 #include "engine/pack/convert_job.h"
 #include "engine/pack/pieces.h"
 #include "storage/checkpoint/checkpoint.h"
-#include "storage/instead/instead.h"
-#include "storage/io/io.h"
 #include "storage/pack/packfile_zstd.h"
 
 #include <inttypes.h>
@@ -21,22 +18,6 @@ void zo2_convert_opts_init_sized(zo2_convert_opts *o, size_t size)
 {
     zo2_convert_opts own = {.struct_size = sizeof own};
     zo2_opts_give(o, size, &own, sizeof own);
-}
-
-static zo2_status load_config(zo2_convert_job *j)
-{
-    char *path = zo2_path_join(j->dir, "config.json");
-    if (!path)
-        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of %s/config.json", j->dir);
-    zo2_status s = zo2_io_slurp(path, ZO2_MAX_CONFIG_BYTES, &j->config, &j->config_bytes);
-    if (s == ZO2_ERR_NOTFOUND) {
-        s = zo2_error(s, "%s has no config.json: it isn't a Hugging Face model directory", j->dir);
-        s = zo2_explain_file(zo2_explain_folder(s, j->dir, ZO2_WANT_MODEL_FOLDER), path, ZO2_WANT_JSON);
-    } else if (!s && (s = zo2_arch_from_config(&j->arch, j->config, j->config_bytes, path)) == ZO2_ERR_FORMAT) {
-        s = zo2_explain_file(s, path, ZO2_WANT_JSON);
-    }
-    free(path);
-    return s;
 }
 
 /* Ids that the model can't have, where that is felt: texts are made without the one, and Hugging Face's OPT can't be
@@ -59,10 +40,9 @@ static void warn_tokens(const zo2_convert_job *j)
 
 static zo2_status convert(zo2_convert_job *j, zo2_place_fn place)
 {
-    const zo2_checkpoint_reader *reader;
     zo2_status s;
-    if ((s = zo2_checkpoint_recognise(&reader, j->dir)) || (s = load_config(j)) ||
-        (s = zo2_checkpoint_open(&j->source, reader, j->dir)) || (s = zo2_convert_check_plain(j)) ||
+    if ((s = zo2_checkpoint_recognise(&j->reader, j->dir)) || (s = zo2_convert_config(j)) ||
+        (!j->source && (s = zo2_checkpoint_open(&j->source, j->reader, j->dir))) || (s = zo2_convert_check_plain(j)) ||
         (s = zo2_convert_map(j, place)) || (s = zo2_convert_check(j)))
         return s;
     warn_tokens(j);

@@ -37,7 +37,7 @@ static zo2_status check_stored(const zo2_convert_job *j, uint64_t stored)
     return ZO2_OK;
 }
 
-static zo2_status check_tensor(const zo2_convert_job *j, uint32_t tensor)
+zo2_status zo2_convert_check_tensor(const zo2_convert_job *j, uint32_t tensor)
 {
     const zo2_piece_list *list = zo2_pieces_of(&j->pieces, tensor);
     const zo2_stored first = zo2_checkpoint_tensor(j->source, list->piece[0].stored);
@@ -134,7 +134,8 @@ static zo2_status check_copies(const zo2_convert_job *j)
         const zo2_tensor *of = zo2_pieces_tensor(&j->pieces, c->tensor);
         const side x = {ZO2_NO_TENSOR, c->of}, y = {ZO2_NO_TENSOR, c->stored};
         snprintf(advice, sizeof advice, "both are %s: remove the one that doesn't belong", of->name);
-        if (!(s = check_stored(j, c->stored)))
+        s = check_stored(j, c->stored);
+        if (!s && !zo2_convert_is_replica(j, c)) /* those are compared in another way */
             s = check_same(j, &x, &y, of, advice);
     }
     return s;
@@ -147,7 +148,7 @@ static zo2_status check_head(const zo2_convert_job *j)
     const zo2_piece_list *head = zo2_pieces_of(&j->pieces, ZO2_TIED_HEAD);
     if (!head->n)
         return ZO2_OK;
-    zo2_status s = check_tensor(j, ZO2_TIED_HEAD);
+    zo2_status s = zo2_convert_check_tensor(j, ZO2_TIED_HEAD);
     if (s)
         return s;
     const side x = {ZO2_TIED_HEAD, head->piece[0].stored},
@@ -170,12 +171,12 @@ zo2_status zo2_convert_check(zo2_convert_job *j)
     zo2_status s;
     for (uint32_t i = 0; i < j->arch.n_tensors; i++) {
         const zo2_tensor *t = &j->arch.tensors[i];
-        if ((s = check_tensor(j, i)))
+        if ((s = zo2_convert_check_tensor(j, i)))
             return s;
         j->total += t->rows * t->cols * zo2_dtype_bytes(zo2_pieces_dtype(&j->pieces, i));
     }
     if ((s = zo2_require_replaceable(j->out)) || (s = zo2_require_absent(j->out, j->o.force)) ||
         (s = zo2_require_space(j->out, bytes_to_come(j))))
         return s;
-    return (s = check_copies(j)) ? s : check_head(j);
+    return (s = check_copies(j)) || (s = zo2_convert_check_parts(j)) ? s : check_head(j);
 }

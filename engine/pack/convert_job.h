@@ -1,5 +1,6 @@
 /* convert_job.h: what the files of a conversion share: convert.c (entry, the folder), convert_map.c (which stored tensor is
- * which), convert_names.c (what wrappers put around names), convert_missing.c, convert_check.c, convert_write.c. Private to engine/pack. */
+ * which), convert_config.c (what the model is), convert_parts.c (shards of tensor parallelism), convert_names.c (what wrappers put
+ * around names), convert_missing.c, convert_check.c, convert_write.c. Private to engine/pack. */
 #ifndef ZO2_ENGINE_PACK_CONVERT_JOB_H
 #define ZO2_ENGINE_PACK_CONVERT_JOB_H
 
@@ -25,6 +26,7 @@ typedef struct zo2_convert_job {
     zo2_arch arch;
     char *config; /* text of config.json */
     size_t config_bytes;
+    const zo2_checkpoint_reader *reader; /* of source */
     zo2_checkpoint *source;
     zo2_wrapping wrapping; /* that the names were freed of */
     zo2_pieces pieces;
@@ -34,6 +36,10 @@ typedef struct zo2_convert_job {
 /* zo2_pack_convert() with a mapping of its own. place NULL: the architecture's. */
 zo2_status zo2_convert_with(const char *dir, const char *out, const zo2_convert_opts *o, zo2_place_fn place);
 
+/* Sets arch and config: from config.json; where there is none and the source's naming isn't Hugging Face's, from the published model
+ * whose tensors it has (source is open then). */
+zo2_status zo2_convert_config(zo2_convert_job *j);
+
 /* Refuses a folder with files that say that the weights are quantised. */
 zo2_status zo2_convert_check_plain(const zo2_convert_job *j);
 
@@ -41,6 +47,9 @@ zo2_status zo2_convert_check_plain(const zo2_convert_job *j);
  * missing under the names as they are, a wrapping is looked for without which none is. Warnings name it, and what the model
  * has no place for. */
 zo2_status zo2_convert_map(zo2_convert_job *j, zo2_place_fn place);
+
+/* 1 if the stored tensors are those of arch, each with its shape, under the names that its family has for the source's naming. */
+int zo2_convert_fits(zo2_convert_job *j);
 
 /* A stored name without the wrapping: name, a part of it, or buf[n]. Names that don't fit there are left alone. */
 const char *zo2_unwrap(const zo2_wrapping *w, const char *name, char *buf, size_t n);
@@ -56,9 +65,19 @@ zo2_status zo2_convert_missing(const zo2_convert_job *j, const zo2_tensor *t, ui
  * (ZO2_ERR_UNSUPPORTED), adapters (also, or a warning where the model itself is plain). */
 zo2_status zo2_convert_leftovers(const zo2_convert_job *j);
 
+/* The shapes of what a tensor is made of, and that all of it has one type. */
+zo2_status zo2_convert_check_tensor(const zo2_convert_job *j, uint32_t tensor);
+
 /* Everything else that can be known before writing: shapes, types, room, and that a stored tied head is the embedding.
  * Sets total. */
 zo2_status zo2_convert_check(zo2_convert_job *j);
+
+/* 1 if both are what every shard of tensor parallelism has for itself. Copies of other kinds have the same bits or are refused. */
+int zo2_convert_is_replica(const zo2_convert_job *j, const zo2_piece_copy *c);
+
+/* Shards of tensor parallelism: ZO2_ERR_FORMAT if one is there twice, or they are of different models; a warning if replicas drifted
+ * apart. Nothing to do for other checkpoints. */
+zo2_status zo2_convert_check_parts(const zo2_convert_job *j);
 
 /* The pack: carried files, then weights in canonical order. */
 zo2_status zo2_convert_write(zo2_convert_job *j);

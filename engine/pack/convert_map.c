@@ -1,6 +1,7 @@
 /* convert_map.c: which stored tensor is which of ours. Names are the family's business and place_by_name()'s, where a family
  * has nothing of its own to say; all else works on the places that they give. */
 #include "engine/model/arch.h"
+#include "engine/model/family.h"
 #include "engine/model/place.h"
 #include "engine/pack/convert_job.h"
 #include "engine/pack/pieces.h"
@@ -166,13 +167,15 @@ static zo2_status check_complete(const zo2_convert_job *j, uint32_t tensor)
 {
     const zo2_piece_list *list = zo2_pieces_of(&j->pieces, tensor);
     const zo2_tensor *t = zo2_pieces_tensor(&j->pieces, tensor);
-    if (list->elements != t->rows * t->cols) /* pieces don't overlap: as many elements are all of them */
-        return zo2_error(ZO2_ERR_NOTFOUND,
+    if (list->elements == t->rows * t->cols) /* pieces don't overlap: as many elements are all of them */
+        return ZO2_OK;
+    zo2_status s = zo2_convert_check_tensor(j, tensor); /* shards of another size than config.json's say it better */
+    return s ? s
+             : zo2_error(ZO2_ERR_NOTFOUND,
                          "%s has %" PRIu64 " of the %" PRIu64 " elements of %s (%s and %" PRIu32
                          " more pieces); get the rest of it",
                          j->dir, list->elements, t->rows * t->cols, t->name,
                          zo2_checkpoint_tensor(j->source, list->piece[0].stored).name, list->n - 1);
-    return ZO2_OK;
 }
 
 static zo2_status check_all(const zo2_convert_job *j)
@@ -186,12 +189,39 @@ static zo2_status check_all(const zo2_convert_job *j)
     return s ? s : zo2_convert_leftovers(j);
 }
 
+/* The places of the checkpoint's naming, NULL if the family comes with no such names. */
+static zo2_place_fn place_of(const zo2_convert_job *j)
+{
+    const char *naming = zo2_checkpoint_naming(j->reader);
+    for (const zo2_naming *n = j->arch.family->namings; n && n->name; n++)
+        if (strcmp(n->name, naming) == 0)
+            return n->place;
+    return strcmp(naming, ZO2_NAMING_HUGGINGFACE) == 0 ? place_by_name : NULL;
+}
+
+int zo2_convert_fits(zo2_convert_job *j)
+{
+    extras e;
+    uint32_t first;
+    zo2_place_fn place = place_of(j);
+    zo2_status s = place ? map_names(j, place, &(zo2_wrapping){0}, &e) : ZO2_ERR_UNSUPPORTED;
+    if (!s && (e.n || count_missing(j, &first)))
+        s = ZO2_ERR_NOTFOUND;
+    for (uint32_t i = 0; i < j->arch.n_tensors && !s; i++)
+        if (!(s = check_complete(j, i)))
+            s = zo2_convert_check_tensor(j, i);
+    zo2_pieces_free(&j->pieces);
+    return s == ZO2_OK;
+}
+
 zo2_status zo2_convert_map(zo2_convert_job *j, zo2_place_fn place)
 {
     extras e;
     uint32_t first, missing;
-    if (!place)
-        place = j->arch.family->place ? j->arch.family->place : place_by_name;
+    if (!place && !(place = place_of(j)))
+        return zo2_error(ZO2_ERR_UNSUPPORTED,
+                         "%s: config.json says %s, which this version doesn't know with the names of %s", j->dir,
+                         j->arch.family->model_type, zo2_checkpoint_naming(j->reader));
     zo2_status s = map_names(j, place, &(zo2_wrapping){0}, &e);
     if (!s && (missing = count_missing(j, &first)) > 0)
         s = unwrap(j, place, missing, &e);

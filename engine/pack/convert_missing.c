@@ -111,7 +111,7 @@ static void explain(const zo2_convert_job *j, const zo2_tensor *t, char *text, s
         return;
     for (uint64_t i = 0; i < zo2_checkpoint_count(j->source); i++) {
         const char *name = zo2_checkpoint_tensor(j->source, i).name;
-        const mark *is = find_mark(name, &at);
+        const mark *is = j->pieces.extents[i].rank ? NULL : find_mark(name, &at); /* those that are ours tell nothing */
         if (!is)
             continue;
         snprintf(text, n, "%.90s is of %s: %s", name, is->what, is->advice);

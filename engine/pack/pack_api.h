@@ -17,7 +17,7 @@ struct zo2_pack {
 extern const char *const zo2_carried_files[];
 
 /* Such a file from a model's folder; the caller's to free(). *data NULL: there is none, or it is a template or licence
- * of more than 1 MiB, of which a warning tells. A vocabulary or settings of more than 128 MiB are refused. In
+ * of more than 1 MiB, of which a warning tells. vocab.json and merges.txt may have metaseq's names (gpt2-vocab.json). A vocabulary or settings of more than 128 MiB are refused. In
  * carried.c. */
 zo2_status zo2_carried_read(const char *dir, const char *name, zo2_log_fn log, void *log_ud, char **data,
                             size_t *bytes);

@@ -10,6 +10,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 zo2_status zo2_pieces_create(zo2_pieces *p, const char *dir, const zo2_arch *arch, const zo2_checkpoint *source)
 {
@@ -146,8 +147,37 @@ static run run_of_row(const zo2_place *at, uint64_t row, uint64_t our_cols, uint
     return r;
 }
 
+#define SCRATCH_BYTES ((uint64_t)1 << 20)
+
+/* Rows [row, rows) of a piece that has whole rows of the stored tensor and parts of rows of ours: they lie one behind the other
+ * there, so many are read at once, and copied one by one. *scratch: room for SCRATCH_BYTES, made when it is first needed. */
+static zo2_status read_columns(const zo2_pieces *p, const zo2_piece *piece, uint64_t row, uint64_t rows,
+                               uint64_t our_cols, uint64_t first, uint64_t n, unsigned char *bits,
+                               unsigned char **scratch)
+{
+    const zo2_place *at = &piece->at;
+    uint64_t size = zo2_dtype_bytes(zo2_checkpoint_tensor(p->source, piece->stored).dtype), bytes = at->cols * size;
+    uint64_t step = SCRATCH_BYTES / bytes;
+    if (!*scratch && !(*scratch = malloc(SCRATCH_BYTES)))
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory to read the tensors of %s", p->dir);
+    for (; row < rows; row += step) {
+        uint64_t now = zo2_min_u64(rows - row, step);
+        zo2_status s =
+            zo2_checkpoint_read(p->source, piece->stored, (at->from_row + row) * bytes, now * bytes, *scratch);
+        if (s)
+            return s;
+        for (uint64_t i = 0; i < now; i++) {
+            run r = run_of_row(at, row + i, our_cols, at->cols, first, n);
+            if (r.begin < r.end)
+                memcpy(bits + (r.begin - first) * size, *scratch + (r.from - (at->from_row + row) * at->cols) * size,
+                       (r.end - r.begin) * size);
+        }
+    }
+    return ZO2_OK;
+}
+
 static zo2_status read_piece(const zo2_pieces *p, const zo2_piece *piece, uint64_t our_cols, uint64_t first, uint64_t n,
-                             unsigned char *bits)
+                             unsigned char *bits, unsigned char **scratch)
 {
     const zo2_place *at = &piece->at;
     uint64_t stored_cols = p->extents[piece->stored].cols, begin_row = first / our_cols,
@@ -157,6 +187,8 @@ static zo2_status read_piece(const zo2_pieces *p, const zo2_piece *piece, uint64
         return ZO2_OK;
     uint64_t row = begin_row > at->row ? begin_row - at->row : 0, rows = zo2_min_u64(end_row - at->row, at->rows);
     int whole_rows = at->cols == our_cols && at->cols == stored_cols; /* one stretch of bytes on both sides */
+    if (!whole_rows && at->cols == stored_cols && rows - row > 1 && 2 * at->cols * size <= SCRATCH_BYTES)
+        return read_columns(p, piece, row, rows, our_cols, first, n, bits, scratch);
     while (row < rows) {
         run r = run_of_row(at, row, our_cols, stored_cols, first, n);
         if (whole_rows)
@@ -176,9 +208,11 @@ zo2_status zo2_pieces_read(const zo2_pieces *p, uint32_t tensor, uint64_t first,
 {
     const zo2_piece_list *list = zo2_pieces_of(p, tensor);
     uint64_t cols = zo2_pieces_tensor(p, tensor)->cols;
+    unsigned char *scratch = NULL;
     zo2_status s = ZO2_OK;
     for (uint32_t i = 0; n > 0 && i < list->n && !s; i++)
-        s = read_piece(p, &list->piece[i], cols, first, n, bits);
+        s = read_piece(p, &list->piece[i], cols, first, n, bits, &scratch);
+    free(scratch);
     return s;
 }
 

@@ -116,6 +116,11 @@ const char *zo2_checkpoint_format(const zo2_checkpoint *c)
     return c->reader->name;
 }
 
+const char *zo2_checkpoint_naming(const zo2_checkpoint_reader *reader)
+{
+    return reader->naming ? reader->naming : ZO2_NAMING_HUGGINGFACE;
+}
+
 uint64_t zo2_checkpoint_count(const zo2_checkpoint *c)
 {
     return c->reader->count(c->model);
@@ -136,6 +141,7 @@ zo2_stored zo2_checkpoint_tensor(const zo2_checkpoint *c, uint64_t i)
         t.bytes /= 2;
         t.rounded = 1;
     }
+    t.parts = t.parts ? t.parts : 1;
     return t;
 }
 

@@ -17,6 +17,8 @@ typedef struct zo2_stored {
     uint32_t rank;
     uint64_t shape[ZO2_STORED_MAX_RANK];
     uint64_t bytes; /* of its data as it is read: row-major, little-endian, without gaps */
+    uint32_t part;  /* which shard of tensor parallelism it is, */
+    uint32_t parts; /* of how many: 0 of 1 where nothing is sharded so */
 } zo2_stored;
 
 typedef struct zo2_checkpoint_reader zo2_checkpoint_reader;
@@ -32,6 +34,11 @@ zo2_status zo2_checkpoint_recognise(const zo2_checkpoint_reader **out, const cha
 zo2_status zo2_checkpoint_open(zo2_checkpoint **out, const zo2_checkpoint_reader *reader, const char *path);
 void zo2_checkpoint_close(zo2_checkpoint *c);               /* NULL is fine */
 const char *zo2_checkpoint_format(const zo2_checkpoint *c); /* "safetensors" */
+
+/* Whose names the tensors have: those of Hugging Face's models, or of another program that saves models of the same
+ * architectures (a family's namings, family.h). Folders with Hugging Face's names have its config.json, too; others needn't. */
+#define ZO2_NAMING_HUGGINGFACE "huggingface"
+const char *zo2_checkpoint_naming(const zo2_checkpoint_reader *reader);
 
 /* Tensors are numbered in an order in which reading is sequential. A name may come twice, from two files. */
 uint64_t zo2_checkpoint_count(const zo2_checkpoint *c);

@@ -21,14 +21,21 @@ static int has(const zo2_listing *list, const char *name)
     return 0;
 }
 
+/* By its name alone, of a model in a format that is read. */
+static int is_of_a_model(const char *name)
+{
+    unsigned rank;
+    const zo2_origin *is = zo2_origin_of_name(name, &rank);
+    return name[0] != '.' && is && (is->fits & ZO2_WANT_MODEL_FOLDER);
+}
+
 static int has_weights(const zo2_listing *list)
 {
-    static const char *const endings[] = {".safetensors", ".safetensors.index.json", "pytorch_model.bin.index.json",
-                                          NULL};
+    static const char *const endings[] = {".safetensors", ".safetensors.index.json", NULL};
     if (zo2_listing_ending(list, endings))
         return 1;
     for (uint64_t i = 0; i < list->n; i++)
-        if (zo2_is_torch_name(list->names[i]))
+        if (is_of_a_model(list->names[i]))
             return 1;
     return 0;
 }

@@ -13,7 +13,7 @@
 #define ORIGIN  "export it as a Hugging Face model with the tools that it was trained with"
 
 /* How telling an entry of a folder is: the first of these decides. */
-enum { ADAPTER, DEEPSPEED, FSDP, MEGATRON, OTHERS, UNFINISHED = ZO2_ORIGIN_FOREIGN, TRAINER, PACK, TORCH };
+enum { ADAPTER, DEEPSPEED, FSDP, MEGATRON, OTHERS, UNFINISHED = ZO2_ORIGIN_FOREIGN, TRAINER, PACK, TORCH, METASEQ };
 
 static_assert(OTHERS < ZO2_ORIGIN_FOREIGN, "the formats that nobody reads come first");
 
@@ -57,10 +57,18 @@ typedef struct row {
     {                                                                    \
         "an adapter (PEFT), which isn't a model of its own", MERGE, 0, 0 \
     }
-#define METASEQ_IS                                                                                           \
-    {                                                                                                        \
-        "a metaseq checkpoint",                                                                              \
-            "Hugging Face's convert_opt_original_pytorch_checkpoint_to_pytorch.py makes a model of it", 0, 0 \
+#define METASEQ_IS                                                                                          \
+    {                                                                                                       \
+        "a part of a metaseq checkpoint", "zo2-pack convert makes a pack of the folder with all its parts", \
+            ZO2_WANT_TORCH | ZO2_WANT_MODEL_FOLDER, 0                                                       \
+    }
+#define METASEQ_SHARD_IS                                                                                                     \
+    {                                                                                                                        \
+        "a shard of a metaseq checkpoint",                                                                                   \
+            "make parts of whole tensors first, for each N: python -m metaseq.scripts.reshard_fsdp --input "                 \
+            "\"DIR/checkpoint_last-model_part-N-shard*.pt\" --output NEW_DIR/reshard-model_part-N.pt --num-output-shards 1 " \
+            "--skip-optimizer-state True --unflatten-weights True; NEW_DIR is what zo2-pack convert takes",                  \
+            0, 0                                                                                                             \
     }
 
 /* The first that matches is it. */
@@ -83,9 +91,11 @@ static const row rows[] = {
     {"iter_[0-9][0-9][0-9][0-9][0-9][0-9][0-9]", MEGATRON, MEGATRON_IS},
     {"mp_rank_[0-9][0-9]*", MEGATRON, MEGATRON_IS},
     {"model_optim_rng.pt", MEGATRON, MEGATRON_IS},
-    {"reshard*.pt", OTHERS, METASEQ_IS},
-    {"restored.pt", OTHERS, METASEQ_IS},
-    {"checkpoint_last*.pt", OTHERS, METASEQ_IS},
+    {"*-model_part-*-shard*.pt", OTHERS, METASEQ_SHARD_IS},
+    {"*-model_part-*.pt", METASEQ, METASEQ_IS},
+    {"reshard.pt", METASEQ, METASEQ_IS},
+    {"restored.pt", METASEQ, METASEQ_IS},
+    {"checkpoint*-shard*.pt", OTHERS, METASEQ_SHARD_IS},
     {"consolidated*.pth",
      OTHERS,
      {"a file of weights in a format of its authors", "get the model in Hugging Face's format, with safetensors", 0,

@@ -94,6 +94,12 @@ mkdir old && ln -s "$HF"/* old/ && rm old/tokenizer.json old/tokenizer_config.js
 expect 0 "convert: warning: old: the tokenizer's files don't say whether a token goes in front" zo2-pack convert old old.zo2
 expect 0 '^2 592 387 1010$' zo2-tune tokenize --model old.zo2 'The Crown'
 
+# The same under the names that metaseq gives them: looked at before weights are read, and carried.
+mv old/vocab.json old/gpt2-vocab.json && mv old/merges.txt old/gpt2-merges.txt
+expect 0 "convert: warning: old: the tokenizer's files don't say" zo2-pack convert old old.zo2 --force
+grep -q 'old: gpt2-vocab.json is carried as vocab.json' err.txt || fail "it isn't said which file is carried under another name"
+expect 0 '^2 592 387 1010$' zo2-tune tokenize --model old.zo2 'The Crown'
+
 # --- Ids: files that disagree, tokens that the model lacks, tokens without id -----------------------------------------------------
 folder mixed
 cp "$HF/vocab.json" "$HF/merges.txt" mixed

@@ -76,6 +76,7 @@ int pack_convert(int argc, char **argv)
         "Interrupted, it leaves OUT.zo2.partial and OUT.zo2.partial-chunks: the same command goes on from there.\n"
         "The tokenizer is opened first, as zo2-tune will: what is wrong with its files, or odd, is said before weights are read.\n"
         "Tensor names of a wrapped model (module., _orig_mod., base_model.model.) are freed of what the wrapper added.\n"
+        "OPT as metaseq saves it (reshard-model_part-0.pt, ...) is merged; without config.json it is known by its shapes.\n"
         "--zstd makes the file a sixth smaller, a third for bf16; weights, runs and results are the same.",
     };
     int status;

@@ -13,16 +13,17 @@
 typedef struct wanted {
     const char *name;
     zo2t_file *file;
+    const char *renamed; /* what metaseq calls it, and a pack is made of; or NULL */
 } wanted;
 
 static void list_files(zo2t_tokenizer_files *f, wanted out[FILES])
 {
-    const wanted list[FILES] = {{"vocab.json", &f->vocab},
-                                {"merges.txt", &f->merges},
-                                {"special_tokens_map.json", &f->special_tokens_map},
-                                {"tokenizer_config.json", &f->tokenizer_config},
-                                {"added_tokens.json", &f->added_tokens},
-                                {"tokenizer.json", &f->tokenizer}};
+    const wanted list[FILES] = {{"vocab.json", &f->vocab, "gpt2-vocab.json"},
+                                {"merges.txt", &f->merges, "gpt2-merges.txt"},
+                                {"special_tokens_map.json", &f->special_tokens_map, NULL},
+                                {"tokenizer_config.json", &f->tokenizer_config, NULL},
+                                {"added_tokens.json", &f->added_tokens, NULL},
+                                {"tokenizer.json", &f->tokenizer, NULL}};
     memcpy(out, list, sizeof list);
 }
 
@@ -80,18 +81,18 @@ static zo2_status read_all(const char *path, FILE *in, char **data, size_t *byte
     }
 }
 
-static zo2_status read_file(const char *folder, const wanted *w, char **data)
+static zo2_status read_named(const char *folder, const char *name, zo2t_file *file, char **data)
 {
     char path[4096];
     size_t bytes = 0;
-    if (snprintf(path, sizeof path, "%s/%s", folder, w->name) >= (int)sizeof path)
+    if (snprintf(path, sizeof path, "%s/%s", folder, name) >= (int)sizeof path)
         return zo2_error(ZO2_ERR_IO, "%s: the path is too long", folder);
     FILE *in = fopen(path, "rb");
     if (!in)
         return errno == ENOENT ? ZO2_OK : failed(path);
     zo2_status s = read_all(path, in, data, &bytes);
     fclose(in);
-    *w->file = (zo2t_file){*data, bytes};
+    *file = (zo2t_file){*data, bytes};
     return s;
 }
 
@@ -104,6 +105,12 @@ static zo2_status not_found(const char *folder)
     return zo2_error(ZO2_ERR_NOTFOUND,
                      "no tokenizer.json, and tokenizer.model can't be read by this version: "
                      "AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR) of transformers writes one");
+}
+
+static zo2_status read_file(const char *folder, const wanted *w, char **data)
+{
+    zo2_status s = read_named(folder, w->name, w->file, data);
+    return s || *data || !w->renamed ? s : read_named(folder, w->renamed, w->file, data);
 }
 
 zo2_status zo2t_tokenizer_open_folder(zo2t_tokenizer **out, const char *folder)

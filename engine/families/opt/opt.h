@@ -24,6 +24,7 @@ char *zo2_opt_write_config(const zo2_arch *a, zo2_dtype dtype);
 zo2_status zo2_opt_build_tensors(zo2_arch *a, const char *what);
 const char *zo2_opt_bare_name(const char *name);
 int zo2_opt_ignores(const char *name);
+int zo2_opt_place_metaseq(const zo2_arch *a, const struct zo2_stored *t, uint32_t i, struct zo2_place *out);
 zo2_status zo2_opt_embed(zo2_forward_pass *f, const zo2_micro *mb, zo2_act h);
 zo2_status zo2_opt_layer(zo2_forward_pass *f, const zo2_micro *mb, uint32_t layer, zo2_act h);
 zo2_status zo2_opt_finish(zo2_forward_pass *f, uint64_t m, zo2_act x, zo2_act y);

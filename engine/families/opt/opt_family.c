@@ -2,6 +2,11 @@
 #include "engine/families/opt/opt_family.h"
 #include "engine/families/opt/opt.h"
 
+static const zo2_naming namings[] = {
+    {"metaseq", zo2_opt_place_metaseq},
+    {NULL, NULL},
+};
+
 const zo2_family zo2_family_opt = {
     .model_type = "opt",
     .class_name = ZO2_OPT_CLASS,
@@ -12,6 +17,7 @@ const zo2_family zo2_family_opt = {
     .write_config = zo2_opt_write_config,
     .build_tensors = zo2_opt_build_tensors,
     .bare_name = zo2_opt_bare_name,
+    .namings = namings,
     .ignores = zo2_opt_ignores,
     .embed = zo2_opt_embed,
     .layer = zo2_opt_layer,
