@@ -1,5 +1,6 @@
 /* gguf_tokenizer.c: a GGUF file's tokenizer as tokenizer.json and tokenizer_config.json. */
 #include "storage/checkpoint/gguf_tokenizer.h"
+#include "storage/io/io_utf8.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -32,6 +33,12 @@ static int get_bool(const zo2_gguf_header *h, const char *name, int fallback)
 {
     const zo2_gguf_value *v = get(h, name);
     return v && v->type == ZO2_GGUF_BOOL ? *v->at != 0 : fallback;
+}
+
+/* What JSON can say: UTF-8 without a NUL. */
+static int is_json_text(zo2_gguf_text t)
+{
+    return !memchr(t.at, 0, t.n) && zo2_utf8_valid_bytes(t.at, t.n) == t.n;
 }
 
 /* The token that a key names; n if it names none. */
@@ -110,8 +117,13 @@ static zo2_status read_tokens(job *j)
     if (!j->tokens || !j->types)
         return out_of_memory(j->h);
     const unsigned char *at = v->at;
-    for (uint64_t i = 0; i < j->n; i++)
+    for (uint64_t i = 0; i < j->n; i++) {
         j->tokens[i] = zo2_gguf_next(&at);
+        if (is_json_text(j->tokens[i]))
+            continue;
+        snprintf(j->why, j->why_bytes, "%.400s: token %" PRIu64 " of its tokenizer isn't UTF-8", j->h->path, i);
+        return ZO2_ERR_UNSUPPORTED;
+    }
     return read_types(j);
 }
 
@@ -146,8 +158,10 @@ static zo2_status list_merges(const job *j, json_t **out)
     int bad = !(*out = json_array());
     for (uint64_t i = 0; i < v->n && !bad; i++) {
         const zo2_gguf_text t = zo2_gguf_next(&at);
-        if ((bad = json_array_append_new(*out, json_stringn(t.at, t.n)) != 0))
-            return zo2_error(ZO2_ERR_FORMAT, "%s: merge %" PRIu64 " isn't UTF-8", j->h->path, i);
+        if (!is_json_text(t))
+            return zo2_error(ZO2_ERR_FORMAT, "%s: merge %" PRIu64 " of tokenizer.ggml.merges isn't UTF-8", j->h->path,
+                             i);
+        bad = json_array_append_new(*out, json_stringn(t.at, t.n));
     }
     return bad ? out_of_memory(j->h) : ZO2_OK;
 }
@@ -178,7 +192,7 @@ static zo2_status make_model(job *j, json_t **out)
     json_t *vocab = vocabulary(j, &bad), *merges = NULL;
     zo2_status s = vocab ? ZO2_OK : out_of_memory(j->h);
     if (!s && bad < j->n) {
-        snprintf(j->why, j->why_bytes, "%.400s: token %" PRIu64 " is there twice, or isn't UTF-8", j->h->path, bad);
+        snprintf(j->why, j->why_bytes, "%.400s: token %" PRIu64 " of its tokenizer is there twice", j->h->path, bad);
         s = ZO2_ERR_UNSUPPORTED;
     }
     if (!s)
@@ -326,8 +340,7 @@ static int put_token(const job *j, json_t *out, const char *key, const char *fro
     const uint64_t id = get_token(j, from);
     if (id == j->n)
         return 0;
-    json_t *text = json_stringn(j->tokens[id].at, j->tokens[id].n);
-    return text ? json_object_set_new(out, key, text) : 0; /* not UTF-8: it is left out */
+    return json_object_set_new(out, key, json_stringn(j->tokens[id].at, j->tokens[id].n));
 }
 
 zo2_status zo2_gguf_tokenizer_config(const zo2_gguf_header *h, char **text, size_t *bytes)
@@ -348,10 +361,8 @@ zo2_status zo2_gguf_tokenizer_config(const zo2_gguf_header *h, char **text, size
         bad |= json_object_set_new(out, "add_bos_token", json_boolean(zo2_gguf_adds_bos(h)));
         bad |= json_object_set_new(out, "clean_up_tokenization_spaces", json_false());
         bad |= json_object_set_new(out, "tokenizer_class", json_string("PreTrainedTokenizerFast"));
-        if (v && zo2_gguf_string(v, &chat)) {
-            json_t *template = json_stringn(chat.at, chat.n);
-            bad |= template && json_object_set_new(out, "chat_template", template);
-        }
+        if (v && zo2_gguf_string(v, &chat) && is_json_text(chat))
+            bad |= json_object_set_new(out, "chat_template", json_stringn(chat.at, chat.n));
         s = bad ? out_of_memory(h) : ZO2_OK;
     }
     if (!s)
@@ -359,5 +370,5 @@ zo2_status zo2_gguf_tokenizer_config(const zo2_gguf_header *h, char **text, size
     json_decref(out);
     free(j.tokens);
     free(j.types);
-    return s;
+    return s == ZO2_ERR_UNSUPPORTED ? ZO2_OK : s;
 }

@@ -37,7 +37,7 @@ const zo2_gguf_pre *zo2_gguf_pre_find(const char *regex, int digits, int ignore_
  * fit together. */
 zo2_status zo2_gguf_tokenizer(const zo2_gguf_header *h, char **text, size_t *bytes, char *why, size_t n);
 
-/* tokenizer_config.json: special tokens and the chat template; NULL where the other is. */
+/* tokenizer_config.json: special tokens and the chat template; NULL of a kind that isn't known. */
 zo2_status zo2_gguf_tokenizer_config(const zo2_gguf_header *h, char **text, size_t *bytes);
 
 /* Whether a BOS goes in front of texts. */

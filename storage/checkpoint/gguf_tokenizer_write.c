@@ -194,12 +194,12 @@ static zo2_status put_merges(job *j)
     return s;
 }
 
-/* SentencePiece joins by scores: a token's is the rank of the first merge that makes it. */
+/* SentencePiece joins by scores: tokens rank by the first merge that makes them. */
 static zo2_status put_scores(job *j)
 {
     const json_t *merges = json_object_get(j->model, "merges"), *vocab = json_object_get(j->model, "vocab"), *one;
     const char *left, *right;
-    size_t i, bytes;
+    size_t i, bytes, rank = 0;
     for (i = 0; i < j->t->n; i++)
         j->scores[i] = j->types[i] == ZO2_GGUF_NORMAL ? WORST : 0;
     json_array_foreach(merges, i, one)
@@ -213,7 +213,7 @@ static zo2_status put_scores(job *j)
         free(joined);
         const json_int_t n = json_integer_value(id);
         if (json_is_integer(id) && n >= 0 && n < j->t->n && j->scores[n] == WORST)
-            j->scores[n] = -(float)i;
+            j->scores[n] = -(float)rank++;
     }
     zo2_gguf_put_f32s(j->k, "tokenizer.ggml.scores", j->scores, j->t->n);
     return ZO2_OK;
@@ -234,25 +234,42 @@ static void put_special(const job *j, const char *name, const char *key, int fal
         zo2_gguf_put_u32(j->k, key, (uint32_t)id);
 }
 
-/* 1 if a token is put in front of texts. */
-static int adds_bos(const job *j)
+/* The id of the token that is put in front of texts, -1 if none is: of a template, or as BERT and RoBERTa have it. */
+static int64_t front_token(const job *j)
 {
-    const json_t *post = json_object_get(j->t->tokenizer, "post_processor"), *one;
-    for (size_t i = 0; (one = step(post, "processors", i)); i++)
-        if (json_object_get(json_array_get(json_object_get(one, "single"), 0), "SpecialToken") ||
-            json_is_array(json_object_get(one, "cls")))
-            return 1;
-    return 0;
+    const json_t *post = json_object_get(j->t->tokenizer, "post_processor"), *one, *id = NULL;
+    for (size_t i = 0; !id && (one = step(post, "processors", i)); i++) {
+        const json_t *first = json_object_get(json_array_get(json_object_get(one, "single"), 0), "SpecialToken");
+        const char *name = json_string_value(json_object_get(first, "id"));
+        id = name ? json_array_get(
+                        json_object_get(json_object_get(json_object_get(one, "special_tokens"), name), "ids"), 0)
+                  : json_array_get(json_object_get(one, "cls"), 1);
+    }
+    const json_int_t n = json_integer_value(id);
+    return json_is_integer(id) && n >= 0 && n < j->t->n ? n : -1;
 }
 
+/* Of SentencePiece's models; -1. */
+static int unknown_token(const job *j)
+{
+    const char *text = json_string_value(json_object_get(j->model, "unk_token"));
+    const json_t *id = text ? json_object_get(json_object_get(j->model, "vocab"), text) : NULL;
+    return j->sentencepiece && json_is_integer(id) ? (int)json_integer_value(id) : -1; /* list_tokens() has seen it */
+}
+
+/* llama.cpp puts its BOS in front, so what is put there is the BOS. */
 static void put_around(const job *j)
 {
     const json_t *chat = json_object_get(j->t->config, "chat_template");
-    put_special(j, "bos_token", "tokenizer.ggml.bos_token_id", j->t->bos);
+    const int64_t front = front_token(j);
+    if (front >= 0)
+        zo2_gguf_put_u32(j->k, "tokenizer.ggml.bos_token_id", (uint32_t)front);
+    else
+        put_special(j, "bos_token", "tokenizer.ggml.bos_token_id", j->t->bos);
     put_special(j, "eos_token", "tokenizer.ggml.eos_token_id", j->t->eos);
-    put_special(j, "unk_token", "tokenizer.ggml.unknown_token_id", -1);
+    put_special(j, "unk_token", "tokenizer.ggml.unknown_token_id", unknown_token(j));
     put_special(j, "pad_token", "tokenizer.ggml.padding_token_id", -1);
-    zo2_gguf_put_bool(j->k, "tokenizer.ggml.add_bos_token", adds_bos(j));
+    zo2_gguf_put_bool(j->k, "tokenizer.ggml.add_bos_token", front >= 0);
     if (j->t->chat || json_is_string(chat))
         zo2_gguf_put_text(j->k, "tokenizer.chat_template", j->t->chat ? j->t->chat : json_string_value(chat));
 }
@@ -285,6 +302,10 @@ zo2_status zo2_gguf_put_tokenizer(zo2_gguf_keys *k, const zo2_gguf_texts *t, con
     job j = {.k = k, .t = t, .what = what, .model = json_object_get(t->tokenizer, "model")};
     if (!t->tokenizer) {
         zo2_gguf_put_text(k, "tokenizer.ggml.model", "none");
+        if (t->bos >= 0)
+            zo2_gguf_put_u32(k, "tokenizer.ggml.bos_token_id", (uint32_t)t->bos);
+        if (t->eos >= 0)
+            zo2_gguf_put_u32(k, "tokenizer.ggml.eos_token_id", (uint32_t)t->eos);
         return ZO2_OK;
     }
     if (!json_is_object(json_object_get(j.model, "vocab")) || !json_is_array(json_object_get(j.model, "merges")))
