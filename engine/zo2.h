@@ -203,8 +203,8 @@ static inline void zo2_convert_opts_init(zo2_convert_opts *o)
     zo2_convert_opts_init_sized(o, sizeof *o);
 }
 
-/* Converts a Hugging Face directory (config.json, *.safetensors or pytorch_model*.bin, single or sharded, tokenizer files) to a pack. Of
- * files of torch.save() nothing is executed; values of type F64 are rounded to fp32. Chat
+/* Converts a Hugging Face directory (config.json, *.safetensors or pytorch_model*.bin, single or sharded, tokenizer files), or
+ * a GGUF file (or a folder with one model in such files), to a pack. Of files of torch.save() nothing is executed; values of type F64 are rounded to fp32. Chat
  * template, generation settings and licence go with it. The source's own bits are kept, and the file doesn't depend on
  * the number of threads. Streams: needs memory for one chunk (4 MiB; three with zstd) a thread whatever the model.
  * Written under a temporary name and renamed when complete and synced; on error or cancellation nothing is left (but see
