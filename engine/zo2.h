@@ -203,8 +203,8 @@ static inline void zo2_convert_opts_init(zo2_convert_opts *o)
     zo2_convert_opts_init_sized(o, sizeof *o);
 }
 
-/* Converts a Hugging Face directory (config.json, *.safetensors or pytorch_model*.bin, single or sharded, tokenizer files) to a pack. Of
- * files of torch.save() nothing is executed; values of type F64 are rounded to fp32. Chat
+/* Converts a Hugging Face directory (config.json, *.safetensors or pytorch_model*.bin, single or sharded, tokenizer files), or
+ * a GGUF file (or a folder with one model in such files), to a pack. Of files of torch.save() nothing is executed; values of type F64 are rounded to fp32. Chat
  * template, generation settings and licence go with it. The source's own bits are kept, and the file doesn't depend on
  * the number of threads. Streams: needs memory for one chunk (4 MiB; three with zstd) a thread whatever the model.
  * Written under a temporary name and renamed when complete and synced; on error or cancellation nothing is left (but see
@@ -328,6 +328,16 @@ ZO2_API const char *zo2_pack_file_name(const zo2_pack *p, size_t i);
  * first bad chunk by tensor and offset; ZO2_ERR_IO; ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud);
 
+/* What an export is. */
+typedef enum zo2_export_form {
+    ZO2_EXPORT_FOLDER = 0, /* a Hugging Face directory */
+    /* one file for llama.cpp, its matrices in this type and its vectors in fp32: of families that llama.cpp knows under the names it
+     * has for them, with the tokenizer.json that the pack carries */
+    ZO2_EXPORT_GGUF_F16,
+    ZO2_EXPORT_GGUF_BF16,
+    ZO2_EXPORT_GGUF_Q8_0, /* blocks of 32: an fp16 scale, and codes of 8 bits */
+} zo2_export_form;
+
 typedef struct zo2_export_opts {
     size_t struct_size;
     const char *run_dir;  /* NULL: the pack's own weights */
@@ -349,8 +359,9 @@ typedef struct zo2_export_opts {
     /* with run_dir: where the run's masters were spilled to (zo2_engine_opts.spill_dirs); NULL: nowhere */
     const char *const *spill_dirs;
     uint32_t spill_count;
-    int replay;         /* with run_dir: 1: from the pack and the journal alone, without spill and snapshots */
-    const char *bundle; /* instead of run_dir, snapshot_dir and spill_dirs: the steps are those of this bundle */
+    int replay;           /* with run_dir: 1: from the pack and the journal alone, without spill and snapshots */
+    const char *bundle;   /* instead of run_dir, snapshot_dir and spill_dirs: the steps are those of this bundle */
+    zo2_export_form form; /* of GGUF, out_dir is the file; dtype and split_bytes are for folders */
 } zo2_export_opts;
 
 /* Sets struct_size and defaults. */
@@ -361,12 +372,14 @@ static inline void zo2_export_opts_init(zo2_export_opts *o)
 }
 
 /* Writes a directory that Hugging Face transformers loads: safetensors with the names of zo2_tensor_info, which are those of its own
- * class whatever prefix the source had (a tied head left out), config and tokenizer files. Applies what is pending to its output, never to the run. Replays from what the run has spilled
+ * class whatever prefix the source had (a tied head left out), config and tokenizer files; or, by o's form, a
+ * GGUF file. Applies what is pending to its output, never to the run. Replays from what the run has spilled
  * (each chunk in its newest version at or before the step), from the newest snapshot at or before the step, else from the pack: the
  * same bits. A spill that is missing, damaged or in use by the session that trains is told through log, and done without. Streams: memory
  * for 8 million weights (12 bytes each) and, with a snapshot, for a panel tile of at most 128 MiB, with a spill for a chunk a thread. The directory appears complete or not at all. o NULL: defaults. Errors:
  * ZO2_ERR_EXISTS (and not force), ZO2_ERR_NOTFOUND, ZO2_ERR_MISMATCH (a run or bundle of another model), ZO2_ERR_ARG (at_step beyond
- * the run; a bundle and a run; an out_dir that force doesn't replace), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
+ * the run; a bundle and a run; an out_dir that force doesn't replace), ZO2_ERR_UNSUPPORTED (GGUF of a model or a tokenizer that
+ * llama.cpp has no name for), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
  * ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o);
 

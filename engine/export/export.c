@@ -1,11 +1,12 @@
-/* export.c: a pack, and optionally the steps of a run or bundle on top of it, to a Hugging Face directory: the order of work. Weights
- * stream in groups: export_values.c makes one, this thread writes it. */
+/* export.c: a pack, and optionally the steps of a run or bundle on top of it, to a Hugging Face directory or a file for llama.cpp: the order of work.
+ * Weights stream in groups: export_values.c makes one, this thread writes it. */
 #include "codec/codec.h"
 #include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
 #include "engine/export/export_dir.h"
+#include "engine/export/export_gguf.h"
 #include "engine/export/export_opts.h"
 #include "engine/export/export_values.h"
 #include "engine/masters/replay.h"
@@ -94,21 +95,34 @@ static zo2_status write_weights(job *j)
     return s;
 }
 
-static zo2_status export_pack(job *j, const char *out_dir)
+static void announce(const job *j)
 {
     const zo2_export_values *v = &j->values;
-    zo2_status s;
-    if ((s = zo2_export_values_open(&j->values)) || (s = list_tensors(j)) ||
-        (s = zo2_export_dir_begin(&j->dir, out_dir, j->o.force)) ||
-        (s = zo2_require_space(j->dir.path, j->total + OVERHEAD_BYTES)))
-        return s;
     if (v->queries && !v->spill) /* else it has said what it has */
         zo2_replay_announce(&v->history, v->snapshot ? zo2_snapfile_get_header(v->snapshot)->step : 0, v->steps,
                             v->snapshot != NULL, v->pack->arch.parameters, zo2_pool_threads(v->pool), j->o.log,
                             j->o.log_ud);
-    if ((s = write_weights(j)) || (s = zo2_export_files(&j->dir, v->pack, j->o.dtype)))
+}
+
+static zo2_status export_folder(job *j, const char *out_dir)
+{
+    zo2_status s;
+    if ((s = list_tensors(j)) || (s = zo2_export_dir_begin(&j->dir, out_dir, j->o.force)) ||
+        (s = zo2_require_space(j->dir.path, j->total + OVERHEAD_BYTES)))
+        return s;
+    announce(j);
+    if ((s = write_weights(j)) || (s = zo2_export_files(&j->dir, j->values.pack, j->o.dtype)))
         return s;
     return zo2_export_dir_commit(&j->dir);
+}
+
+static zo2_status export_pack(job *j, const char *out)
+{
+    zo2_status s = zo2_export_values_open(&j->values);
+    if (s || j->o.form == ZO2_EXPORT_FOLDER)
+        return s ? s : export_folder(j, out);
+    announce(j);
+    return zo2_export_gguf(&j->values, out);
 }
 
 zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o)
@@ -122,6 +136,8 @@ zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_expo
         return s;
     if (j.o.dtype && !zo2_dtype_bytes(j.o.dtype))
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_export: unknown dtype %d", (int)j.o.dtype);
+    if (j.o.form > ZO2_EXPORT_GGUF_Q8_0)
+        return zo2_error(ZO2_ERR_ARG, "zo2_pack_export: unknown form %d", (int)j.o.form);
     j.values.pack_path = pack;
     j.values.o = &j.o;
     j.values.report = report;

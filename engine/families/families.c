@@ -57,9 +57,9 @@ static const zo2_family *find_published(const char *name, uint32_t *model)
 const char *zo2_arch_published(uint32_t i)
 {
     for (size_t f = 0; f < FAMILIES; f++)
-        for (uint32_t model = 0; families[f]->published_name(model); model++)
+        for (uint32_t model = 0; families[f]->published_name(families[f], model); model++)
             if (i-- == 0)
-                return families[f]->published_name(model);
+                return families[f]->published_name(families[f], model);
     return NULL;
 }
 

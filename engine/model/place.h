@@ -16,6 +16,7 @@ typedef struct zo2_place {
     uint64_t rows, cols;         /* of the rectangle */
     uint64_t from_row, from_col; /* in the stored tensor */
     uint64_t row, col;           /* in ours */
+    uint64_t from_step; /* of the stored tensor every which row, from from_row on; 0 and 1: one behind the other */
 } zo2_place;
 
 /* Place number i (0, 1, ...) of a stored tensor; 0 when it has no more. A tensor without any is none of the model's. */

@@ -1,5 +1,5 @@
-/* convert_config.c: what model a folder holds: what its config.json says or, where checkpoints come without one, the published model
- * whose tensors it has. */
+/* convert_config.c: what model a folder holds: what its config.json says or, where checkpoints come without one, what the format
+ * itself does, or else the published model whose tensors it has. */
 #include "engine/families/families.h"
 #include "engine/model/arch.h"
 #include "engine/pack/convert_job.h"
@@ -10,6 +10,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* ---- what the format itself says --------------------------------------------------------------------------------------- */
+
+/* *there: the checkpoint has a configuration within itself, which is taken. */
+static zo2_status take_own(zo2_convert_job *j, int *there)
+{
+    char why[400];
+    zo2_status s = zo2_checkpoint_open(&j->source, j->reader, j->dir);
+    if (!s)
+        s = zo2_checkpoint_file(j->source, "config.json", &j->config, &j->config_bytes, why, sizeof why);
+    *there = !s && j->config;
+    return *there ? zo2_arch_from_config(&j->arch, j->config, j->config_bytes, j->dir) : s;
+}
 
 /* ---- a published model, by its tensors ------------------------------------------------------------------------------- */
 
@@ -48,7 +61,10 @@ static zo2_status take_published(zo2_convert_job *j, const char *name)
 static zo2_status derive(zo2_convert_job *j)
 {
     const char *name;
-    zo2_status s = zo2_checkpoint_open(&j->source, j->reader, j->dir);
+    int there;
+    zo2_status s = take_own(j, &there);
+    if (s || there)
+        return s;
     for (uint32_t i = 0; !s && (name = zo2_arch_published(i)); i++) {
         if ((s = zo2_arch_from_name(&j->arch, name)))
             break;

@@ -52,6 +52,19 @@ static void warn_left_behind(const zo2_convert_job *j)
     free(path);
 }
 
+/* A file of the folder or, where it has none, what the format holds of it. */
+static zo2_status read_carried(const zo2_convert_job *j, const char *name, char **data, size_t *bytes)
+{
+    char why[600];
+    zo2_status s = zo2_carried_read(j->dir, name, j->o.log, j->o.log_ud, data, bytes);
+    if (s || *data)
+        return s;
+    s = zo2_checkpoint_file(j->source, name, data, bytes, why, sizeof why);
+    if (!s && why[0])
+        zo2_convert_warn(j, "%s: the pack has no tokenizer (zo2-pack tokenizer puts in a folder's)", why);
+    return s;
+}
+
 static zo2_status carry_files(const zo2_convert_job *j, zo2_packwriter *w)
 {
     warn_left_behind(j);
@@ -59,7 +72,7 @@ static zo2_status carry_files(const zo2_convert_job *j, zo2_packwriter *w)
     for (const char *const *name = zo2_carried_files + 1; *name && !s; name++) {
         char *data = NULL;
         size_t bytes = 0;
-        s = zo2_carried_read(j->dir, *name, j->o.log, j->o.log_ud, &data, &bytes);
+        s = read_carried(j, *name, &data, &bytes);
         if (!s && data)
             s = zo2_packwriter_file(w, *name, data, bytes);
         free(data);

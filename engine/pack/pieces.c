@@ -47,6 +47,11 @@ static int is_inside(uint64_t first, uint64_t n, uint64_t size)
     return n > 0 && first < size && n <= size - first;
 }
 
+static uint64_t step_of(const zo2_place *at)
+{
+    return at->from_step ? at->from_step : 1;
+}
+
 static int overlap(const zo2_place *a, const zo2_place *b)
 {
     return a->row < b->row + b->rows && b->row < a->row + a->rows && a->col < b->col + b->cols &&
@@ -71,7 +76,7 @@ static zo2_status append(zo2_pieces *p, zo2_piece_list *list, uint64_t stored, c
 static int same_place(const zo2_place *a, const zo2_place *b)
 {
     return a->rows == b->rows && a->cols == b->cols && a->from_row == b->from_row && a->from_col == b->from_col &&
-           a->row == b->row && a->col == b->col;
+           a->row == b->row && a->col == b->col && step_of(a) == step_of(b);
 }
 
 static zo2_status append_copy(zo2_pieces *p, uint64_t stored, uint64_t of, uint32_t tensor)
@@ -100,9 +105,10 @@ zo2_status zo2_pieces_add(zo2_pieces *p, uint64_t stored, const zo2_place *at)
 {
     zo2_piece_list *list = zo2_pieces_of(p, at->tensor);
     const zo2_tensor *t = zo2_pieces_tensor(p, at->tensor);
-    uint64_t end_row, end_col;
+    uint64_t span, end_row, end_col;
     if (!is_inside(at->row, at->rows, t->rows) || !is_inside(at->col, at->cols, t->cols) ||
-        !zo2_add_u64(at->from_row, at->rows, &end_row) || !zo2_add_u64(at->from_col, at->cols, &end_col)) {
+        !zo2_mul_u64(at->rows - 1, step_of(at), &span) || !zo2_add_u64(at->from_row, span + 1, &end_row) ||
+        span == UINT64_MAX || !zo2_add_u64(at->from_col, at->cols, &end_col)) {
         char text[64];
         const uint64_t shape[2] = {t->rows, t->cols};
         return zo2_error(ZO2_ERR_FORMAT,
@@ -143,7 +149,7 @@ static run run_of_row(const zo2_place *at, uint64_t row, uint64_t our_cols, uint
 {
     uint64_t start = (at->row + row) * our_cols + at->col;
     run r = {.begin = zo2_max_u64(start, first), .end = zo2_min_u64(start + at->cols, first + n)};
-    r.from = (at->from_row + row) * stored_cols + at->from_col + (r.begin - start);
+    r.from = (at->from_row + row * step_of(at)) * stored_cols + at->from_col + (r.begin - start);
     return r;
 }
 
@@ -186,8 +192,10 @@ static zo2_status read_piece(const zo2_pieces *p, const zo2_piece *piece, uint64
     if (end_row <= at->row || begin_row >= at->row + at->rows)
         return ZO2_OK;
     uint64_t row = begin_row > at->row ? begin_row - at->row : 0, rows = zo2_min_u64(end_row - at->row, at->rows);
-    int whole_rows = at->cols == our_cols && at->cols == stored_cols; /* one stretch of bytes on both sides */
-    if (!whole_rows && at->cols == stored_cols && rows - row > 1 && 2 * at->cols * size <= SCRATCH_BYTES)
+    const int in_line = step_of(at) == 1;
+    int whole_rows =
+        in_line && at->cols == our_cols && at->cols == stored_cols; /* one stretch of bytes on both sides */
+    if (in_line && !whole_rows && at->cols == stored_cols && rows - row > 1 && 2 * at->cols * size <= SCRATCH_BYTES)
         return read_columns(p, piece, row, rows, our_cols, first, n, bits, scratch);
     while (row < rows) {
         run r = run_of_row(at, row, our_cols, stored_cols, first, n);
@@ -225,6 +233,7 @@ uint64_t zo2_pieces_locate(const zo2_pieces *p, uint32_t tensor, uint64_t elemen
            col - list->piece[i].at.col >= list->piece[i].at.cols) /* the pieces cover the tensor */
         i++;
     const zo2_place *in = &list->piece[i].at;
-    *at = (in->from_row + row - in->row) * p->extents[list->piece[i].stored].cols + in->from_col + col - in->col;
+    *at = (in->from_row + (row - in->row) * step_of(in)) * p->extents[list->piece[i].stored].cols + in->from_col + col -
+          in->col;
     return list->piece[i].stored;
 }

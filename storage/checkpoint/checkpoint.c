@@ -191,3 +191,12 @@ zo2_status zo2_checkpoint_read(const zo2_checkpoint *c, uint64_t i, uint64_t fir
                          first, t.name);
     return read_doubles(c, i, first / sizeof(float), n / sizeof(float), dst);
 }
+
+zo2_status zo2_checkpoint_file(const zo2_checkpoint *c, const char *name, char **data, size_t *bytes, char *why,
+                               size_t n)
+{
+    *data = NULL;
+    *bytes = 0;
+    why[0] = '\0';
+    return c->reader->file ? c->reader->file(c->model, name, data, bytes, why, n) : ZO2_OK;
+}

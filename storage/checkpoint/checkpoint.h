@@ -55,4 +55,9 @@ void zo2_checkpoint_oddities(const zo2_checkpoint *c, void (*say)(void *ud, cons
 /* Bytes [first, first + n) of a tensor's data: whole elements. */
 zo2_status zo2_checkpoint_read(const zo2_checkpoint *c, uint64_t i, uint64_t first, uint64_t n, void *dst);
 
+/* What would be in a file of that name in Hugging Face's folder of the model ("config.json", "tokenizer.json"), made of what the
+ * format itself holds: *data, malloc'ed; NULL if it holds nothing of the kind. why[n]: what to say of that, or "". */
+zo2_status zo2_checkpoint_file(const zo2_checkpoint *c, const char *name, char **data, size_t *bytes, char *why,
+                               size_t n);
+
 #endif

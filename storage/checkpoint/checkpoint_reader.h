@@ -10,7 +10,8 @@
 #define ZO2_CHECKPOINT_READERS(X) \
     X(safetensors)                \
     X(metaseq)                    \
-    X(torch)
+    X(torch)                      \
+    X(gguf)
 
 /* One format. `model` is the reader's own handle; nothing but close() changes it. */
 struct zo2_checkpoint_reader {
@@ -25,6 +26,8 @@ struct zo2_checkpoint_reader {
     const char *(*absent)(const void *model, const char *name, char *text, size_t n); /* checkpoint.h */
     void (*oddities)(const void *model, void (*say)(void *ud, const char *text), void *ud);
     zo2_status (*read)(const void *model, uint64_t i, uint64_t first, uint64_t n, void *dst); /* thread-safe */
+    /* zo2_checkpoint_file(); NULL: it has none */
+    zo2_status (*file)(const void *model, const char *name, char **data, size_t *bytes, char *why, size_t n);
 };
 
 #define X(name) extern const zo2_checkpoint_reader zo2_reader_##name;

@@ -36,7 +36,7 @@ static const row magics[] = {
      {"a bundle (a run without its weights)", "zo2-pack apply FILE BUNDLE OUT_DIR makes a model of it and its pack",
       ZO2_WANT_BUNDLE, 0}},
     {MAGIC("ZO2SNAP\n"), {"a snapshot of a run", "give the run directory, as RUN_DIR or --run", 0, 0}},
-    {MAGIC("GGUF"), {"a GGUF file", FOREIGN, 0, 0}},
+    {MAGIC("GGUF"), {"a GGUF file", "zo2-pack convert makes a pack of it", ZO2_WANT_MODEL_FOLDER, 0}},
     {MAGIC("lmgg"), {"a GGML file", FOREIGN, 0, 0}},
     {MAGIC("tjgg"), {"a GGML file", FOREIGN, 0, 0}},
     {MAGIC("fmgg"), {"a GGML file", FOREIGN, 0, 0}},

@@ -100,7 +100,7 @@ static const row rows[] = {
      OTHERS,
      {"a file of weights in a format of its authors", "get the model in Hugging Face's format, with safetensors", 0,
       0}},
-    {"*.gguf", OTHERS, {"a GGUF file", FOREIGN, 0, 0}},
+    {"*.gguf", OTHERS, {"a GGUF file", "zo2-pack convert makes a pack of it", ZO2_WANT_MODEL_FOLDER, 0}},
     {"*ggml*.bin", OTHERS, {"a GGML file", FOREIGN, 0, 0}},
     {"*.onnx", OTHERS, {"an ONNX model", FOREIGN, 0, 0}},
     {"*.onnx_data", OTHERS, {"an ONNX model", FOREIGN, 0, 0}},

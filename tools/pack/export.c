@@ -1,6 +1,7 @@
 /* export.c: zo2-pack export and zo2-pack apply, the two ways from a pack to a model's directory. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/zo2.h"
 #include "tools/cli/args.h"
@@ -11,7 +12,7 @@
 #include "tools/pack/work.h"
 
 typedef struct run_flags {
-    cli_value run, at_step, snapshot, replay, journal_only;
+    cli_value run, at_step, snapshot, replay, journal_only, gguf;
     cli_list spill;
 } run_flags;
 
@@ -28,6 +29,7 @@ static const cli_option run_options[] = {
     {"spill", "DIR", CLI_TEXTS, offsetof(run_flags, spill), "the run's masters were spilled there (where it was told to); may be repeated", 0, 0},
     {"replay", NULL, CLI_FLAG, offsetof(run_flags, replay), "from the pack and the run's journal alone", 0, 0},
     {"journal-only", NULL, CLI_FLAG, offsetof(run_flags, journal_only), "no weights: OUT is a small file that zo2-pack apply makes the same weights of", 0, 0},
+    {"gguf", "f16|bf16|q8_0", CLI_CHOICE, offsetof(run_flags, gguf), "OUT is one file for llama.cpp, its matrices of this type", 0, 0},
     {0},
 };
 
@@ -49,6 +51,17 @@ static void set_output(zo2_export_opts *o, const output_flags *flags)
     o->force = flags->force.given;
 }
 
+/* As --gguf has them. */
+static zo2_export_form form_of(const cli_value *gguf)
+{
+    static const char *const names[] = {
+        [ZO2_EXPORT_GGUF_F16] = "f16", [ZO2_EXPORT_GGUF_BF16] = "bf16", [ZO2_EXPORT_GGUF_Q8_0] = "q8_0"};
+    int form = ZO2_EXPORT_FOLDER;
+    for (int i = ZO2_EXPORT_GGUF_F16; gguf->given && i <= ZO2_EXPORT_GGUF_Q8_0; i++)
+        form = strcmp(gguf->text, names[i]) == 0 ? i : form;
+    return (zo2_export_form)form;
+}
+
 /* ---- export ------------------------------------------------------------------------------------------------------ */
 
 /* The option that means nothing beside the others, with what is wrong; NULL if all is well. */
@@ -63,7 +76,9 @@ static const char *contradiction(const run_flags *f, const output_flags *out, co
                      {f->replay.given, "replay"}},
       of_weights[] = {{out->dtype.given, "dtype"},     {out->split_size.given, "split-size"},
                       {out->threads.given, "threads"}, {f->spill.n > 0, "spill"},
-                      {f->snapshot.given, "snapshot"}, {f->replay.given, "replay"}};
+                      {f->snapshot.given, "snapshot"}, {f->replay.given, "replay"},
+                      {f->gguf.given, "gguf"}},
+      of_folders[] = {{out->dtype.given, "dtype"}, {out->split_size.given, "split-size"}};
     for (size_t i = 0; !f->run.given && i < sizeof needs_run / sizeof *needs_run; i++)
         if (needs_run[i].given) {
             *option = needs_run[i].name;
@@ -73,6 +88,11 @@ static const char *contradiction(const run_flags *f, const output_flags *out, co
         if (of_weights[i].given) {
             *option = of_weights[i].name;
             return "is about weights, and --journal-only writes none";
+        }
+    for (size_t i = 0; f->gguf.given && i < sizeof of_folders / sizeof *of_folders; i++)
+        if (of_folders[i].given) {
+            *option = of_folders[i].name;
+            return "is about directories, and --gguf writes a file";
         }
     *option = f->spill.n ? "spill" : "snapshot";
     return f->replay.given && (f->spill.n || f->snapshot.given) ? "and --replay contradict each other" : NULL;
@@ -120,18 +140,19 @@ int pack_export(int argc, char **argv)
     const char *path = NULL, *out = NULL, *option;
     const cli_positional positionals[] = {
         {"FILE", "the pack", &path, false},
-        {"OUT", "the directory to write; the file, with --journal-only", &out, false},
+        {"OUT", "the directory to write; the file, with --journal-only and --gguf", &out, false},
         {0},
     };
     const cli_group groups[] = {{"Options", run_options, &flags}, {NULL, output_options, &output}, {0}};
     const cli_command command = {
         "zo2-pack export",
-        "Writes a directory that Hugging Face transformers loads: weights, configuration, tokenizer.",
+        "Writes a directory that Hugging Face transformers loads, or a file for llama.cpp: weights, configuration, tokenizer.",
         positionals,
         groups,
         "Replays from what the run has spilled, or its newest snapshot, at or before the step, else from the pack; the bits are the same.\n"
         "--snapshot without --run: what the newest snapshot there has, for a run that lost its journal.\n"
         "--journal-only: a bundle, with what each step did to the weights: 240 kB for 20,000 steps of one query, whatever the model.\n"
+        "--gguf: of LLaMA, Mistral, Qwen2 and Qwen3 models; norms and biases are fp32. zo2-pack convert makes a pack of such a file.\n"
         "Updates that a run has still pending are applied to the output, never to the run.\n"
         "OUT appears when it is complete, or not at all.",
     };
@@ -154,6 +175,7 @@ int pack_export(int argc, char **argv)
     o.spill_dirs = spills.dirs;
     o.spill_count = spills.n;
     o.replay = flags.replay.given;
+    o.form = form_of(&flags.gguf);
     o.snapshot_dir = flags.snapshot.given ? flags.snapshot.text : remembered;
     o.at_step = flags.at_step.given ? (int64_t)flags.at_step.u : -1;
     set_output(&o, &output);

@@ -60,14 +60,14 @@ int pack_convert(int argc, char **argv)
     };
     const char *dir = NULL, *out = NULL;
     const cli_positional positionals[] = {
-        {"HF_DIR", "directory with config.json, weights and tokenizer files", &dir, false},
+        {"HF_DIR", "directory with config.json, weights and tokenizer files; or a GGUF file", &dir, false},
         {"OUT.zo2", "the pack to write", &out, false},
         {0},
     };
     const cli_group groups[] = {{"Options", options, &flags}, {0}};
     const cli_command command = {
         "zo2-pack convert",
-        "Converts a Hugging Face model directory into a pack. The source's own bits are kept.",
+        "Converts a Hugging Face model directory, or a GGUF file, into a pack. The source's own bits are kept.",
         positionals,
         groups,
         "Weights: *.safetensors, else pytorch_model.bin, its shards, or other *.bin, *.pt, *.pth and *.ckpt of torch.save();\n"
@@ -77,6 +77,7 @@ int pack_convert(int argc, char **argv)
         "The tokenizer is opened first, as zo2-tune will: what is wrong with its files, or odd, is said before weights are read.\n"
         "Tensor names of a wrapped model (module., _orig_mod., base_model.model.) are freed of what the wrapper added.\n"
         "OPT as metaseq saves it (reshard-model_part-0.pt, ...) is merged; without config.json it is known by its shapes.\n"
+        "GGUF: of LLaMA, Mistral, Qwen2 and Qwen3 models as F32, F16, BF16, Q8_0, Q4_0 or Q4_1. Blocks are decoded: the pack has fp32.\n"
         "--zstd makes the file a sixth smaller, a third for bf16; weights, runs and results are the same.",
     };
     int status;

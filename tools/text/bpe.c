@@ -127,16 +127,26 @@ static uint32_t add_characters(zo2t_bpe *b, const char *word, size_t bytes)
     return n;
 }
 
+/* The byte in front of place `end`; one without a token is left out, and belongs to what is in front of it, or else behind. */
+static void add_byte(zo2t_bpe *b, uint32_t *n, uint8_t byte, size_t end)
+{
+    if (b->byte_id[byte] >= 0)
+        add_symbol(b, n, b->byte_id[byte], *n ? 1 : end);
+    else if (*n)
+        b->symbol[*n - 1].bytes++;
+}
+
 static uint32_t add_symbols(zo2t_bpe *b, const char *word, size_t bytes)
 {
     uint32_t n = 0;
     if (b->form.bytes) {
         for (size_t i = 0; i < bytes; i++)
-            add_symbol(b, &n, b->byte_id[(uint8_t)word[i]], 1);
+            add_byte(b, &n, (uint8_t)word[i], i + 1);
     } else {
         n = add_characters(b, word, bytes);
     }
-    b->symbol[n - 1].next = NONE;
+    if (n > 0)
+        b->symbol[n - 1].next = NONE;
     return n;
 }
 
@@ -176,19 +186,21 @@ zo2_status zo2t_bpe_word(zo2t_bpe *b, const char *word, size_t bytes, zo2t_ids *
     int32_t whole = -1;
     if (!s && b->form.ignore_merges)
         s = find_whole(b, word, bytes, &whole);
+    uint32_t symbols = 1;
     if (!s && whole >= 0)
         b->symbol[0] = (zo2t_symbol){whole, NONE, NONE, (uint32_t)bytes};
     else if (!s)
-        s = merge_all(b, add_symbols(b, word, bytes));
+        s = merge_all(b, symbols = add_symbols(b, word, bytes));
     if (s)
         return s;
+    b->first = symbols > 0 ? 0 : NONE;
     size_t n = 0;
-    for (uint32_t i = 0; i != NONE; i = b->symbol[i].next)
+    for (uint32_t i = b->first; i != NONE; i = b->symbol[i].next)
         n++;
     s = zo2t_ids_reserve(out, n);
     if (s)
         return s;
-    for (uint32_t i = 0; i != NONE; i = b->symbol[i].next)
+    for (uint32_t i = b->first; i != NONE; i = b->symbol[i].next)
         out->id[out->n++] = b->symbol[i].id;
     return ZO2_OK;
 }
@@ -196,7 +208,7 @@ zo2_status zo2t_bpe_word(zo2t_bpe *b, const char *word, size_t bytes, zo2t_ids *
 size_t zo2t_bpe_tokens_before(const zo2t_bpe *b, size_t at)
 {
     size_t n = 0, end = 0;
-    for (uint32_t i = 0; i != NONE; i = b->symbol[i].next, n++) {
+    for (uint32_t i = b->first; i != NONE; i = b->symbol[i].next, n++) {
         end += b->symbol[i].bytes;
         if (end > at)
             break;

@@ -28,7 +28,8 @@ typedef struct zo2t_candidate {
 
 /* What "model" of tokenizer.json says besides its vocabulary and merges. */
 typedef struct zo2t_bpe_form {
-    bool bytes;          /* symbols are bytes in GPT-2's alphabet, all of which the vocabulary has; else characters */
+    bool bytes;    /* symbols are bytes in GPT-2's alphabet; else characters */
+    bool may_lack; /* bytes: the vocabulary may lack rare ones, which texts then lose, as in Hugging Face's library */
     bool ignore_merges;  /* a word that is a token needs no merges */
     bool byte_fallback;  /* characters: those that the vocabulary lacks become "<0x00>" ... "<0xFF>" */
     bool fuse_unknown;   /* else: consecutive ones become one unknown token */
@@ -41,7 +42,8 @@ typedef struct zo2t_bpe {
     const zo2t_vocab *vocab; /* the first `tokens` of it: added tokens come later */
     size_t tokens;
     zo2t_bpe_form form;
-    int32_t byte_id[256]; /* of a byte, or of the token that stands for it */
+    int32_t byte_id[256]; /* of a byte, or of the token that stands for it; -1: it is left out */
+    int lacking;          /* bytes that are */
     int32_t unknown_id;
     size_t longest;   /* bytes of the longest token; ignore_merges only */
     zo2t_merge *slot; /* [slots] open addressing, at most half full */
@@ -49,6 +51,7 @@ typedef struct zo2t_bpe {
     uint64_t merges;
     /* scratch of zo2t_bpe_word(): why it isn't thread-safe */
     zo2t_symbol *symbol;
+    uint32_t first; /* symbol of the last word; UINT32_MAX: it has none */
     size_t symbols;
     zo2t_candidate *heap; /* min-heap by (rank, at) */
     size_t heap_n, heap_capacity;

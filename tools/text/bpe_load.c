@@ -30,13 +30,22 @@ const zo2t_merge *zo2t_bpe_merge(const zo2t_bpe *b, int32_t left, int32_t right)
 
 /* ---- the first symbols ------------------------------------------------------------------------------------------- */
 
+/* Bytes that no text that people write does without. */
+static int is_common(int byte)
+{
+    return byte == '\n' || (byte >= ' ' && byte <= '~');
+}
+
+/* Vocabularies that were trained without the whole alphabet lack bytes that the texts didn't have. */
 static zo2_status find_alphabet(zo2t_bpe *b, const char *file)
 {
     for (int i = 0; i < 256; i++) {
         char text[2];
         size_t n = zo2t_utf8_put2(zo2t_byte_char((uint8_t)i), text);
         b->byte_id[i] = zo2t_vocab_find(b->vocab, text, n);
-        if (b->byte_id[i] < 0)
+        if (b->byte_id[i] < 0 && b->form.may_lack && !is_common(i))
+            b->lacking++;
+        else if (b->byte_id[i] < 0)
             return zo2_error(ZO2_ERR_FORMAT, "%s: no token \"%.*s\" for byte 0x%02X: not a byte-level vocabulary", file,
                              (int)n, text, i);
     }

@@ -46,6 +46,7 @@ static zo2t_bpe_form form_of(const json_t *model, const zo2t_pretokenizer *p)
 {
     return (zo2t_bpe_form){
         .bytes = p->bytes,
+        .may_lack = !json_string_value(get(model, "unk_token")),
         .ignore_merges = json_is_true(get(model, "ignore_merges")),
         .byte_fallback = json_is_true(get(model, "byte_fallback")),
         .fuse_unknown = json_is_true(get(model, "fuse_unk")),
@@ -59,6 +60,12 @@ static zo2_status read_model(zo2t_parts *t, const json_t *model)
     zo2_status s = zo2t_vocab_from(&t->vocab, get(model, "vocab"), FILE_NAME);
     if (!s)
         s = zo2t_bpe_from(&t->bpe, &t->vocab, get(model, "merges"), &form);
+    if (!s && t->bpe.lacking)
+        s = zo2t_notes_add(&t->notes,
+                           FILE_NAME
+                           ": its vocabulary has no token for %d of the 256 bytes: texts lose these, as they do in "
+                           "Hugging Face's library",
+                           t->bpe.lacking);
     t->model_tokens = t->vocab.n;
     return s;
 }

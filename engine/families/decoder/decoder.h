@@ -11,6 +11,8 @@
 #include "engine/model/rope.h"
 
 struct json_t;
+struct zo2_place;
+struct zo2_stored;
 
 /* The head's name: it is outside the decoder. */
 #define ZO2_DECODER_HEAD "lm_head.weight"
@@ -65,6 +67,11 @@ int zo2_decoder_ignores(const char *name);
 zo2_status zo2_decoder_embed(zo2_forward_pass *f, const zo2_micro *mb, zo2_act h);
 zo2_status zo2_decoder_layer(zo2_forward_pass *f, const zo2_micro *mb, uint32_t layer, zo2_act h);
 zo2_status zo2_decoder_finish(zo2_forward_pass *f, uint64_t m, zo2_act x, zo2_act y);
+
+/* decoder_gguf.c: places (place.h) of GGUF's tensors: those of llama.cpp's architecture "llama" have the rows of queries and keys in
+ * another order. */
+int zo2_decoder_place_gguf(const zo2_arch *a, const struct zo2_stored *t, uint32_t i, struct zo2_place *out);
+int zo2_decoder_place_gguf_turned(const zo2_arch *a, const struct zo2_stored *t, uint32_t i, struct zo2_place *out);
 
 /* decoder_rope.c: "rope_theta", "rope_scaling", "rope_parameters". a->positions is set. */
 zo2_status zo2_decoder_read_rope(zo2_arch *a, const struct json_t *config, const char *path);

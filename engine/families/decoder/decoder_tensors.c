@@ -3,6 +3,7 @@
 #include "engine/families/decoder/decoder.h"
 #include "engine/families/tensor_list.h"
 #include "engine/model/arch.h"
+#include "storage/checkpoint/gguf_names.h"
 
 #include <string.h>
 
@@ -41,12 +42,12 @@ zo2_status zo2_decoder_build_tensors(zo2_arch *a, const char *what)
     return zo2_tensor_list_build(a, what, PREFIX, rows, sizeof rows / sizeof *rows);
 }
 
-/* Frequencies that old checkpoints store: they follow from the configuration. */
+/* Frequencies that old checkpoints store, and factors of them in GGUF files: they follow from the configuration. */
 int zo2_decoder_ignores(const char *name)
 {
     static const char table[] = "rotary_emb.inv_freq";
     size_t n = strlen(name), m = sizeof table - 1;
-    return n >= m && strcmp(name + n - m, table) == 0;
+    return (n >= m && strcmp(name + n - m, table) == 0) || strcmp(name, ZO2_GGUF_ROPE_FREQS) == 0;
 }
 
 /* Files of the model without its head have no prefix. */

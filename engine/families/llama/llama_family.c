@@ -3,6 +3,7 @@
 #include "engine/families/llama/llama_family.h"
 #include "engine/families/decoder/decoder.h"
 #include "engine/model/rope.h"
+#include "storage/checkpoint/gguf_names.h"
 
 #define LLAMA3(by)                                                                                      \
     {                                                                                                   \
@@ -36,6 +37,8 @@ static const zo2_decoder_class class = {
     .published = published,
 };
 
+static const zo2_naming namings[] = {{ZO2_NAMING_GGUF, zo2_decoder_place_gguf_turned}, {NULL, NULL}};
+
 const zo2_family zo2_family_llama = {
     .model_type = "llama",
     .class_name = "LlamaForCausalLM",
@@ -47,6 +50,7 @@ const zo2_family zo2_family_llama = {
     .write_config = zo2_decoder_write_config,
     .build_tensors = zo2_decoder_build_tensors,
     .bare_name = zo2_decoder_bare_name,
+    .namings = namings,
     .ignores = zo2_decoder_ignores,
     .embed = zo2_decoder_embed,
     .layer = zo2_decoder_layer,

@@ -3,6 +3,7 @@
 #include "engine/families/qwen2/qwen2_family.h"
 #include "engine/families/decoder/decoder.h"
 #include "engine/model/rope.h"
+#include "storage/checkpoint/gguf_names.h"
 
 #define DEFAULT                                    \
     {                                              \
@@ -34,6 +35,8 @@ static const zo2_decoder_class class = {
     .published = published,
 };
 
+static const zo2_naming namings[] = {{ZO2_NAMING_GGUF, zo2_decoder_place_gguf}, {NULL, NULL}};
+
 const zo2_family zo2_family_qwen2 = {
     .model_type = "qwen2",
     .class_name = "Qwen2ForCausalLM",
@@ -45,6 +48,7 @@ const zo2_family zo2_family_qwen2 = {
     .write_config = zo2_decoder_write_config,
     .build_tensors = zo2_decoder_build_tensors,
     .bare_name = zo2_decoder_bare_name,
+    .namings = namings,
     .ignores = zo2_decoder_ignores,
     .embed = zo2_decoder_embed,
     .layer = zo2_decoder_layer,

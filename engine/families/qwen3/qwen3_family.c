@@ -3,6 +3,7 @@
 #include "engine/families/qwen3/qwen3_family.h"
 #include "engine/families/decoder/decoder.h"
 #include "engine/model/rope.h"
+#include "storage/checkpoint/gguf_names.h"
 
 #define DEFAULT                                    \
     {                                              \
@@ -40,6 +41,8 @@ static const zo2_decoder_class class = {
     .published = published,
 };
 
+static const zo2_naming namings[] = {{ZO2_NAMING_GGUF, zo2_decoder_place_gguf}, {NULL, NULL}};
+
 const zo2_family zo2_family_qwen3 = {
     .model_type = "qwen3",
     .class_name = "Qwen3ForCausalLM",
@@ -51,6 +54,7 @@ const zo2_family zo2_family_qwen3 = {
     .write_config = zo2_decoder_write_config,
     .build_tensors = zo2_decoder_build_tensors,
     .bare_name = zo2_decoder_bare_name,
+    .namings = namings,
     .ignores = zo2_decoder_ignores,
     .embed = zo2_decoder_embed,
     .layer = zo2_decoder_layer,

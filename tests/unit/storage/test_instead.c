@@ -57,7 +57,7 @@ static void first_bytes(void **state)
         {ZO2_JOURNAL_MAGIC "xxx", "the journal of a run", 0, ZO2_WANT_JOURNAL, 0},
         {ZO2_BUNDLE_MAGIC "xxx", "a bundle", 0, ZO2_WANT_BUNDLE, 0},
         {ZO2_SNAPSHOT_MAGIC "xxx", "a snapshot of a run", 0, 0, 0},
-        {"GGUF\3", "a GGUF file", 0, 0, 0},
+        {"GGUF\3", "a GGUF file", 0, ZO2_WANT_MODEL_FOLDER, 0},
         {"tjgg\3", "a GGML file", 0, 0, 0},
         {"\x89HDF\r\n\x1a\n", "an HDF5 file", 0, 0, 0},
         {"\x93NUMPY\1", "a NumPy array", 0, 0, 0},
