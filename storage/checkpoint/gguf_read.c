@@ -30,7 +30,7 @@ const zo2_gguf_tensor *zo2_gguf_find(const zo2_gguf *m, const char *name)
 static zo2_status read_stored(const zo2_gguf *m, const zo2_gguf_tensor *t, uint64_t first, uint64_t n, void *dst)
 {
     const zo2_gguf_file *f = &m->files[t->file];
-    zo2_status s = zo2_io_read(&zo2_io_posix, f->fd, dst, n, t->offset + first, f->path);
+    zo2_status s = zo2_io_read_along(&zo2_io_posix, f->fd, dst, n, t->offset + first, f->path);
     return s ? zo2_error(s, "%s (tensor %s)", zo2_last_error(), t->name) : ZO2_OK;
 }
 

@@ -19,7 +19,7 @@ zo2_status zo2_safetensors_read(const zo2_safetensors *s, const zo2_st_tensor *t
                          "tensor %.300s of %s has %" PRIu64 " bytes; %" PRIu64 " from %" PRIu64 " were asked for",
                          t->name, s->files[t->file].path, t->bytes, n, first);
     const zo2_st_file *f = &s->files[t->file];
-    zo2_status status = zo2_io_read(&zo2_io_posix, f->fd, dst, n, t->offset + first, f->path);
+    zo2_status status = zo2_io_read_along(&zo2_io_posix, f->fd, dst, n, t->offset + first, f->path);
     if (status != ZO2_OK)
         return zo2_error(status, "%s (tensor %.300s)", zo2_last_error(), t->name);
     return ZO2_OK;

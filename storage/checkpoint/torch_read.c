@@ -265,7 +265,7 @@ zo2_status zo2_torch_read_elements(const zo2_torch_file *f, const zo2_torch_tens
         return ZO2_OK;
     simplify(&r);
     if (r.rank == 0 || (r.rank == 1 && r.stride[0] == 1))
-        return zo2_io_read(&zo2_io_posix, f->fd, dst, n * r.size, at + first * r.size, f->path);
+        return zo2_io_read_along(&zo2_io_posix, f->fd, dst, n * r.size, at + first * r.size, f->path);
     if (!(r.window = malloc(WINDOW_BYTES + 2 * LINE)))
         return zo2_error(ZO2_ERR_NOMEM, "out of memory to read %.300s of %s", t->name, f->path);
     advise(&r);

@@ -150,6 +150,17 @@ zo2_status zo2_io_write(const zo2_io *io, int fd, const void *buf, uint64_t n, u
     return transfer(io, fd, (zo2_transfer){.what = what, .write = 1, .at = (void *)buf, .bytes = n, .offset = off});
 }
 
+zo2_status zo2_io_read_along(const zo2_io *io, int fd, void *buf, uint64_t n, uint64_t off, const char *what)
+{
+    (void)posix_fadvise(fd, (off_t)off, (off_t)(2 * n), POSIX_FADV_WILLNEED);
+    return zo2_io_read(io, fd, buf, n, off, what);
+}
+
+void zo2_io_start_writing(int fd, uint64_t off, uint64_t n)
+{
+    (void)sync_file_range(fd, (off64_t)off, (off64_t)n, SYNC_FILE_RANGE_WRITE);
+}
+
 /* ---- small helpers ----------------------------------------------------------------------------------------------- */
 
 zo2_status zo2_io_free_bytes(const char *path, uint64_t *bytes)

@@ -33,6 +33,13 @@ extern const zo2_io zo2_io_posix;
 zo2_status zo2_io_read(const zo2_io *io, int fd, void *buf, uint64_t n, uint64_t off, const char *what);
 zo2_status zo2_io_write(const zo2_io *io, int fd, const void *buf, uint64_t n, uint64_t off, const char *what);
 
+/* The same for who reads a file from front to end in large pieces, on several threads perhaps: asks the system for this piece and the next
+ * one at once, which keeps a drive busy where the system's own reading ahead doesn't. */
+zo2_status zo2_io_read_along(const zo2_io *io, int fd, void *buf, uint64_t n, uint64_t off, const char *what);
+
+/* What was written there may go to the drive now, while more is written, rather than all of it in the fsync at the end. A hint. */
+void zo2_io_start_writing(int fd, uint64_t off, uint64_t n);
+
 /* zo2_error() with "WHAT PATH: strerror(errno)" and the status that fits errno (ENOENT -> NOTFOUND, EEXIST -> EXISTS,
  * ...). */
 zo2_status zo2_io_error(const char *what, const char *path);

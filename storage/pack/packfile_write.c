@@ -237,6 +237,7 @@ static zo2_status write_chunk(const zo2_packwriter *w, const zo2_packchunk *c)
         s = zo2_io_write(w->file.io, w->file.fd, c->stored, c->stored_bytes, w->end, w->file.tmp);
     if (s == ZO2_OK && w->n_chunks < w->partial.n_kept) /* no hash covers the gaps of what was there */
         s = zo2_io_write(w->file.io, w->file.fd, zeros, zo2_round_up(end, ZO2_PACK_ALIGN) - end, end, w->file.tmp);
+    zo2_io_start_writing(w->file.fd, w->end, c->stored_bytes);
     return s;
 }
 
