@@ -43,6 +43,18 @@ static void name_section(const char *tool, const char *summary)
     putchar('\n');
 }
 
+/* In the synopsis. A line may end between two choices. */
+static void argument(const char *name, bool optional)
+{
+    printf(optional ? "[\\fI" : "\\fI");
+    for (; *name; name++) {
+        putchar(*name);
+        if (*name == '|')
+            fputs("\\:", stdout);
+    }
+    puts(optional ? "\\fR]" : "\\fR");
+}
+
 static void synopsis(const cli_command *c)
 {
     printf(".B ");
@@ -50,7 +62,7 @@ static void synopsis(const cli_command *c)
     putchar('\n');
     for (const cli_positional *p = c->positionals; p && p->name; p++)
         if (p->help)
-            printf(p->optional ? "[\\fI%s\\fR]\n" : "\\fI%s\\fR\n", p->name);
+            argument(p->name, p->optional);
     for (const cli_group *g = c->groups; g && g->options; g++)
         for (const cli_option *o = g->options; o->name; o++)
             if (cli_is_needed(o))
