@@ -43,7 +43,7 @@ static void name_section(const char *tool, const char *summary)
     putchar('\n');
 }
 
-/* In the synopsis. A line may end between two choices. */
+/* A line may end between two choices. */
 static void argument(const char *name, bool optional)
 {
     printf(optional ? "[\\fI" : "\\fI");
@@ -57,6 +57,7 @@ static void argument(const char *name, bool optional)
 
 static void synopsis(const cli_command *c)
 {
+    puts(".ad l\n.nh"); /* to the end of the page: names and values are no words to be stretched or broken */
     printf(".B ");
     roff(c->program);
     putchar('\n');
@@ -75,7 +76,8 @@ static void options(const cli_command *c)
     for (const cli_positional *p = c->positionals; p && p->name; p++) {
         if (!p->help)
             continue;
-        printf(".TP\n\\fI%s\\fR\n", p->name);
+        puts(".TP");
+        argument(p->name, false);
         roff(p->help);
         putchar('\n');
     }
