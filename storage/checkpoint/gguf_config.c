@@ -1,6 +1,7 @@
 /* gguf_config.c: the config.json of a GGUF model. llama.cpp's keys begin with the architecture's name, those of files of Mistral with
  * "llama", which does the same arithmetic: they become LLaMA models. */
 #include "storage/checkpoint/gguf_config.h"
+#include "storage/checkpoint/gguf_meta.h"
 #include "storage/checkpoint/gguf_names.h"
 #include "storage/checkpoint/gguf_rope.h"
 

@@ -1,5 +1,6 @@
 /* gguf_merges.c: merges from the scores of a SentencePiece vocabulary. SentencePiece joins the two neighbours whose joined piece has
  * the best score; a list of merges in the order of these scores does the same. */
+#include "storage/checkpoint/gguf_meta.h"
 #include "storage/checkpoint/gguf_tokenizer.h"
 
 #include <stdlib.h>

@@ -3,6 +3,8 @@
 #include "codec/fp16.h"
 #include "engine/base/checked.h"
 #include "storage/checkpoint/gguf.h"
+#include "storage/checkpoint/gguf_blocks.h"
+#include "storage/checkpoint/gguf_meta.h"
 #include "storage/checkpoint/gguf_names.h"
 #include "storage/instead/instead.h"
 #include "storage/io/io.h"

@@ -1,4 +1,5 @@
 /* gguf_pre.c: how texts are split before the merges of a byte-level vocabulary: llama.cpp's names and Hugging Face's patterns. */
+#include "storage/checkpoint/gguf_meta.h"
 #include "storage/checkpoint/gguf_tokenizer.h"
 
 #include <string.h>

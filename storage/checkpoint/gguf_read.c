@@ -4,6 +4,7 @@
 #include "codec/fp16.h"
 #include "engine/base/checked.h"
 #include "storage/checkpoint/gguf.h"
+#include "storage/checkpoint/gguf_blocks.h"
 #include "storage/io/io.h"
 
 #include <inttypes.h>

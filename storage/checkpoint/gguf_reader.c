@@ -4,6 +4,7 @@
 #include "storage/checkpoint/checkpoint_reader.h"
 #include "storage/checkpoint/gguf.h"
 #include "storage/checkpoint/gguf_config.h"
+#include "storage/checkpoint/gguf_meta.h"
 #include "storage/checkpoint/gguf_names.h"
 #include "storage/checkpoint/gguf_tokenizer.h"
 #include "storage/io/listing.h"

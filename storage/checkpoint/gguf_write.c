@@ -2,6 +2,7 @@
  * every tensor has its place: rows may come in any order. */
 #include "storage/checkpoint/gguf_write.h"
 #include "engine/base/checked.h"
+#include "storage/checkpoint/gguf_blocks.h"
 #include "storage/checkpoint/gguf_meta.h"
 #include "storage/io/io.h"
 

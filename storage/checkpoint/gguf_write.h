@@ -1,9 +1,8 @@
 /* gguf_write.h: GGUF, out: metadata, then a file that appears complete or not at all. Who exports knows nothing of the format but
- * this, gguf_names.h and the numbers of types below. */
+ * this, gguf_names.h and gguf_blocks.h. */
 #ifndef ZO2_STORAGE_CHECKPOINT_GGUF_WRITE_H
 #define ZO2_STORAGE_CHECKPOINT_GGUF_WRITE_H
 
-#include "storage/checkpoint/gguf_blocks.h"
 #include "storage/io/io.h"
 
 #include <stddef.h>

@@ -179,8 +179,8 @@ static void stored_twice(void **state)
 static void architectures(void **state)
 {
     (void)state;
-    bench b = begin("prenorm-f32", "\"model_type\": \"opt\"", "\"model_type\": \"llama\"");
-    assert_error(convert(&b), ZO2_ERR_UNSUPPORTED, "unsupported architecture 'llama' in ");
+    bench b = begin("prenorm-f32", "\"model_type\": \"opt\"", "\"model_type\": \"gemma\"");
+    assert_error(convert(&b), ZO2_ERR_UNSUPPORTED, "unsupported architecture 'gemma' in ");
     assert_non_null(strstr(zo2_last_error(), "/config.json: this version knows opt"));
     end(&b);
     b = begin("prenorm-f32", "\"num_attention_heads\": 4", "\"num_attention_heads\": 5");
@@ -335,8 +335,8 @@ static void foreign_packs(void **state)
                  "model.decoder.embed_tokens.weight is in block 0 without weight decay");
     make_pack(path, NULL, NULL, "llama", 0, 0);
     assert_error(zo2_pack_open(&p, path), ZO2_ERR_FORMAT, "architecture 'llama'");
-    make_pack(path, "\"model_type\": \"opt\"", "\"model_type\": \"llama\"", "llama", 0, 0);
-    assert_error(zo2_pack_open(&p, path), ZO2_ERR_UNSUPPORTED, "unsupported architecture 'llama' in ");
+    make_pack(path, "\"model_type\": \"opt\"", "\"model_type\": \"gemma\"", "gemma", 0, 0);
+    assert_error(zo2_pack_open(&p, path), ZO2_ERR_UNSUPPORTED, "unsupported architecture 'gemma' in ");
     assert_null(p);
     zo2_pack_close(NULL);
     hf_remove_tree(dir);

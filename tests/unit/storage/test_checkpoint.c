@@ -50,11 +50,11 @@ static void nothing_fits(void **state)
     assert_int_equal(recognise(dir), ZO2_ERR_NOTFOUND);
     add(dir, "optimizer.pt");
     assert_int_equal(recognise(dir), ZO2_ERR_NOTFOUND);
-    add(dir, "model.gguf");
+    add(dir, "model.onnx");
     assert_int_equal(recognise(dir), ZO2_ERR_UNSUPPORTED);
     snprintf(
         text, sizeof text,
-        "%s has no model that this version reads, but a GGUF file (model.gguf); this version reads safetensors and "
+        "%s has no model that this version reads, but an ONNX model (model.onnx); this version reads safetensors and "
         "PyTorch's files: get the model as one of these, which most have",
         dir);
     assert_string_equal(zo2_last_error(), text);

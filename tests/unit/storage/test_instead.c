@@ -393,7 +393,11 @@ static void other_folders(void **state)
               "is a file of PyTorch weights; the folder that holds it and its config.json is what zo2-pack convert");
     take_away("m/pytorch_model.bin");
     add("m/model.gguf", "x");
-    explained("m", ZO2_WANT_MODEL_FOLDER, "but a GGUF file (model.gguf)");
+    explained("m", ZO2_WANT_MODEL_FOLDER, NULL);
+    explained("m/model.gguf", ZO2_WANT_PACK, "is a GGUF file; zo2-pack convert makes a pack of it");
+    take_away("m/model.gguf");
+    add("m/model.onnx", "x");
+    explained("m", ZO2_WANT_MODEL_FOLDER, "but an ONNX model (model.onnx)");
     add("m/zero_to_fp32.py", "x");
     explained("m", ZO2_WANT_MODEL_FOLDER,
               "but a DeepSpeed checkpoint (zero_to_fp32.py); make safetensors of it with the script in it");
