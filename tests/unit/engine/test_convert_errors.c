@@ -193,7 +193,8 @@ static void directories(void **state)
     (void)state;
     bench b = begin("prenorm-f32", NULL, NULL);
     const char *out = hf_path(b.out, "out.zo2");
-    assert_error(zo2_pack_convert(b.dir, out, NULL), ZO2_ERR_NOTFOUND, "has no weights: neither *.safetensors nor pytorch_model*.bin in it");
+    assert_error(zo2_pack_convert(b.dir, out, NULL), ZO2_ERR_NOTFOUND,
+                 "has no weights: neither *.safetensors nor pytorch_model*.bin in it");
     hf_write_text(hf_path(b.dir, "pytorch_model-00002-of-00002.bin"), "x");
     hf_write_text(hf_path(b.dir, "pytorch_model-00001-of-00002.bin"), "x");
     assert_error(zo2_pack_convert(b.dir, out, NULL), ZO2_ERR_FORMAT,
