@@ -55,6 +55,25 @@ expect 0 'residual streams, both ways' plan opt-125m --batch 64 --seq 512 --devi
 expect 1 '' plan opt-125m --batch 64 --seq 512 --device-mem 600M --micro-batch $((micro + 1))
 expect 0 '"proposed_pending": [0-9].*"proposed_dist": "[a-z]' zo2-plan opt-125m --batch 1 --seq 16 --probe 0.05s --json
 
+# the README's table of LLaMA-like models
+mkdir drive
+README=$DATA/../../README.md
+number() { awk -v x="$(value "$1")" -v format="$2" 'BEGIN { printf format, x / 1e9 }'; }
+giga() { awk -v x="$(value "$1")" 'BEGIN { printf x < 1e12 ? "%.3g" : "%.0f", x / 1e9 }'; }
+seconds() { awk -v x="$(value seconds_per_step)" -v format="$1" 'BEGIN { printf format, x }'; }
+for model in llama-3.2-1b qwen3-0.6b qwen3-4b llama-3.1-8b mistral-7b qwen3-14b qwen3-32b llama-3.1-70b llama-3.1-405b; do
+    settings="$model --batch 1 --seq 2048 --dist rademacher --pending 63 --threads 16 --gpu rtx-4090 --update-rate 12 --json"
+    # shellcheck disable=SC2086  # words
+    expect 0 '"fits": true' zo2-plan $settings --host-mem 8T
+    line="| $model | $(number parameters %.2f) | $(number device_min_bytes %.2f) | $(giga host_peak_bytes) | $(seconds %.2f) | $(value bottleneck | tr -d '"') |"
+    # shellcheck disable=SC2086
+    expect 0 '"fits": true' zo2-plan $settings --host-mem 64G --spill drive --spill-read-rate 7 --spill-write-rate 5 --endurance 1200T
+    drive=-
+    [ "$(value spilled_bytes)" = 0 ] || drive=$(giga spill_bytes)
+    line="$line $drive | $(seconds %.3g) | $(value bottleneck | tr -d '"') | $(number written_bytes_per_step %.3g) |"
+    grep -qxF "$line" "$README" || fail "the README has no line: $line"
+done
+
 tiny
 expect 0 '"parameters": 3505536' plan tiny.zo2 --json
 expect 0 '"parameters": 3505536' plan "$HF/config.json" --json
