@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 import types
+import zipfile
 
 import numpy as np
 import torch
@@ -163,6 +164,32 @@ def write_views(root):
     legacy(pairs, os.path.join(root, "views-legacy.bin"))
 
 
+class Twice(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(3, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x @ self.weight.t() * 2.0
+
+
+def write_script(path):
+    """Without what tells debuggers where its source is, and the source's text."""
+    torch.jit.script(Twice()).save(path)
+    with zipfile.ZipFile(path) as z:
+        entries = [(i.filename, z.read(i)) for i in z.infolist() if not i.filename.endswith(".debug_pkl")]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as z:
+        for name, data in entries:
+            z.writestr(zipfile.ZipInfo(name), data)
+
+
+def legacy_module(value, path):
+    """The form before zip has the source of a module's class in it, if it is found."""
+    find, torch.serialization.get_source_lines_and_file = torch.serialization.get_source_lines_and_file, None
+    legacy(value, path)
+    torch.serialization.get_source_lines_and_file = find
+
+
 def write_refused(root):
     folder = os.path.join(root, "refused")
     os.makedirs(folder)
@@ -173,9 +200,9 @@ def write_refused(root):
         lines.append(name + "\t" + words)
 
     linear = torch.nn.Linear(2, 3)
-    add("script.bin", "is a TorchScript program", lambda p: torch.jit.script(linear).save(p))
+    add("script.bin", "is a TorchScript program", write_script)
     add("module.bin", "torch.nn.modules.linear.Linear", lambda p: torch.save(linear, p))
-    add("module-legacy.bin", "torch.nn.modules.linear.Linear", lambda p: legacy(linear, p))
+    add("module-legacy.bin", "torch.nn.modules.linear.Linear", lambda p: legacy_module(linear, p))
     add("protocol4.bin", "as pickle_protocol=4 has them", lambda p: torch.save({"x": torch.zeros(3)}, p, pickle_protocol=4))
     with open(os.path.join(folder, "expected.txt"), "w", encoding="utf-8") as f:
         f.write("\n".join(lines) + "\n")
