@@ -2,6 +2,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
+#include "engine/base/one_log.h"
 #include "engine/base/pool.h"
 #include "engine/base/process.h"
 #include "engine/forward/core.h"
@@ -21,6 +22,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,6 +207,7 @@ zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_d
     zo2_engine *e = calloc(1, sizeof *e);
     if (!e)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for an engine");
+    pthread_mutex_init(&e->log.mutex, NULL);
     e->lock_fd = -1;
     e->process = getpid();
     zo2_status s = ZO2_OK;
@@ -212,6 +215,12 @@ zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_d
         s = zo2_error(ZO2_ERR_ARG, "zo2_engine_open: struct_size is not set; call zo2_engine_opts_init() first");
     else if (!run_dir && !e->opts.read_only)
         s = zo2_error(ZO2_ERR_ARG, "zo2_engine_open: training needs a run directory");
+    e->log.log = e->opts.log;
+    e->log.ud = e->opts.log_ud;
+    if (e->opts.log) { /* lanes and tasks have something to say, too */
+        e->opts.log = zo2_one_log_say;
+        e->opts.log_ud = &e->log;
+    }
     if (!s)
         s = zo2_engine_copy_spill_dirs(e);
     if (!s) {
@@ -251,6 +260,7 @@ void zo2_engine_close(zo2_engine *e)
     zo2_engine_free_spill_dirs(e);
     free(e->snapshot_dir);
     free(e->run_dir);
+    pthread_mutex_destroy(&e->log.mutex);
     free(e);
 }
 

@@ -27,7 +27,10 @@ void zo2_engine_get_state(const zo2_engine *e, zo2_engine_state *out)
 
 void zo2_engine_get_opts_sized(const zo2_engine *e, zo2_engine_opts *out, size_t size)
 {
-    zo2_opts_give(out, size, &e->opts, sizeof e->opts);
+    zo2_engine_opts opts = e->opts;
+    opts.log = e->log.log;
+    opts.log_ud = e->log.ud;
+    zo2_opts_give(out, size, &opts, sizeof opts);
 }
 
 void zo2_engine_get_plan_sized(const zo2_engine *e, zo2_plan *out, size_t size)

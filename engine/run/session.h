@@ -3,6 +3,7 @@
 #ifndef ZO2_ENGINE_RUN_SESSION_H
 #define ZO2_ENGINE_RUN_SESSION_H
 
+#include "engine/base/one_log.h"
 #include "engine/forward/core.h"
 #include "engine/pack/pack_api.h"
 #include "kernels/backend.h"
@@ -14,7 +15,8 @@
 struct zo2_engine {
     zo2_pack *pack;
     zo2_core core;
-    zo2_engine_opts opts; /* resolved */
+    zo2_engine_opts opts; /* resolved; log and log_ud are those of `log` */
+    zo2_one_log log;      /* what the caller gave */
     char host_limit[256]; /* where opts.host_bytes comes from; "": it was given */
     zo2_run_settings settings;
     char *run_dir; /* NULL: the pack's own weights */
