@@ -78,4 +78,12 @@ zo2_status zo2_decoder_read_rope(zo2_arch *a, const struct json_t *config, const
 /* As the value of "rope_scaling"; NULL when out of memory. */
 struct json_t *zo2_decoder_write_rope(const zo2_rope *r);
 
+/* What the tables of all these families have in common; their own are names, class and namings. */
+#define ZO2_DECODER_ROWS                                                                            \
+    .head_name = ZO2_DECODER_HEAD, .published_name = zo2_decoder_published_name,                    \
+    .published = zo2_decoder_from_published, .read_config = zo2_decoder_read_config,                \
+    .write_config = zo2_decoder_write_config, .build_tensors = zo2_decoder_build_tensors,           \
+    .bare_name = zo2_decoder_bare_name, .ignores = zo2_decoder_ignores, .embed = zo2_decoder_embed, \
+    .layer = zo2_decoder_layer, .finish = zo2_decoder_finish
+
 #endif
