@@ -29,7 +29,7 @@ typedef struct zo2_codec {
     uint64_t (*sent_bytes)(const void *wire, uint64_t rows, uint64_t cols);
 
     /* Stores w[n][cols] as rows [row, row + n) of a chunk of rows x cols. Disjoint row ranges may be stored
-     * concurrently: no byte outside those rows is written. Values must be representable. */
+     * concurrently: no byte outside those rows is written. Values must be representable. rest NULL: the wire alone. */
     void (*split)(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest);
 
     /* The inverse: the exact values that split() was given. */

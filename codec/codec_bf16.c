@@ -14,16 +14,31 @@ static uint64_t plane_bytes(uint64_t rows, uint64_t cols)
     return rows * zo2_row_stride(cols, 2);
 }
 
+/* The wire of a row without the rest, which a loop leaves in the first-level cache. */
+static void encode_row(const zo2_simd *simd, const float *w, uint64_t cols, unsigned char *hi)
+{
+    unsigned char lo[2048];
+    for (uint64_t c = 0; c < cols; c += sizeof lo / 2) {
+        uint64_t n = cols - c < sizeof lo / 2 ? cols - c : sizeof lo / 2;
+        simd->bf16_split(w + c, n, hi + 2 * c, lo);
+    }
+}
+
 static void split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest)
 {
     (void)rows;
     const zo2_simd *simd = zo2_simd_get();
     uint64_t stride = zo2_row_stride(cols, 2);
-    unsigned char *hi = (unsigned char *)wire + row * stride, *lo = (unsigned char *)rest + row * stride;
-    for (uint64_t r = 0; r < n; r++, hi += stride, lo += stride) {
-        simd->bf16_split(w + r * cols, cols, hi, lo);
+    unsigned char *hi = (unsigned char *)wire + row * stride, *lo = rest ? (unsigned char *)rest + row * stride : NULL;
+    for (uint64_t r = 0; r < n; r++, hi += stride) {
+        if (lo) {
+            simd->bf16_split(w + r * cols, cols, hi, lo);
+            memset(lo + 2 * cols, 0, stride - 2 * cols);
+            lo += stride;
+        } else {
+            encode_row(simd, w + r * cols, cols, hi);
+        }
         memset(hi + 2 * cols, 0, stride - 2 * cols);
-        memset(lo + 2 * cols, 0, stride - 2 * cols);
     }
 }
 

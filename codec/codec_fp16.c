@@ -29,11 +29,12 @@ static void split(const float *w, uint64_t rows, uint64_t cols, uint64_t row, ui
 {
     (void)rows;
     uint64_t piece = zo2_fp32_plane_piece(cols);
-    int much = zo2_fp32_plane_much(cols, n);
+    int much = rest && zo2_fp32_plane_much(cols, n);
     for (uint64_t r = 0; r < n; r += piece, w += piece * cols) {
         uint64_t here = n - r < piece ? n - r : piece;
         encode(w, cols, cols, row + r, here, wire);
-        zo2_fp32_plane_store(w, cols, row + r, here, rest, much);
+        if (rest)
+            zo2_fp32_plane_store(w, cols, row + r, here, rest, much);
     }
     if (much)
         zo2_simd_get()->stream_end();

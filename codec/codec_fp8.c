@@ -58,7 +58,7 @@ static void stream(zo2_fp8_stream_row stream_row, const float *w, uint64_t rows,
 static void split(zo2_fp8_encode_row encode_row, zo2_fp8_stream_row stream_row, const float *w, uint64_t rows,
                   uint64_t cols, uint64_t row, uint64_t n, void *wire, void *rest)
 {
-    if (past_caches(rows, cols, wire, rest)) {
+    if (rest && past_caches(rows, cols, wire, rest)) {
         stream(stream_row, w, rows, cols, row, n, wire, rest);
         return;
     }
@@ -66,7 +66,8 @@ static void split(zo2_fp8_encode_row encode_row, zo2_fp8_stream_row stream_row, 
     for (uint64_t r = 0; r < n; r += piece, w += piece * cols) {
         uint64_t here = n - r < piece ? n - r : piece;
         encode(encode_row, w, cols, rows, cols, row + r, here, wire);
-        zo2_fp32_plane_store(w, cols, row + r, here, rest, 0);
+        if (rest)
+            zo2_fp32_plane_store(w, cols, row + r, here, rest, 0);
     }
 }
 

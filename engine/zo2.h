@@ -109,6 +109,10 @@ typedef enum zo2_dist { ZO2_GAUSSIAN = 1, ZO2_RADEMACHER = 2 } zo2_dist; /* defa
 
 typedef enum zo2_schedule { ZO2_CONSTANT = 1, ZO2_LINEAR = 2, ZO2_COSINE = 3 } zo2_schedule;
 
+/* Which group comes next where groups of tensors take turns: from the head down, from the embeddings up, or drawn by the seed, each
+ * once a round. */
+typedef enum zo2_tune_order { ZO2_ORDER_TOP = 1, ZO2_ORDER_BOTTOM = 2, ZO2_ORDER_RANDOM = 3 } zo2_tune_order;
+
 typedef enum zo2_backend_kind {
     ZO2_BACKEND_AUTO = 0, /* the fastest that works here */
     ZO2_BACKEND_CPU = 1,
@@ -122,12 +126,14 @@ ZO2_API const char *zo2_dtype_name(zo2_dtype v);
 ZO2_API const char *zo2_wire_name(zo2_wire v);
 ZO2_API const char *zo2_dist_name(zo2_dist v);
 ZO2_API const char *zo2_schedule_name(zo2_schedule v);
+ZO2_API const char *zo2_tune_order_name(zo2_tune_order v);
 ZO2_API const char *zo2_backend_name(zo2_backend_kind v);
 ZO2_API zo2_dtype zo2_dtype_parse(const char *name); /* "fp32", "fp16", "bf16" */
 ZO2_API zo2_wire zo2_wire_parse(const char *name);
 ZO2_API zo2_dist zo2_dist_parse(const char *name);
 ZO2_API zo2_schedule zo2_schedule_parse(const char *name);
-ZO2_API int zo2_backend_parse(const char *name); /* -1 for unknown ones, because auto is 0 */
+ZO2_API zo2_tune_order zo2_tune_order_parse(const char *name); /* "top", "bottom", "random" */
+ZO2_API int zo2_backend_parse(const char *name);               /* -1 for unknown ones, because auto is 0 */
 
 /* ---- callbacks --------------------------------------------------------------------------------------------------- */
 
@@ -463,6 +469,29 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
      * ZO2_ERR_ARG if none does; 0: no limit */
     uint64_t write_budget;
     double spill_read_rate, spill_write_rate; /* plans: bytes/s of each of them; 0: measured there */
+    /* Numeric settings of the run: what moves, the rest being frozen. Frozen tensors have no master and no update, and what lies below the
+     * first tensor that moves is computed once for all streams of a step. Terms that are joined by '+':
+     *     all                 every tensor of the model
+     *     vectors             biases and norms
+     *     layers=4-5          everything in layers 4 and 5; layers=0,4-5 is a list
+     *     matrices=4-5        their matrices
+     *     rows=12,98-103      rows of the output embedding, by token id. Where that is the input embedding, too, this one stays as it is,
+     *                         and an export has both
+     *     match=*.fc1.*       tensors by their names (zo2_tensor_info); * and ? stand for any characters, or one
+     *     lora:r=8,alpha=16,targets=q_proj+v_proj,layers=4-5
+     *                         low-rank adapters of these matrices (arXiv 2106.09685), y += alpha / r B A x; without `layers` of all. A
+     *                         begins random, B zero
+     * NULL: all. A resume takes the run's for NULL and refuses another text. */
+    const char *tune;
+    uint32_t
+        tune_rotate; /* groups take turns of so many steps: each block (embeddings, a layer, the head) that has tensors that
+                                  move is a group, and a step perturbs and updates one. 0: all move in every step */
+    zo2_tune_order tune_order; /* of their turns: top */
+    zo2_dtype trunk_type;      /* what is kept of the trunk is rounded to: fp32, or bf16 */
+    /* A resource. Most bytes for the residual streams of examples where the trunk ends, which depend on the example alone: in the
+     * directories of a spill if there are any, else in RAM. A step that finds all of its examples there needs nothing of the trunk.
+     * 0: none are kept */
+    uint64_t trunk_cache;
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */

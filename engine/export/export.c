@@ -41,13 +41,13 @@ static zo2_status report(void *arg, uint64_t group_bytes)
 
 static zo2_status list_tensors(job *j)
 {
-    const zo2_arch *a = &j->values.pack->arch;
+    const zo2_arch *a = &j->values.arch;
     j->tensors = calloc(a->n_tensors, sizeof *j->tensors);
     if (!j->tensors)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tensors of %s", j->values.pack_path);
     for (uint32_t i = 0; i < a->n_tensors; i++) {
         const zo2_tensor *t = &a->tensors[i];
-        zo2_dtype dtype = j->o.dtype ? j->o.dtype : zo2_packfile_tensor(j->values.pack->file, i)->dtype;
+        zo2_dtype dtype = j->o.dtype ? j->o.dtype : zo2_packfile_tensor(j->values.pack->file, t->stored)->dtype;
         j->tensors[i] = (zo2_st_tensor){
             .name = t->name,
             .dtype = dtype,
@@ -61,7 +61,7 @@ static zo2_status list_tensors(job *j)
 
 static zo2_status write_tensor(job *j, zo2_st_writer *w, uint32_t id)
 {
-    const zo2_tensor *t = &j->values.pack->arch.tensors[id];
+    const zo2_tensor *t = &j->values.arch.tensors[id];
     zo2_dtype dtype = j->tensors[id].dtype;
     zo2_status s = ZO2_OK;
     for (uint64_t row = 0, rows; row < t->rows && !s; row += rows) {
@@ -83,7 +83,7 @@ static zo2_status write_weights(job *j)
 {
     zo2_st_writer *w = NULL;
     uint64_t split = j->o.split_bytes ? j->o.split_bytes : DEFAULT_SPLIT_BYTES;
-    uint32_t n = j->values.pack->arch.n_tensors;
+    uint32_t n = j->values.arch.n_tensors;
     zo2_status s = report(j, 0);
     if (!s)
         s = zo2_st_writer_open(&w, &zo2_io_posix, j->dir.tmp, j->tensors, n, split);
@@ -100,8 +100,7 @@ static void announce(const job *j)
     const zo2_export_values *v = &j->values;
     if (v->queries && !v->spill) /* else it has said what it has */
         zo2_replay_announce(&v->history, v->snapshot ? zo2_snapfile_get_header(v->snapshot)->step : 0, v->steps,
-                            v->snapshot != NULL, v->pack->arch.parameters, zo2_pool_threads(v->pool), j->o.log,
-                            j->o.log_ud);
+                            v->snapshot != NULL, v->arch.moving, zo2_pool_threads(v->pool), j->o.log, j->o.log_ud);
 }
 
 static zo2_status export_folder(job *j, const char *out_dir)

@@ -67,7 +67,10 @@ static zo2_status take_steps(zo2_export_values *v, const zo2_bundlefile *b)
     if (s)
         return s;
     v->queries = set->queries;
-    zo2_history_init(&v->history, set);
+    s = zo2_export_tune(v, set);
+    if (s)
+        return s;
+    zo2_history_init(&v->history, set, &v->arch);
     s = zo2_history_reserve(&v->history, v->steps);
     for (uint64_t step = 0; step < v->steps && !s; step++) {
         zo2_journal_record r;

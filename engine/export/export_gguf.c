@@ -280,7 +280,7 @@ zo2_status zo2_export_gguf(zo2_export_values *v, const char *out)
     if (!j)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory to write %s", out);
     j->v = v;
-    j->a = &v->pack->arch;
+    j->a = &v->arch;
     j->out = out;
     j->place = find_places(j->a);
     v->report = report;

@@ -28,7 +28,7 @@ static zo2_status find_layout(zo2_export_values *v, const zo2_snapfile *f)
     for (uint32_t rule = ZO2_TILE_RULE; rule; rule--)
         for (size_t i = 0; i < sizeof computes / sizeof *computes; i++) {
             zo2_status s =
-                zo2_layout_create(&v->layout, &v->pack->arch, ZO2_WIRE_BF16, computes[i], rule, ZO2_EXPORT_CHUNK_BYTES);
+                zo2_layout_create(&v->layout, &v->arch, ZO2_WIRE_BF16, computes[i], rule, ZO2_EXPORT_CHUNK_BYTES);
             if (s || fits(&v->layout, f))
                 return s;
             zo2_layout_free(&v->layout);

@@ -59,7 +59,7 @@ zo2_status zo2_export_open_spill(zo2_export_values *v)
                                 .log_ud = v->o->log_ud};
     uint64_t chunk_bytes = ZO2_EXPORT_CHUNK_BYTES; /* whatever is wrong with the files, opening them says it */
     (void)zo2_spill_layout_of(&zo2_io_posix, c.run, c.dirs, c.n_dirs, &chunk_bytes);
-    zo2_status s = zo2_layout_create(&v->layout, &v->pack->arch, set->wire, set->compute, set->tile_rule, chunk_bytes);
+    zo2_status s = zo2_layout_create(&v->layout, &v->arch, set->wire, set->compute, set->tile_rule, chunk_bytes);
     if (!s)
         s = zo2_spill_files_open(&v->spill, &zo2_io_posix, &c, &v->layout, chunk_bytes, NULL);
     if (!v->spill || !count(v)) {
@@ -144,7 +144,7 @@ zo2_status zo2_export_take_from_spill(zo2_export_values *v, int *taken, uint64_t
     job.first = zo2_layout_chunk(&v->layout, v->t->id, row, &span);
     uint32_t last = zo2_layout_chunk(&v->layout, v->t->id, row + rows - 1, &span);
     *taken = 0;
-    if (!zo2_spill_find(v->spill, job.first, &version))
+    if (v->t->frozen || !zo2_spill_find(v->spill, job.first, &version))
         return ZO2_OK;
     zo2_pool_run(v->pool, last - job.first + 1, read_chunk, &job);
     zo2_status s = zo2_job_error_raise(&job.error);

@@ -10,6 +10,7 @@
 #include "engine/masters/snapshot_find.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
+#include "engine/model/tune.h"
 #include "engine/pack/pack_api.h"
 #include "engine/run/run_api.h"
 #include "storage/pack/packfile.h"
@@ -31,9 +32,9 @@ static zo2_status find_snapshot(zo2_export_values *v)
 {
     const zo2_run_settings *set = zo2_journal_settings(v->run->journal);
     char *dir = zo2_snapshot_folder(v->o->run_dir, v->o->snapshot_dir);
-    zo2_status s = dir ? zo2_layout_create(&v->layout, &v->pack->arch, set->wire, set->compute, set->tile_rule,
-                                           ZO2_EXPORT_CHUNK_BYTES)
-                       : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", v->o->run_dir);
+    zo2_status s =
+        dir ? zo2_layout_create(&v->layout, &v->arch, set->wire, set->compute, set->tile_rule, ZO2_EXPORT_CHUNK_BYTES)
+            : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", v->o->run_dir);
     if (!s)
         v->snapshot = zo2_snapshot_find(dir, v->run->journal, &v->layout, v->steps, v->o->log, v->o->log_ud);
     free(dir);
@@ -49,6 +50,14 @@ static zo2_status find_sources(zo2_export_values *v)
     return s || v->spill ? s : find_snapshot(v);
 }
 
+zo2_status zo2_export_tune(zo2_export_values *v, const zo2_run_settings *set)
+{
+    zo2_arch_free(&v->arch);
+    zo2_status s = zo2_arch_tune(&v->arch, &v->pack->arch, set ? set->tune : NULL, set && set->tune_rotate);
+    v->arch.lora_seed = set ? set->seed : 0;
+    return s;
+}
+
 static zo2_status open_run(zo2_export_values *v)
 {
     const char *dir = v->o->run_dir;
@@ -61,7 +70,10 @@ static zo2_status open_run(zo2_export_values *v)
         return s;
     const zo2_run_settings *set = zo2_journal_settings(v->run->journal);
     v->queries = set->queries;
-    zo2_history_init(&v->history, set);
+    s = zo2_export_tune(v, set);
+    if (s)
+        return s;
+    zo2_history_init(&v->history, set, &v->arch);
     s = zo2_history_load(&v->history, v->run->journal, v->steps);
     return s ? s : find_sources(v);
 }
@@ -85,7 +97,8 @@ static zo2_status open_steps(zo2_export_values *v)
 /* Whole chunks of the pack, so that each is read and hashed once; or a unit of the snapshot, for the same reason. */
 uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t, uint64_t row)
 {
-    uint64_t rows, chunk = zo2_packfile_chunk_rows(v->pack->file, t->id), chunks = ZO2_EXPORT_GROUP / (chunk * t->cols);
+    uint64_t rows, chunk = zo2_packfile_chunk_rows(v->pack->file, t->stored),
+                   chunks = ZO2_EXPORT_GROUP / (chunk * t->cols);
     if (v->spill)
         rows = zo2_export_spill_rows(v, t, row);
     else if (v->snapshot)
@@ -98,7 +111,7 @@ uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t,
 /* Elements of the largest group; of a snapshot, vectors come with all of their block. */
 static uint64_t largest_group(const zo2_export_values *v)
 {
-    const zo2_arch *a = &v->pack->arch;
+    const zo2_arch *a = &v->arch;
     uint64_t largest = v->spill ? zo2_export_spill_most(v) : 1;
     for (uint32_t i = 0; i < a->n_tensors && !v->spill; i++)
         largest = zo2_max_u64(largest, zo2_export_values_rows(v, &a->tensors[i], 0) * a->tensors[i].cols);
@@ -122,7 +135,7 @@ static zo2_status make_buffers(zo2_export_values *v)
 zo2_status zo2_export_values_open(zo2_export_values *v)
 {
     zo2_status s;
-    if ((s = zo2_pack_open(&v->pack, v->pack_path)) || (s = open_steps(v)))
+    if ((s = zo2_pack_open(&v->pack, v->pack_path)) || (s = zo2_export_tune(v, NULL)) || (s = open_steps(v)))
         return s;
     return make_buffers(v);
 }
@@ -135,6 +148,7 @@ void zo2_export_values_close(zo2_export_values *v)
     zo2_spill_close(v->spill);
     zo2_layout_free(&v->layout);
     zo2_run_close(v->run);
+    zo2_arch_free(&v->arch);
     zo2_pack_close(v->pack);
     free(v->source);
     free(v->result);
@@ -147,7 +161,7 @@ void zo2_export_values_close(zo2_export_values *v)
 /* Values of the group in work from the snapshot, which are those of step *from then. 0: they have to come from the pack. */
 static int take_from_snapshot(zo2_export_values *v, uint64_t row, uint64_t *from)
 {
-    if (!v->snapshot)
+    if (!v->snapshot || v->t->frozen)
         return 0;
     const zo2_span *span;
     uint32_t unit = v->layout.chunks[zo2_layout_chunk(&v->layout, v->t->id, row, &span)].unit;
@@ -164,20 +178,20 @@ static int take_from_snapshot(zo2_export_values *v, uint64_t row, uint64_t *from
 static void read_piece(void *arg, uint64_t i)
 {
     zo2_export_values *v = arg;
-    uint64_t chunk = zo2_packfile_chunk_rows(v->pack->file, v->t->id);
+    uint64_t chunk = zo2_packfile_chunk_rows(v->pack->file, v->t->stored);
     uint64_t begin = v->first / v->t->cols, end = begin + v->n / v->t->cols;
     uint64_t from = (begin / chunk + i) * chunk, to = from + chunk;
     from = from > begin ? from : begin;
     to = to < end ? to : end;
     unsigned char *at = v->source + (from - begin) * v->t->cols * zo2_dtype_bytes(v->from);
-    zo2_status s = zo2_packfile_read_rows(v->pack->file, v->t->id, from, to - from, at);
+    zo2_status s = zo2_packfile_read_rows(v->pack->file, v->t->stored, from, to - from, at);
     if (s)
         zo2_job_error_set(&v->error, s);
 }
 
 static zo2_status read_source(zo2_export_values *v, uint64_t row, uint64_t rows)
 {
-    uint64_t chunk = zo2_packfile_chunk_rows(v->pack->file, v->t->id);
+    uint64_t chunk = zo2_packfile_chunk_rows(v->pack->file, v->t->stored);
     zo2_pool_run(v->pool, (row + rows - 1) / chunk - row / chunk + 1, read_piece, v);
     return zo2_job_error_raise(&v->error);
 }
@@ -248,7 +262,7 @@ zo2_status zo2_export_values_group(zo2_export_values *v, const zo2_tensor *t, zo
     int taken = 0;
     zo2_status s = ZO2_OK;
     v->t = t;
-    v->from = zo2_packfile_tensor(v->pack->file, t->id)->dtype;
+    v->from = zo2_packfile_tensor(v->pack->file, t->stored)->dtype;
     v->to = to;
     v->first = row * t->cols;
     v->n = rows * t->cols;
@@ -263,7 +277,7 @@ zo2_status zo2_export_values_group(zo2_export_values *v, const zo2_tensor *t, zo
         s = read_source(v, row, rows);
         from = 0;
     }
-    int verbatim = v->decode && v->steps == 0 && v->from == v->to; /* the source's own bits */
+    int verbatim = v->decode && (v->steps == 0 || t->frozen) && v->from == v->to; /* the source's own bits */
     if (!s && !verbatim)
         s = convert_group(v, from);
     *bits = verbatim ? v->source : v->result;

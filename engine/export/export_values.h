@@ -19,7 +19,8 @@ typedef struct zo2_export_values {
     void *arg;
 
     zo2_pack *pack;
-    zo2_run *run; /* NULL: the pack as it is, a bundle, or a snapshot without its journal */
+    zo2_arch arch; /* the pack's, as the run or bundle tunes it */
+    zo2_run *run;  /* NULL: the pack as it is, a bundle, or a snapshot without its journal */
     zo2_history history;
     uint64_t steps;         /* to replay */
     uint32_t queries;       /* of a step; 0: nothing to replay with */
@@ -49,6 +50,9 @@ typedef struct zo2_export_values {
 /* Opens pack and run, looks for a spill or a snapshot, makes the buffers. On failure it is to be closed too. */
 zo2_status zo2_export_values_open(zo2_export_values *v);
 void zo2_export_values_close(zo2_export_values *v); /* zeroed is fine */
+
+/* Of opening: v->arch, of a run or bundle with these settings; NULL: the pack's own. */
+zo2_status zo2_export_tune(zo2_export_values *v, const zo2_run_settings *set);
 
 /* Of opening: v->steps, v->layout and v->snapshot of the newest snapshot in v->o->snapshot_dir that is whole without a
  * journal. ZO2_ERR_NOTFOUND: none is; why goes to the log. */

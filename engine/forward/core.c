@@ -124,7 +124,7 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     c->micro_batch = config->settings->micro_batch;
     atomic_init(&c->abort, 0);
     pthread_mutex_init(&c->tracer.mutex, NULL);
-    zo2_history_init(&c->history, config->settings);
+    zo2_history_init(&c->history, config->settings, config->arch);
     zo2_status s = zo2_plan_make(&c->plan, c->arch, c->ops, &c->shape, config->stored_as, NULL);
     if (!s)
         s = zo2_pool_create(&c->pool, c->shape.threads);

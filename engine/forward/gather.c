@@ -60,7 +60,7 @@ static zo2_status gather_one(gather_job *job, uint64_t i)
     }
     uint64_t step = wire_step(job->f, job->tensor, row);
     uint32_t done;
-    zo2_history_range(p->history, job->base, step, &done);
+    zo2_history_range(p->history, job->tensor, job->base, step, &done);
     job->refs[i].folds_done = done;
     return zo2_masters_gather(p->masters, p->history, job->tensor, row, step, job->wire, job->n, i);
 }
@@ -141,7 +141,7 @@ zo2_status zo2_gather_rows(zo2_forward_pass *f, uint32_t tensor, const uint32_t 
                              .type = y.type,
                              .accumulate = accumulate};
     if (p->weights == ZO2_PASS_TRAIN || p->weights == ZO2_PASS_WIRE)
-        op.fold = zo2_history_range(p->history, job.base, p->step, &op.folds);
+        op.fold = zo2_history_range(p->history, tensor, job.base, p->step, &op.folds);
     uint64_t stream_bytes = y.stride * zo2_element_bytes(f, y.type);
     for (uint32_t first = 0; first < f->probes->streams && !s;) {
         zo2_probe_group g = zo2_probe_group_at(f->probes, first);

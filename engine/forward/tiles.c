@@ -27,13 +27,13 @@ zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t pc, zo2_sent_wire *wire)
 }
 
 /* Updates that the wire of a chunk lacks. */
-static const zo2_update *fold_of(const zo2_forward_pass *f, uint32_t chunk, uint32_t *count)
+static const zo2_update *fold_of(const zo2_forward_pass *f, uint32_t chunk, uint32_t tensor, uint32_t *count)
 {
     const zo2_pass *p = f->pass;
     *count = 0;
     if (p->weights != ZO2_PASS_TRAIN && p->weights != ZO2_PASS_WIRE)
         return NULL;
-    return zo2_history_range(p->history, p->masters->step[chunk], p->step, count);
+    return zo2_history_range(p->history, tensor, p->masters->step[chunk], p->step, count);
 }
 
 void zo2_group_eps(const zo2_forward_pass *f, const zo2_probe_group *g, uint32_t tensor, float eps[ZO2_MAX_PANELS])
@@ -64,7 +64,7 @@ zo2_status zo2_decode_span(zo2_forward_pass *f, uint32_t chunk, const zo2_span *
     for (uint32_t i = 0; i < g->n; i++)
         op.panel[i] = to + i * stride;
     zo2_group_eps(f, g, s->tensor, op.eps);
-    op.fold = fold_of(f, chunk, &op.folds);
+    op.fold = fold_of(f, chunk, s->tensor, &op.folds);
     uint64_t begin = zo2_trace_begin(f->trace);
     zo2_status status = f->be->ops->decode(f->be, &op);
     zo2_forward_span(f, begin, "decode", s->tensor, f->pass->program->layout->chunks[chunk].unit, chunk, op.src_bytes);

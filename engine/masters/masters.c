@@ -150,8 +150,32 @@ zo2_status zo2_masters_create(zo2_masters *m, const zo2_layout *layout, const ui
     return ZO2_OK;
 }
 
+zo2_status zo2_masters_open_exact(zo2_masters *m, const zo2_packfile *pack)
+{
+    const zo2_arch *a = m->layout->arch;
+    m->exact = (zo2_rebuild){.layout = m->layout, .pack = pack};
+    if (zo2_masters_are_spilled(m)) {
+        m->exact.window = &m->spill.window;
+        return ZO2_OK;
+    }
+    if (a->moving == a->parameters)
+        return ZO2_OK;
+    zo2_status s = zo2_pack_window_create(&m->window, pack, &zo2_io_posix, m->slots.n + 1);
+    if (!s)
+        m->exact.window = &m->window;
+    return s;
+}
+
+int zo2_masters_lack_rest(const zo2_masters *m, uint32_t tensor)
+{
+    const zo2_span *first =
+        &m->layout->spans[m->layout->chunks[m->layout->units[m->layout->tensor_unit[tensor]].first_chunk].first_span];
+    return m->layout->arch->tensors[tensor].frozen && first->codec->rest_bytes(1, 1);
+}
+
 void zo2_masters_free(zo2_masters *m)
 {
+    zo2_pack_window_free(&m->window);
     zo2_spill_home_free(&m->spill);
     zo2_ram_home_free(&m->ram);
     if (m->scratch)
@@ -173,7 +197,7 @@ uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wire wire, const uint32_t *
         const zo2_tensor *t = &a->tensors[i];
         const zo2_codec *codec = zo2_tensor_codec(t, wire);
         if (!stored_as || stored_as[i] == i)
-            bytes += zo2_wire_room(codec, t->rows, t->cols) + codec->rest_bytes(t->rows, t->cols);
+            bytes += zo2_wire_room(codec, t->rows, t->cols) + (t->frozen ? 0 : codec->rest_bytes(t->rows, t->cols));
     }
     return bytes;
 }

@@ -8,7 +8,9 @@
 #include "engine/base/slots.h"
 #include "engine/masters/history.h"
 #include "engine/masters/home.h"
+#include "engine/masters/pack_window.h"
 #include "engine/masters/ram_home.h"
+#include "engine/masters/rebuild.h"
 #include "engine/masters/spill_home.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
@@ -29,6 +31,9 @@ typedef struct zo2_masters {
     zo2_slots slots;
     uint8_t *scratch;
     uint64_t scratch_bytes; /* of a slot: zo2_masters_scratch_bytes() */
+    /* Where exact values of frozen tensors come from, of which the wire is all that is kept. */
+    zo2_rebuild exact;
+    zo2_pack_window window; /* of it; zeroed where masters spill, which have one, or nothing is frozen */
 } zo2_masters;
 
 /* stored_as[n_tensors]: tensor whose memory a tensor uses (aliased packs), NULL: its own. spill: where they live, NULL: in RAM.
@@ -114,6 +119,11 @@ static inline uint32_t zo2_masters_reserved(uint32_t threads, zo2_plane plane)
 {
     return zo2_masters_slots(threads) + 1 + (plane == ZO2_PLANE_WIRE ? ZO2_MASTERS_UPLOADS : 0);
 }
+
+/* Of fill(): m->exact. */
+zo2_status zo2_masters_open_exact(zo2_masters *m, const zo2_packfile *pack);
+/* Are exact values of a tensor to be had from the pack alone? */
+int zo2_masters_lack_rest(const zo2_masters *m, uint32_t tensor);
 
 /* Bytes that create() would take for a run's wire, without making a layout. Chunk padding (up to 256 bytes a plane) is
  * not counted. */

@@ -29,7 +29,10 @@ static zo2_status load_rows(load_job *job, uint32_t tensor, uint64_t row, uint64
     const zo2_tensor *t = &job->m->layout->arch->tensors[tensor];
     uint64_t n = rows * t->cols;
     float *w = malloc(n * sizeof *w);
-    const zo2_rebuild rebuild = {.layout = job->m->layout, .pack = job->how->pack};
+    /* Rows of a run's own tensor are looked up one by one in the pack. */
+    const zo2_rebuild rebuild = {.layout = job->m->layout,
+                                 .pack = job->how->pack,
+                                 .window = t->stored == ZO2_NO_TENSOR ? job->m->exact.window : NULL};
     const zo2_span *span = &job->m->layout->spans[job->m->layout->chunks[job->unit->first_chunk].first_span];
     zo2_status s = ZO2_OK;
     if (!w)
@@ -56,7 +59,7 @@ static void load_piece(void *arg, uint64_t i)
     if (u->tensor == ZO2_NO_TENSOR) {
         const zo2_chunk *c = &job->m->layout->chunks[u->first_chunk];
         const zo2_span *span = &job->m->layout->spans[c->first_span + i];
-        s = load_rows(job, span->tensor, 0, 1, job->values ? job->values + span->element_at : NULL);
+        s = load_rows(job, span->tensor, 0, span->rows, job->values ? job->values + span->element_at : NULL);
     } else {
         /* the rows of one chunk of the pack that lie in the unit */
         uint64_t chunk = u->row / job->chunk_rows + i, end = u->row + u->rows;
@@ -78,7 +81,8 @@ static zo2_status load_unit(load_job *job)
         pieces = job->m->layout->chunks[u->first_chunk].n_spans;
     } else {
         /* By the pack's own chunks: a read checks whole ones, so other pieces would read and hash bytes twice. */
-        job->chunk_rows = zo2_packfile_chunk_rows(job->how->pack, u->tensor);
+        job->chunk_rows =
+            zo2_rebuild_piece(&(zo2_rebuild){.layout = job->m->layout, .pack = job->how->pack}, u->tensor);
         pieces = (u->row + u->rows - 1) / job->chunk_rows - u->row / job->chunk_rows + 1;
     }
     zo2_pool_run(job->how->pool, pieces, load_piece, job);
@@ -98,8 +102,8 @@ static float *snapshot_values(const zo2_masters_load *how, const zo2_unit *u, ui
 zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how)
 {
     const zo2_layout *l = m->layout;
-    zo2_status s = ZO2_OK;
-    if (zo2_masters_are_spilled(m))
+    zo2_status s = zo2_masters_open_exact(m, how->pack);
+    if (!s && zo2_masters_are_spilled(m))
         return zo2_masters_resume(m, how);
     for (uint32_t i = 0; i < l->n_units && !s; i++) {
         const zo2_unit *u = &l->units[i];
@@ -107,7 +111,7 @@ zo2_status zo2_masters_fill(zo2_masters *m, const zo2_masters_load *how)
         /* A cancelled step may have left chunks of the snapshot one step ahead of the schedule; the next step brings
          * the others there. */
         if (how->steps)
-            job.to = zo2_unit_due_step(u, how->steps - 1, how->pending);
+            job.to = zo2_history_moved(how->history, u->group, zo2_unit_due_step(u, how->steps - 1, how->pending));
         float *values = zo2_masters_is_alias(m, u) ? NULL : snapshot_values(how, u, i, &job.from);
         job.values = values;
         if (!values)

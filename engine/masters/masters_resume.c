@@ -25,7 +25,9 @@ typedef struct resume_job {
 static uint64_t due_step(const zo2_masters *m, const zo2_masters_load *how, uint32_t chunk)
 {
     const zo2_layout *l = m->layout;
-    return how->steps ? zo2_unit_due_step(&l->units[l->chunks[chunk].unit], how->steps - 1, how->pending) : 0;
+    const zo2_unit *u = &l->units[l->chunks[chunk].unit];
+    return how->steps ? zo2_history_moved(how->history, u->group, zo2_unit_due_step(u, how->steps - 1, how->pending))
+                      : 0;
 }
 
 /* At most the journal's steps: zo2_spill_open() has seen to it. */

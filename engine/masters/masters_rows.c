@@ -34,6 +34,8 @@ zo2_status zo2_masters_store(zo2_masters *m, uint32_t tensor, uint64_t row, uint
 
 zo2_status zo2_masters_fetch(const zo2_masters *m, uint32_t tensor, uint64_t row, uint64_t n, float *w)
 {
+    if (zo2_masters_lack_rest(m, tensor))
+        return zo2_rebuild_rows(&m->exact, tensor, row, n, w);
     while (n) {
         const zo2_span *s;
         zo2_planes p;

@@ -57,7 +57,7 @@ zo2_status zo2_masters_snapshot(zo2_masters *m, const zo2_history *h, zo2_pool *
     zo2_snapwriter *w = NULL;
     zo2_status s = elements ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for a snapshot's table");
     for (uint32_t i = 0; i < l->n_units && !s; i++)
-        elements[i] = zo2_masters_is_alias(m, &l->units[i]) ? 0 : l->units[i].elements;
+        elements[i] = zo2_masters_is_alias(m, &l->units[i]) || l->units[i].frozen ? 0 : l->units[i].elements;
     if (!s)
         s = zo2_snapwriter_open(&w, io, dir, &header, elements);
     for (uint32_t i = 0; i < l->n_units && !s; i++) {

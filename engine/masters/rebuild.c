@@ -11,7 +11,9 @@
 #include "engine/model/layout.h"
 #include "storage/pack/packfile.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void run(zo2_pool *pool, uint64_t n, void (*fn)(void *arg, uint64_t i), void *arg)
 {
@@ -23,19 +25,61 @@ static void run(zo2_pool *pool, uint64_t n, void (*fn)(void *arg, uint64_t i), v
 
 /* ---- from the pack ---- */
 
-zo2_status zo2_rebuild_rows(const zo2_rebuild *s, uint32_t tensor, uint64_t row, uint64_t n, float *w)
+/* Rows of a tensor of the pack. */
+static zo2_status read_rows(const zo2_rebuild *s, uint32_t stored, uint64_t row, uint64_t n, float *w)
 {
-    const zo2_packtensor *stored = zo2_packfile_tensor(s->pack, tensor);
-    uint64_t values = n * s->layout->arch->tensors[tensor].cols;
-    void *bits = malloc(values * zo2_dtype_bytes(stored->dtype));
+    const zo2_packtensor *t = zo2_packfile_tensor(s->pack, stored);
+    uint64_t values = n * t->cols;
+    void *bits = malloc(values * zo2_dtype_bytes(t->dtype));
     if (!bits)
-        return zo2_error(ZO2_ERR_NOMEM, "no memory to load tensor %s", s->layout->arch->tensors[tensor].name);
-    zo2_status status = s->window ? zo2_pack_window_rows(s->window, tensor, row, n, bits)
-                                  : zo2_packfile_read_rows(s->pack, tensor, row, n, bits);
+        return zo2_error(ZO2_ERR_NOMEM, "no memory to load tensor %s", t->name);
+    zo2_status status = s->window ? zo2_pack_window_rows(s->window, stored, row, n, bits)
+                                  : zo2_packfile_read_rows(s->pack, stored, row, n, bits);
     if (!status)
-        zo2_source_decode(stored->dtype, bits, values, w);
+        zo2_source_decode(t->dtype, bits, values, w);
     free(bits);
     return status;
+}
+
+/* Rows of the head that the run moves begin as they are there. */
+static zo2_status copy_rows(const zo2_rebuild *s, const zo2_tensor *t, uint64_t row, uint64_t n, float *w)
+{
+    const zo2_arch *a = s->layout->arch;
+    uint32_t head = a->tensors[zo2_arch_find(a, a->tied ? ZO2_ROLE_EMBED_TOKENS : ZO2_ROLE_LM_HEAD, 0)].stored;
+    zo2_status status = ZO2_OK;
+    for (uint64_t i = 0; i < n && !status; i++)
+        status = read_rows(s, head, a->row[row + i], 1, w + i * t->cols);
+    return status;
+}
+
+/* A random, B zero, so that the sum is the model's at first. A has the variance that PEFT's has: that of a uniform distribution
+ * between +-1 / sqrt(columns). */
+static zo2_status begin_adapter(const zo2_rebuild *s, const zo2_tensor *t, uint64_t row, uint64_t n, float *w)
+{
+    if (t->role >= ZO2_ROLE_LORA_B) {
+        memset(w, 0, n * t->cols * sizeof *w);
+        return ZO2_OK;
+    }
+    zo2_status status = zo2_noise_fill(w, s->layout->arch->lora_seed, ZO2_LORA_STEP, 0, t->id, row * t->cols,
+                                       n * t->cols, ZO2_GAUSSIAN);
+    float deviation = 1.0f / sqrtf(3.0f * (float)t->cols);
+    for (uint64_t i = 0; i < n * t->cols; i++)
+        w[i] *= deviation;
+    return status;
+}
+
+zo2_status zo2_rebuild_rows(const zo2_rebuild *s, uint32_t tensor, uint64_t row, uint64_t n, float *w)
+{
+    const zo2_tensor *t = &s->layout->arch->tensors[tensor];
+    if (t->stored != ZO2_NO_TENSOR)
+        return read_rows(s, t->stored, row, n, w);
+    return t->role == ZO2_ROLE_HEAD_ROWS ? copy_rows(s, t, row, n, w) : begin_adapter(s, t, row, n, w);
+}
+
+uint64_t zo2_rebuild_piece(const zo2_rebuild *s, uint32_t tensor)
+{
+    const zo2_tensor *t = &s->layout->arch->tensors[tensor];
+    return t->stored == ZO2_NO_TENSOR ? t->rows : zo2_packfile_chunk_rows(s->pack, t->stored);
 }
 
 zo2_status zo2_rebuild_check(const zo2_tensor *t, const zo2_codec *codec, const float *w, uint64_t n, uint64_t to)
@@ -77,7 +121,7 @@ static void load_piece(void *arg, uint64_t i)
     const zo2_span *span = &job->s->layout->spans[job->chunk->first_span];
     zo2_status s;
     if (!job->pack_rows) {
-        s = load_rows(job, span + i, 0, 1);
+        s = load_rows(job, span + i, 0, span[i].rows);
     } else {
         /* the rows of one chunk of the pack that lie in this one */
         uint64_t from = (span->row / job->pack_rows + i) * job->pack_rows, to = from + job->pack_rows;
@@ -102,7 +146,7 @@ zo2_status zo2_rebuild_planes(const zo2_rebuild *s, uint32_t chunk, zo2_pool *po
     load_job job = {.s = s, .chunk = c, .wire = wire, .rest = rest, .error = ZO2_JOB_ERROR_INIT};
     uint64_t pieces = c->n_spans;
     if (s->layout->units[c->unit].tensor != ZO2_NO_TENSOR) {
-        job.pack_rows = zo2_packfile_chunk_rows(s->pack, first->tensor);
+        job.pack_rows = zo2_rebuild_piece(s, first->tensor);
         pieces = (first->row + first->rows - 1) / job.pack_rows - first->row / job.pack_rows + 1;
     }
     run(pool, pieces, load_piece, &job);
@@ -137,10 +181,12 @@ static void update_piece(void *arg, uint64_t i)
     const zo2_span *s = &job->l->spans[c->first_span + (c->n_spans > 1 ? i : 0)];
     const zo2_tensor *t = &job->l->arch->tensors[s->tensor];
     uint64_t row = c->n_spans > 1 ? 0 : i * job->piece_rows;
-    uint64_t rows = s->rows - row < job->piece_rows ? s->rows - row : job->piece_rows;
+    uint64_t most = c->n_spans > 1 ? s->rows : job->piece_rows, rows = s->rows - row < most ? s->rows - row : most;
     uint8_t *wire = job->wire + s->wire_at, *rest = job->rest ? job->rest + s->rest_at : NULL;
+    if (t->frozen) /* among vectors that move */
+        return;
     zo2_updates a = {.tensor_id = t->id, .dist = job->h->dist, .decays = t->decays};
-    a.u = zo2_history_range(job->h, job->from, job->to, &a.count);
+    a.u = zo2_history_range(job->h, t->id, job->from, job->to, &a.count);
     if (!zo2_update_chunk(s->codec, wire, rest, s->rows, s->cols, row, rows, (s->row + row) * s->cols, &a))
         zo2_job_error_set(&job->error, zo2_rebuild_unrepresentable(t, s->codec, job->to));
 }

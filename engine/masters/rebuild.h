@@ -17,8 +17,13 @@ typedef struct zo2_rebuild {
     zo2_pack_window *window; /* of the pack, for those who want it chunk by chunk; NULL: through the page cache */
 } zo2_rebuild;
 
-/* Values of rows [row, row + n) of a tensor at step 0: w[n * cols]. Whole chunks of the pack are read. Thread-safe. */
+/* Values of rows [row, row + n) of a tensor at step 0: w[n * cols]; of one that the run added, what it begins with. Whole chunks of the
+ * pack are read. Thread-safe. */
 zo2_status zo2_rebuild_rows(const zo2_rebuild *s, uint32_t tensor, uint64_t row, uint64_t n, float *w);
+/* Rows of a matrix that are best read together: those of a chunk of the pack, counted from row 0. */
+uint64_t zo2_rebuild_piece(const zo2_rebuild *s, uint32_t tensor);
+/* The step whose noise the adapters begin with: none ever has that number. */
+#define ZO2_LORA_STEP UINT64_MAX
 /* ZO2_ERR_NONFINITE if the run's wire can't have these values of a tensor at step `to`. */
 zo2_status zo2_rebuild_check(const zo2_tensor *t, const zo2_codec *codec, const float *w, uint64_t n, uint64_t to);
 

@@ -1,5 +1,6 @@
 /* replay.c: see replay.h. */
 #include "engine/masters/replay.h"
+#include "codec/update.h"
 #include "engine/base/clock.h"
 
 #include <inttypes.h>
@@ -16,11 +17,14 @@ static double seconds_each(const zo2_history *h, uint64_t from, uint64_t to)
     uint32_t updates;
     uint64_t last = to - from < SAMPLE_STEPS ? to : from + SAMPLE_STEPS;
     float *w = calloc(SAMPLE_WEIGHTS, sizeof *w);
-    zo2_history_range(h, from, last, &updates);
+    uint32_t group = 0;
+    while (!zo2_history_group(h, group, from, last, &updates) && group + 1 < h->n_lists)
+        group++;
     double seconds = 0;
     if (w && updates) {
         double begin = zo2_now();
-        zo2_history_apply(h, 0, 1, 0, SAMPLE_WEIGHTS, from, last, w);
+        const zo2_update *u = zo2_history_group(h, group, from, last, &updates);
+        zo2_update_apply(w, SAMPLE_WEIGHTS, 0, 0, h->dist, 1, u, updates);
         seconds = (zo2_now() - begin) / ((double)SAMPLE_WEIGHTS * updates);
     }
     free(w);
@@ -31,11 +35,15 @@ void zo2_replay_announce(const zo2_history *h, uint64_t from, uint64_t to, int f
                          uint32_t threads, zo2_log_fn log, void *log_ud)
 {
     uint32_t updates;
+    double each_weight = 0; /* updates of it, where groups take turns about as many for each */
     char text[128];
-    zo2_history_range(h, from, to, &updates);
-    if (!log || !updates)
+    for (uint32_t group = 0; group < h->n_lists; group++) {
+        zo2_history_group(h, group, from, to, &updates);
+        each_weight += (double)updates / h->n_lists;
+    }
+    if (!log || each_weight <= 0)
         return;
-    double seconds = seconds_each(h, from, to) * (double)parameters * updates / threads;
+    double seconds = seconds_each(h, from, to) * (double)parameters * each_weight / threads;
     const char *word = seconds < 120 ? "s" : seconds < 7200 ? "min" : "h";
     double each = seconds < 120 ? 1 : seconds < 7200 ? 60 : 3600;
     snprintf(text, sizeof text, "replaying steps %" PRIu64 " to %" PRIu64 " (from %s): about %.0f %s", from, to,

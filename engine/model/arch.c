@@ -5,6 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+const zo2_role zo2_lora_target[ZO2_LORA_TARGETS] = {ZO2_ROLE_Q_W,    ZO2_ROLE_K_W,   ZO2_ROLE_V_W,  ZO2_ROLE_O_W,
+                                                    ZO2_ROLE_GATE_W, ZO2_ROLE_FC1_W, ZO2_ROLE_FC2_W};
+
 typedef struct named {
     const char *bare;
     uint32_t tensor;
@@ -50,6 +53,10 @@ zo2_status zo2_arch_index(zo2_arch *a)
     for (uint32_t i = 0; i < a->n_tensors; i++)
         a->by_name[i] = names[i].tensor;
     free(names);
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        a->tensors[i].stored = i;
+    a->moving = a->parameters;
+    a->groups = 1;
     return ZO2_OK;
 }
 
@@ -60,6 +67,7 @@ void zo2_arch_free(zo2_arch *a)
     free(a->tensors);
     free(a->block_at);
     free(a->by_name);
+    free(a->row);
     memset(a, 0, sizeof *a);
 }
 

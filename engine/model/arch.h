@@ -40,7 +40,11 @@ typedef enum zo2_role {
     ZO2_ROLE_FINAL_NORM_B,
     ZO2_ROLE_PROJECT_OUT, /* [embed_dim][hidden] */
     ZO2_ROLE_LM_HEAD,     /* [vocab][embed_dim]; only when untied */
-    ZO2_ROLE_COUNT
+    /* what a run adds to the model (tune.h) */
+    ZO2_ROLE_HEAD_ROWS, /* [rows][embed_dim]: some rows of the head, which move */
+    ZO2_ROLE_LORA_A,    /* [rank][columns of the matrix]: one for each of ZO2_LORA_TARGETS, in their order */
+    ZO2_ROLE_LORA_B = ZO2_ROLE_LORA_A + 7, /* [rows of the matrix][rank]: the same */
+    ZO2_ROLE_COUNT = ZO2_ROLE_LORA_B + 7
 } zo2_role;
 
 #define ZO2_NO_TENSOR UINT32_MAX
@@ -56,6 +60,11 @@ typedef struct zo2_tensor {
     int decays; /* 1 for matrices and embeddings, 0 for biases and norms; positions: 1 (they are an embedding) */
     int exempt; /* fp32 wire whatever the run's codec: biases, norms, positions */
     int ones;   /* a vector that starts as ones, not zeros, in a model that nobody trained: the weights of norms */
+    /* of a run that tunes a part of the model (tune.h) */
+    int frozen;     /* 1: it never moves, so there is no master of it and no update */
+    uint32_t group; /* of those that take turns: 0 if all move in every step */
+    uint32_t
+        stored; /* tensor of the pack that it is: its id, unless the run added tensors before it; ZO2_NO_TENSOR: the run's own */
 } zo2_tensor;
 
 typedef struct zo2_arch {
@@ -88,7 +97,20 @@ typedef struct zo2_arch {
     zo2_tensor *tensors; /* owned */
     uint32_t *block_at;  /* [n_blocks + 1]: first tensor of each block; owned */
     uint32_t *by_name;   /* [n_tensors]: tensors by their bare names (family.h), sorted; owned */
+    /* of a run that tunes a part of the model (tune.h) */
+    uint64_t moving; /* parameters that move: all, unless the run says else */
+    uint32_t
+        fork; /* the first block with a tensor that moves. Blocks below are the trunk: they are at W in all streams */
+    uint32_t groups;    /* of tensors that take turns: 1 where all move in every step */
+    uint32_t n_rows;    /* of ZO2_ROLE_HEAD_ROWS */
+    uint32_t *row;      /* [n_rows]: rows of the vocabulary that they are, ascending; owned */
+    float lora_scale;   /* alpha / rank */
+    uint64_t lora_seed; /* of what adapters begin with: the run's */
 } zo2_arch;
+
+/* Matrices that low-rank adapters may be added to. */
+#define ZO2_LORA_TARGETS 7
+extern const zo2_role zo2_lora_target[ZO2_LORA_TARGETS]; /* arch.c */
 
 /* Makes the look-up tables once family, tensors and blocks are set. ZO2_ERR_NOMEM: everything is freed, *a zeroed. */
 zo2_status zo2_arch_index(zo2_arch *a);
@@ -114,6 +136,17 @@ static inline uint64_t zo2_kv_columns(const zo2_arch *a)
     return (uint64_t)a->kv_heads * a->head_dim;
 }
 
+static inline int zo2_is_lora(const zo2_tensor *t)
+{
+    return t->role >= ZO2_ROLE_LORA_A && t->role < ZO2_ROLE_COUNT;
+}
+
+/* Vectors of a block, and what is as small: one unit, of one chunk, that is decoded when the block begins. */
+static inline int zo2_is_vector(const zo2_tensor *t)
+{
+    return t->rank == 1 || zo2_is_lora(t);
+}
+
 static inline int zo2_is_head(const zo2_arch *a, const zo2_tensor *t)
 {
     return t->role == ZO2_ROLE_LM_HEAD || (a->tied && t->role == ZO2_ROLE_EMBED_TOKENS);
@@ -122,7 +155,7 @@ static inline int zo2_is_head(const zo2_arch *a, const zo2_tensor *t)
 /* A matrix whose tiles are uploaded. Embedding tables that are only gathered from never are. */
 static inline int zo2_is_streamed(const zo2_arch *a, const zo2_tensor *t)
 {
-    return t->rank == 2 && t->role != ZO2_ROLE_EMBED_POSITIONS && (t->role != ZO2_ROLE_EMBED_TOKENS || a->tied);
+    return !zo2_is_vector(t) && t->role != ZO2_ROLE_EMBED_POSITIONS && (t->role != ZO2_ROLE_EMBED_TOKENS || a->tied);
 }
 
 #endif

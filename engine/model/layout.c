@@ -50,14 +50,14 @@ uint64_t zo2_chunk_rows(const zo2_tensor *t, zo2_wire wire, uint64_t chunk_bytes
 
 static uint64_t vector_floats(const zo2_tensor *t)
 {
-    return zo2_round_up(t->cols, 4);
+    return zo2_round_up(t->rows * t->cols, 4);
 }
 
 uint64_t zo2_block_vector_floats(const zo2_arch *a, uint32_t block)
 {
     uint64_t n = 0;
     for (uint32_t i = 0; i < a->n_tensors; i++)
-        if (a->tensors[i].block == block && a->tensors[i].rank == 1)
+        if (a->tensors[i].block == block && zo2_is_vector(&a->tensors[i]))
             n += vector_floats(&a->tensors[i]);
     return n;
 }
@@ -72,6 +72,8 @@ uint32_t zo2_layout_unit(const zo2_layout *l, uint32_t tensor, uint64_t row)
 
 uint64_t zo2_unit_due_step(const zo2_unit *u, uint64_t t, uint32_t pending)
 {
+    if (u->frozen)
+        return 0;
     if (u->tensor == ZO2_NO_TENSOR || !pending)
         return t;
     uint64_t over = (t + u->tile) % ((uint64_t)pending + 1);
@@ -102,7 +104,7 @@ static void add_span(cut *c, zo2_chunk *chunk, uint64_t *element_at, const zo2_t
                                            .rest_at = chunk->rest_bytes,
                                            .element_at = *element_at};
     chunk->wire_bytes += zo2_wire_room(codec, rows, t->cols);
-    chunk->rest_bytes += codec->rest_bytes(rows, t->cols);
+    chunk->rest_bytes += t->frozen ? 0 : codec->rest_bytes(rows, t->cols); /* its wire is all that anybody needs */
     chunk->n_spans++;
     *element_at += rows * t->cols;
     c->spans++;
@@ -122,14 +124,16 @@ static void add_chunk(cut *c, zo2_chunk chunk)
 static void add_vectors(cut *c, uint32_t block)
 {
     const zo2_arch *a = c->l->arch;
-    zo2_unit unit = {.block = block, .tensor = ZO2_NO_TENSOR, .first_chunk = c->chunks, .n_chunks = 1};
+    zo2_unit unit = {.block = block, .tensor = ZO2_NO_TENSOR, .frozen = 1, .first_chunk = c->chunks, .n_chunks = 1};
     zo2_chunk chunk = {.unit = c->units, .first_span = c->spans};
     uint64_t at = 0;
     for (uint32_t i = 0; i < a->n_tensors; i++) {
         const zo2_tensor *t = &a->tensors[i];
-        if (t->block != block || t->rank != 1)
+        if (t->block != block || !zo2_is_vector(t))
             continue;
-        add_span(c, &chunk, &unit.elements, t, 0, 1);
+        add_span(c, &chunk, &unit.elements, t, 0, t->rows);
+        unit.frozen = unit.frozen && t->frozen;
+        unit.group = t->frozen ? unit.group : t->group;
         if (c->fill) {
             c->l->tensor_unit[i] = c->units;
             c->l->vector_at[i] = (uint32_t)at;
@@ -154,6 +158,8 @@ static void add_matrix(cut *c, const zo2_tensor *t)
         c->l->tensor_unit[t->id] = c->units;
     for (uint64_t row = 0; row < t->rows; row += tn) {
         zo2_unit unit = {.block = t->block, .tensor = t->id, .tile = c->tiles++, .row = row, .first_chunk = c->chunks};
+        unit.frozen = t->frozen;
+        unit.group = t->group;
         unit.rows = t->rows - row < tn ? t->rows - row : tn;
         for (uint64_t r = 0; r < unit.rows; r += step) {
             zo2_chunk chunk = {.unit = c->units, .first_span = c->spans};
@@ -174,7 +180,7 @@ static void walk(cut *c)
     for (uint32_t block = 0; block < a->n_blocks; block++) {
         add_vectors(c, block);
         for (; i < a->n_tensors && a->tensors[i].block == block; i++)
-            if (a->tensors[i].rank == 2)
+            if (!zo2_is_vector(&a->tensors[i]))
                 add_matrix(c, &a->tensors[i]);
     }
 }

@@ -34,6 +34,8 @@ typedef struct zo2_unit {
     uint64_t row, rows;
     uint64_t elements;
     uint32_t first_chunk, n_chunks;
+    uint32_t group; /* its tensors' (arch.h) */
+    int frozen;     /* nothing in it moves: it is at step 0 for ever, and its chunks have no rest planes */
 } zo2_unit;
 
 typedef struct zo2_layout {
@@ -79,7 +81,7 @@ uint32_t zo2_layout_unit(const zo2_layout *l, uint32_t tensor, uint64_t row);
 uint32_t zo2_layout_chunk(const zo2_layout *l, uint32_t tensor, uint64_t row, const zo2_span **span);
 
 /* Step that unit u's wire holds during step t with K pending: the last s <= t with (s + tile) mod (K + 1) = 0, or 0.
- * Vectors: t. */
+ * Vectors: t. Frozen ones: 0. */
 uint64_t zo2_unit_due_step(const zo2_unit *u, uint64_t t, uint32_t pending);
 
 #endif

@@ -22,7 +22,7 @@ static work work_of(const zo2_arch *a, const zo2_shape *s)
     double micro = ceil((double)s->batch_tokens / (double)(s->tokens ? s->tokens : 1));
     for (uint32_t i = 0; i < a->n_tensors; i++) {
         const zo2_tensor *t = &a->tensors[i];
-        if (!zo2_is_streamed(a, t) && t->rank == 2)
+        if (!zo2_is_streamed(a, t) && !zo2_is_vector(t))
             continue;
         int head = zo2_is_head(a, t);
         double n = (double)t->rows * (double)t->cols;

@@ -73,7 +73,7 @@ static zo2_snapfile *find_snapshot(zo2_engine *e, const zo2_journal *j, uint64_t
     zo2_snapfile *snapshot =
         steps ? zo2_snapshot_find(e->snapshot_dir, j, &c->layout, steps, e->opts.log, e->opts.log_ud) : NULL;
     uint64_t from = snapshot ? zo2_snapfile_get_header(snapshot)->step : 0;
-    zo2_replay_announce(&c->history, from, steps, snapshot != NULL, c->arch->parameters, zo2_pool_threads(c->pool),
+    zo2_replay_announce(&c->history, from, steps, snapshot != NULL, c->arch->moving, zo2_pool_threads(c->pool),
                         e->opts.log, e->opts.log_ud);
     return snapshot;
 }
@@ -118,16 +118,16 @@ static zo2_status load_masters(zo2_engine *e, const zo2_journal *j)
 static zo2_status open_core(zo2_engine *e, const zo2_backend_ops *ops)
 {
     uint32_t *stored_as = NULL;
-    zo2_status s = zo2_packfile_aliases(e->pack->file, &stored_as);
+    zo2_status s = zo2_engine_aliases(e, &stored_as);
     zo2_core_config config = {
-        .arch = &e->pack->arch, .ops = ops, .stored_as = stored_as, .settings = &e->settings, .with_masters = 1};
+        .arch = &e->arch, .ops = ops, .stored_as = stored_as, .settings = &e->settings, .with_masters = 1};
     if (!s)
         s = zo2_engine_measure_spill(e);
     zo2_core_spill spill = zo2_engine_spill(e);
     if (e->opts.spill_count)
         config.spill = &spill;
     if (!s)
-        s = zo2_shape_from_opts(&config.shape, &e->pack->arch, ops, &e->opts);
+        s = zo2_shape_from_opts(&config.shape, &e->arch, ops, &e->opts);
     if (!s)
         s = zo2_engine_spill_chunks(e, &config.shape.chunk_bytes);
     if (!s) {
@@ -154,11 +154,13 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
     const zo2_run_settings *run = journal ? zo2_journal_settings(journal) : NULL;
     if (!s)
         s = choose_backend(e, run, &ops);
+    if (!s)
+        s = zo2_engine_tune(e, run);
     if (!s && !run)
         s = zo2_engine_budget_pending(e, ops);
     if (!s)
-        s = zo2_settings_resolve(&e->settings, &e->opts, run, &e->pack->arch,
-                                 zo2_packfile_header(e->pack->file)->model_hash, ops);
+        s = zo2_settings_resolve(&e->settings, &e->opts, run, &e->arch, zo2_packfile_header(e->pack->file)->model_hash,
+                                 ops);
     if (!s)
         zo2_engine_resolve_opts(e);
     if (!s && run_dir)
@@ -256,7 +258,9 @@ void zo2_engine_close(zo2_engine *e)
     zo2_journal_close(e->journal);
     if (e->lock_fd >= 0)
         close(e->lock_fd);
+    zo2_arch_free(&e->arch);
     zo2_pack_close(e->pack);
+    free(e->tune);
     zo2_engine_free_spill_dirs(e);
     free(e->snapshot_dir);
     free(e->run_dir);

@@ -6,6 +6,7 @@
 #include "engine/families/families.h"
 #include "engine/measure/rates.h"
 #include "engine/model/arch.h"
+#include "engine/model/tune.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/plan_types.h"
 #include "engine/run/settings.h"
@@ -24,12 +25,16 @@ static int can_measure(const zo2_backend_ops *ops)
     return ops->kind != ZO2_BACKEND_NULL && (!ops->usable || !ops->usable());
 }
 
-static zo2_status find_aliases(const char *pack, uint32_t **out)
+static zo2_status find_aliases(const char *pack, const zo2_arch *a, uint32_t **out)
 {
     zo2_packfile *file = NULL;
+    uint32_t *stored_as = NULL;
     zo2_status s = zo2_packfile_open(&file, pack);
     if (!s)
-        s = zo2_packfile_aliases(file, out);
+        s = zo2_packfile_aliases(file, &stored_as);
+    if (!s)
+        s = zo2_arch_aliases(a, stored_as, out);
+    free(stored_as);
     zo2_packfile_close(file);
     return s;
 }
@@ -132,20 +137,22 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
     if (!ops)
         return zo2_error(ZO2_ERR_UNSUPPORTED, "the %s backend is not part of this build",
                          zo2_backend_name(opts->backend));
-    zo2_arch arch = {0};
+    zo2_arch model = {0}, arch = {0};
     zo2_shape shape;
     zo2_rates rates;
     zo2_machine machine;
     zo2_device *device = NULL;
     uint64_t pack_bytes = 0;
     uint32_t *stored_as = NULL;
-    zo2_status s = zo2_arch_load(&arch, q->arch_or_pack, &pack_bytes);
+    zo2_status s = zo2_arch_load(&model, q->arch_or_pack, &pack_bytes);
+    if (!s)
+        s = zo2_arch_tune(&arch, &model, opts->tune, opts->tune_rotate != 0);
     if (!s)
         s = zo2_shape_from_opts(&shape, &arch, ops, opts);
     if (!s)
         device = zo2_shape_ask_device(&shape, ops);
     if (!s && pack_bytes)
-        s = find_aliases(q->arch_or_pack, &stored_as);
+        s = find_aliases(q->arch_or_pack, &arch, &stored_as);
     if (!s)
         take_host_limit(&shape, &machine);
     if (!s && zo2_wants_budget_pending(opts))
@@ -168,6 +175,7 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
         ops->device_close(device);
     free(stored_as);
     zo2_arch_free(&arch);
+    zo2_arch_free(&model);
     return s;
 }
 

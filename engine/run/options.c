@@ -1,4 +1,5 @@
 /* options.c: options as they are in force. */
+#include "engine/model/tune.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/plan_types.h"
 #include "engine/run/session.h"
@@ -24,9 +25,32 @@ static void take_host_limit(zo2_engine *e)
     memcpy(e->host_limit, machine.host_limit, sizeof e->host_limit);
 }
 
+zo2_status zo2_engine_tune(zo2_engine *e, const zo2_run_settings *run)
+{
+    const zo2_engine_opts *o = &e->opts;
+    const char *tune = run ? run->tune : zo2_tune_or_all(o->tune);
+    e->tune = tune ? strdup(tune) : NULL;
+    if (tune && !e->tune)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory for the choice of tensors");
+    zo2_status s = zo2_arch_tune(&e->arch, &e->pack->arch, e->tune, (run ? run->tune_rotate : o->tune_rotate) != 0);
+    e->arch.lora_seed = run ? run->seed : o->seed;
+    return s;
+}
+
+zo2_status zo2_engine_aliases(const zo2_engine *e, uint32_t **out)
+{
+    uint32_t *stored_as = NULL;
+    zo2_status s = zo2_packfile_aliases(e->pack->file, &stored_as);
+    if (!s)
+        s = zo2_arch_aliases(&e->arch, stored_as, out);
+    free(stored_as);
+    return s;
+}
+
 void zo2_engine_resolve_opts(zo2_engine *e)
 {
     zo2_engine_opts *o = &e->opts;
+    e->settings.tune = e->tune; /* the journal that has it may be closed */
     zo2_settings_to_opts(&e->settings, o);
     if (isnan(o->snapshot_seconds))
         o->snapshot_seconds = DEFAULT_SNAPSHOT_SECONDS;
@@ -40,11 +64,11 @@ zo2_status zo2_engine_budget_pending(zo2_engine *e, const zo2_backend_ops *ops)
     zo2_shape shape;
     uint32_t *stored_as = NULL, pending;
     take_host_limit(e); /* where the masters live, and so what is written, depends on it */
-    zo2_status s = zo2_shape_from_opts(&shape, &e->pack->arch, ops, &e->opts);
+    zo2_status s = zo2_shape_from_opts(&shape, &e->arch, ops, &e->opts);
     if (!s)
-        s = zo2_packfile_aliases(e->pack->file, &stored_as);
+        s = zo2_engine_aliases(e, &stored_as);
     if (!s)
-        s = zo2_plan_budget_pending(&pending, &e->pack->arch, ops, &shape, stored_as);
+        s = zo2_plan_budget_pending(&pending, &e->arch, ops, &shape, stored_as);
     free(stored_as);
     if (s)
         return s;

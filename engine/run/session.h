@@ -14,6 +14,8 @@
 
 struct zo2_engine {
     zo2_pack *pack;
+    zo2_arch arch; /* the pack's, as the run tunes it (engine/model/tune.h) */
+    char *tune;    /* settings.tune */
     zo2_core core;
     zo2_engine_opts opts; /* resolved; log and log_ud are those of `log` */
     zo2_one_log log;      /* what the caller gave */
@@ -92,6 +94,11 @@ zo2_status zo2_engine_spill_chunks(const zo2_engine *e, uint64_t *chunk_bytes);
 void zo2_engine_unspill(const zo2_engine *e);
 
 /* ---- options.c ---- */
+
+/* What the run moves, from the options of a new one, or as an old one has it: e->arch and e->tune. */
+zo2_status zo2_engine_tune(zo2_engine *e, const zo2_run_settings *run);
+/* Tensors of the pack that share storage, as tensors of the run; NULL: there are none. *out: malloc'ed. */
+zo2_status zo2_engine_aliases(const zo2_engine *e, uint32_t **out);
 
 /* Options as they are in force, what zo2_engine_get_opts() shows: e->settings and defaults filled in. */
 void zo2_engine_resolve_opts(zo2_engine *e);

@@ -16,6 +16,7 @@
 #define UNSET_U64(field)
 #define UNSET_U32(field)
 #define UNSET_ENUM(field)
+#define UNSET_FIRST UNSET_ENUM
 
 void zo2_engine_opts_init_sized(zo2_engine_opts *o, size_t size)
 {
@@ -134,6 +135,29 @@ static zo2_status take_ENUM(const char *name, int set, int has_run, int same, in
                run ? zo2_##text##_name(run->field) : NULL, (set) ? zo2_##text##_name(o->field) : NULL, \
                zo2_##text##_name(s->field)))
 
+/* As enumerations. */
+#define TAKE_FIRST TAKE_ENUM
+
+/* A choice may list every row of a vocabulary; a message shows where it begins. */
+#define SHOWN 80
+
+const char *zo2_tune_or_all(const char *tune)
+{
+    return tune && strcmp(tune, "all") != 0 ? tune : NULL;
+}
+
+static zo2_status take_tune(const char **out, const char *given, const zo2_run_settings *run)
+{
+    const char *asked = zo2_tune_or_all(given);
+    *out = run ? run->tune : asked;
+    if (!run || !given || (!asked && !run->tune) || (asked && run->tune && strcmp(asked, run->tune) == 0))
+        return ZO2_OK;
+    char a[SHOWN], b[SHOWN];
+    snprintf(a, sizeof a, "%s", run->tune ? run->tune : "all");
+    snprintf(b, sizeof b, "%s", asked ? asked : "all");
+    return differs("tune", a, b);
+}
+
 static zo2_status take_all(zo2_run_settings *s, const zo2_engine_opts *o, const zo2_run_settings *run,
                            zo2_dtype compute)
 {
@@ -171,6 +195,7 @@ void zo2_settings_to_opts(const zo2_run_settings *s, zo2_engine_opts *o)
 #undef GIVE
     o->seed_set = 1;
     o->tile_rule = s->tile_rule;
+    o->tune = s->tune;
     if (s->schedule == ZO2_CONSTANT) /* not part of the run, which may grow: the caller's, if he gave one */
         o->total_steps = total_steps;
 }
@@ -220,5 +245,7 @@ zo2_status zo2_settings_resolve(zo2_run_settings *out, const zo2_engine_opts *o,
     zo2_engine_opts given = *o;
     given.backend = backend->kind;
     s = take_all(out, &given, run, zo2_default_compute(a, backend));
+    if (!s)
+        s = take_tune(&out->tune, o->tune, run);
     return s ? s : check_values(out);
 }

@@ -16,6 +16,9 @@ int zo2_engine_opts_take(zo2_engine_opts *own, const zo2_engine_opts *o);
 zo2_status zo2_settings_resolve(zo2_run_settings *out, const zo2_engine_opts *o, const zo2_run_settings *run,
                                 const zo2_arch *a, uint64_t model_hash, const zo2_backend_ops *backend);
 
+/* A choice of tensors as settings have it: NULL where that is all of them. */
+const char *zo2_tune_or_all(const char *tune);
+
 /* Is K of a new run with these options to be what their write budget has room for (zo2_plan_budget_pending())? */
 static inline int zo2_wants_budget_pending(const zo2_engine_opts *o)
 {

@@ -1,6 +1,7 @@
 /* ahead.c: what is settled before its pass begins; see ahead.h. */
 #include "engine/stream/ahead.h"
 #include "engine/masters/masters.h"
+#include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "engine/stream/pipeline.h"
 
@@ -8,7 +9,11 @@ int zo2_pass_is_followed(const zo2_pass *pass)
 {
     if (pass->masters && zo2_masters_are_spilled(pass->masters))
         return 0;
-    return pass->pending && (pass->weights == ZO2_PASS_TRAIN || pass->weights == ZO2_PASS_NONE);
+    const zo2_arch *a = pass->program->layout->arch;
+    if (a->groups > 1) /* what the next step needs depends on whose turn it is */
+        return 0;
+    return (pass->pending || a->moving < a->parameters) &&
+           (pass->weights == ZO2_PASS_TRAIN || pass->weights == ZO2_PASS_NONE);
 }
 
 int zo2_wire_is_settled(const zo2_pass *pass, uint32_t chunk)
@@ -18,5 +23,5 @@ int zo2_wire_is_settled(const zo2_pass *pass, uint32_t chunk)
     uint64_t next = zo2_unit_due_step(u, pass->step + 1, pass->pending);
     if (!pass->masters)
         return zo2_unit_due_step(u, pass->step, pass->pending) >= next;
-    return !pass->masters->shared[chunk] && pass->masters->step[chunk] >= next;
+    return (!pass->masters->shared[chunk] || u->frozen) && pass->masters->step[chunk] >= next;
 }

@@ -184,7 +184,7 @@ static zo2_pass next_pass(const zo2_pass *pass)
 /* One more chunk of the next pass; 0 if there is none, or no room for it. */
 static int read_on(zo2_pipeline *p, zo2_reader *r, uint32_t limit)
 {
-    if (r->ahead >= limit || !zo2_reader_has_room(r))
+    if (r->ahead >= limit || !zo2_reader_has_room(r) || r->last.program->layout->arch->groups > 1)
         return 0;
     uint32_t pc = r->ahead, chunk = r->last.masters->owner[r->last.program->fetch[pc].chunk];
     zo2_buffer *to[2] = {NULL, NULL};

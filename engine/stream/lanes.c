@@ -42,7 +42,8 @@ uint64_t zo2_pass_version(const zo2_pass *pass, uint32_t pc)
     const zo2_layout *l = pass->program->layout;
     uint32_t chunk = zo2_program_fetch(pass->program, pc)->chunk;
     if (pass->masters)
-        return pass->masters->shared[chunk] ? 0 : pass->masters->step[chunk] + 1;
+        return pass->masters->shared[chunk] && !l->units[l->chunks[chunk].unit].frozen ? 0
+                                                                                       : pass->masters->step[chunk] + 1;
     uint64_t step = pass->step + (pc >= pass->program->n);
     return zo2_unit_due_step(&l->units[l->chunks[chunk].unit], step, pass->pending) + 1;
 }
@@ -59,9 +60,11 @@ uint64_t zo2_pass_due_step(const zo2_pass *pass, uint32_t chunk)
     const zo2_layout *l = pass->masters->layout;
     const zo2_unit *u = &l->units[l->chunks[chunk].unit];
     if (pass->weights == ZO2_PASS_TRAIN)
-        return zo2_unit_due_step(u, pass->step, pass->pending);
+        return zo2_history_moved(pass->history, u->group, zo2_unit_due_step(u, pass->step, pass->pending));
     /* evaluations see the wires of the last step, which a chunk that comes from a disk may not have yet */
-    return pass->weights == ZO2_PASS_WIRE && pass->step ? zo2_unit_due_step(u, pass->step - 1, pass->pending) : 0;
+    if (pass->weights != ZO2_PASS_WIRE || !pass->step)
+        return 0;
+    return zo2_history_moved(pass->history, u->group, zo2_unit_due_step(u, pass->step - 1, pass->pending));
 }
 
 int zo2_lane_await(zo2_pipeline *p, zo2_track lane, uint32_t pc)

@@ -19,9 +19,11 @@
 
 struct zo2_bundlefile {
     zo2_run_settings settings;
+    char *tune; /* settings.tune */
     uint64_t steps;
-    size_t record_bytes;
-    unsigned char *records; /* [steps] */
+    size_t record_bytes, header_bytes;
+    unsigned char *tail;          /* what follows the 512 bytes that every header has: the choice of tensors, and */
+    const unsigned char *records; /* [steps] */
 };
 
 static uint32_t float_bits(float v)
@@ -105,7 +107,21 @@ typedef struct writing {
     XXH3_state_t hash; /* of the contents; 64-byte aligned by its own declaration */
 } writing;
 
-static zo2_status write_records(writing *w, uint32_t queries)
+/* The choice of tensors, behind the header. */
+static zo2_status write_tune(writing *w, const zo2_journal_head *h)
+{
+    const size_t bytes = (size_t)zo2_journal_tune_room(h);
+    unsigned char *text = malloc(bytes + 1);
+    if (!text)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory to write %s", w->path);
+    zo2_journal_encode_tune(h, zo2_journal_settings(w->journal), text);
+    XXH3_64bits_update(&w->hash, text, bytes);
+    zo2_status s = zo2_io_write(w->io, w->file.fd, text, bytes, ZO2_BUNDLE_HEADER_BYTES, w->path);
+    free(text);
+    return s;
+}
+
+static zo2_status write_records(writing *w, uint32_t queries, uint64_t header_bytes)
 {
     const size_t bytes = ZO2_BUNDLE_RECORD_BYTES(queries);
     unsigned char *piece = malloc(PIECE_STEPS * bytes);
@@ -115,7 +131,7 @@ static zo2_status write_records(writing *w, uint32_t queries)
         for (uint64_t i = 0; i < n; i++)
             encode(piece + i * bytes, zo2_journal_at(w->journal, step + i));
         XXH3_64bits_update(&w->hash, piece, n * bytes);
-        s = zo2_io_write(w->io, w->file.fd, piece, n * bytes, ZO2_BUNDLE_HEADER_BYTES + step * bytes, w->path);
+        s = zo2_io_write(w->io, w->file.fd, piece, n * bytes, header_bytes + step * bytes, w->path);
         step += n;
         if (!s && w->progress && w->progress(w->ud, "bundle", step, w->steps))
             s = zo2_error(ZO2_ERR_CANCELLED, "the export to %s was cancelled", w->path);
@@ -129,14 +145,16 @@ static zo2_status write_all(writing *w)
 {
     const zo2_run_settings *set = zo2_journal_settings(w->journal);
     zo2_bundle_head h = {.version = ZO2_BUNDLE_VERSION,
-                         .header_bytes = ZO2_BUNDLE_HEADER_BYTES,
                          .record_bytes = (uint32_t)ZO2_BUNDLE_RECORD_BYTES(set->queries),
                          .steps = w->steps};
     memcpy(h.magic, ZO2_BUNDLE_MAGIC, sizeof h.magic);
     zo2_journal_encode_head(&h.journal, set);
+    h.header_bytes = (uint32_t)(ZO2_BUNDLE_HEADER_BYTES + zo2_journal_tune_room(&h.journal));
     XXH3_64bits_reset(&w->hash);
     XXH3_64bits_update(&w->hash, &h.journal, sizeof h.journal);
-    zo2_status s = write_records(w, set->queries);
+    zo2_status s = write_tune(w, &h.journal);
+    if (!s)
+        s = write_records(w, set->queries, h.header_bytes);
     if (s)
         return s;
     h.contents = XXH3_64bits_digest(&w->hash);
@@ -172,11 +190,11 @@ static zo2_status check_head(const zo2_bundle_head *h, uint64_t size, const char
     if (h->required)
         return zo2_error(ZO2_ERR_FORMAT, "%s: needs features 0x%" PRIx64 " that this program doesn't have", path,
                          h->required);
-    if (h->header_bytes != ZO2_BUNDLE_HEADER_BYTES || h->steps > ZO2_JOURNAL_MAX_STEPS || h->reserved0 ||
-        h->record_bytes < ZO2_BUNDLE_RECORD_BYTES(1) || h->record_bytes > ZO2_BUNDLE_MAX_RECORD_BYTES ||
-        !all_zero(h->reserved1, sizeof h->reserved1))
+    if (h->header_bytes != ZO2_BUNDLE_HEADER_BYTES + zo2_journal_tune_room(&h->journal) ||
+        h->steps > ZO2_JOURNAL_MAX_STEPS || h->reserved0 || h->record_bytes < ZO2_BUNDLE_RECORD_BYTES(1) ||
+        h->record_bytes > ZO2_BUNDLE_MAX_RECORD_BYTES || !all_zero(h->reserved1, sizeof h->reserved1))
         return zo2_error(ZO2_ERR_FORMAT, "%s: the header contradicts itself", path);
-    const uint64_t whole = ZO2_BUNDLE_HEADER_BYTES + h->steps * h->record_bytes;
+    const uint64_t whole = h->header_bytes + h->steps * h->record_bytes;
     if (size != whole)
         return zo2_error(ZO2_ERR_FORMAT,
                          "%s has %" PRIu64 " bytes where a bundle of %" PRIu64 " steps has %" PRIu64 ": it %s; " AGAIN,
@@ -204,12 +222,15 @@ static zo2_status check_contents(zo2_bundlefile *b, const zo2_bundle_head *h, co
     XXH3_state_t hash;
     XXH3_64bits_reset(&hash);
     XXH3_64bits_update(&hash, &h->journal, sizeof h->journal);
-    XXH3_64bits_update(&hash, b->records, (size_t)(b->steps * b->record_bytes));
+    XXH3_64bits_update(&hash, b->tail, b->header_bytes - sizeof *h + (size_t)(b->steps * b->record_bytes));
     if (XXH3_64bits_digest(&hash) != h->contents)
         return zo2_error(ZO2_ERR_FORMAT, "%s: its steps are damaged (checksum); " AGAIN, path);
     zo2_status s = zo2_journal_decode_head(&h->journal, &b->settings, path);
+    if (!s)
+        s = zo2_journal_decode_tune(&h->journal, b->tail, path, &b->tune);
     if (s)
         return s;
+    b->settings.tune = b->tune;
     if (b->record_bytes != ZO2_BUNDLE_RECORD_BYTES(b->settings.queries))
         return zo2_error(ZO2_ERR_FORMAT, "%s: the header contradicts itself", path);
     for (uint64_t step = 0; step < b->steps; step++) {
@@ -234,10 +255,13 @@ static zo2_status load(zo2_bundlefile *b, const zo2_io *io, int fd, const char *
         return s;
     b->steps = h.steps;
     b->record_bytes = h.record_bytes;
-    const uint64_t bytes = h.steps * h.record_bytes; /* which the file has */
-    b->records = bytes < SIZE_MAX ? malloc((size_t)bytes + 1) : NULL;
-    s = b->records ? zo2_io_read(io, fd, b->records, bytes, ZO2_BUNDLE_HEADER_BYTES, path)
-                   : zo2_error(ZO2_ERR_NOMEM, "out of memory for the %" PRIu64 " bytes of %s", bytes, path);
+    b->header_bytes = h.header_bytes;
+    const uint64_t bytes = h.header_bytes - sizeof h + h.steps * h.record_bytes; /* which the file has */
+    b->tail = bytes < SIZE_MAX ? malloc((size_t)bytes + 1) : NULL;
+    if (b->tail)
+        b->records = b->tail + (h.header_bytes - sizeof h);
+    s = b->tail ? zo2_io_read(io, fd, b->tail, bytes, ZO2_BUNDLE_HEADER_BYTES, path)
+                : zo2_error(ZO2_ERR_NOMEM, "out of memory for the %" PRIu64 " bytes of %s", bytes, path);
     if (!s)
         s = check_contents(b, &h, path);
     return s;
@@ -265,7 +289,8 @@ void zo2_bundlefile_close(zo2_bundlefile *b)
 {
     if (!b)
         return;
-    free(b->records);
+    free(b->tune);
+    free(b->tail);
     free(b);
 }
 
@@ -281,5 +306,5 @@ uint64_t zo2_bundlefile_steps(const zo2_bundlefile *b)
 
 uint64_t zo2_bundlefile_bytes(const zo2_bundlefile *b)
 {
-    return ZO2_BUNDLE_HEADER_BYTES + b->steps * b->record_bytes;
+    return b->header_bytes + b->steps * b->record_bytes;
 }

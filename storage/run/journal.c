@@ -28,6 +28,7 @@ struct zo2_journal {
     int writable;
     int failed; /* an append failed: no more of them */
     zo2_run_settings settings;
+    char *tune; /* settings.tune */
     size_t record_bytes;
     uint64_t head_hash; /* chain value 0 */
     uint64_t end;       /* bytes of header and valid records */
@@ -72,6 +73,26 @@ static zo2_status file_size(const zo2_journal *j, uint64_t *size)
     return ZO2_OK;
 }
 
+/* What follows the header. */
+static zo2_status load_tune(zo2_journal *j, const zo2_journal_head *h, uint64_t size)
+{
+    const uint64_t bytes = zo2_journal_tune_room(h);
+    if (size < h->header_bytes)
+        return zo2_error(
+            ZO2_ERR_FORMAT,
+            "%s: %llu bytes, where the choice of tensors alone ends at %u: it was cut; restore it from a copy", j->path,
+            (unsigned long long)size, h->header_bytes);
+    unsigned char *text = malloc(bytes + 1);
+    if (!text)
+        return out_of_memory(j->path);
+    zo2_status s = zo2_io_read(j->io, j->fd, text, bytes, sizeof *h, j->path);
+    if (!s)
+        s = zo2_journal_decode_tune(h, text, j->path, &j->tune);
+    free(text);
+    j->settings.tune = j->tune;
+    return s;
+}
+
 static zo2_status load_head(zo2_journal *j, uint64_t size)
 {
     zo2_journal_head h;
@@ -85,11 +106,13 @@ static zo2_status load_head(zo2_journal *j, uint64_t size)
     zo2_status s = zo2_io_read(j->io, j->fd, &h, sizeof h, 0, j->path);
     if (!s && (s = zo2_journal_decode_head(&h, &j->settings, j->path)))
         s = zo2_explain_file(s, j->path, ZO2_WANT_JOURNAL);
+    if (!s)
+        s = load_tune(j, &h, size);
     if (s)
         return s;
     j->head_hash = h.hash;
     j->record_bytes = ZO2_JOURNAL_RECORD_BYTES(j->settings.queries);
-    j->end = sizeof h;
+    j->end = h.header_bytes;
     return ZO2_OK;
 }
 
@@ -216,6 +239,19 @@ zo2_status zo2_journal_open(zo2_journal **out, const zo2_io *io, const char *pat
     return ZO2_OK;
 }
 
+static zo2_status write_head(const zo2_io *io, int fd, const zo2_journal_head *h, const zo2_run_settings *settings,
+                             const char *path)
+{
+    unsigned char *bytes = malloc(h->header_bytes);
+    if (!bytes)
+        return out_of_memory(path);
+    memcpy(bytes, h, sizeof *h);
+    zo2_journal_encode_tune(h, settings, bytes + sizeof *h);
+    zo2_status s = zo2_io_write(io, fd, bytes, h->header_bytes, 0, path);
+    free(bytes);
+    return s;
+}
+
 zo2_status zo2_journal_create(zo2_journal **out, const zo2_io *io, const char *path, const zo2_run_settings *settings)
 {
     *out = NULL;
@@ -230,7 +266,7 @@ zo2_status zo2_journal_create(zo2_journal **out, const zo2_io *io, const char *p
     s = zo2_outfile_open(&f, io, path, 0);
     if (s)
         return s;
-    s = zo2_io_write(io, f.fd, &h, sizeof h, 0, path);
+    s = write_head(io, f.fd, &h, settings, path);
     if (s) {
         zo2_outfile_abort(&f);
         return s;
@@ -252,6 +288,7 @@ void zo2_journal_close(zo2_journal *j)
     if (j->fd >= 0)
         j->io->close(j->io->ud, j->fd);
     free(j->path);
+    free(j->tune);
     free(j->entries);
     free(j);
 }

@@ -12,6 +12,8 @@ typedef struct zo2_run_settings {
 #define FIELD(field, type, ...) type field;
     ZO2_RUN_SETTINGS(FIELD) /* as zo2_engine_opts has them; total_steps is 0 with a constant schedule */
 #undef FIELD
+    const char *
+        tune; /* the choice of tensors, as zo2_engine_opts has it; NULL: all. Lives as long as whoever has the settings */
     uint32_t noise_version;
     uint32_t tile_rule; /* version of the rule that chooses TN */
     uint32_t decay_set; /* version of the rule which tensors decay */

@@ -3,6 +3,7 @@
 #include "storage/run/settings_list.h"
 
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -78,6 +79,17 @@ static int decode_ENUM(uint32_t v)
     return v <= INT8_MAX ? (int)v : -1;
 }
 
+/* What runs did before there was the setting is stored as zero. */
+static uint32_t encode_FIRST(int v)
+{
+    return (uint32_t)(v - 1);
+}
+
+static int decode_FIRST(uint32_t v)
+{
+    return v < INT8_MAX ? (int)v + 1 : -1;
+}
+
 /* ---- header ------------------------------------------------------------------------------------------------------ */
 
 /* The first setting that is out of range, NULL if there is none. */
@@ -111,6 +123,11 @@ void zo2_journal_encode_head(zo2_journal_head *h, const zo2_run_settings *s)
     h->noise_version = s->noise_version;
     h->tile_rule = s->tile_rule;
     h->decay_set = s->decay_set;
+    if (s->tune || s->tune_rotate)
+        h->required |= ZO2_JOURNAL_TUNES;
+    h->tune_bytes = (uint32_t)(s->tune ? strlen(s->tune) : 0);
+    h->tune_hash = h->tune_bytes ? XXH3_64bits(s->tune, h->tune_bytes) : 0;
+    h->header_bytes = (uint32_t)(ZO2_JOURNAL_HEADER_BYTES + zo2_journal_tune_room(h));
     h->hash = XXH3_64bits(h, offsetof(zo2_journal_head, hash));
 }
 
@@ -132,9 +149,9 @@ zo2_status zo2_journal_decode_head(const zo2_journal_head *h, zo2_run_settings *
     if (h->version != ZO2_JOURNAL_VERSION)
         return zo2_error(ZO2_ERR_FORMAT, "%s: journal version %u, this program reads version %u", path, h->version,
                          ZO2_JOURNAL_VERSION);
-    if (h->required)
+    if (h->required & ~ZO2_JOURNAL_TUNES)
         return zo2_error(ZO2_ERR_FORMAT, "%s: needs features 0x%llx that this program doesn't have", path,
-                         (unsigned long long)h->required);
+                         (unsigned long long)(h->required & ~ZO2_JOURNAL_TUNES));
 
     memset(s, 0, sizeof *s);
     s->model_hash = h->model_hash;
@@ -148,10 +165,39 @@ zo2_status zo2_journal_decode_head(const zo2_journal_head *h, zo2_run_settings *
     if (status)
         return status;
 
-    if (h->header_bytes != ZO2_JOURNAL_HEADER_BYTES || h->record_bytes != ZO2_JOURNAL_RECORD_BYTES(s->queries) ||
-        h->reserved0 || h->reserved1 || !all_zero(h->reserved2, sizeof h->reserved2))
+    int tunes = h->tune_bytes || s->tune_rotate;
+    if (h->tune_bytes > ZO2_JOURNAL_TUNE_MOST || !h->tune_bytes > !h->tune_hash ||
+        tunes != ((h->required & ZO2_JOURNAL_TUNES) != 0) ||
+        h->header_bytes != ZO2_JOURNAL_HEADER_BYTES + zo2_journal_tune_room(h) ||
+        h->record_bytes != ZO2_JOURNAL_RECORD_BYTES(s->queries) || h->reserved0 || h->reserved1 ||
+        !all_zero(h->reserved2, sizeof h->reserved2))
         return zo2_error(ZO2_ERR_FORMAT, "%s: the header contradicts itself", path);
     return ZO2_OK;
+}
+
+/* ---- the choice of tensors ---------------------------------------------------------------------------------------- */
+
+zo2_status zo2_journal_decode_tune(const zo2_journal_head *h, const unsigned char *bytes, const char *path, char **out)
+{
+    *out = NULL;
+    if (!h->tune_bytes)
+        return ZO2_OK;
+    if (XXH3_64bits(bytes, h->tune_bytes) != h->tune_hash)
+        return zo2_error(ZO2_ERR_FORMAT,
+                         "%s: the choice of tensors behind the header is damaged (checksum); restore the file "
+                         "from a copy",
+                         path);
+    if (memchr(bytes, 0, h->tune_bytes) || !all_zero(bytes + h->tune_bytes, zo2_journal_tune_room(h) - h->tune_bytes))
+        return zo2_error(ZO2_ERR_FORMAT, "%s: the choice of tensors behind the header contradicts itself", path);
+    *out = strndup((const char *)bytes, h->tune_bytes);
+    return *out ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for the choice of tensors of %s", path);
+}
+
+void zo2_journal_encode_tune(const zo2_journal_head *h, const zo2_run_settings *s, unsigned char *bytes)
+{
+    memset(bytes, 0, zo2_journal_tune_room(h));
+    if (h->tune_bytes)
+        memcpy(bytes, s->tune, h->tune_bytes);
 }
 
 /* ---- records ----------------------------------------------------------------------------------------------------- */

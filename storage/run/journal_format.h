@@ -12,6 +12,8 @@
 #define ZO2_JOURNAL_HEADER_BYTES 256u
 #define ZO2_JOURNAL_RECORD_MAGIC 0x4345525Au /* "ZREC" */
 #define ZO2_JOURNAL_SKIPPED      1u          /* record flag */
+#define ZO2_JOURNAL_TUNES        UINT64_C(1) /* required feature: it tunes a part of the model, or parts by turns */
+#define ZO2_JOURNAL_TUNE_MOST    (8u << 20)  /* bytes of the text that says which */
 #define ZO2_JOURNAL_MAX_STEPS    (UINT64_C(1) << 28)
 
 typedef struct zo2_journal_head {
@@ -20,7 +22,7 @@ typedef struct zo2_journal_head {
     uint32_t header_bytes;
     uint32_t record_bytes;
     uint32_t reserved0;
-    uint64_t required; /* bits a reader must know; none so far */
+    uint64_t required; /* bits a reader must know */
     uint64_t model_hash;
     uint64_t seed;
     uint64_t lr, eps, weight_decay, clip; /* double bits */
@@ -29,7 +31,10 @@ typedef struct zo2_journal_head {
     uint32_t schedule, dist, queries, pending;
     uint32_t micro_batch, wire, compute, backend;
     uint32_t noise_version, tile_rule, decay_set, reserved1;
-    uint8_t reserved2[104];
+    uint32_t tune_rotate, tune_order, trunk_type;
+    uint32_t tune_bytes; /* of the choice of tensors, which follows the header; 0: all */
+    uint64_t tune_hash;  /* XXH3-64 of it; 0 if there is none */
+    uint8_t reserved2[80];
     uint64_t hash; /* XXH3-64 of the 248 bytes before; chain value 0 */
 } zo2_journal_head;
 
@@ -63,13 +68,23 @@ static_assert(sizeof(zo2_journal_raw_query) == 32, "journal record");
 static_assert(ZO2_JOURNAL_RECORD_BYTES(1) == 80, "one query: 80 bytes a step");
 static_assert(sizeof(double) == 8 && sizeof(float) == 4, "IEEE types are stored as bits");
 
+/* Bytes of the choice of tensors with its padding. */
+static inline uint64_t zo2_journal_tune_room(const zo2_journal_head *h)
+{
+    return ((uint64_t)h->tune_bytes + 7) & ~UINT64_C(7);
+}
+
+/* What follows the header: zo2_journal_tune_room() bytes. Of a header that was decoded; *out: malloc'ed, NULL: all tensors. */
+zo2_status zo2_journal_decode_tune(const zo2_journal_head *h, const unsigned char *bytes, const char *path, char **out);
+void zo2_journal_encode_tune(const zo2_journal_head *h, const zo2_run_settings *s, unsigned char *bytes);
+
 /* Whether a run may have these settings: enumerations in range, numbers finite. `status` and `where` go into the error.
  */
 zo2_status zo2_journal_check_settings(const zo2_run_settings *s, zo2_status status, const char *where);
 
 /* s must have been checked. */
 void zo2_journal_encode_head(zo2_journal_head *h, const zo2_run_settings *s);
-/* Checks everything; `path` is for messages. */
+/* Checks everything but s->tune, which is NULL; `path` is for messages. */
 zo2_status zo2_journal_decode_head(const zo2_journal_head *h, zo2_run_settings *s, const char *path);
 
 /* Why a record can't be stored: NULL if it can. Replay relies on this: an update that happened has finite coefficients.

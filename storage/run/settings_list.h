@@ -5,7 +5,7 @@
  *
  *     field     of zo2_run_settings, of the journal's header (journal_format.h, RUN.md) and of zo2_engine_opts
  *     type      in zo2_run_settings
- *     kind      U64, U32, F64 (stored as bits) or ENUM (stored as u32)
+ *     kind      U64, U32, F64 (stored as bits), ENUM (stored as u32) or FIRST (an ENUM whose first value, 1, is stored as 0)
  *     name      the tools' flag, for messages
  *     valid     whether a header may have it: an expression of s, the settings
  *     fault     what is wrong when it isn't
@@ -53,7 +53,12 @@
     X(weight_decay, double, F64, "weight-decay", isfinite(s->weight_decay) && s->weight_decay >= 0, \
       "weight decay is not a finite number >= 0", !isnan(o->weight_decay), 0, none) \
     X(clip, double, F64, "clip", isfinite(s->clip) && s->clip >= 0, \
-      "clip is not a finite number >= 0", !isnan(o->clip), 0, none)
+      "clip is not a finite number >= 0", !isnan(o->clip), 0, none) \
+    X(tune_rotate, uint32_t, U32, "tune-rotate", 1, "", o->tune_rotate != 0, 0, none) \
+    X(tune_order, zo2_tune_order, FIRST, "tune-order", zo2_tune_order_name(s->tune_order) != NULL, \
+      "unknown order of the groups that take turns", o->tune_order != 0, ZO2_ORDER_TOP, tune_order) \
+    X(trunk_type, zo2_dtype, FIRST, "trunk-type", s->trunk_type == ZO2_F32 || s->trunk_type == ZO2_BF16, \
+      "the trunk's results are kept as fp32 or bf16", o->trunk_type != 0, ZO2_F32, dtype)
 // clang-format on
 
 #endif
