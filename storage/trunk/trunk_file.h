@@ -2,6 +2,7 @@
 #ifndef ZO2_STORAGE_TRUNK_TRUNK_FILE_H
 #define ZO2_STORAGE_TRUNK_TRUNK_FILE_H
 
+#include "storage/io/io.h"
 #include "storage/trunk/trunk.h"
 #include "storage/trunk/trunk_index.h"
 

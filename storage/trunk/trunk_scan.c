@@ -2,6 +2,7 @@
 #include "storage/trunk/trunk_scan.h"
 #include "engine/base/checked.h"
 #include "storage/io/io.h"
+#include "storage/trunk/trunk.h"
 #include "storage/trunk/trunk_format.h"
 #include "storage/trunk/trunk_index.h"
 

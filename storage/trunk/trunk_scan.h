@@ -3,8 +3,10 @@
 #ifndef ZO2_STORAGE_TRUNK_TRUNK_SCAN_H
 #define ZO2_STORAGE_TRUNK_TRUNK_SCAN_H
 
+#include "storage/trunk/trunk.h"
 #include "storage/trunk/trunk_file.h"
 #include "storage/trunk/trunk_format.h"
+#include "storage/trunk/trunk_index.h"
 
 /* NULL: h is the header of a file of c's run and identity; else why it isn't. */
 const char *zo2_trunk_head_fault(const zo2_trunk_head *h, const zo2_trunk_config *c);
