@@ -217,7 +217,8 @@ typedef struct zo2_attention_op {
     zo2_dtype type;
 } zo2_attention_op;
 
-/* y[s][i] = x[s][index[i]], rounded to type. index NULL: i itself (a conversion). */
+/* y[s][i] = x[s][index[i]], rounded to `through` if that is set, then to type. index NULL: i itself (a conversion); y may be x then, if
+ * type is fp32. */
 typedef struct zo2_convert_rows_op {
     uint32_t streams;
     uint64_t m, n;  /* m rows come out */
@@ -227,6 +228,7 @@ typedef struct zo2_convert_rows_op {
     void *y;               /* [streams][m][n] of type, dense rows */
     uint64_t stride_y;
     zo2_dtype type;
+    zo2_dtype through; /* 0, or bf16 */
 } zo2_convert_rows_op;
 
 /* Streaming log-sum-exp of one loss token in one stream. */

@@ -329,6 +329,12 @@ zo2_status zo2_operands_convert_rows(zo2_operands *l, const zo2_backend *b, cons
                       (int)op->type);
     if (!op->m)
         return nothing(l);
+    if (op->through && op->through != ZO2_BF16)
+        return REFUSE("convert_rows: rounds through bf16 only, not through type %d", (int)op->through);
+    if (!op->index && op->type == ZO2_F32 && (const void *)op->x == op->y) {
+        ADD(l, "y", op->y, ZO2_OPERAND_UPDATE, op->streams, op->stride_y, op->m, op->n, op->n, elem);
+        return ZO2_OK;
+    }
     /* With an index the height of x isn't known here: one row stands for it. */
     ADD(l, "x", op->x, ZO2_OPERAND_READ, op->streams, op->stride_x, op->index ? 1 : op->m, op->n, op->n, 4);
     ADD(l, "y", op->y, ZO2_OPERAND_WRITE, op->streams, op->stride_y, op->m, op->n, op->n, elem);

@@ -5,6 +5,7 @@
 #include "engine/forward/batch.h"
 #include "engine/forward/core_spill.h"
 #include "engine/forward/rope_table.h"
+#include "engine/forward/trunk_rows.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
 #include "engine/masters/plane_cache.h"
@@ -93,6 +94,14 @@ static zo2_status create_device(zo2_core *c)
     return zo2_batch_reserve(&c->packed, rows * c->shape.seq, rows);
 }
 
+static zo2_status create_moves(zo2_core *c)
+{
+    if (c->arch->moving == c->arch->parameters && c->arch->groups < 2)
+        return ZO2_OK;
+    c->moves = malloc(c->arch->n_tensors);
+    return c->moves ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for a table of the model's tensors");
+}
+
 static zo2_status create_pipeline(zo2_core *c)
 {
     const zo2_device_offsets *d = &c->plan.device;
@@ -125,7 +134,10 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     atomic_init(&c->abort, 0);
     pthread_mutex_init(&c->tracer.mutex, NULL);
     zo2_history_init(&c->history, config->settings, config->arch);
-    zo2_status s = zo2_plan_make(&c->plan, c->arch, c->ops, &c->shape, config->stored_as, NULL);
+    c->shape.trunk_rows = config->trunk && config->trunk->bytes && zo2_has_trunk(c->arch);
+    zo2_status s = create_moves(c);
+    if (!s)
+        s = zo2_plan_make(&c->plan, c->arch, c->ops, &c->shape, config->stored_as, NULL);
     if (!s)
         s = zo2_pool_create(&c->pool, c->shape.threads);
     if (!s)
@@ -137,11 +149,11 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     if (!s)
         s = zo2_resident_create(&c->resident, &c->layout, c->plan.resident_spare);
     if (!s)
-        s = zo2_program_create(&c->train, &c->layout, 1);
+        s = zo2_program_create(&c->train, &c->layout, 0, c->arch->n_blocks, 1);
     if (!s)
-        s = zo2_program_create(&c->wire, &c->layout, 0);
+        s = zo2_program_create(&c->wire, &c->layout, 0, c->arch->n_blocks, 0);
     if (!s)
-        s = zo2_program_create(&c->exact_program, &c->exact, 0);
+        s = zo2_program_create(&c->exact_program, &c->exact, 0, c->arch->n_blocks, 0);
     if (!s)
         s = create_device(c);
     if (!s && config->with_masters) {
@@ -151,6 +163,10 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
         if (!s)
             s = zo2_program_share(&c->train, &c->masters);
     }
+    if (!s)
+        s = zo2_trunk_rows_open(c, config->trunk, config->settings);
+    if (!s && c->has_masters && c->trunk.store)
+        s = zo2_program_share(&c->trunk.train, &c->masters);
     if (!s)
         s = create_pipeline(c);
     if (s)
@@ -188,6 +204,8 @@ void zo2_core_destroy(zo2_core *c)
     zo2_layout_free(&c->layout);
     zo2_layout_free(&c->exact);
     zo2_packed_free(&c->packed);
+    zo2_trunk_rows_close(&c->trunk);
+    free(c->moves);
     zo2_pool_destroy(c->pool);
     pthread_mutex_destroy(&c->tracer.mutex);
     memset(c, 0, sizeof *c);

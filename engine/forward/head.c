@@ -52,6 +52,20 @@ static zo2_status head_tile(zo2_forward_pass *f, uint32_t unit, const zo2_tensor
     return s;
 }
 
+/* There is room for the logits of as many streams as a decoding has panels. */
+static zo2_status head_tiles(zo2_forward_pass *f, uint32_t unit, const zo2_tensor *t, const zo2_probe_group *g,
+                             const zo2_micro *mb, zo2_act x)
+{
+    const uint32_t most = zo2_probe_panels(f->probes), end = g->first + g->streams;
+    zo2_status s = ZO2_OK;
+    for (zo2_probe_group part = *g; part.first < end && !s; part.first += part.streams) {
+        part.streams = end - part.first < most ? end - part.first : most;
+        part.shared = g->shared;
+        s = head_tile(f, unit, t, &part, mb, x);
+    }
+    return s;
+}
+
 zo2_status zo2_head(zo2_forward_pass *f, uint32_t tensor, zo2_act x)
 {
     const zo2_layout *l = f->pass->program->layout;
@@ -61,11 +75,11 @@ zo2_status zo2_head(zo2_forward_pass *f, uint32_t tensor, zo2_act x)
     zo2_status s = ZO2_OK;
     for (uint32_t unit = first; unit < end && !s; unit++) {
         for (uint32_t at = 0; at < f->probes->streams && !s;) {
-            zo2_probe_group g = zo2_probe_group_at(f->probes, at);
+            zo2_probe_group g = zo2_probe_group_of(f->probes, tensor, at);
             s = zo2_tile_decode(f, unit, &g, hold);
             for (uint32_t i = f->micro_from; i < f->micro_to && !s; i++)
-                s = head_tile(f, unit, t, &g, &f->batch->micro[i], x);
-            at += g.n;
+                s = head_tiles(f, unit, t, &g, &f->batch->micro[i], x);
+            at += g.streams;
         }
     }
     return s;

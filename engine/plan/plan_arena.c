@@ -198,6 +198,7 @@ static void lay_out_host(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s
     h->target = take(&at, s->loss_tokens * 4);
     h->rope = take(&at, zo2_min_u64(d->rope_positions, ZO2_ROPE_PIECE) * a->head_dim * 4);
     h->rope_rows = take(&at, a->rope.kind ? s->batch_tokens * 4 : 0);
+    h->trunk = take(&at, s->trunk_rows ? s->batch_tokens * a->hidden * 4 : 0);
     h->logprob = take(&at, s->streams * s->loss_tokens * 4);
     h->residual = take(&at, d->staged ? s->streams * s->batch_tokens * a->hidden * 4 : 0);
     h->residual_bytes = at - h->residual;

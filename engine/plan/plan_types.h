@@ -32,6 +32,7 @@ typedef struct zo2_shape {
     uint64_t chunk_most;   /* where the planner chooses chunks: none larger; 0: as the backend likes them */
     uint32_t spill_dirs;   /* that masters may spill to; 0: all stay in RAM */
     uint64_t write_budget; /* most bytes that a step may write there; 0: no limit */
+    int trunk_rows;        /* a batch's rows where the trunk ends pass through host memory, because they are kept */
 } zo2_shape;
 
 /* How long the wire of a chunk stays on the device. */
@@ -90,6 +91,7 @@ typedef struct zo2_host_offsets {
     uint64_t rope;      /* fp32 [ZO2_ROPE_PIECE][head_dim]: part of the table, if the model has rotary positions */
     uint64_t rope_rows; /* u32 [tokens of a batch], as on the device */
     uint64_t logprob;   /* fp32 [streams][loss tokens] */
+    uint64_t trunk;     /* fp32 [tokens of a batch][hidden]: rows where the trunk ends, if they are kept */
     uint64_t residual, residual_bytes; /* staged: fp32 [micro-batch][streams][tokens][hidden] */
     uint64_t ring,
         ring_bytes; /* a mirror of the device's, or of its beginning: exact values, and wires that can't be registered */
