@@ -141,6 +141,10 @@ zo2_status zo2_trunk_file_open(zo2_trunk_file *f, const zo2_trunk_config *c, uin
     if (!f->path)
         return zo2_error(ZO2_ERR_NOMEM, "%s: out of memory to open a trunk cache", c->dirs[part]);
     zo2_status s = open_path(f, c, c->dirs[part]);
+    if (s == ZO2_ERR_NOSPACE) { /* no room for a new file: full before it began */
+        zo2_trunk_say(c, ZO2_LOG_WARNING, "%s; no rows are kept there", zo2_last_error());
+        return ZO2_OK;
+    }
     if (s || f->fd < 0)
         return s;
     struct stat st;
