@@ -67,6 +67,19 @@ static void device_span(void *ud, zo2_lane lane, const char *name, uint64_t begi
         zo2_trace_span(&c->tracer, &what, begin_ns, end_ns);
 }
 
+/* Rows of the vocabulary that the head takes from elsewhere. */
+static zo2_status upload_skip(zo2_core *c)
+{
+    const zo2_arch *a = c->arch;
+    const uint64_t words = zo2_skip_words(a);
+    uint32_t *skip = (uint32_t *)(void *)(c->staging + c->plan.host.skip);
+    memset(skip, 0, words * sizeof *skip);
+    for (uint32_t i = 0; i < a->n_rows; i++)
+        skip[a->row[i] / 32] |= 1u << a->row[i] % 32;
+    return c->ops->upload(c->be, ZO2_LANE_COMPUTE, (uint8_t *)c->ops->arena(c->be) + c->plan.device.skip, skip,
+                          words * sizeof *skip);
+}
+
 static zo2_status create_device(zo2_core *c)
 {
     const zo2_device_offsets *d = &c->plan.device;
@@ -86,6 +99,8 @@ static zo2_status create_device(zo2_core *c)
     if (!s && d->rope_positions)
         s = zo2_rope_upload(c->be, c->arch, d->rope_positions, c->ops->arena(c->be), d->rope,
                             (float *)(void *)(c->staging + c->plan.host.rope));
+    if (!s && c->arch->n_rows)
+        s = upload_skip(c);
     if (!s && c->ops->observe)
         s = c->ops->observe(c->be, device_span, c);
     if (s)

@@ -38,6 +38,25 @@ static zo2_status upload_positions(zo2_core *c, uint8_t *arena)
     return s;
 }
 
+/* Targets as the head's rows that move are numbered. */
+static zo2_status upload_row_targets(zo2_core *c, uint8_t *arena)
+{
+    const zo2_arch *a = c->arch;
+    uint32_t *to = (uint32_t *)(void *)(c->staging + c->plan.host.row_target);
+    for (uint64_t i = 0; i < c->packed.losses; i++) {
+        uint32_t low = 0, high = a->n_rows;
+        while (low < high) {
+            uint32_t middle = low + (high - low) / 2;
+            if (a->row[middle] < c->packed.target[i])
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        to[i] = low < a->n_rows && a->row[low] == c->packed.target[i] ? low : UINT32_MAX;
+    }
+    return c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + c->plan.device.row_target, to, c->packed.losses * 4);
+}
+
 static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
     const zo2_device_offsets *d = &c->plan.device;
@@ -48,6 +67,8 @@ static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
     zo2_status s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->index, index, bytes);
     if (!s)
         s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->target, target, bytes);
+    if (!s && c->arch->n_rows)
+        s = upload_row_targets(c, arena);
     if (!s)
         s = c->ops->lse_init(
             c->be, &(zo2_lse_init_op){.state = (zo2_lse *)(void *)(arena + d->lse), .n = streams * c->packed.losses});

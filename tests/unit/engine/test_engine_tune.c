@@ -2,6 +2,7 @@
  * trunk, and interruptions; and what doesn't move is what it was. */
 #include "tests/unit/engine/engine_testing.h"
 
+#include <math.h>
 #include <sys/wait.h>
 
 #ifdef ZO2_TEST_CUDASIM
@@ -233,6 +234,31 @@ static void patterns(void **state)
     each_way(&(choice){.model = opt, .vocab = 120, .tune = "match=*final_layer_norm*+layers=2"});
 }
 
+static void rows(void **state)
+{
+    (void)state;
+    each_way(&(choice){.model = opt, .vocab = 120, .tune = "rows=3,7-40,119"});
+    each_way(&(choice){
+        .model = projections, .vocab = 101, .tune = "matrices=2+rows=0-9", .queries = 2, .wire = ZO2_WIRE_E4M3});
+    each_way(&(choice){.model = llama, .vocab = 32, .tune = "rows=1-31+layers=2", .micro_batch = 1, .pending = 2});
+}
+
+static void adapters(void **state)
+{
+    (void)state;
+    each_way(&(choice){.model = opt, .vocab = 120, .tune = "lora:r=4,alpha=8,targets=q_proj+v_proj"});
+    each_way(&(choice){.model = projections,
+                       .vocab = 101,
+                       .tune = "lora:r=3,alpha=5,targets=q_proj+k_proj+v_proj+o_proj+fc1+fc2,layers=2",
+                       .queries = 2,
+                       .micro_batch = 1});
+    each_way(&(choice){.model = llama,
+                       .vocab = 32,
+                       .tune = "lora:targets=gate_proj+up_proj+down_proj,layers=1-2+rows=4-7+vectors",
+                       .pending = 2,
+                       .rotate = 2});
+}
+
 static void bf16_trunk(void **state)
 {
     (void)state;
@@ -291,6 +317,41 @@ static void frozen_stay(void **state)
     }
     assert_int_equal(moved, 7);
     zo2_engine_close(e);
+}
+
+static double first_loss(const choice *c, const char *run)
+{
+    zo2_engine_opts o = opts_of(c);
+    zo2_engine *e = start(c, run, &o);
+    test_batch t;
+    zo2_scores scores;
+    zo2_scores_init(&scores);
+    batch_of(&t, c, 0);
+    MUST(zo2_forward(e, &t.b, ZO2_WEIGHTS_WIRE, &scores));
+    zo2_engine_close(e);
+    return scores.loss;
+}
+
+/* Whatever moves, and whatever a run adds, it begins as the model. */
+static void begins_as_the_model(void **state)
+{
+    (void)state;
+    static const char *const tunes[] = {"vectors",
+                                        "layers=2",
+                                        "rows=0-60",
+                                        "rows=5,119+matrices=0",
+                                        "lora:r=2,targets=q_proj+o_proj+fc1+fc2",
+                                        "lora:r=8+rows=0-119"};
+    choice c = {.model = opt, .vocab = 120};
+    char run[32];
+    const double all = first_loss(&c, "begins-all");
+    for (unsigned i = 0; i < sizeof tunes / sizeof *tunes; i++) {
+        c.tune = tunes[i];
+        snprintf(run, sizeof run, "begins-%u", i);
+        const double loss = first_loss(&c, run);
+        if (!(fabs(loss - all) <= 1e-6 * all))
+            fail_msg("%s: the first loss is %.9g, the model's %.9g", tunes[i], loss, all);
+    }
 }
 
 /* In each step one block alone moves. */
@@ -462,9 +523,12 @@ int main(void)
         cmocka_unit_test(matrices),
         cmocka_unit_test(vectors),
         cmocka_unit_test(patterns),
+        cmocka_unit_test(rows),
+        cmocka_unit_test(adapters),
         cmocka_unit_test(bf16_trunk),
         cmocka_unit_test(turns),
         cmocka_unit_test(frozen_stay),
+        cmocka_unit_test(begins_as_the_model),
         cmocka_unit_test(one_group_a_step),
         cmocka_unit_test(a_filled_cache_needs_no_trunk),
         cmocka_unit_test(warm_says_why_not),
