@@ -152,6 +152,12 @@ static inline int zo2_is_head(const zo2_arch *a, const zo2_tensor *t)
     return t->role == ZO2_ROLE_LM_HEAD || (a->tied && t->role == ZO2_ROLE_EMBED_TOKENS);
 }
 
+/* The block that multiplies with it: a tied table is the head's, although its tensor is block 0's. */
+static inline uint32_t zo2_block_of_use(const zo2_arch *a, const zo2_tensor *t)
+{
+    return zo2_is_head(a, t) || t->role == ZO2_ROLE_HEAD_ROWS ? a->n_blocks - 1 : t->block;
+}
+
 /* A matrix whose tiles are uploaded. Embedding tables that are only gathered from never are. */
 static inline int zo2_is_streamed(const zo2_arch *a, const zo2_tensor *t)
 {

@@ -77,7 +77,7 @@ static uint64_t take(uint64_t *at, uint64_t bytes)
 
 typedef struct extents {
     uint64_t panel;     /* bytes of the largest panel */
-    uint64_t head_rows; /* TN of the head */
+    uint64_t head_rows; /* TN of the head, and of rows of it that move */
     uint64_t vectors;   /* floats of the largest block's */
 } extents;
 
@@ -90,8 +90,8 @@ static extents extents_of(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *
             continue;
         uint64_t tn = zo2_min_u64(zo2_tile_rows(s->tile_rule, t->rows, t->cols, s->compute), t->rows);
         e.panel = zo2_max_u64(e.panel, tn * t->cols * size);
-        if (zo2_is_head(a, t))
-            e.head_rows = tn;
+        if (zo2_is_head(a, t) || t->role == ZO2_ROLE_HEAD_ROWS)
+            e.head_rows = zo2_max_u64(e.head_rows, tn);
         if (tn > p->pub.largest_tile_rows)
             p->pub.largest_tile_rows = (uint32_t)tn;
     }
