@@ -236,16 +236,25 @@ typedef struct zo2_lse {
     float reserved;
 } zo2_lse;
 
-/* Takes the logits of vocabulary rows [first, first + n) into the states. Tiles come in vocabulary order. */
+/* Takes the logits of rows [first, first + n) into the states. Whatever the order of tiles, each row's logit counts once; bits
+ * depend on cuts and order, so the same tiles come in the same order. A tile may hold rows beside the vocabulary, numbered as their
+ * caller likes, with targets of that numbering: UINT32_MAX, which is no row, where the token isn't among them. Rows that
+ * stand in for rows of the vocabulary are skipped there: exactly one tile then has the target.
+ *
+ * A skipped row's logit may be anything. It counts for nothing, as if it were -inf, and a target there is left to
+ * other tiles; a tile of such rows alone leaves the states as they were. */
 typedef struct zo2_lse_op {
     uint32_t streams;
     uint64_t m, n;
     const float *logits; /* [streams][m][n] */
     uint64_t ld, stride;
-    const uint32_t *target; /* device [m]: token ids */
+    const uint32_t *target; /* device [m]: rows, as numbered here */
     uint64_t first;
     zo2_lse *state; /* device [streams][m] at stride_state */
     uint64_t stride_state;
+    /* Device, 16-byte aligned, from the host: row v is skipped if bit v % 32 of word v / 32 is set. NULL: none is. */
+    const uint32_t *skip;
+    uint64_t skip_rows; /* that it has bits for, in whole words: first + n or more */
 } zo2_lse_op;
 
 /* States begin: nothing seen yet. */

@@ -359,11 +359,23 @@ zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_backend *b, const zo
     begin(l, "lse_tile");
     if (!op->streams || !op->n)
         return REFUSE("lse_tile: streams %u, n %llu", op->streams, (unsigned long long)op->n);
+    if (op->first > UINT32_MAX || op->n > UINT32_MAX - op->first)
+        return REFUSE("lse_tile: rows %llu + %llu; their numbers are below 2^32 - 1, which stands for no target",
+                      (unsigned long long)op->first, (unsigned long long)op->n);
+    if (op->skip && op->first + op->n > op->skip_rows)
+        return REFUSE("lse_tile: rows %llu + %llu, skip has bits for %llu", (unsigned long long)op->first,
+                      (unsigned long long)op->n, (unsigned long long)op->skip_rows);
     if (!op->m)
         return nothing(l);
     ADD(l, "logits", op->logits, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, op->n, 4);
     ADD(l, "target", op->target, ZO2_OPERAND_READ, 1, 0, 1, 0, op->m, 4);
     last(l)->uploaded = 1;
+    if (op->skip) {
+        ADD(l, "skip", op->skip, ZO2_OPERAND_READ, 1, 0, 1, 0, op->skip_rows / 32 + (op->skip_rows % 32 != 0),
+            sizeof *op->skip);
+        last(l)->align = 16;
+        last(l)->uploaded = 1;
+    }
     return states(l, op->state, ZO2_OPERAND_UPDATE, op->streams, op->stride_state, op->m);
 }
 
