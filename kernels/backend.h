@@ -90,7 +90,8 @@ typedef struct zo2_decode_rows_op {
     int accumulate; /* add to what is there (type fp32 only) */
 } zo2_decode_rows_op;
 
-/* y[b] = (accumulate ? y[b] : 0) + x[b] panel[b]^T, then + bias[b] to every row, for b < batch. */
+/* y[b] = (accumulate ? y[b] : 0) + x[b] panel[b]^T, then + bias[b] to every row, for b < batch. Sums are fp32 and rounded to y_type
+ * once, at the end. Streams may share a panel (and a bias): its stride is 0 then. */
 typedef struct zo2_gemm_op {
     uint32_t batch; /* streams of this call */
     uint64_t m, n, k;
@@ -100,7 +101,7 @@ typedef struct zo2_gemm_op {
     uint64_t ld_panel, stride_panel;
     void *y; /* [batch][m][n] of y_type */
     uint64_t ldy, stride_y;
-    zo2_dtype type, y_type; /* y_type: fp32, or type (then accumulate is 0) */
+    zo2_dtype type, y_type; /* y_type: fp32, or type */
     int accumulate;
     const float *bias; /* [batch][n] at stride_bias, with a y of fp32 only; NULL: none */
     uint64_t stride_bias;
@@ -217,7 +218,8 @@ typedef struct zo2_attention_op {
     zo2_dtype type;
 } zo2_attention_op;
 
-/* y[s][i] = x[s][index[i]], rounded to type. index NULL: i itself (a conversion). */
+/* y[s][i] = x[s][index[i]], rounded to type. index NULL: i itself (a conversion). stride_x 0: all streams get the rows of one,
+ * which lies elsewhere than y. */
 typedef struct zo2_convert_rows_op {
     uint32_t streams;
     uint64_t m, n;  /* m rows come out */

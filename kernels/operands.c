@@ -137,8 +137,6 @@ zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_backend *b, const zo2_ge
                       (unsigned long long)op->k);
     if (!type_ok(op->type) || (op->y_type != ZO2_F32 && op->y_type != op->type))
         return REFUSE("gemm: types %d, %d", (int)op->type, (int)op->y_type);
-    if (op->accumulate && op->y_type != ZO2_F32)
-        return REFUSE("gemm: accumulates in fp32 only");
     if (op->bias && op->y_type != ZO2_F32)
         return REFUSE("gemm: adds a bias in fp32 only");
     /* BLAS interfaces take 32-bit sizes and strides. */
