@@ -778,6 +778,11 @@ static inline void zo2_scores_init(zo2_scores *s)
     zo2_scores_init_sized(s, sizeof *s);
 }
 
+/* Computes the trunk of a batch's examples that aren't kept yet, and keeps it (zo2_engine_opts.trunk_cache), without a step: for large
+ * batches, before the first one. *kept (may be NULL): examples of the batch that are kept now; fewer than it has where room or a disk
+ * has run out. Errors as of zo2_step(); ZO2_ERR_UNSUPPORTED: the run tunes layers from the first on; ZO2_ERR_ARG: no room was given. */
+ZO2_API zo2_status zo2_warm(zo2_engine *e, const zo2_batch *batch, uint64_t *kept);
+
 /* Writes a snapshot of the masters now and keeps the newest two verified ones. Written under a temporary name, synced and
  * renamed: a failure (ZO2_ERR_NOSPACE, ZO2_ERR_IO, ZO2_ERR_CANCELLED) leaves the older ones, and the engine goes on. Where masters
  * spill, the spill is the snapshot: what it lacks is written there and committed; after an error the engine stops (close it and resume). */

@@ -104,6 +104,7 @@ typedef struct zo2_arch {
     uint32_t groups;    /* of tensors that take turns: 1 where all move in every step */
     uint32_t n_rows;    /* of ZO2_ROLE_HEAD_ROWS */
     uint32_t *row;      /* [n_rows]: rows of the vocabulary that they are, ascending; owned */
+    uint32_t lora_rank; /* 0: there are no adapters */
     float lora_scale;   /* alpha / rank */
     uint64_t lora_seed; /* of what adapters begin with: the run's */
 } zo2_arch;

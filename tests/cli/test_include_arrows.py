@@ -23,7 +23,7 @@ RANKS = [
     ["engine/base"],
     ["codec", "storage/io"],
     ["storage/instead"],
-    ["storage/pack", "storage/run", "storage/spill", "storage/checkpoint"],
+    ["storage/pack", "storage/run", "storage/spill", "storage/trunk", "storage/checkpoint"],
     ["kernels"],
     ["engine/model"],
     ["engine/method"],
