@@ -1,4 +1,4 @@
-/* test_tune_choice.c: which tensors a run moves: every term of the text and what is wrong with others, then the list of tensors that a
+/* test_arch_choice.c: which tensors a run moves: every term of the text and what is wrong with others, then the list of tensors that a
  * choice makes of a model: frozen ones, where the trunk ends, groups, the run's own tensors, and who shares whose storage. */
 #include "engine/families/families.h"
 #include "engine/model/layout.h"
@@ -522,11 +522,13 @@ static void counted(void **state)
     assert_ok(zo2_tune_count(TINY "/config.json", NULL, &all));
     assert_true(all.struct_size == sizeof all && all.parameters == 3505536 && all.moving == 3505536);
     assert_true(all.tensors == 100 && all.moving_tensors == 100 && all.layers == 6 && all.fork_block == 0);
-    assert_true(all.groups == 8 && !all.rows && !all.lora_tensors && all.hidden == 192 && all.token_bytes == 768);
+    assert_true(all.groups == 8 && !all.rows && !all.lora_tensors && all.hidden == 192 && all.token_bytes == 0);
     assert_ok(zo2_tune_count(TINY "/config.json", "matrices=4-5+rows=1-5+lora:r=2,layers=0", &some));
     assert_int_equal(some.moving, 2 * (4 * 192 * 192 + 2 * 192 * 768) + 5 * 192 + 2 * 2 * (192 + 192));
     assert_true(some.moving_tensors == 12 + 1 + 4 && some.rows == 5 && some.lora_tensors == 4);
-    assert_true(some.fork_block == 1 && some.groups == 4 && some.master_bytes == 4 * some.moving);
+    assert_true(some.fork_block == 1 && some.groups == 4 && some.master_bytes == 4 * some.moving && !some.token_bytes);
+    assert_ok(zo2_tune_count(TINY "/config.json", "layers=1", &some));
+    assert_true(some.fork_block == 2 && some.token_bytes == 768);
     assert_ok(zo2_tune_count("opt-175b", "layers=88-95", &some));
     assert_true(some.moving == 8 * UINT64_C(1812099072) && some.fork_block == 89);
     memset(&poisoned, 0xA5, sizeof poisoned);
