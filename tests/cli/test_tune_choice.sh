@@ -123,4 +123,22 @@ mkdir small
 expect 0 '^[0-9]* of 60 lines are kept, after ' warm little --tune layers=5 --trunk-cache 64K --spill small
 grep -q '^60 of 60' out.txt && fail "60 lines fit 64 KiB"
 grep -q 'the rest has no room in --trunk-cache 64.00 KiB' out.txt || fail "warm doesn't say that there was no room"
+
+# SIGTERM (a shell's background has no Ctrl-C): what was computed is kept, and the same command goes on.
+mkdir stopped
+long="zo2-tune warm --model tiny.zo2 --data $TEXTS/wordnet_kind.train.jsonl --run long --tune layers=5 --batch 1 --trunk-cache 100M --spill stopped"
+$long --quiet 2>err.txt &
+pid=$!
+tries=0
+while [ ! -s long/settings.json ] && [ $tries -lt 1500 ]; do # which is there when the first line is begun
+    kill -0 $pid 2>/dev/null || break
+    tries=$((tries + 1))
+    sleep 0.02
+done
+kill -TERM $pid 2>/dev/null
+wait $pid
+status=$?
+[ $status -eq 130 ] || fail "SIGTERM gave exit status $status, not 130: $(cat err.txt)"
+grep -q 'interrupted; [0-9]* lines are kept, and the same command goes on' err.txt || fail "an interrupted warm says: $(cat err.txt)"
+expect 0 '^2,000 of 2,000 lines are kept, after ' $long
 finish
