@@ -567,6 +567,25 @@ typedef struct zo2_plan {
     /* of one step, per lane. Directories do one or the other: the step takes at least the sum */
     double read_seconds, write_seconds;
     double read_rate, write_rate; /* bytes/s of all directories; 0: not known */
+    /* of a run that tunes a part of the model (zo2_engine_opts.tune) */
+    uint32_t layers; /* that the model has */
+    uint32_t
+        trunk_blocks; /* embeddings and layers below all that moves, which are computed once for all streams; 0: none */
+    uint64_t tuned_parameters;      /* all of them, if all move */
+    uint64_t frozen_bytes;          /* of master_bytes: wires of what doesn't */
+    uint64_t trunk_bytes_per_token; /* in the trunk's cache; 0: there is no trunk */
+    uint64_t
+        trunk_cache_bytes; /* its size, which is a part of host_peak_bytes unless it is in the directories of a spill */
+    /* of a step that has all of its lines from the cache, and so needs nothing of the trunk */
+    uint64_t wire_bytes_per_step_filled,
+        trunk_bytes_per_step; /* link traffic: of wires; of what comes in the trunk's stead */
+    double seconds_per_step_filled;
+    char bottleneck_filled[16];
+    /* The most layers, from the last one down, that stay on the device as a whole with the head, within device_bytes: where no more are
+     * tuned, steps with a filled cache upload what updates changed and nothing else. 0: not even one does */
+    uint32_t proposed_layers;
+    uint64_t
+        proposed_layers_bytes; /* of their wires, which a step that tunes them changes, and uploads once in K + 1 steps */
 } zo2_plan;
 
 /* What this process may use of the machine, now. */

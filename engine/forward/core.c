@@ -99,10 +99,10 @@ static zo2_status create_device(zo2_core *c)
     if (!s && d->rope_positions)
         s = zo2_rope_upload(c->be, c->arch, d->rope_positions, c->ops->arena(c->be), d->rope,
                             (float *)(void *)(c->staging + c->plan.host.rope));
-    if (!s && c->arch->n_rows)
-        s = upload_skip(c);
     if (!s && c->ops->observe)
         s = c->ops->observe(c->be, device_span, c);
+    if (!s && c->arch->n_rows)
+        s = upload_skip(c);
     if (s)
         return s;
     uint64_t rows = c->shape.batch_tokens / c->shape.max_keys;
@@ -149,7 +149,6 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     atomic_init(&c->abort, 0);
     pthread_mutex_init(&c->tracer.mutex, NULL);
     zo2_history_init(&c->history, config->settings, config->arch);
-    c->shape.trunk_rows = config->trunk && config->trunk->bytes && zo2_has_trunk(c->arch);
     zo2_status s = create_moves(c);
     if (!s)
         s = zo2_plan_make(&c->plan, c->arch, c->ops, &c->shape, config->stored_as, NULL);
