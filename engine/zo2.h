@@ -646,6 +646,31 @@ static inline zo2_status zo2_plan_for_device(const char *arch_or_pack, const zo2
     return zo2_plan_for_device_sized(arch_or_pack, o, rates, out, sizeof *out);
 }
 
+/* What a choice of tensors comes to (zo2_engine_opts.tune). */
+typedef struct zo2_tune_info {
+    size_t struct_size;
+    uint64_t parameters; /* of the model */
+    uint64_t moving;     /* of those tensors that move, the run's own among them */
+    uint32_t tensors;    /* of the model */
+    uint32_t moving_tensors;
+    uint32_t layers;
+    uint32_t fork_block; /* blocks below it (0: embeddings, 1: layer 0, ..., layers + 1: head) are the trunk */
+    uint32_t groups;     /* that would take turns (zo2_engine_opts.tune_rotate) */
+    uint32_t rows;       /* of the output embedding that move by themselves */
+    uint32_t lora_tensors;
+    uint32_t hidden;
+    uint64_t master_bytes; /* of what moves, fp32 */
+    uint64_t token_bytes;  /* of a token's residual stream, fp32: what a cache of the trunk holds of it */
+} zo2_tune_info;
+
+/* Counts the tensors of a choice (NULL: all) for an architecture ("opt-13b", or the path of a config.json or pack). No weights are
+ * read. ZO2_ERR_ARG: a text that is no choice, or one that this model can't have; ZO2_ERR_NOTFOUND, ZO2_ERR_FORMAT, ZO2_ERR_IO. */
+ZO2_API zo2_status zo2_tune_count_sized(const char *arch_or_pack, const char *tune, zo2_tune_info *out, size_t size);
+static inline zo2_status zo2_tune_count(const char *arch_or_pack, const char *tune, zo2_tune_info *out)
+{
+    return zo2_tune_count_sized(arch_or_pack, tune, out, sizeof *out);
+}
+
 typedef struct zo2_engine zo2_engine;
 
 /* Opens a pack and creates or continues the run in run_dir (created if missing, its parent must exist). Loads masters,
@@ -772,6 +797,11 @@ static inline void zo2_scores_init(zo2_scores *s)
     zo2_scores_init_sized(s, sizeof *s);
 }
 
+/* Computes the trunk of a batch's examples that aren't kept yet, and keeps it (zo2_engine_opts.trunk_cache), without a step: for large
+ * batches, before the first one. *kept (may be NULL): examples of the batch that are kept now; fewer than it has where room or a disk
+ * has run out. Errors as of zo2_step(); ZO2_ERR_UNSUPPORTED: the run tunes layers from the first on; ZO2_ERR_ARG: no room was given. */
+ZO2_API zo2_status zo2_warm(zo2_engine *e, const zo2_batch *batch, uint64_t *kept);
+
 /* Writes a snapshot of the masters now and keeps the newest two verified ones. Written under a temporary name, synced and
  * renamed: a failure (ZO2_ERR_NOSPACE, ZO2_ERR_IO, ZO2_ERR_CANCELLED) leaves the older ones, and the engine goes on. Where masters
  * spill, the spill is the snapshot: what it lacks is written there and committed; after an error the engine stops (close it and resume). */
@@ -814,7 +844,7 @@ ZO2_API void zo2_run_close(zo2_run *r); /* NULL is fine */
 ZO2_API uint64_t zo2_run_steps(const zo2_run *r);
 /* ZO2_ERR_NOTFOUND from zo2_run_steps() on. */
 ZO2_API zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *out);
-/* The run's numeric settings as options, and the model hash of its pack. */
+/* The run's numeric settings as options, whose strings live as long as r, and the model hash of its pack. */
 ZO2_API void zo2_run_get_opts_sized(const zo2_run *r, zo2_engine_opts *out, size_t size);
 static inline void zo2_run_get_opts(const zo2_run *r, zo2_engine_opts *out)
 {
@@ -850,7 +880,7 @@ ZO2_API zo2_status zo2_bundle_open(zo2_bundle **out, const char *path);
 ZO2_API void zo2_bundle_close(zo2_bundle *b); /* NULL is fine */
 /* Thread-safe, as the next one. */
 ZO2_API zo2_status zo2_bundle_get_info(const zo2_bundle *b, zo2_bundle_info *out);
-/* The numeric settings of its run as options. */
+/* The numeric settings of its run as options, whose strings live as long as b. */
 ZO2_API void zo2_bundle_get_opts_sized(const zo2_bundle *b, zo2_engine_opts *out, size_t size);
 static inline void zo2_bundle_get_opts(const zo2_bundle *b, zo2_engine_opts *out)
 {

@@ -90,7 +90,8 @@ typedef struct zo2_decode_rows_op {
     int accumulate; /* add to what is there (type fp32 only) */
 } zo2_decode_rows_op;
 
-/* y[b] = (accumulate ? y[b] : 0) + x[b] panel[b]^T, then + bias[b] to every row, for b < batch. */
+/* y[b] = (accumulate ? y[b] : 0) + x[b] panel[b]^T, then + bias[b] to every row, for b < batch. Sums are fp32 and rounded to y_type
+ * once, at the end. Streams may share a panel (and a bias): its stride is 0 then. */
 typedef struct zo2_gemm_op {
     uint32_t batch; /* streams of this call */
     uint64_t m, n, k;
@@ -100,7 +101,7 @@ typedef struct zo2_gemm_op {
     uint64_t ld_panel, stride_panel;
     void *y; /* [batch][m][n] of y_type */
     uint64_t ldy, stride_y;
-    zo2_dtype type, y_type; /* y_type: fp32, or type (then accumulate is 0) */
+    zo2_dtype type, y_type; /* y_type: fp32, or type */
     int accumulate;
     const float *bias; /* [batch][n] at stride_bias, with a y of fp32 only; NULL: none */
     uint64_t stride_bias;
@@ -217,7 +218,8 @@ typedef struct zo2_attention_op {
     zo2_dtype type;
 } zo2_attention_op;
 
-/* y[s][i] = x[s][index[i]], rounded to type. index NULL: i itself (a conversion). */
+/* y[s][i] = x[s][index[i]], rounded to `through` if that is set, then to type. index NULL: i itself (a conversion); y may be x then, if
+ * type is fp32. stride_x 0: all streams get the rows of one, which lies elsewhere than y. */
 typedef struct zo2_convert_rows_op {
     uint32_t streams;
     uint64_t m, n;  /* m rows come out */
@@ -227,6 +229,7 @@ typedef struct zo2_convert_rows_op {
     void *y;               /* [streams][m][n] of type, dense rows */
     uint64_t stride_y;
     zo2_dtype type;
+    zo2_dtype through; /* 0, or bf16 */
 } zo2_convert_rows_op;
 
 /* Streaming log-sum-exp of one loss token in one stream. */
@@ -236,16 +239,25 @@ typedef struct zo2_lse {
     float reserved;
 } zo2_lse;
 
-/* Takes the logits of vocabulary rows [first, first + n) into the states. Tiles come in vocabulary order. */
+/* Takes the logits of rows [first, first + n) into the states. Whatever the order of tiles, each row's logit counts once; bits
+ * depend on cuts and order, so the same tiles come in the same order. A tile may hold rows beside the vocabulary, numbered as their
+ * caller likes, with targets of that numbering: UINT32_MAX, which is no row, where the token isn't among them. Rows that
+ * stand in for rows of the vocabulary are skipped there: exactly one tile then has the target.
+ *
+ * A skipped row's logit may be anything. It counts for nothing, as if it were -inf, and a target there is left to
+ * other tiles; a tile of such rows alone leaves the states as they were. */
 typedef struct zo2_lse_op {
     uint32_t streams;
     uint64_t m, n;
     const float *logits; /* [streams][m][n] */
     uint64_t ld, stride;
-    const uint32_t *target; /* device [m]: token ids */
+    const uint32_t *target; /* device [m]: rows, as numbered here */
     uint64_t first;
     zo2_lse *state; /* device [streams][m] at stride_state */
     uint64_t stride_state;
+    /* Device, 16-byte aligned, from the host: row v is skipped if bit v % 32 of word v / 32 is set. NULL: none is. */
+    const uint32_t *skip;
+    uint64_t skip_rows; /* that it has bits for, in whole words: first + n or more */
 } zo2_lse_op;
 
 /* States begin: nothing seen yet. */

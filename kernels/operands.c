@@ -137,8 +137,6 @@ zo2_status zo2_operands_gemm(zo2_operands *l, const zo2_backend *b, const zo2_ge
                       (unsigned long long)op->k);
     if (!type_ok(op->type) || (op->y_type != ZO2_F32 && op->y_type != op->type))
         return REFUSE("gemm: types %d, %d", (int)op->type, (int)op->y_type);
-    if (op->accumulate && op->y_type != ZO2_F32)
-        return REFUSE("gemm: accumulates in fp32 only");
     if (op->bias && op->y_type != ZO2_F32)
         return REFUSE("gemm: adds a bias in fp32 only");
     /* BLAS interfaces take 32-bit sizes and strides. */
@@ -329,6 +327,12 @@ zo2_status zo2_operands_convert_rows(zo2_operands *l, const zo2_backend *b, cons
                       (int)op->type);
     if (!op->m)
         return nothing(l);
+    if (op->through && op->through != ZO2_BF16)
+        return REFUSE("convert_rows: rounds through bf16 only, not through type %d", (int)op->through);
+    if (!op->index && op->type == ZO2_F32 && (const void *)op->x == op->y) {
+        ADD(l, "y", op->y, ZO2_OPERAND_UPDATE, op->streams, op->stride_y, op->m, op->n, op->n, elem);
+        return ZO2_OK;
+    }
     /* With an index the height of x isn't known here: one row stands for it. */
     ADD(l, "x", op->x, ZO2_OPERAND_READ, op->streams, op->stride_x, op->index ? 1 : op->m, op->n, op->n, 4);
     ADD(l, "y", op->y, ZO2_OPERAND_WRITE, op->streams, op->stride_y, op->m, op->n, op->n, elem);
@@ -359,11 +363,23 @@ zo2_status zo2_operands_lse_tile(zo2_operands *l, const zo2_backend *b, const zo
     begin(l, "lse_tile");
     if (!op->streams || !op->n)
         return REFUSE("lse_tile: streams %u, n %llu", op->streams, (unsigned long long)op->n);
+    if (op->first > UINT32_MAX || op->n > UINT32_MAX - op->first)
+        return REFUSE("lse_tile: rows %llu + %llu; their numbers are below 2^32 - 1, which stands for no target",
+                      (unsigned long long)op->first, (unsigned long long)op->n);
+    if (op->skip && op->first + op->n > op->skip_rows)
+        return REFUSE("lse_tile: rows %llu + %llu, skip has bits for %llu", (unsigned long long)op->first,
+                      (unsigned long long)op->n, (unsigned long long)op->skip_rows);
     if (!op->m)
         return nothing(l);
     ADD(l, "logits", op->logits, ZO2_OPERAND_READ, op->streams, op->stride, op->m, op->ld, op->n, 4);
     ADD(l, "target", op->target, ZO2_OPERAND_READ, 1, 0, 1, 0, op->m, 4);
     last(l)->uploaded = 1;
+    if (op->skip) {
+        ADD(l, "skip", op->skip, ZO2_OPERAND_READ, 1, 0, 1, 0, op->skip_rows / 32 + (op->skip_rows % 32 != 0),
+            sizeof *op->skip);
+        last(l)->align = 16;
+        last(l)->uploaded = 1;
+    }
     return states(l, op->state, ZO2_OPERAND_UPDATE, op->streams, op->stride_state, op->m);
 }
 

@@ -65,7 +65,8 @@ static zo2_status check_row(const zo2_batch *b, uint32_t row, uint32_t vocab, ui
 zo2_status zo2_batch_reserve(zo2_packed *p, uint64_t places, uint64_t rows)
 {
     /* Sequences: one a row and one prefix an example, at most two a row. */
-    uint64_t bytes = places * (4 * 4 + 4 + 1) + rows * (2 * sizeof(zo2_seq) + sizeof(zo2_micro) + sizeof(double) + 12);
+    uint64_t bytes = places * (4 * 4 + 4 + 1) + rows * (2 * sizeof(zo2_seq) + sizeof(zo2_packed_example) +
+                                                        sizeof(zo2_micro) + sizeof(double) + 12);
     if (bytes > p->capacity) {
         free(p->memory);
         p->capacity = 0;
@@ -82,6 +83,8 @@ zo2_status zo2_batch_reserve(zo2_packed *p, uint64_t places, uint64_t rows)
     at += rows * sizeof(zo2_micro);
     p->seq = (void *)at;
     at += rows * 2 * sizeof(zo2_seq);
+    p->example = (void *)at;
+    at += rows * sizeof(zo2_packed_example);
     p->id = (void *)at;
     at += places * 4;
     p->position = (void *)at;
@@ -183,15 +186,22 @@ static void add_example(packer *k, zo2_micro *m, uint32_t row, uint32_t rows)
 static void pack_all(packer *k, uint32_t micro_batch)
 {
     zo2_packed *p = k->out;
-    uint32_t row = 0, seqs = 0;
+    uint32_t row = 0, seqs = 0, parts = 0;
     for (uint32_t e = 0; e < p->examples; e++) {
         /* A micro-batch that no loss depends on has nothing to compute: the next one takes its place. */
         if (e % micro_batch == 0 && (!p->micros || p->micro[p->micros - 1].tokens))
-            p->micro[p->micros++] = (zo2_micro){.token_at = p->tokens, .seq_at = seqs, .loss_at = p->losses};
+            p->micro[p->micros++] =
+                (zo2_micro){.token_at = p->tokens, .seq_at = seqs, .example_at = parts, .loss_at = p->losses};
         zo2_micro *m = &p->micro[p->micros - 1];
-        uint32_t before = m->seqs;
+        zo2_packed_example part = {.first = m->tokens, .seq_at = seqs};
         add_example(k, m, row, p->example_rows[e]);
-        seqs += m->seqs - before;
+        part.tokens = m->tokens - part.first;
+        seqs = m->seq_at + m->seqs;
+        part.seqs = seqs - part.seq_at;
+        if (part.tokens) {
+            p->example[parts++] = part;
+            m->examples++;
+        }
         row += p->example_rows[e];
     }
     if (!p->micro[p->micros - 1].tokens)

@@ -6,11 +6,18 @@
 
 #include "kernels/backend.h"
 
+/* An example that has something to be computed. */
+typedef struct zo2_packed_example {
+    uint32_t first, tokens; /* of its micro-batch */
+    uint32_t seq_at, seqs;
+} zo2_packed_example;
+
 /* A micro-batch: at least one loss token, so at least one token. */
 typedef struct zo2_micro {
     uint64_t token_at; /* first of its tokens in the packed arrays */
     uint32_t tokens;
     uint32_t seq_at, seqs;
+    uint32_t example_at, examples;
     uint64_t loss_at;
     uint32_t losses;
 } zo2_micro;
@@ -18,10 +25,11 @@ typedef struct zo2_micro {
 typedef struct zo2_packed {
     uint32_t micros;
     zo2_micro *micro;
-    uint64_t tokens;    /* packed */
-    uint32_t *id;       /* [tokens] */
-    uint32_t *position; /* [tokens]: real tokens before it in its row */
-    zo2_seq *seq;       /* token numbers count from the micro-batch's first */
+    uint64_t tokens;             /* packed */
+    uint32_t *id;                /* [tokens] */
+    uint32_t *position;          /* [tokens]: real tokens before it in its row */
+    zo2_packed_example *example; /* the examples, in order */
+    zo2_seq *seq;                /* token numbers count from the micro-batch's first */
     uint64_t losses;
     uint32_t *index;  /* [losses]: token of the micro-batch whose output predicts it */
     uint32_t *target; /* [losses]: its id */

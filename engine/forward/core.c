@@ -5,6 +5,7 @@
 #include "engine/forward/batch.h"
 #include "engine/forward/core_spill.h"
 #include "engine/forward/rope_table.h"
+#include "engine/forward/trunk_rows.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
 #include "engine/masters/plane_cache.h"
@@ -66,6 +67,19 @@ static void device_span(void *ud, zo2_lane lane, const char *name, uint64_t begi
         zo2_trace_span(&c->tracer, &what, begin_ns, end_ns);
 }
 
+/* Rows of the vocabulary that the head takes from elsewhere. */
+static zo2_status upload_skip(zo2_core *c)
+{
+    const zo2_arch *a = c->arch;
+    const uint64_t words = zo2_skip_words(a);
+    uint32_t *skip = (uint32_t *)(void *)(c->staging + c->plan.host.skip);
+    memset(skip, 0, words * sizeof *skip);
+    for (uint32_t i = 0; i < a->n_rows; i++)
+        skip[a->row[i] / 32] |= 1u << a->row[i] % 32;
+    return c->ops->upload(c->be, ZO2_LANE_COMPUTE, (uint8_t *)c->ops->arena(c->be) + c->plan.device.skip, skip,
+                          words * sizeof *skip);
+}
+
 static zo2_status create_device(zo2_core *c)
 {
     const zo2_device_offsets *d = &c->plan.device;
@@ -87,10 +101,20 @@ static zo2_status create_device(zo2_core *c)
                             (float *)(void *)(c->staging + c->plan.host.rope));
     if (!s && c->ops->observe)
         s = c->ops->observe(c->be, device_span, c);
+    if (!s && c->arch->n_rows)
+        s = upload_skip(c);
     if (s)
         return s;
     uint64_t rows = c->shape.batch_tokens / c->shape.max_keys;
     return zo2_batch_reserve(&c->packed, rows * c->shape.seq, rows);
+}
+
+static zo2_status create_moves(zo2_core *c)
+{
+    if (c->arch->moving == c->arch->parameters && c->arch->groups < 2)
+        return ZO2_OK;
+    c->moves = malloc(c->arch->n_tensors);
+    return c->moves ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for a table of the model's tensors");
 }
 
 static zo2_status create_pipeline(zo2_core *c)
@@ -125,7 +149,9 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     atomic_init(&c->abort, 0);
     pthread_mutex_init(&c->tracer.mutex, NULL);
     zo2_history_init(&c->history, config->settings, config->arch);
-    zo2_status s = zo2_plan_make(&c->plan, c->arch, c->ops, &c->shape, config->stored_as, NULL);
+    zo2_status s = create_moves(c);
+    if (!s)
+        s = zo2_plan_make(&c->plan, c->arch, c->ops, &c->shape, config->stored_as, NULL);
     if (!s)
         s = zo2_pool_create(&c->pool, c->shape.threads);
     if (!s)
@@ -137,11 +163,11 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     if (!s)
         s = zo2_resident_create(&c->resident, &c->layout, c->plan.resident_spare);
     if (!s)
-        s = zo2_program_create(&c->train, &c->layout, 1);
+        s = zo2_program_create(&c->train, &c->layout, 0, c->arch->n_blocks, 1);
     if (!s)
-        s = zo2_program_create(&c->wire, &c->layout, 0);
+        s = zo2_program_create(&c->wire, &c->layout, 0, c->arch->n_blocks, 0);
     if (!s)
-        s = zo2_program_create(&c->exact_program, &c->exact, 0);
+        s = zo2_program_create(&c->exact_program, &c->exact, 0, c->arch->n_blocks, 0);
     if (!s)
         s = create_device(c);
     if (!s && config->with_masters) {
@@ -151,6 +177,10 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
         if (!s)
             s = zo2_program_share(&c->train, &c->masters);
     }
+    if (!s)
+        s = zo2_trunk_rows_open(c, config->trunk, config->settings);
+    if (!s && c->has_masters && c->trunk.store)
+        s = zo2_program_share(&c->trunk.train, &c->masters);
     if (!s)
         s = create_pipeline(c);
     if (s)
@@ -188,6 +218,8 @@ void zo2_core_destroy(zo2_core *c)
     zo2_layout_free(&c->layout);
     zo2_layout_free(&c->exact);
     zo2_packed_free(&c->packed);
+    zo2_trunk_rows_close(&c->trunk);
+    free(c->moves);
     zo2_pool_destroy(c->pool);
     pthread_mutex_destroy(&c->tracer.mutex);
     memset(c, 0, sizeof *c);

@@ -6,6 +6,7 @@
 #include "engine/base/pool.h"
 #include "engine/forward/batch.h"
 #include "engine/forward/forward.h"
+#include "engine/forward/trunk_rows.h"
 #include "engine/masters/history.h"
 #include "engine/masters/masters.h"
 #include "engine/method/probe.h"
@@ -39,6 +40,8 @@ typedef struct zo2_core {
     zo2_event *gathered[4], *computed[2], *staged[2];
     zo2_layout layout, exact; /* the run's wire; the fp32 wire for evaluation at the masters */
     zo2_program train, wire, exact_program;
+    uint8_t *moves; /* [n_tensors]: in this step; NULL: all do, in every step */
+    zo2_trunk_rows trunk;
     zo2_resident resident; /* of layout */
     zo2_pipeline *pipe;
     uint8_t *staging; /* host buffers by plan.host, registered */
@@ -89,6 +92,7 @@ typedef struct zo2_core_config {
     const zo2_run_settings *settings; /* dist, seed, eps, pending, micro_batch, wire, compute */
     int with_masters;                 /* 0: sizes only (null backend) */
     const zo2_core_spill *spill;      /* NULL: masters stay in RAM */
+    const zo2_core_trunk *trunk;      /* NULL: nothing is kept of the trunk */
     zo2_device *device; /* that was asked for the shape, NULL: none; the core's from now on, also after a failure */
 } zo2_core_config;
 
@@ -104,6 +108,9 @@ int zo2_core_register_masters(zo2_core *c);
 /* The pass of step t over the packed batch: log-probabilities into c->logprob, [streams of the plan][losses]. The history has
  * t steps. */
 zo2_status zo2_core_train_pass(zo2_core *c, const zo2_probe_plan *probes);
+/* Of the packed batch's trunk alone, whose rows are kept; c->trunk.kept_lines says how many examples had theirs before. Nothing where
+ * nothing is kept. */
+zo2_status zo2_core_warm_pass(zo2_core *c);
 /* The unperturbed one, [1][losses]; weights: ZO2_PASS_WIRE or ZO2_PASS_EXACT. */
 zo2_status zo2_core_eval_pass(zo2_core *c, zo2_pass_weights weights);
 /* Checks and packs a batch against the plan: c->packed. */

@@ -29,8 +29,16 @@ typedef struct zo2_forward_pass {
     const zo2_pass *pass;
     const zo2_packed *batch;
     uint32_t micro_from, micro_to; /* micro-batches of this pass */
-    const zo2_probe_plan *probes;  /* where each stream evaluates */
+    const zo2_probe_plan *probes;  /* where each stream evaluates, of those that there are in the block in work */
     uint32_t streams;              /* probes->streams */
+    /* Blocks below `fork` are computed in one stream, at W; those below arch->fork, which are the trunk, example by example. */
+    const zo2_probe_plan *forked; /* what probes become there */
+    uint32_t fork;
+    uint32_t first_block, end_block;    /* of this pass */
+    const struct zo2_trunk_rows *trunk; /* what is kept of it */
+    uint8_t *trunk_rows;                /* host: zo2_host_offsets.trunk */
+    int in_trunk;
+    const zo2_micro *now; /* the micro-batch in work */
     zo2_hold hold;
     zo2_dtype compute;
     zo2_dist dist;

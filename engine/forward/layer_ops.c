@@ -68,15 +68,87 @@ zo2_status zo2_convert_rows(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act
     return done(f, begin, "convert", f->be->ops->convert_rows(f->be, &op));
 }
 
+/* ---- low-rank adapters ---- */
+
+/* Adapters of a matrix, decoded with the vectors of the block: of all streams, in the compute type. */
+static zo2_gemm_op adapter(const zo2_forward_pass *f, uint32_t tensor, uint64_t m)
+{
+    const zo2_tensor *t = &f->arch->tensors[tensor];
+    const float *at = (const float *)(const void *)(f->arena + f->device->vectors);
+    return (zo2_gemm_op){.batch = f->streams,
+                         .m = m,
+                         .n = t->rows,
+                         .k = t->cols,
+                         .panel = at + f->pass->program->layout->vector_at[tensor],
+                         .ld_panel = t->cols,
+                         .stride_panel = 4ull * f->device->vector_stride / zo2_element_bytes(f, f->compute),
+                         .type = f->compute};
+}
+
+/* y = alpha / rank B (A x), or y += that. */
+static zo2_status add_adapters(zo2_forward_pass *f, uint32_t a, uint32_t b, uint64_t m, zo2_act x, zo2_act y,
+                               int accumulate)
+{
+    const uint32_t rank = f->arch->lora_rank;
+    zo2_act low = zo2_activation_at(f, f->device->lora, m, rank, f->compute);
+    zo2_gemm_op down = adapter(f, a, m), up = adapter(f, b, m);
+    zo2_bias_act_op scaled = {.streams = f->streams,
+                              .m = m,
+                              .n = rank,
+                              .y = low.p,
+                              .ldy = low.ld,
+                              .stride_y = low.stride,
+                              .scale = f->arch->lora_scale,
+                              .act = ZO2_ACT_NONE,
+                              .type = f->compute};
+    down.x = x.p;
+    down.ldx = x.ld;
+    down.stride_x = x.stride;
+    down.y = low.p;
+    down.ldy = low.ld;
+    down.stride_y = low.stride;
+    down.y_type = f->compute;
+    up.x = low.p;
+    up.ldx = low.ld;
+    up.stride_x = low.stride;
+    up.y = y.p;
+    up.ldy = y.ld;
+    up.stride_y = y.stride;
+    up.y_type = y.type;
+    up.accumulate = accumulate;
+    uint64_t begin = zo2_trace_begin(f->trace);
+    zo2_status s = f->be->ops->gemm(f->be, &down);
+    if (!s)
+        s = f->be->ops->bias_act(f->be, &scaled);
+    if (!s)
+        s = f->be->ops->gemm(f->be, &up);
+    zo2_forward_span(f, begin, "adapter", a, ZO2_NO_TENSOR, -1, 0);
+    return s;
+}
+
+/* Its tensor A of this layer; B is the other. ZO2_NO_TENSOR: the matrix has none. */
+static uint32_t adapter_of(const zo2_arch *a, zo2_role w, uint32_t layer, zo2_role first)
+{
+    for (uint32_t i = 0; i < ZO2_LORA_TARGETS && a->lora_rank; i++)
+        if (zo2_lora_target[i] == w)
+            return zo2_arch_find(a, (zo2_role)(first + i), layer);
+    return ZO2_NO_TENSOR;
+}
+
 /* y = x W^T + b in columns [column, column + rows of W) of y. */
 zo2_status zo2_linear(zo2_forward_pass *f, zo2_role w, zo2_role b, uint32_t layer, uint64_t m, zo2_act x, zo2_act y,
                       uint64_t column, int accumulate, float scale, zo2_activation act)
 {
-    uint32_t tensor = zo2_arch_find(f->arch, w, layer);
+    uint32_t tensor = zo2_arch_find(f->arch, w, layer), low = adapter_of(f->arch, w, layer, ZO2_ROLE_LORA_A);
     y = zo2_columns_from(f, y, column);
     zo2_product_end end = {.bias = zo2_vector(f, b, layer), .scale = scale, .act = act};
     int ends = end.bias || scale != 1.0f || act != ZO2_ACT_NONE;
-    return zo2_matmul(f, tensor, m, x, y, accumulate, f->hold, ends ? &end : NULL);
+    zo2_status s = ZO2_OK;
+    if (low != ZO2_NO_TENSOR) { /* first, because what ends the product wants the sum */
+        s = add_adapters(f, low, adapter_of(f->arch, w, layer, ZO2_ROLE_LORA_B), m, x, y, accumulate);
+        accumulate = 1;
+    }
+    return s ? s : zo2_matmul(f, tensor, m, x, y, accumulate, f->hold, ends ? &end : NULL);
 }
 
 zo2_status zo2_rotate(zo2_forward_pass *f, const zo2_micro *mb, uint32_t heads, zo2_act x, float scale)

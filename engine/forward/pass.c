@@ -5,6 +5,7 @@
 #include "engine/forward/core.h"
 #include "engine/forward/forward.h"
 #include "engine/method/probe.h"
+#include "engine/method/rotation.h"
 #include "engine/plan/plan_types.h"
 #include "engine/stream/pipeline.h"
 #include "engine/stream/trace.h"
@@ -37,6 +38,25 @@ static zo2_status upload_positions(zo2_core *c, uint8_t *arena)
     return s;
 }
 
+/* Targets as the head's rows that move are numbered. */
+static zo2_status upload_row_targets(zo2_core *c, uint8_t *arena)
+{
+    const zo2_arch *a = c->arch;
+    uint32_t *to = (uint32_t *)(void *)(c->staging + c->plan.host.row_target);
+    for (uint64_t i = 0; i < c->packed.losses; i++) {
+        uint32_t low = 0, high = a->n_rows;
+        while (low < high) {
+            uint32_t middle = low + (high - low) / 2;
+            if (a->row[middle] < c->packed.target[i])
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        to[i] = low < a->n_rows && a->row[low] == c->packed.target[i] ? low : UINT32_MAX;
+    }
+    return c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + c->plan.device.row_target, to, c->packed.losses * 4);
+}
+
 static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
 {
     const zo2_device_offsets *d = &c->plan.device;
@@ -47,6 +67,8 @@ static zo2_status upload_losses(zo2_core *c, uint8_t *arena, uint32_t streams)
     zo2_status s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->index, index, bytes);
     if (!s)
         s = c->ops->upload(c->be, ZO2_LANE_COMPUTE, arena + d->target, target, bytes);
+    if (!s && c->arch->n_rows)
+        s = upload_row_targets(c, arena);
     if (!s)
         s = c->ops->lse_init(
             c->be, &(zo2_lse_init_op){.state = (zo2_lse *)(void *)(arena + d->lse), .n = streams * c->packed.losses});
@@ -89,6 +111,9 @@ static zo2_status run_pass(zo2_core *c, zo2_forward_pass *f, const zo2_pass *pas
     f->residual = c->staging + c->plan.host.residual;
     f->computed = c->computed;
     f->staged = c->staged;
+    f->end_block = f->end_block ? f->end_block : c->arch->n_blocks;
+    f->trunk = &c->trunk;
+    f->trunk_rows = c->staging + c->plan.host.trunk;
     f->progress = c->progress;
     f->progress_ud = c->progress_ud;
     f->observer = c->observer;
@@ -105,6 +130,8 @@ static zo2_status run_pass(zo2_core *c, zo2_forward_pass *f, const zo2_pass *pas
     s = s ? s : finished;
     if (s)
         (void)zo2_pipeline_rest(c->pipe); /* nothing may still use the arena */
+    else
+        zo2_trunk_rows_keep(c, from, to);
     return s;
 }
 
@@ -149,6 +176,20 @@ static void leave(zo2_core *c, const pass_scope *scope)
     atomic_store(&c->abort, 0);
 }
 
+/* What moves in this step: c->moves. Returns the first block with a tensor that does. */
+static uint32_t turn_of(zo2_core *c)
+{
+    const zo2_arch *a = c->arch;
+    uint32_t group = zo2_rotation_group(&c->history.settings, a->groups, c->history.steps), fork = a->n_blocks;
+    for (uint32_t i = 0; i < a->n_tensors; i++) {
+        const zo2_tensor *t = &a->tensors[i];
+        c->moves[i] = !t->frozen && t->group == group;
+        if (c->moves[i] && t->block < fork)
+            fork = t->block;
+    }
+    return fork;
+}
+
 /* Memory was planned for so many streams, decoded so often and so many at once. */
 static zo2_status fits(const zo2_core *c, const zo2_probe_plan *p)
 {
@@ -169,19 +210,30 @@ zo2_status zo2_core_train_pass(zo2_core *c, const zo2_probe_plan *probes)
                      .step = c->history.steps,
                      .pending = c->pending,
                      .resident = &c->resident};
-    zo2_forward_pass f = {.probes = probes,
-                          .streams = probes->streams,
+    zo2_probe_plan at_w, forked = *probes;
+    zo2_probe_unperturbed(&at_w);
+    zo2_forward_pass f = {.probes = &at_w,
+                          .streams = 1,
+                          .forked = &forked,
                           .hold = c->plan.hold,
                           .key = zo2_noise_key(c->seed, c->history.steps),
                           .eps = c->eps};
+    if (c->moves) {
+        f.fork = turn_of(c);
+        forked.moves = c->moves;
+    }
     enter(c, &scope);
     zo2_status s = fits(c, probes);
+    if (!s && zo2_trunk_rows_find(c, 0)) {
+        pass.program = &c->trunk.train;
+        f.first_block = c->arch->fork;
+    }
     if (!s)
-        s = upload_losses(c, arena, f.streams);
+        s = upload_losses(c, arena, probes->streams);
     if (!s)
         s = run_pass(c, &f, &pass, 0, c->packed.micros);
     if (!s)
-        s = download_logprobs(c, arena, f.streams);
+        s = download_logprobs(c, arena, probes->streams);
     leave(c, &scope);
     return s;
 }
@@ -190,8 +242,8 @@ zo2_status zo2_core_eval_pass(zo2_core *c, zo2_pass_weights weights)
 {
     pass_scope scope;
     uint8_t *arena = c->ops->arena(c->be);
-    zo2_pass pass = {.program = weights == ZO2_PASS_EXACT ? &c->exact_program : &c->wire,
-                     .weights = weights,
+    zo2_program *whole = weights == ZO2_PASS_EXACT ? &c->exact_program : &c->wire;
+    zo2_pass pass = {.weights = weights,
                      .masters = &c->masters,
                      .history = &c->history,
                      .step = c->history.steps,
@@ -200,14 +252,42 @@ zo2_status zo2_core_eval_pass(zo2_core *c, zo2_pass_weights weights)
     zo2_probe_plan at_w;
     zo2_probe_unperturbed(&at_w);
     enter(c, &scope);
+    zo2_trunk_rows_find(c, weights == ZO2_PASS_EXACT);
     zo2_status s = upload_losses(c, arena, 1);
     /* Evaluation need not share uploads between micro-batches: each is a pass of its own, and no wire is held. */
     for (uint32_t i = 0; i < c->packed.micros && !s; i++) {
-        zo2_forward_pass f = {.probes = &at_w, .streams = 1, .hold = ZO2_HOLD_CHUNK};
+        zo2_forward_pass f = {.probes = &at_w, .streams = 1, .forked = &at_w, .hold = ZO2_HOLD_CHUNK};
+        const int kept = c->trunk.store && c->trunk.kept[i];
+        pass.program = kept ? weights == ZO2_PASS_EXACT ? &c->trunk.exact : &c->trunk.wire : whole;
+        f.first_block = kept ? c->arch->fork : 0;
         s = run_pass(c, &f, &pass, i, i + 1);
     }
     if (!s)
         s = download_logprobs(c, arena, 1);
+    leave(c, &scope);
+    return s;
+}
+
+zo2_status zo2_core_warm_pass(zo2_core *c)
+{
+    pass_scope scope;
+    zo2_pass pass = {.program = &c->trunk.below,
+                     .weights = ZO2_PASS_WIRE,
+                     .masters = &c->masters,
+                     .history = &c->history,
+                     .step = c->history.steps,
+                     .pending = c->pending,
+                     .resident = &c->resident};
+    zo2_probe_plan at_w;
+    zo2_probe_unperturbed(&at_w);
+    if (!c->trunk.store || zo2_trunk_rows_find(c, 0))
+        return ZO2_OK;
+    enter(c, &scope);
+    zo2_forward_pass f = {
+        .probes = &at_w, .streams = 1, .forked = &at_w, .hold = c->plan.hold, .end_block = c->arch->fork};
+    zo2_status s = c->arch->rope.kind ? upload_positions(c, c->ops->arena(c->be)) : ZO2_OK;
+    if (!s)
+        s = run_pass(c, &f, &pass, 0, c->packed.micros);
     leave(c, &scope);
     return s;
 }

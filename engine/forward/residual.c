@@ -27,15 +27,23 @@ static uint8_t *buffer(const zo2_forward_pass *f, uint64_t turn)
     return f->arena + f->device->residual + turn % 2 * f->device->residual_stride;
 }
 
-static uint64_t bytes_of(const zo2_forward_pass *f, const zo2_micro *m)
+/* Of what a turn leaves: before the fork it is one stream. */
+static uint64_t bytes_after(const zo2_forward_pass *f, const zo2_micro *m, uint64_t turn)
 {
-    return (uint64_t)f->streams * m->tokens * f->arch->hidden * 4;
+    uint32_t streams = f->first_block + turn / micros_of(f) < f->fork ? 1 : f->forked->streams;
+    return (uint64_t)streams * m->tokens * f->arch->hidden * 4;
+}
+
+/* Where a micro-batch's streams begin, in a region with room for all of them. */
+static uint64_t place_of(const zo2_forward_pass *f, const zo2_micro *m)
+{
+    uint64_t before = m->token_at - f->batch->micro[f->micro_from].token_at;
+    return (uint64_t)f->forked->streams * before * f->arch->hidden * 4;
 }
 
 static uint8_t *waiting_at(const zo2_forward_pass *f, const zo2_micro *m)
 {
-    uint64_t before = m->token_at - f->batch->micro[f->micro_from].token_at;
-    return f->residual + (uint64_t)f->streams * before * f->arch->hidden * 4;
+    return f->residual + place_of(f, m);
 }
 
 static const zo2_micro *micro_of(const zo2_forward_pass *f, uint64_t turn)
@@ -50,7 +58,6 @@ static zo2_act stream_at(const zo2_forward_pass *f, const zo2_micro *m, uint8_t 
 
 zo2_status zo2_residual_take(zo2_forward_pass *f, const zo2_micro *m, zo2_act *h)
 {
-    uint64_t before = m->token_at - f->batch->micro[f->micro_from].token_at;
     if (moves(f)) {
         *h = stream_at(f, m, buffer(f, f->turn));
         if (f->turn < 2)
@@ -60,7 +67,7 @@ zo2_status zo2_residual_take(zo2_forward_pass *f, const zo2_micro *m, zo2_act *h
     if (f->device->staged)
         *h = stream_at(f, m, buffer(f, (uint64_t)(m - &f->batch->micro[f->micro_from])));
     else /* a pass over one micro-batch of several (evaluation) has the region to itself */
-        *h = stream_at(f, m, f->arena + f->device->residual + (uint64_t)f->streams * before * f->arch->hidden * 4);
+        *h = stream_at(f, m, f->arena + f->device->residual + place_of(f, m));
     return ZO2_OK;
 }
 
@@ -79,18 +86,18 @@ static void stage_span(const zo2_forward_pass *f, const char *name, uint64_t byt
 static zo2_status take_out(zo2_forward_pass *f, uint64_t turn)
 {
     const zo2_micro *m = micro_of(f, turn);
-    uint64_t begin = zo2_trace_begin(f->trace);
-    zo2_status s = f->be->ops->download(f->be, ZO2_LANE_STAGE, waiting_at(f, m), buffer(f, turn), bytes_of(f, m));
-    stage_span(f, "download", bytes_of(f, m), begin);
+    uint64_t begin = zo2_trace_begin(f->trace), bytes = bytes_after(f, m, turn);
+    zo2_status s = f->be->ops->download(f->be, ZO2_LANE_STAGE, waiting_at(f, m), buffer(f, turn), bytes);
+    stage_span(f, "download", bytes, begin);
     return s;
 }
 
 static zo2_status bring_in(zo2_forward_pass *f, uint64_t turn)
 {
     const zo2_micro *m = micro_of(f, turn);
-    uint64_t begin = zo2_trace_begin(f->trace);
-    zo2_status s = f->be->ops->upload(f->be, ZO2_LANE_STAGE, buffer(f, turn), waiting_at(f, m), bytes_of(f, m));
-    stage_span(f, "upload", bytes_of(f, m), begin);
+    uint64_t begin = zo2_trace_begin(f->trace), bytes = bytes_after(f, m, turn - micros_of(f));
+    zo2_status s = f->be->ops->upload(f->be, ZO2_LANE_STAGE, buffer(f, turn), waiting_at(f, m), bytes);
+    stage_span(f, "upload", bytes, begin);
     return s;
 }
 

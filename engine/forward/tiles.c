@@ -88,7 +88,7 @@ zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, const zo2_probe_g
     const zo2_layout *l = f->pass->program->layout;
     const zo2_unit *u = &l->units[unit];
     uint32_t pc = f->pass->program->first_pc[unit];
-    int last = g->first + g->n == f->probes->streams;
+    int last = g->first + g->streams == f->probes->streams;
     zo2_status s = g->first ? ZO2_OK : check_order(f, unit, hold);
     for (uint32_t c = 0; c < u->n_chunks && !s; c++) {
         zo2_sent_wire wire;
@@ -109,13 +109,14 @@ zo2_status zo2_tile_decode(zo2_forward_pass *f, uint32_t unit, const zo2_probe_g
 zo2_gemm_op zo2_tile_gemm(const zo2_forward_pass *f, const zo2_probe_group *g, const zo2_unit *u, uint64_t cols,
                           uint64_t m)
 {
-    return (zo2_gemm_op){.batch = g->n,
+    const uint64_t stride = f->device->panel_stride / zo2_element_bytes(f, f->compute);
+    return (zo2_gemm_op){.batch = g->streams,
                          .m = m,
                          .n = u->rows,
                          .k = cols,
                          .panel = f->arena + f->device->panels,
                          .ld_panel = cols,
-                         .stride_panel = f->device->panel_stride / zo2_element_bytes(f, f->compute),
+                         .stride_panel = g->shared ? 0 : stride,
                          .type = f->compute};
 }
 
@@ -170,34 +171,63 @@ static zo2_status multiply_and_end(const zo2_forward_pass *f, uint32_t unit, zo2
     return s;
 }
 
+/* A tile's panels with rows [from, from + m) of x in the group's streams. */
+typedef struct product {
+    uint32_t tensor;
+    zo2_act x, y;
+    int accumulate;
+    const zo2_product_end *end;
+} product;
+
+static zo2_status multiply_rows(const zo2_forward_pass *f, const product *p, uint32_t unit, const zo2_probe_group *g,
+                                uint64_t from, uint64_t m)
+{
+    const zo2_unit *u = &f->pass->program->layout->units[unit];
+    const zo2_act x = p->x, y = p->y;
+    zo2_gemm_op op = zo2_tile_gemm(f, g, u, f->arch->tensors[p->tensor].cols, m);
+    op.x = x.p + (g->first * x.stride + from * x.ld) * zo2_element_bytes(f, x.type);
+    op.ldx = x.ld;
+    op.stride_x = x.stride;
+    op.y = y.p + (g->first * y.stride + from * y.ld + u->row) * zo2_element_bytes(f, y.type);
+    op.ldy = y.ld;
+    op.stride_y = y.stride;
+    op.y_type = y.type;
+    op.accumulate = p->accumulate;
+    if (!p->end)
+        return zo2_tile_multiply(f, unit, &op);
+    const float *bias = p->end->bias;
+    return multiply_and_end(f, unit, &op, p->end, bias ? bias + g->first * f->device->vector_stride + u->row : NULL);
+}
+
+/* In the trunk each example has a product of its own: how a library sums depends on the number of rows, and what is kept of an example
+ * must not depend on its neighbours. */
+static zo2_status multiply(const zo2_forward_pass *f, const product *p, uint32_t unit, const zo2_probe_group *g,
+                           uint64_t m)
+{
+    if (!f->in_trunk)
+        return multiply_rows(f, p, unit, g, 0, m);
+    zo2_status s = ZO2_OK;
+    for (uint32_t i = 0; i < f->now->examples && !s; i++) {
+        const zo2_packed_example *part = &f->batch->example[f->now->example_at + i];
+        s = multiply_rows(f, p, unit, g, part->first, part->tokens);
+    }
+    return s;
+}
+
 zo2_status zo2_matmul(zo2_forward_pass *f, uint32_t tensor, uint64_t m, zo2_act x, zo2_act y, int accumulate,
                       zo2_hold hold, const zo2_product_end *end)
 {
     const zo2_layout *l = f->pass->program->layout;
-    const zo2_tensor *t = &f->arch->tensors[tensor];
+    const product p = {.tensor = tensor, .x = x, .y = y, .accumulate = accumulate, .end = end};
     uint32_t first = l->tensor_unit[tensor], last = zo2_units_end(l, first);
-    uint64_t x_size = zo2_element_bytes(f, x.type), y_size = zo2_element_bytes(f, y.type);
     zo2_status s = ZO2_OK;
     for (uint32_t unit = first; unit < last && !s; unit++) {
-        const zo2_unit *u = &l->units[unit];
         for (uint32_t at = 0; at < f->probes->streams && !s;) {
-            zo2_probe_group g = zo2_probe_group_at(f->probes, at);
+            zo2_probe_group g = zo2_probe_group_of(f->probes, tensor, at);
             s = zo2_tile_decode(f, unit, &g, hold);
-            zo2_gemm_op op = zo2_tile_gemm(f, &g, u, t->cols, m);
-            op.x = x.p + at * x.stride * x_size;
-            op.ldx = x.ld;
-            op.stride_x = x.stride;
-            op.y = y.p + (at * y.stride + u->row) * y_size;
-            op.ldy = y.ld;
-            op.stride_y = y.stride;
-            op.y_type = y.type;
-            op.accumulate = accumulate;
-            if (!s && end)
-                s = multiply_and_end(f, unit, &op, end,
-                                     end->bias ? end->bias + at * f->device->vector_stride + u->row : NULL);
-            else if (!s)
-                s = zo2_tile_multiply(f, unit, &op);
-            at += g.n;
+            if (!s)
+                s = multiply(f, &p, unit, &g, m);
+            at += g.streams;
         }
     }
     return s;

@@ -22,7 +22,7 @@ zo2_status zo2_load_vectors(zo2_forward_pass *f, uint32_t block)
         for (uint32_t first = 0; first < f->probes->streams && !s;) {
             zo2_probe_group g = zo2_probe_group_at(f->probes, first);
             s = zo2_decode_span(f, chunk, span, wire, &g, at + 4ull * l->vector_at[span->tensor] + first * stride,
-                                stride, ZO2_F32);
+                                stride, zo2_is_lora(&f->arch->tensors[span->tensor]) ? f->compute : ZO2_F32);
             first += g.n;
         }
     }

@@ -119,6 +119,9 @@ void zo2_spill_home_unpin(zo2_spill_home *h, zo2_plane plane, zo2_buffer *b);
 /* A transfer is over; failed: the plane is lost. */
 void zo2_spill_home_loaded(zo2_spill_home *h, zo2_plane plane, zo2_buffer *b, int failed);
 /* Would pin() say FULL, and may that change? After an error of a write it won't. */
+/* A plane was made from the pack (not failed), or couldn't be. The wire of a frozen chunk is written to the spill once, where another
+ * type than the source's had to be encoded: from then on it is read. */
+void zo2_spill_home_made(zo2_spill_home *h, uint32_t chunk, zo2_plane plane, zo2_buffer *b, int failed);
 int zo2_spill_home_is_full(zo2_spill_home *h, uint32_t chunk, zo2_plane plane);
 int zo2_spill_home_is_loading(zo2_spill_home *h, const zo2_buffer *b);
 /* Waits for another reader's transfer. */

@@ -17,7 +17,15 @@ zo2_probe_group zo2_probe_group_at(const zo2_probe_plan *p, uint32_t first)
         }
         g.sign[g.n++] = s->sign;
     }
+    g.streams = g.n;
     return g;
+}
+
+zo2_probe_group zo2_probe_group_of(const zo2_probe_plan *p, uint32_t tensor, uint32_t first)
+{
+    if (!p->moves || p->moves[tensor])
+        return zo2_probe_group_at(p, first);
+    return (zo2_probe_group){.first = first, .n = 1, .streams = p->streams - first, .shared = 1};
 }
 
 uint32_t zo2_probe_groups(const zo2_probe_plan *p)

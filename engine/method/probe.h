@@ -24,12 +24,16 @@ typedef struct zo2_probe_plan {
 /* Neighbouring streams that one decoding of a wire serves: they need the noise of at most one query. */
 typedef struct zo2_probe_group {
     uint32_t first, n; /* streams [first, first + n), n from 1 to ZO2_MAX_PANELS */
+    uint32_t streams;  /* that it serves: n; of what doesn't move, all that are left */
+    int shared;        /* one panel for all of them: it doesn't move */
     uint32_t query;
     int sign[ZO2_MAX_PANELS];
 } zo2_probe_group;
 
-/* The group that begins with stream `first`; the next one begins with first + n. */
+/* The group that begins with stream `first`; the next one begins with first + streams. */
 zo2_probe_group zo2_probe_group_at(const zo2_probe_plan *p, uint32_t first);
+/* The same for the decoding of one tensor. */
+zo2_probe_group zo2_probe_group_of(const zo2_probe_plan *p, uint32_t tensor, uint32_t first);
 
 uint32_t zo2_probe_groups(const zo2_probe_plan *p); /* decodings of every wire */
 uint32_t zo2_probe_panels(const zo2_probe_plan *p); /* streams of the widest group */

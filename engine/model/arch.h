@@ -104,6 +104,7 @@ typedef struct zo2_arch {
     uint32_t groups;    /* of tensors that take turns: 1 where all move in every step */
     uint32_t n_rows;    /* of ZO2_ROLE_HEAD_ROWS */
     uint32_t *row;      /* [n_rows]: rows of the vocabulary that they are, ascending; owned */
+    uint32_t lora_rank; /* 0: there are no adapters */
     float lora_scale;   /* alpha / rank */
     uint64_t lora_seed; /* of what adapters begin with: the run's */
 } zo2_arch;
@@ -134,6 +135,12 @@ static inline uint64_t zo2_attention_columns(const zo2_arch *a)
 static inline uint64_t zo2_kv_columns(const zo2_arch *a)
 {
     return (uint64_t)a->kv_heads * a->head_dim;
+}
+
+/* Are there layers that are computed once, whose result is worth keeping? */
+static inline int zo2_has_trunk(const zo2_arch *a)
+{
+    return a->fork > 1;
 }
 
 static inline int zo2_is_lora(const zo2_tensor *t)

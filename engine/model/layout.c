@@ -62,6 +62,17 @@ uint64_t zo2_block_vector_floats(const zo2_arch *a, uint32_t block)
     return n;
 }
 
+uint64_t zo2_block_vector_wire(const zo2_arch *a, uint32_t block)
+{
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < a->n_tensors; i++) {
+        const zo2_tensor *t = &a->tensors[i];
+        if (t->block == block && zo2_is_vector(t))
+            bytes += zo2_wire_room(zo2_codec_get(ZO2_WIRE_FP32), t->rows, t->cols);
+    }
+    return bytes;
+}
+
 uint32_t zo2_layout_unit(const zo2_layout *l, uint32_t tensor, uint64_t row)
 {
     uint32_t unit = l->tensor_unit[tensor];

@@ -70,6 +70,9 @@ uint64_t zo2_chunk_rows(const zo2_tensor *t, zo2_wire wire, uint64_t chunk_bytes
 /* Floats of a block's decoded vectors, each padded to 16 bytes. */
 uint64_t zo2_block_vector_floats(const zo2_arch *a, uint32_t block);
 
+/* Wire bytes of a block's vectors. */
+uint64_t zo2_block_vector_wire(const zo2_arch *a, uint32_t block);
+
 /* The arch must outlive the layout. */
 zo2_status zo2_layout_create(zo2_layout *out, const zo2_arch *arch, zo2_wire wire, zo2_dtype compute,
                              uint32_t tile_rule, uint64_t chunk_bytes);

@@ -132,8 +132,10 @@ static zo2_status extend(zo2_arch *a, const zo2_arch *model, const zo2_choice *c
     if (s)
         return s;
     list_tensors(a, model, lora);
-    if (lora)
+    if (lora) {
+        a->lora_rank = lora->rank;
         a->lora_scale = (float)(lora->alpha / lora->rank);
+    }
     uint32_t *stored = malloc(a->n_tensors * sizeof *stored);
     for (uint32_t i = 0; i < a->n_tensors && stored; i++)
         stored[i] = a->tensors[i].stored;

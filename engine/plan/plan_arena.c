@@ -34,7 +34,7 @@ static wire_sizes wire_sizes_of(const zo2_arch *a, const zo2_shape *shape, zo2_w
         const zo2_tensor *t = &a->tensors[i];
         if (t->block != block) {
             block = t->block;
-            block_bytes = zo2_round_up(4 * zo2_block_vector_floats(a, block), ALIGN);
+            block_bytes = zo2_round_up(zo2_block_vector_wire(a, block), ALIGN);
             w.chunk = zo2_max_u64(w.chunk, block_bytes);
             w.tile = zo2_max_u64(w.tile, block_bytes);
         }
@@ -123,6 +123,8 @@ static uint64_t lay_out_fixed(zo2_full_plan *p, const zo2_arch *a, const zo2_bac
     d->logprob = take(&at, S * L * 4);
     d->index = take(&at, L * 4);
     d->target = take(&at, L * 4);
+    d->row_target = take(&at, a->n_rows ? L * 4 : 0);
+    d->skip = take(&at, zo2_skip_words(a) * 4);
     p->pub.loss_bytes = at - from;
     from = at;
     d->panel_stride = zo2_round_up(e->panel, ALIGN);
@@ -162,6 +164,7 @@ static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backen
     d->norm = take(&layer, S * T * zo2_max_u64(D, zo2_attention_columns(a)) * size);
     p->pub.norm_bytes = layer - d->phase;
     d->wide = take(&layer, S * T * a->wide * size);
+    d->lora = take(&layer, S * T * a->lora_rank * size);
     p->pub.layer_bytes = layer - d->wide;
     d->workspace_bytes = be->attention_workspace(a->heads, a->head_dim, s->max_keys, s->threads);
     d->workspace = take(&layer, d->workspace_bytes);
@@ -196,8 +199,11 @@ static void lay_out_host(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s
     h->gather = take(&at, h->gather_sets * set);
     h->index = take(&at, s->loss_tokens * 4);
     h->target = take(&at, s->loss_tokens * 4);
+    h->row_target = take(&at, a->n_rows ? s->loss_tokens * 4 : 0);
+    h->skip = take(&at, zo2_skip_words(a) * 4);
     h->rope = take(&at, zo2_min_u64(d->rope_positions, ZO2_ROPE_PIECE) * a->head_dim * 4);
     h->rope_rows = take(&at, a->rope.kind ? s->batch_tokens * 4 : 0);
+    h->trunk = take(&at, s->trunk_cache ? s->batch_tokens * a->hidden * 4 : 0);
     h->logprob = take(&at, s->streams * s->loss_tokens * 4);
     h->residual = take(&at, d->staged ? s->streams * s->batch_tokens * a->hidden * 4 : 0);
     h->residual_bytes = at - h->residual;

@@ -56,6 +56,8 @@ typedef struct zo2_device_offsets {
     uint64_t logprob;         /* fp32 [streams][loss tokens] */
     uint64_t index;           /* u32 [loss tokens]: token of the micro-batch that predicts */
     uint64_t target;          /* u32 [loss tokens] */
+    uint64_t row_target;      /* u32 [loss tokens]: which of the head's rows that move it is, UINT32_MAX: none */
+    uint64_t skip;            /* u32 [zo2_skip_words()]: bits of rows of the vocabulary that are among those */
     uint64_t rope; /* fp32 [max_keys][head_dim]: cosines and sines of rotary positions (engine/model/rope.h), if the
                                  model has them; as with all that it hasn't, nothing */
     uint64_t rope_positions; /* its rows: max_keys, or 0 */
@@ -73,6 +75,7 @@ typedef struct zo2_device_offsets {
     /* layers */
     uint64_t norm; /* [streams][tokens][max(hidden, columns of attention)] */
     uint64_t wide; /* [streams][tokens][arch.wide] */
+    uint64_t lora; /* [streams][tokens][rank of adapters] */
     uint64_t workspace, workspace_bytes;
     /* head */
     uint64_t gathered;  /* fp32 [streams][loss tokens of a micro-batch][hidden] */
@@ -82,18 +85,26 @@ typedef struct zo2_device_offsets {
     uint64_t bytes;     /* of the arena */
 } zo2_device_offsets;
 
+/* Of a bit for each row of the vocabulary, where some of them move by themselves. */
+static inline uint64_t zo2_skip_words(const zo2_arch *a)
+{
+    return a->n_rows ? (a->vocab + 31ull) / 32 : 0;
+}
+
 #define ZO2_ROPE_PIECE 256u /* rows of the table of rotary positions that are uploaded at a time */
 
 /* Byte offsets in the engine's own host buffers: one mapping, registered with the backend as a whole. */
 typedef struct zo2_host_offsets {
     uint32_t gather_sets; /* 2 if a batch may hold several micro-batches */
     uint64_t gather;      /* sets of: refs and wire of a micro-batch's embedding rows, refs and wire of its positions */
-    uint64_t gather_set_bytes; /* of one set */
-    uint64_t gather_positions; /* where in a set the second half begins */
-    uint64_t index, target;    /* u32 [loss tokens], as on the device */
+    uint64_t gather_set_bytes;          /* of one set */
+    uint64_t gather_positions;          /* where in a set the second half begins */
+    uint64_t index, target, row_target; /* u32 [loss tokens], as on the device */
+    uint64_t skip;                      /* the same */
     uint64_t rope;      /* fp32 [ZO2_ROPE_PIECE][head_dim]: part of the table, if the model has rotary positions */
     uint64_t rope_rows; /* u32 [tokens of a batch], as on the device */
     uint64_t logprob;   /* fp32 [streams][loss tokens] */
+    uint64_t trunk;     /* fp32 [tokens of a batch][hidden]: rows where the trunk ends, if they are kept */
     uint64_t residual, residual_bytes; /* staged: fp32 [micro-batch][streams][tokens][hidden] */
     uint64_t ring,
         ring_bytes; /* a mirror of the device's, or of its beginning: exact values, and wires that can't be registered */

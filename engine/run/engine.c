@@ -124,6 +124,14 @@ static zo2_status open_core(zo2_engine *e, const zo2_backend_ops *ops)
     if (!s)
         s = zo2_engine_measure_spill(e);
     zo2_core_spill spill = zo2_engine_spill(e);
+    const zo2_core_trunk trunk = {.bytes = e->opts.trunk_cache,
+                                  .dirs = e->opts.spill_dirs,
+                                  .n_dirs = e->first_chain ? e->opts.spill_count : 0,
+                                  .run = e->first_chain,
+                                  .writable = !e->opts.read_only,
+                                  .log = e->opts.log,
+                                  .log_ud = e->opts.log_ud};
+    config.trunk = &trunk;
     if (e->opts.spill_count)
         config.spill = &spill;
     if (!s)

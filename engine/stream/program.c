@@ -20,7 +20,7 @@ static int is_table(const zo2_arch *a, uint32_t tensor)
            (a->tensors[tensor].role == ZO2_ROLE_EMBED_TOKENS || a->tensors[tensor].role == ZO2_ROLE_EMBED_POSITIONS);
 }
 
-zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int training)
+zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, uint32_t from, uint32_t to, int training)
 {
     const zo2_arch *a = layout->arch;
     memset(out, 0, sizeof *out);
@@ -37,17 +37,18 @@ zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int tr
     }
     memset(out->first_pc, 0xFF, layout->n_units * sizeof *out->first_pc);
     for (uint32_t u = 0; u < layout->n_units; u++)
-        if (!is_table(a, layout->units[u].tensor))
+        if (!is_table(a, layout->units[u].tensor) && layout->units[u].block >= from && layout->units[u].block < to)
             add_unit(out, u, 1, 0);
     /* A tied table is the head: it comes last of all matrices, after every row was gathered from it. */
-    for (uint32_t u = 0; u < layout->n_units; u++) {
+    for (uint32_t u = 0; u < layout->n_units && to == a->n_blocks; u++) {
         uint32_t tensor = layout->units[u].tensor;
         if (a->tied && is_table(a, tensor) && a->tensors[tensor].role == ZO2_ROLE_EMBED_TOKENS)
             add_unit(out, u, 1, 1);
     }
     for (uint32_t u = 0; u < layout->n_units && training; u++) {
         uint32_t tensor = layout->units[u].tensor;
-        if (is_table(a, tensor) && !(a->tied && a->tensors[tensor].role == ZO2_ROLE_EMBED_TOKENS))
+        if (is_table(a, tensor) && !layout->units[u].frozen &&
+            !(a->tied && a->tensors[tensor].role == ZO2_ROLE_EMBED_TOKENS))
             add_unit(out, u, 0, 1);
     }
     return ZO2_OK;

@@ -31,8 +31,9 @@ static inline const zo2_fetch *zo2_program_fetch(const zo2_program *p, uint32_t 
     return &p->fetch[pc < p->n ? pc : pc - p->n];
 }
 
-/* Program of a training pass (every chunk, tables at the end) or of an evaluation (what the forward uses). */
-zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, int training);
+/* Program of a training pass (every chunk that moves or is used, tables at the end) or of an evaluation (what the forward uses) over
+ * blocks [from, to): to is n_blocks, or in the middle of an evaluation. */
+zo2_status zo2_program_create(zo2_program *out, const zo2_layout *layout, uint32_t from, uint32_t to, int training);
 void zo2_program_free(zo2_program *p); /* zeroed is fine */
 /* Fills p->previous where the masters' chunks share memory (aliased packs). */
 zo2_status zo2_program_share(zo2_program *p, const zo2_masters *m);

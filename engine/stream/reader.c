@@ -73,7 +73,7 @@ static void make_one(void *arg, uint64_t i)
         zo2_job_error_set(&r->make_error, s);
     for (int kind = 0; kind < 2; kind++)
         if (m->to[kind])
-            zo2_spill_home_loaded(r->home, zo2_plane_of_kind(kind), m->to[kind], s != ZO2_OK);
+            zo2_spill_home_made(r->home, m->chunk, zo2_plane_of_kind(kind), m->to[kind], s != ZO2_OK);
 }
 
 zo2_status zo2_reader_make(zo2_pipeline *p, zo2_reader *r)

@@ -107,7 +107,11 @@ static void convert_task(void *arg, uint64_t i)
     for (; r < end; r++) {
         float *y = (float *)op->y + s * op->stride_y + r * op->n;
         uint64_t from = op->index ? op->index[r] : r;
-        memcpy(y, op->x + s * op->stride_x + from * op->n, op->n * sizeof *y);
+        const float *x = op->x + s * op->stride_x + from * op->n;
+        if (x != y)
+            memcpy(y, x, op->n * sizeof *y);
+        if (op->through)
+            zo2_round_to(op->through, y, op->n);
         zo2_round_to(op->type, y, op->n);
     }
 }

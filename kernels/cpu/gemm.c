@@ -19,12 +19,13 @@ typedef struct gemm_job {
 } gemm_job;
 
 /* The tiling rule. A sum's order inside OpenBLAS may depend on the tile's shape, so the rule sees the shapes alone,
- * never the number of threads. OpenBLAS packs the panel again for every tile of m, which costs more than packing x
+ * never the number of threads, nor how many streams there are beyond two: a panel that all share may be multiplied by any
+ * number of them in a call. OpenBLAS packs the panel again for every tile of m, which costs more than packing x
  * again for every tile of n: m is cut late. The table's first line that gives enough tiles is taken, but none that
  * would leave less than MIN_MACS multiplications to a tile (about 50 us) after the second. Parts are equal up to
  * rounding to 16 elements (a cache line). */
 static const struct {
-    uint64_t m, n, enough; /* largest part of m and n; number of tiles, streams counted */
+    uint64_t m, n, enough; /* largest part of m and n; number of tiles, those of two streams counted */
 } tilings[] = {
     {ZO2_GEMM_TILE_M, ZO2_GEMM_TILE_N, 64}, {768, 256, 8}, {768, 192, 8}, {768, 128, 8}, {384, 128, 8}, {192, 128, 8}};
 
@@ -46,13 +47,14 @@ static void tiles(gemm_job *job, uint64_t m_limit, uint64_t n_limit)
 
 static void choose_tiles(gemm_job *job)
 {
+    uint64_t streams = job->op->batch < 2 ? 1 : 2;
     for (unsigned i = 0; i < sizeof tilings / sizeof tilings[0]; i++) {
         gemm_job finer = *job;
         tiles(&finer, tilings[i].m, tilings[i].n);
         if (i > 1 && finer.m_tile * finer.n_tile < MIN_MACS / job->op->k)
             return;
         *job = finer;
-        if (job->op->batch * job->m_tiles * job->n_tiles >= tilings[i].enough)
+        if (streams * job->m_tiles * job->n_tiles >= tilings[i].enough)
             return;
     }
 }

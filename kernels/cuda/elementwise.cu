@@ -34,7 +34,17 @@ typedef struct convert_args {
     const uint32_t *index;
     void *y;
     uint64_t stride_y;
+    int through_bf16;
 } convert_args;
+
+/* To nearest even; values are finite, or keep what they are. */
+__device__ static inline float round_bf16(float v)
+{
+    unsigned u = __float_as_uint(v);
+    if ((u & 0x7F800000u) == 0x7F800000u)
+        return __uint_as_float(u & 0x007FFFFFu ? u | 0x00400000u : u);
+    return __uint_as_float((u + 0x7FFFu + (u >> 16 & 1u)) & 0xFFFF0000u);
+}
 
 template <zo2_activation ACT> __device__ static inline float activate(float v)
 {
@@ -115,6 +125,8 @@ template <typename E, int W> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void z
              i += W * ((uint64_t)gridDim.x * blockDim.x)) {
             float v[W];
             zo2_load_wide<float, W>(x + i, v);
+            for (int k = 0; k < W && op.through_bf16; k++)
+                v[k] = round_bf16(v[k]);
             zo2_store_wide<E, W>(y + i, v);
         }
     }
@@ -205,6 +217,7 @@ zo2_status zo2_cuda_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op)
     a.index = op->index;
     a.y = op->y;
     a.stride_y = op->stride_y;
+    a.through_bf16 = op->through == ZO2_BF16;
     int wide = zo2_cuda_wide(op->x, op->n | op->stride_x) && zo2_cuda_wide(op->y, op->stride_y);
     ZO2_BY_TYPE(op->type, wide ? launch_convert_rows<E, 8>(c, op, a) : launch_convert_rows<E, 1>(c, op, a));
     return work.done(zo2_cuda_launched(c, "zo2_convert_rows_kernel"));

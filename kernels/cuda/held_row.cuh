@@ -11,7 +11,7 @@ template <class E> __device__ static inline uint4 zo2_row_part(const E *at)
     return __ldcg((const uint4 *)(const void *)at);
 }
 
-template <class E, class F> __device__ static inline void zo2_hold_part(uint4 part, float *held, F &seen)
+template <class E, class F> __device__ static inline void zo2_hold_part(uint4 part, float *held, uint32_t at, F &seen)
 {
     constexpr int n = zo2_element_word<E>::n;
     float w[4 * n];
@@ -20,17 +20,17 @@ template <class E, class F> __device__ static inline void zo2_hold_part(uint4 pa
     zo2_element_word<E>::get(part.z, w + 2 * n);
     zo2_element_word<E>::get(part.w, w + 3 * n);
 #pragma unroll
-    for (int i = 0; i < 4 * n; i += 4)
-        *(uint4 *)(void *)(held + i) = make_uint4(zo2_float_bits(w[i]), zo2_float_bits(w[i + 1]),
-                                                  zo2_float_bits(w[i + 2]), zo2_float_bits(w[i + 3]));
+    for (uint32_t i = 0; i < 4 * n; i++)
+        seen(at + i, w[i]);
 #pragma unroll
-    for (int i = 0; i < 4 * n; i++)
-        seen(w[i]);
+    for (int i = 0; i < 4 * n; i += 4)
+        *(uint4 *)(void *)(held + at + i) = make_uint4(zo2_float_bits(w[i]), zo2_float_bits(w[i + 1]),
+                                                       zo2_float_bits(w[i + 2]), zo2_float_bits(w[i + 3]));
 }
 
 /* Copies n elements from x to held, both from where 16-byte accesses may go, n whole 16 bytes of x, by THREADS threads side by side:
- * a warp's or a block's. seen(float) gets each once, on the thread that copies it. Several loads of a thread are under way at a
- * time, since shared memory has room for few warps. Barriers are the caller's. */
+ * a warp's or a block's. seen(number, float &) gets each once, on the thread that copies it, and may change what is held. Several
+ * loads of a thread are under way at a time, since shared memory has room for few warps. Barriers are the caller's. */
 template <uint32_t THREADS, class E, class F>
 __device__ static inline void zo2_hold_row(const E *x, uint32_t n, float *held, F seen)
 {
@@ -43,10 +43,10 @@ __device__ static inline void zo2_hold_row(const E *x, uint32_t n, float *held, 
             part[j] = zo2_row_part(x + i + j * step);
 #pragma unroll
         for (uint32_t j = 0; j < loads; j++)
-            zo2_hold_part<E>(part[j], held + i + j * step, seen);
+            zo2_hold_part<E>(part[j], held, i + j * step, seen);
     }
     for (; i < n; i += step)
-        zo2_hold_part<E>(zo2_row_part(x + i), held + i, seen);
+        zo2_hold_part<E>(zo2_row_part(x + i), held, i, seen);
 }
 
 #endif

@@ -29,7 +29,21 @@ typedef struct lse_args { /* the operation's, without what the host needs */
     uint64_t first;
     zo2_lse *state;
     uint64_t stride_state;
+    const uint32_t *skip;
 } lse_args;
+
+/* Whether row op.first + i is skipped: its number has 32 bits. */
+__device__ static inline bool skips(const lse_args &op, uint32_t i)
+{
+    uint32_t row = (uint32_t)op.first + i;
+    return __ldg(op.skip + row / 32) >> (row % 32) & 1;
+}
+
+/* Its logit as it counts. SKIP: whether there are rows to skip at all. */
+template <bool SKIP> __device__ static inline float counted(const lse_args &op, uint32_t i, float logit)
+{
+    return SKIP && skips(op, i) ? -INFINITY : logit;
+}
 
 /* Nothing but -inf so far: exp(-inf - 0) = 0, not NaN. */
 __device__ static inline float reference_of(float max)
@@ -37,27 +51,31 @@ __device__ static inline float reference_of(float max)
     return max == -INFINITY ? 0.0f : max;
 }
 
-/* Sum of LSE_BLOCK logits or fewer; all lanes of a warp get it. */
-__device__ static inline float sum_of(const float *x, uint32_t n, float ref)
+/* Sum of LSE_BLOCK logits or fewer, logit(i) for i < n; all lanes of a warp get it. */
+template <class F> __device__ static inline float sum_of(uint32_t n, float ref, F logit)
 {
     float part = 0.0f;
-    zo2_lane_each(n, [&](uint32_t i) { part += zo2_exp_neg(x[i] - ref); });
+    zo2_lane_each(n, [&](uint32_t i) { part += zo2_exp_neg(logit(i) - ref); });
     return zo2_warp_sum(part);
 }
 
 /* On one thread, when no other reads the state any more. `sum`: of the tile; `before`: the state's maximum. */
+template <bool SKIP>
 __device__ static inline void take_tile(const lse_args &op, uint64_t row, const float *x, zo2_lse *state, float before,
                                         float max, double sum)
 {
     state->sum = (float)((double)state->sum * (double)zo2_exp_neg(before - reference_of(max)) + sum);
     state->max = max;
-    if (op.target[row] >= op.first && op.target[row] - op.first < op.n)
-        state->target = x[op.target[row] - op.first];
+    if (op.target[row] < op.first || op.target[row] - op.first >= op.n)
+        return;
+    uint32_t i = op.target[row] - (uint32_t)op.first;
+    if (!SKIP || !skips(op, i))
+        state->target = x[i];
 }
 
 /* A row a block, read once: whole runs of 8 from multiples of 16 bytes, LSE_BLOCKS * LSE_BLOCK logits at most. Warps take
  * blocks of logits in turn; thread 0 adds their sums in order. */
-ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_held_kernel(lse_args op)
+template <bool SKIP> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_held_kernel(lse_args op)
 {
     ZO2_DYNAMIC_SHARED(float, held);
     ZO2_SHARED(float, highest, ZO2_CUDA_WARPS);
@@ -67,7 +85,10 @@ ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_held_kernel(lse_args o
         const float *x = op.logits + blockIdx.y * op.stride + row * op.ld;
         zo2_lse *state = op.state + blockIdx.y * op.stride_state + row;
         float before = state->max, max = before;
-        zo2_hold_row<ZO2_CUDA_BLOCK>(x, n, held, [&max](float v) { max = fmaxf(v, max); });
+        zo2_hold_row<ZO2_CUDA_BLOCK>(x, n, held, [&](uint32_t i, float &v) {
+            v = counted<SKIP>(op, i, v);
+            max = fmaxf(v, max);
+        });
         max = zo2_warp_max(max);
         if (lane == 0)
             highest[warp] = max;
@@ -77,7 +98,9 @@ ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_held_kernel(lse_args o
             max = fmaxf(highest[w], max);
         for (uint32_t b = warp; b * LSE_BLOCK < n; b += ZO2_CUDA_WARPS) {
             uint32_t left = n - b * LSE_BLOCK;
-            float sum = sum_of(held + b * LSE_BLOCK, left < LSE_BLOCK ? left : LSE_BLOCK, reference_of(max));
+            const float *at = held + b * LSE_BLOCK;
+            float sum =
+                sum_of(left < LSE_BLOCK ? left : LSE_BLOCK, reference_of(max), [at](uint32_t i) { return at[i]; });
             if (lane == 0)
                 sums[b] = sum;
         }
@@ -86,13 +109,13 @@ ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_held_kernel(lse_args o
             double sum = 0;
             for (uint32_t b = 0; b * LSE_BLOCK < n; b++)
                 sum += (double)sums[b];
-            take_tile(op, row, x, state, before, max, sum);
+            take_tile<SKIP>(op, row, x, state, before, max, sum);
         }
     }
 }
 
 /* A row a warp, any row: it is read twice, one logit at a time. */
-ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_tile_kernel(lse_args op)
+template <bool SKIP> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_tile_kernel(lse_args op)
 {
     uint32_t lane = threadIdx.x % ZO2_CUDA_WARP, warp = threadIdx.x / ZO2_CUDA_WARP;
     for (uint64_t row = (uint64_t)blockIdx.x * ZO2_CUDA_WARPS + warp; row < op.m;
@@ -100,15 +123,15 @@ ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_lse_tile_kernel(lse_args o
         const float *x = op.logits + blockIdx.y * op.stride + row * op.ld;
         zo2_lse *state = op.state + blockIdx.y * op.stride_state + row;
         float before = state->max, max = before;
-        zo2_lane_each(op.n, [&](uint64_t i) { max = fmaxf(x[i], max); });
+        zo2_lane_each(op.n, [&](uint64_t i) { max = fmaxf(counted<SKIP>(op, (uint32_t)i, x[i]), max); });
         max = zo2_warp_max(max);
         double sum = 0;
         for (uint64_t from = 0; from < op.n; from += LSE_BLOCK)
-            sum += (double)sum_of(x + from, (uint32_t)(op.n - from < LSE_BLOCK ? op.n - from : LSE_BLOCK),
-                                  reference_of(max));
+            sum += (double)sum_of((uint32_t)(op.n - from < LSE_BLOCK ? op.n - from : LSE_BLOCK), reference_of(max),
+                                  [&](uint32_t i) { return counted<SKIP>(op, (uint32_t)from + i, x[from + i]); });
         __syncwarp(); /* every lane has read the state's maximum */
         if (lane == 0)
-            take_tile(op, row, x, state, before, max, sum);
+            take_tile<SKIP>(op, row, x, state, before, max, sum);
     }
 }
 
@@ -141,13 +164,18 @@ zo2_status zo2_cuda_lse_tile(zo2_cuda *c, const zo2_lse_op *op)
     a.first = op->first;
     a.state = op->state;
     a.stride_state = op->stride_state;
+    a.skip = op->skip;
     int held = op->n <= LSE_BLOCKS * LSE_BLOCK && zo2_cuda_wide(op->logits, op->n | op->ld | op->stride);
     dim3 grid(zo2_cuda_blocks(c, held ? op->m : zo2_cuda_ceil_div(op->m, ZO2_CUDA_WARPS)), op->streams);
     cudaStream_t s = c->stream[ZO2_LANE_COMPUTE];
-    if (held)
-        ZO2_LAUNCH(zo2_lse_held_kernel, grid, ZO2_CUDA_BLOCK, op->n * sizeof(float), s, a);
+    if (held && op->skip)
+        ZO2_LAUNCH(zo2_lse_held_kernel<true>, grid, ZO2_CUDA_BLOCK, op->n * sizeof(float), s, a);
+    else if (held)
+        ZO2_LAUNCH(zo2_lse_held_kernel<false>, grid, ZO2_CUDA_BLOCK, op->n * sizeof(float), s, a);
+    else if (op->skip)
+        ZO2_LAUNCH(zo2_lse_tile_kernel<true>, grid, ZO2_CUDA_BLOCK, 0, s, a);
     else
-        ZO2_LAUNCH(zo2_lse_tile_kernel, grid, ZO2_CUDA_BLOCK, 0, s, a);
+        ZO2_LAUNCH(zo2_lse_tile_kernel<false>, grid, ZO2_CUDA_BLOCK, 0, s, a);
     return work.done(zo2_cuda_launched(c, held ? "zo2_lse_held_kernel" : "zo2_lse_tile_kernel"));
 }
 
@@ -162,8 +190,10 @@ zo2_status zo2_cuda_lse_finish(zo2_cuda *c, const zo2_lse_finish_op *op)
 zo2_status zo2_cuda_lse_load(zo2_cuda *c)
 {
     ZO2_CUDA_LOAD(c, zo2_lse_init_kernel);
-    ZO2_CUDA_LOAD(c, zo2_lse_held_kernel);
-    ZO2_CUDA_LOAD(c, zo2_lse_tile_kernel);
+    ZO2_CUDA_LOAD(c, zo2_lse_held_kernel<false>);
+    ZO2_CUDA_LOAD(c, zo2_lse_held_kernel<true>);
+    ZO2_CUDA_LOAD(c, zo2_lse_tile_kernel<false>);
+    ZO2_CUDA_LOAD(c, zo2_lse_tile_kernel<true>);
     ZO2_CUDA_LOAD(c, zo2_lse_finish_kernel);
     return ZO2_OK;
 }

@@ -80,7 +80,7 @@ __global__ void zo2_layernorm_kernel(layernorm_args op)
             ZO2_DYNAMIC_SHARED(float, all);
             uint32_t n = (uint32_t)op.n;
             float *held = all + warp * n;
-            zo2_hold_row<ZO2_CUDA_WARP>(x, n, held, [](float) {});
+            zo2_hold_row<ZO2_CUDA_WARP>(x, n, held, [](uint32_t, float) {});
             __syncwarp();
             normalise<8>(held, n, sums_of(held, n, op.eps), gamma, beta, y);
             __syncwarp(); /* the next row overwrites it */
@@ -187,7 +187,7 @@ __global__ void zo2_rmsnorm_kernel(rmsnorm_args op)
             ZO2_DYNAMIC_SHARED(float, all);
             uint32_t n = (uint32_t)op.n;
             float *held = all + warp * n;
-            zo2_hold_row<ZO2_CUDA_WARP>(x, n, held, [](float) {});
+            zo2_hold_row<ZO2_CUDA_WARP>(x, n, held, [](uint32_t, float) {});
             __syncwarp();
             times_inverse<8>(held, n, inverse_root(held, n, op.eps), gamma, y);
             __syncwarp(); /* the next one overwrites it */

@@ -167,9 +167,10 @@ static int add(zo2_trunk *t, zo2_trunk_entry *e, const void *src)
 {
     if (t->c.n_dirs)
         return !add_to_files(t, e, src) || no_room(t, "no file takes entries");
+    if (zo2_trunk_arena_add(&t->arena, src, e->bytes, t->c.bytes - t->stats.bytes, &e->part, &e->at))
+        return no_room(t, zo2_last_error());
     e->hash = XXH3_64bits(src, (size_t)e->bytes);
-    return !zo2_trunk_arena_add(&t->arena, src, e->bytes, t->c.bytes - t->stats.bytes, &e->part, &e->at) ||
-           no_room(t, zo2_last_error());
+    return 1;
 }
 
 int zo2_trunk_put(zo2_trunk *t, const zo2_trunk_key *key, const void *src, uint64_t bytes)

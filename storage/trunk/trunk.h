@@ -55,8 +55,8 @@ void zo2_trunk_expect(const zo2_trunk *t, const zo2_trunk_key *key);
 /* 1: dst[bytes] is what was put. 0: it isn't there, or is damaged or unreadable: then it is forgotten (a warning for the first
  * one of a file), may be put again, and dst holds anything. */
 int zo2_trunk_get(zo2_trunk *t, const zo2_trunk_key *key, void *dst, uint64_t bytes);
-/* Keeps a copy if there is room: 1, also if it was there. Where there is none, or the disk fails, the log says so once. One of
- * another length under the same key is replaced. */
+/* Keeps a copy if there is room: 1, also if it was there. Where there is none, or the disk fails, the log says so once; a
+ * smaller one may still be kept. One of another length under the same key is replaced. */
 int zo2_trunk_put(zo2_trunk *t, const zo2_trunk_key *key, const void *src, uint64_t bytes);
 /* What was put so far survives a crash of the machine. A failure is told once, here and in the log; its file gets nothing more. */
 zo2_status zo2_trunk_sync(zo2_trunk *t);

@@ -16,6 +16,8 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#define START_WRITING (UINT64_C(4) << 20) /* bytes added before the drive is told to begin */
+
 void zo2_trunk_say(const zo2_trunk_config *c, zo2_log_level level, const char *format, ...)
 {
     char text[1024];
@@ -50,7 +52,6 @@ static void begin(zo2_trunk_file *f, const zo2_trunk_config *c, uint64_t size)
     if (!s)
         s = zo2_io_write(f->io, f->fd, &h, sizeof h, 0, f->path);
     f->takes = !s;
-    f->unsynced = !s;
     f->seed = h.hash;
     f->end = sizeof h;
     if (s)
@@ -68,7 +69,6 @@ static void cut(zo2_trunk_file *f, const zo2_trunk_config *c, uint64_t size)
         zo2_trunk_say(c, ZO2_LOG_WARNING, "%s; no more rows are kept there", zo2_last_error());
         return;
     }
-    f->unsynced = 1;
     zo2_trunk_say(c, ZO2_LOG_INFO, "%s: its last %" PRIu64 " bytes are no whole entry and were cut off", f->path,
                   size - f->end);
 }
@@ -141,6 +141,10 @@ zo2_status zo2_trunk_file_open(zo2_trunk_file *f, const zo2_trunk_config *c, uin
     if (!f->path)
         return zo2_error(ZO2_ERR_NOMEM, "%s: out of memory to open a trunk cache", c->dirs[part]);
     zo2_status s = open_path(f, c, c->dirs[part]);
+    if (s == ZO2_ERR_NOSPACE) { /* no room for a new file: full before it began */
+        zo2_trunk_say(c, ZO2_LOG_WARNING, "%s; no rows are kept there", zo2_last_error());
+        return ZO2_OK;
+    }
     if (s || f->fd < 0)
         return s;
     struct stat st;
@@ -158,6 +162,7 @@ zo2_status zo2_trunk_file_open(zo2_trunk_file *f, const zo2_trunk_config *c, uin
         f->unnamed = f->takes;
     }
     load(f, c, (uint64_t)st.st_size, part, index);
+    f->started = f->end;
     return ZO2_OK;
 }
 
@@ -170,6 +175,15 @@ void zo2_trunk_file_close(zo2_trunk_file *f)
 }
 
 /* ---- records ----------------------------------------------------------------------------------------------------- */
+
+/* Little by little, so that a sync has little left to do. */
+static void start_writing(zo2_trunk_file *f)
+{
+    if (f->end - f->started < START_WRITING)
+        return;
+    zo2_io_start_writing(f->fd, f->started, f->end - f->started);
+    f->started = f->end;
+}
 
 zo2_status zo2_trunk_file_add(zo2_trunk_file *f, zo2_trunk_entry *e, const void *src)
 {
@@ -185,10 +199,10 @@ zo2_status zo2_trunk_file_add(zo2_trunk_file *f, zo2_trunk_entry *e, const void 
         (void)f->io->ftruncate(f->io->ud, f->fd, (off_t)f->end); /* room for others; else the next open cuts it */
         return s;
     }
-    zo2_io_start_writing(f->fd, f->end, zo2_trunk_entry_bytes(e->bytes));
     f->end += zo2_trunk_entry_bytes(e->bytes);
     f->bytes += zo2_trunk_entry_bytes(e->bytes);
     f->unsynced = 1;
+    start_writing(f);
     return ZO2_OK;
 }
 

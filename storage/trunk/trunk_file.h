@@ -11,13 +11,14 @@ typedef struct zo2_trunk_file {
     char *path;
     int fd;         /* -1: there is none */
     int takes;      /* entries may be added */
-    int unsynced;   /* something was written since the last sync */
+    int unsynced;   /* a record was added since the last sync */
     int unnamed;    /* its folder wasn't synced yet */
     int complained; /* the log has a warning of a damaged entry */
     uint64_t device, inode;
-    uint64_t seed;  /* of its records' hashes */
-    uint64_t end;   /* where the next record goes */
-    uint64_t bytes; /* of records, by zo2_trunk_entry_bytes() */
+    uint64_t seed;    /* of its records' hashes */
+    uint64_t end;     /* where the next record goes */
+    uint64_t started; /* up to there the drive was told to write */
+    uint64_t bytes;   /* of records, by zo2_trunk_entry_bytes() */
 } zo2_trunk_file;
 
 /* To config.log, formatted. */

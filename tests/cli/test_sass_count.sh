@@ -111,19 +111,20 @@ ceilings = {
     "bias, scale, SiLU": (50, 52), "bias, scale, GELU by tanh": (54, 56), "gate": (7, 9.5), "gate, ReLU": (9.5, 11.5),
     "gate, GELU": (33.5, 35.5), "gate, SiLU": (53, 55.5), "gate, GELU by tanh": (57, 59.5), "layer norm": (15, 15.5),
     "RMS norm": (9.2, 9.5), "RMS norm of 16 bits": (None, 10), "rotary positions": (7, 8.2), "log-sum-exp": (33, None),
+    "log-sum-exp that skips rows": (39, None),
 }
 passes = json.load(open(sys.argv[4]))["passes"]
-assert len(passes) == 14 * 3 + 2 + 1 and {p["pass"] for p in passes} == set(ceilings), passes
+assert len(passes) == 14 * 3 + 2 + 2 and {p["pass"] for p in passes} == set(ceilings), passes
 for p in passes:
     most = ceilings[p["pass"]][p["type"] != "fp32"]
-    print("%-25s %-5s %5.1f of %.1f, %d registers" % (p["pass"], p["type"], p["element"], most, p["registers"]))
+    print("%-27s %-5s %5.1f of %.1f, %d registers" % (p["pass"], p["type"], p["element"], most, p["registers"]))
     if p["element"] > most or p["spilled"]:
         bad.append(p)
 parts = {p["pass"]: set(p["parts"]) for p in passes}
 norms = {"hold", "sum of products", "result"}
 assert parts["RMS norm"] == parts["RMS norm of 16 bits"] == norms, parts
 assert parts["layer norm"] == {"hold", "sum", "sum of products", "result"}, parts
-assert parts["log-sum-exp"] == {"hold", "sum of products"}, parts
+assert parts["log-sum-exp"] == parts["log-sum-exp that skips rows"] == {"hold", "sum of products"}, parts
 # Of a tile: scores of 16 x 32 and as many values of 16 x D, 2 D / 16 products of 16 x 16 x 16 each, which sm_75 makes of
 # four instructions and others of two. sm_75 has no bf16: its kernel is empty.
 for arch in (75, 80, 90):

@@ -196,6 +196,11 @@ static void run_all(uint32_t processors, cudasim_order order, unsigned char *out
     l.target = (const uint32_t *)(void *)arena;
     l.state = states;
     must(ops->lse_tile(b, &l));
+    l.skip = (const uint32_t *)(void *)(arena + slot(3)); /* any bits will do */
+    l.skip_rows = COLS;
+    must(ops->lse_tile(b, &l));
+    l.n = COLS - 1;
+    must(ops->lse_tile(b, &l));
     zo2_lse_finish_op end = {states, ROWS, (float *)(void *)(arena + slot(12))};
     must(ops->lse_finish(b, &end));
 

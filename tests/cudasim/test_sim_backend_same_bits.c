@@ -115,6 +115,54 @@ static void run(scene *s, unsigned what, uint64_t n, zo2_dtype x_type, zo2_dtype
         }
 }
 
+/* States after two tiles that skip rows, n logits each and one less: held in shared memory and read twice. */
+static void log_sum_exp(scene *s, uint64_t n, zo2_lse states[M])
+{
+    const zo2_backend_ops *ops = s->t.ops;
+    zo2_lse *state = (zo2_lse *)(void *)s->y;
+    uint32_t *skip = (uint32_t *)(void *)s->up;
+    fill_scene(s, ZO2_F32, ZO2_F32);
+    for (uint32_t i = 0; i < (2 * n + 31) / 32; i++)
+        skip[i] = i * 2654435761u & 0x81F03018u;
+    for (uint32_t i = 0; i < M; i++)
+        s->index[i] = i * 29 % (uint32_t)(2 * n);
+    TEST_OK(ops->lse_init(s->t.b, &(zo2_lse_init_op){state, M}));
+    for (uint64_t tile = 0; tile < 2; tile++)
+        TEST_OK(ops->lse_tile(s->t.b, &(zo2_lse_op){.streams = 1,
+                                                    .m = M,
+                                                    .n = n - tile,
+                                                    .logits = s->x,
+                                                    .ld = n,
+                                                    .target = s->index,
+                                                    .first = tile * n,
+                                                    .state = state,
+                                                    .skip = skip,
+                                                    .skip_rows = 2 * n}));
+    memcpy(states, state, M * sizeof *states);
+}
+
+static void same_states(void **state)
+{
+    (void)state;
+    static const uint64_t rows[] = {16, 264, 1072};
+    scene cpu, gpu;
+    open_scene(&cpu, ZO2_BACKEND_CPU);
+    open_scene(&gpu, ZO2_BACKEND_CUDA);
+    for (unsigned i = 0; i < 3; i++) {
+        zo2_lse one[M], two[M];
+        log_sum_exp(&cpu, rows[i], one);
+        log_sum_exp(&gpu, rows[i], two);
+        for (unsigned j = 0; j < M; j++) {
+            assert_memory_equal(&one[j].max, &two[j].max, sizeof one[j].max);
+            assert_memory_equal(&one[j].sum, &two[j].sum, sizeof one[j].sum);
+            assert_true(one[j].target == two[j].target || (isnan(one[j].target) && isnan(two[j].target)));
+            assert_true(one[j].sum >= 1);
+        }
+    }
+    test_close(&gpu.t);
+    test_close(&cpu.t);
+}
+
 static void same_bits(void **state)
 {
     (void)state;
@@ -141,6 +189,6 @@ static void same_bits(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(same_bits), cmocka_unit_test(same_states)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -202,6 +202,7 @@ static void map_lse_tile(shim *s, zo2_lse_op *o)
 {
     o->logits = map(s, o->logits, ZO2_F32);
     o->target = map(s, o->target, ZO2_F32);
+    o->skip = map(s, o->skip, ZO2_F32);
     o->state = map(s, o->state, ZO2_F32);
 }
 

@@ -164,13 +164,13 @@ static void test_convert_rows(void **state)
     (void)state;
     enum { ROWS = 50, M = 2000 };
     for (unsigned th = 0; th < TEST_THREAD_COUNTS; th++)
-        for (int kind = 0; kind < 4; kind++) {
-            int indexed = kind & 1, even = kind / 2;
+        for (int kind = 0; kind < 8; kind++) {
+            int indexed = kind & 1, even = kind / 2 & 1, shared = kind / 4; /* shared: one stream's rows for all */
             const uint64_t n = even ? 40 : 33;
             test_device t;
             test_open(&t, TEST_BACKEND, 4 << 20, test_thread_counts[th]);
-            zo2_dtype type = test_types[th % 3];
-            uint64_t m = indexed ? M : ROWS, stride_y = m * n + room(even, 3);
+            zo2_dtype type = test_types[(th + (unsigned)kind) % 3];
+            uint64_t m = indexed ? M : ROWS, stride_y = m * n + room(even, 3), stride_x = shared ? 0 : ROWS * n;
             float *x = test_floats(&t, 2 * ROWS * n), *y = test_floats(&t, 2 * stride_y);
             uint32_t *index = test_take(&t, M * sizeof *index);
             test_fill(x, 2 * ROWS * n, 1, 3.0f, ZO2_F32);
@@ -180,7 +180,7 @@ static void test_convert_rows(void **state)
                                       .m = m,
                                       .n = n,
                                       .x = x,
-                                      .stride_x = ROWS * n,
+                                      .stride_x = stride_x,
                                       .index = indexed ? index : NULL,
                                       .y = y,
                                       .stride_y = stride_y,
@@ -188,7 +188,7 @@ static void test_convert_rows(void **state)
             TEST_OK(t.ops->convert_rows(t.b, &op));
             for (uint64_t s = 0; s < 2; s++)
                 for (uint64_t i = 0; i < m * n; i++) {
-                    float want = x[s * ROWS * n + (indexed ? index[i / n] : i / n) * n + i % n];
+                    float want = x[s * stride_x + (indexed ? index[i / n] : i / n) * n + i % n];
                     zo2_round_to(type, &want, 1);
                     assert_memory_equal(&y[s * stride_y + i], &want, sizeof want);
                 }
@@ -199,6 +199,26 @@ static void test_convert_rows(void **state)
             }
             test_close(&t);
         }
+}
+
+/* A residual stream that forks: its rows, in fp32, go to the streams that follow in the same activations. */
+static void test_fork(void **state)
+{
+    (void)state;
+    enum { M = 37, N = 48, FORKS = 7 };
+    for (unsigned th = 0; th < TEST_THREAD_COUNTS; th++) {
+        test_device t;
+        test_open(&t, TEST_BACKEND, 1 << 20, test_thread_counts[th]);
+        float *x = test_floats(&t, (1 + FORKS) * M * N), *y = x + M * N;
+        test_fill(x, M * N, 1, 3.0f, ZO2_F32);
+        zo2_convert_rows_op op = {.streams = FORKS, .m = M, .n = N, .x = x, .y = y, .stride_y = M * N, .type = ZO2_F32};
+        TEST_OK(t.ops->convert_rows(t.b, &op));
+        for (uint64_t s = 0; s < FORKS; s++)
+            assert_memory_equal(y + s * M * N, x, M * N * sizeof *x);
+        op.y = y - N;
+        TEST_REFUSED(t.ops->convert_rows(t.b, &op), ZO2_ERR_DEVICE, "convert_rows: y overlaps x");
+        test_close(&t);
+    }
 }
 
 /* NaN and infinity go through every operation that sees them. */
@@ -232,10 +252,8 @@ static void test_nonfinite(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bias_act),
-        cmocka_unit_test(test_layernorm),
-        cmocka_unit_test(test_convert_rows),
-        cmocka_unit_test(test_nonfinite),
+        cmocka_unit_test(test_bias_act), cmocka_unit_test(test_layernorm), cmocka_unit_test(test_convert_rows),
+        cmocka_unit_test(test_fork),     cmocka_unit_test(test_nonfinite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -10,8 +10,9 @@ typedef struct shape {
     uint64_t m, n, k;
 } shape;
 
-/* even: rows and streams begin at multiples of 16 bytes where k and n are multiples of 8, as they do in models. */
-enum { ACCUMULATE = 1, BIAS = 2, EVEN = 4 };
+/* even: rows and streams begin at multiples of 16 bytes where k and n are multiples of 8, as they do in models. shared: all streams
+ * have one panel and one bias. */
+enum { ACCUMULATE = 1, BIAS = 2, EVEN = 4, SHARED = 8 };
 
 /* Returns the output, [batch][m][ldy], for comparisons between thread counts. */
 static float *check(const shape *s, zo2_dtype type, zo2_dtype y_type, int with, uint32_t threads)
@@ -21,14 +22,17 @@ static float *check(const shape *s, zo2_dtype type, zo2_dtype y_type, int with, 
     test_open(&t, TEST_BACKEND, 16 << 20, threads);
     uint64_t ldx = s->k + (even ? 8 : 3), ldp = s->k + (even ? 8 : 1), ldy = s->n + (even ? 8 : 2);
     uint64_t sx = s->m * ldx + 8, sp = s->n * ldp + (even ? 8 : 4), sy = s->m * ldy + (even ? 8 : 1), sb = s->n + 4;
-    float *x = test_floats(&t, s->batch * sx), *p = test_floats(&t, s->batch * sp), *y = test_floats(&t, s->batch * sy);
-    float *bias = test_floats(&t, s->batch * sb);
+    uint64_t panels = with & SHARED ? 1 : s->batch;
+    float *x = test_floats(&t, s->batch * sx), *p = test_floats(&t, panels * sp), *y = test_floats(&t, s->batch * sy);
+    float *bias = test_floats(&t, panels * sb);
     float *y0 = malloc(s->batch * sy * sizeof *y0);
     test_fill(x, s->batch * sx, 1, 1.0f, type);
-    test_fill(p, s->batch * sp, 2, 1.0f, type);
-    test_fill(bias, s->batch * sb, 4, 4.0f, ZO2_F32);
+    test_fill(p, panels * sp, 2, 1.0f, type);
+    test_fill(bias, panels * sb, 4, 4.0f, ZO2_F32);
+    if (with & SHARED)
+        sp = sb = 0;
     if (accumulate)
-        test_fill(y, s->batch * sy, 3, 1.0f, ZO2_F32);
+        test_fill(y, s->batch * sy, 3, 1.0f, y_type);
     memcpy(y0, y, s->batch * sy * sizeof *y0);
     zo2_gemm_op op = {.batch = s->batch,
                       .m = s->m,
@@ -96,7 +100,34 @@ static void test_shapes(void **state)
         free(first);
         free(check(s, ZO2_F32, ZO2_F32, ACCUMULATE, 2));
         free(check(s, test_product_type(TEST_BACKEND, ZO2_BF16), ZO2_F32, ACCUMULATE, 2));
+        for (unsigned type16 = 1; type16 < 3;
+             type16++) { /* a product rounded by itself would be off by more than is allowed */
+            zo2_dtype both = test_product_type(TEST_BACKEND, test_types[type16]);
+            free(check(s, both, both, ACCUMULATE | (i % 2 ? EVEN : 0), 2));
+        }
     }
+}
+
+/* Frozen weights: all streams multiply one panel. On the cpu the first two get the same bits with and without the others. */
+static void test_shared_panel(void **state)
+{
+    (void)state;
+    static const shape shapes[] = {
+        {8, 5, 24, 32}, {8, 33, 264, 40}, {5, 130, 97, 64}, {8, 40, 600, 1500}, {8, 17, 520, 300}};
+    for (unsigned i = 0; i < sizeof shapes / sizeof shapes[0]; i++)
+        for (unsigned type = 0; type < 3; type++) {
+            shape s = shapes[i];
+            zo2_dtype x_type = test_product_type(TEST_BACKEND, test_types[type]);
+            int how = SHARED | ((i + type) % 2 ? ACCUMULATE : 0) | (i % 2 ? EVEN : 0);
+            free(check(&s, x_type, ZO2_F32, how | BIAS, 2));
+            float *all = check(&s, x_type, x_type, how, 3);
+            s.batch = 2;
+            float *two = check(&s, x_type, x_type, how, 1);
+            if (TEST_BACKEND == ZO2_BACKEND_CPU)
+                assert_memory_equal(all, two, 2 * s.m * s.n * sizeof *two);
+            free(two);
+            free(all);
+        }
 }
 
 /* Each stream has a bias of its own: its rows get no other's. */
@@ -219,8 +250,11 @@ static void test_blas_threads(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_shapes),          cmocka_unit_test(test_bias),
-        cmocka_unit_test(test_bias_of_the_cpu), cmocka_unit_test(test_columns_and_nan),
+        cmocka_unit_test(test_shapes),
+        cmocka_unit_test(test_shared_panel),
+        cmocka_unit_test(test_bias),
+        cmocka_unit_test(test_bias_of_the_cpu),
+        cmocka_unit_test(test_columns_and_nan),
         cmocka_unit_test(test_blas_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -198,6 +198,11 @@ static void test_operations(void **state)
     TEST_REFUSED(ops->lse_tile(s.t.b, &lse), ZO2_ERR_INTERNAL, "lse_tile: state");
     TEST_OK(ops->lse_init(s.t.b, &(zo2_lse_init_op){states, 4}));
     TEST_OK(ops->lse_tile(s.t.b, &lse));
+    lse.skip = (uint32_t *)(out + 61440);
+    lse.skip_rows = ROWS;
+    TEST_REFUSED(ops->lse_tile(s.t.b, &lse), ZO2_ERR_INTERNAL, "lse_tile: skip");
+    TEST_OK(ops->upload(s.t.b, ZO2_LANE_COMPUTE, out + 61440, NULL, (ROWS + 31) / 32 * 4));
+    TEST_OK(ops->lse_tile(s.t.b, &lse));
     float *logprob = (float *)(out + 57344), host[4] = {1, 2, 3, 4};
     TEST_OK(ops->lse_finish(s.t.b, &(zo2_lse_finish_op){states, 4, logprob}));
     TEST_OK(ops->download(s.t.b, ZO2_LANE_COMPUTE, host, logprob, sizeof host));
