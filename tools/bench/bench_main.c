@@ -35,7 +35,7 @@ static const cli_option what_options[] = {
     {"model", "MODEL", CLI_TEXT, OPTION(model),
      "gemm, attention, step, rates, convert, tune: architecture or pack (default opt-125m)", 0, 0},
     {"tokens", "N", CLI_COUNT, OPTION(tokens),
-     "gemm, attention, step, rates: tokens of the batch's one row (512); tune: of its rows of 32 (512); link: of streams (2048)",
+     "gemm, attention, step, rates, tune: tokens of the batch, one row but for tune (512); link: of streams (2048)",
      2, 1 << 20},
     {"backend", CLI_BACKENDS, CLI_CHOICE, OPTION(backend),
      "gemm, attention, panels, link, rates: on which device (default auto: the fastest here)", 0, 0},

@@ -84,8 +84,8 @@ static void name_sides(bench_row *row, const tuned *t)
 static bool seconds(bench *b, tuned *t)
 {
     const bench_step_process *how = &t->how[0];
-    bench_row row =
-        bench_row_start("tune", "s/step", 1, true, "all, %u tokens, %u queries", how->rows * how->seq, how->queries);
+    bench_row row = bench_row_start("tune", "s/step", 1, true, "all, %u tokens, %u quer%s", how->rows * how->seq,
+                                    how->queries, how->queries == 1 ? "y" : "ies");
     bool ok = true;
     for (int i = 0; i < SIDES && t->peer[i] && ok; i++)
         ok = bench_add_peer(&row, t->peer[i], keys[i], 1, "step");
