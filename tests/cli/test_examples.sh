@@ -98,6 +98,9 @@ tuned '1342464' --tune matrices=2,4-5+vectors
 tuned '49536' --tune 'match=*embed_positions*'
 tuned '384 444864 444864 444864 444864 444864 444864 835968 384' --tune-rotate 1 --steps 9
 tuned '444864 444864 2496 2496' --tune layers=3-4+vectors+layers=0 --tune-rotate 2 --tune-order bottom --steps 4
+tuned '384 384' --tune rows=17,304 --steps 2
+tuned '18432 18432' --tune lora:r=4 --steps 2
+tuned '1152 447744 5376 5376 5376 5376 5376 1152' --tune lora:r=4,targets=fc1+out_proj+matrices=5+rows=15-20 --tune-rotate 1 --steps 8
 mutant '^weights .*TOO FEW$' 's/t->rank == 1/t->rank == 2/' --tune vectors
 mutant '^L+ .*TOO MUCH$' 's/if (!moves(t, now)) {/if (0) {/' --tune layers=4-5         # what is frozen is perturbed
 mutant '^weights .*TOO FEW$' 's/if (!moves(t, now))$/if (0)/' --tune layers=4-5         # and updated
@@ -126,6 +129,15 @@ tuned '1824 1824' --tune layers=1 --steps 2
 tuned '512 512' --tune 'match=lm_head*' --steps 2
 tuned '32 1824 16 1824 1824 1824 32 16 32 1824 16 1824 16 1824' --tune vectors+layers=1-2 --tune-rotate 1 --tune-order random --steps 14
 mutant '^weights .*TOO FEW$' 's/drew <= least/drew >= least/' --tune-rotate 1 --tune-order random --steps 5
+tuned '96 96' --tune rows=3-7,12 --steps 2
+tuned '416 416 416' --tune lora:r=2,alpha=3,targets=q_proj+o_proj+down_proj,layers=1-2 --steps 3
+tuned '528 528' --tune vectors+rows=3-7,12+lora:r=8,targets=k_proj+v_proj,layers=0 --steps 2
+mutant '^L+ .*TOO MUCH$' 's/own = m->rows && .*;/own = 0;/' --tune rows=3-7,12                  # the head keeps its rows
+mutant '^L+ .*TOO MUCH$' 's/(float)(m->scale \* sum)/(float)sum/' --tune lora:alpha=40            # alpha / r
+mutant '^weights .*TOO FEW$' 's/t->info.id = id++/t->info.id = (uint32_t)(t - m->tensor)/' --tune vectors+lora:layers=0 # places
+reference_pack=llama-gqa-tied.zo2 # the embedding keeps the rows that move in the head
+tuned '96 96' --tune rows=3-7,12 --steps 2
+mutant '^L+ .*TOO MUCH$' 's/own = m->rows && .*;/own = 0;/' --tune rows=3-7,12
 
 # --- finetune, custom_loss --------------------------------------------------------------------------------------------
 

@@ -89,8 +89,8 @@ static void form_groups(model *m)
     }
 }
 
-/* Of the model's tensors what the engine has; what the run adds we make ourselves. B begins at zero, so that the first step begins
- * at the model's own result. */
+/* Of the model's tensors what the engine has; what the run adds we make ourselves. A begins as noise of its own, of a deviation of
+ * 1 / sqrt(3 cols), B at zero, so that a run begins at the model's own result. */
 static void begin_masters(model *m, zo2_engine *engine)
 {
     for (tensor *t = m->tensor; t < m->tensor + m->all; t++)
@@ -104,7 +104,7 @@ static void begin_masters(model *m, zo2_engine *engine)
         if (t->A) {
             must(m, zo2_noise_fill(t->A->master, seed, UINT64_MAX, 0, t->A->info.id, 0, elements(t->A), ZO2_GAUSSIAN));
             for (size_t i = 0; i < elements(t->A); i++)
-                t->A->master[i] = (float)(t->A->master[i] / sqrt(3.0 * (double)t->info.cols));
+                t->A->master[i] *= 1.0f / sqrtf(3.0f * (float)t->info.cols);
         }
     for (size_t v = 0; v < m->V && m->rows; v++)
         if (m->row[v] != SIZE_MAX)
