@@ -368,6 +368,7 @@ typedef struct zo2_export_opts {
     int replay;           /* with run_dir: 1: from the pack and the journal alone, without spill and snapshots */
     const char *bundle;   /* instead of run_dir, snapshot_dir and spill_dirs: the steps are those of this bundle */
     zo2_export_form form; /* of GGUF, out_dir is the file; dtype and split_bytes are for folders */
+    int merge; /* of a run that tunes adapters: 1: the whole model, with them added to its matrices; 0: them alone. Of others: nothing */
 } zo2_export_opts;
 
 /* Sets struct_size and defaults. */

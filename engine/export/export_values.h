@@ -33,7 +33,8 @@ typedef struct zo2_export_values {
     const zo2_tensor *t;
     zo2_dtype from, to;
     uint64_t first, n;
-    int decode;                  /* this pass takes the source bits; else values are there already */
+    double told; /* what is reported of a group's bytes: 1, or less of what is only a part of what is written */
+    int decode;  /* this pass takes the source bits; else values are there already */
     uint64_t step_from, step_to; /* steps of this pass over it */
     zo2_job_error error;         /* of reading it: ZO2_JOB_ERROR_INIT */
     unsigned char *source, *result;
@@ -71,6 +72,9 @@ uint64_t zo2_export_spill_rows(const zo2_export_values *v, const zo2_tensor *t, 
 /* *taken: the values of the group in work are v->values, those of step *from; else it has to come from the pack: it isn't there, or
  * is damaged, which is told. */
 zo2_status zo2_export_take_from_spill(zo2_export_values *v, int *taken, uint64_t *from);
+
+/* The type that a tensor has in the pack; fp32: the run added it. */
+zo2_dtype zo2_export_values_source(const zo2_export_values *v, const zo2_tensor *t);
 
 /* Rows of the group that begins at a row of a tensor. */
 uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t, uint64_t row);
