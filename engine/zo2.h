@@ -568,6 +568,25 @@ typedef struct zo2_plan {
     /* of one step, per lane. Directories do one or the other: the step takes at least the sum */
     double read_seconds, write_seconds;
     double read_rate, write_rate; /* bytes/s of all directories; 0: not known */
+    /* of a run that tunes a part of the model (zo2_engine_opts.tune) */
+    uint32_t layers; /* that the model has */
+    uint32_t
+        trunk_blocks; /* embeddings and layers below all that moves, which are computed once for all streams; 0: none */
+    uint64_t tuned_parameters;      /* all of them, if all move */
+    uint64_t frozen_bytes;          /* of master_bytes: wires of what doesn't */
+    uint64_t trunk_bytes_per_token; /* in the trunk's cache; 0: there is no trunk */
+    uint64_t
+        trunk_cache_bytes; /* its size, which is a part of host_peak_bytes unless it is in the directories of a spill */
+    /* of a step that has all of its lines from the cache, and so needs nothing of the trunk */
+    uint64_t wire_bytes_per_step_filled,
+        trunk_bytes_per_step; /* link traffic: of wires; of what comes in the trunk's stead */
+    double seconds_per_step_filled;
+    char bottleneck_filled[16];
+    /* The most layers, from the last one down, that stay on the device as a whole with the head, within device_bytes: where no more are
+     * tuned, steps with a filled cache upload what updates changed and nothing else. 0: not even one does */
+    uint32_t proposed_layers;
+    uint64_t
+        proposed_layers_bytes; /* of their wires, which a step that tunes them changes, and uploads once in K + 1 steps */
 } zo2_plan;
 
 /* What this process may use of the machine, now. */
@@ -626,6 +645,31 @@ static inline zo2_status zo2_plan_for_device(const char *arch_or_pack, const zo2
                                              const zo2_device_rates *rates, zo2_plan *out)
 {
     return zo2_plan_for_device_sized(arch_or_pack, o, rates, out, sizeof *out);
+}
+
+/* What a choice of tensors comes to (zo2_engine_opts.tune). */
+typedef struct zo2_tune_info {
+    size_t struct_size;
+    uint64_t parameters; /* of the model */
+    uint64_t moving;     /* of those tensors that move, the run's own among them */
+    uint32_t tensors;    /* of the model */
+    uint32_t moving_tensors;
+    uint32_t layers;
+    uint32_t fork_block; /* blocks below it (0: embeddings, 1: layer 0, ..., layers + 1: head) are the trunk */
+    uint32_t groups;     /* that would take turns (zo2_engine_opts.tune_rotate) */
+    uint32_t rows;       /* of the output embedding that move by themselves */
+    uint32_t lora_tensors;
+    uint32_t hidden;
+    uint64_t master_bytes; /* of what moves, fp32 */
+    uint64_t token_bytes;  /* of a token's residual stream, fp32: what a cache of the trunk holds of it */
+} zo2_tune_info;
+
+/* Counts the tensors of a choice (NULL: all) for an architecture ("opt-13b", or the path of a config.json or pack). No weights are
+ * read. ZO2_ERR_ARG: a text that is no choice, or one that this model can't have; ZO2_ERR_NOTFOUND, ZO2_ERR_FORMAT, ZO2_ERR_IO. */
+ZO2_API zo2_status zo2_tune_count_sized(const char *arch_or_pack, const char *tune, zo2_tune_info *out, size_t size);
+static inline zo2_status zo2_tune_count(const char *arch_or_pack, const char *tune, zo2_tune_info *out)
+{
+    return zo2_tune_count_sized(arch_or_pack, tune, out, sizeof *out);
 }
 
 typedef struct zo2_engine zo2_engine;
@@ -801,7 +845,7 @@ ZO2_API void zo2_run_close(zo2_run *r); /* NULL is fine */
 ZO2_API uint64_t zo2_run_steps(const zo2_run *r);
 /* ZO2_ERR_NOTFOUND from zo2_run_steps() on. */
 ZO2_API zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *out);
-/* The run's numeric settings as options, and the model hash of its pack. */
+/* The run's numeric settings as options, whose strings live as long as r, and the model hash of its pack. */
 ZO2_API void zo2_run_get_opts_sized(const zo2_run *r, zo2_engine_opts *out, size_t size);
 static inline void zo2_run_get_opts(const zo2_run *r, zo2_engine_opts *out)
 {
@@ -837,7 +881,7 @@ ZO2_API zo2_status zo2_bundle_open(zo2_bundle **out, const char *path);
 ZO2_API void zo2_bundle_close(zo2_bundle *b); /* NULL is fine */
 /* Thread-safe, as the next one. */
 ZO2_API zo2_status zo2_bundle_get_info(const zo2_bundle *b, zo2_bundle_info *out);
-/* The numeric settings of its run as options. */
+/* The numeric settings of its run as options, whose strings live as long as b. */
 ZO2_API void zo2_bundle_get_opts_sized(const zo2_bundle *b, zo2_engine_opts *out, size_t size);
 static inline void zo2_bundle_get_opts(const zo2_bundle *b, zo2_engine_opts *out)
 {

@@ -149,7 +149,6 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     atomic_init(&c->abort, 0);
     pthread_mutex_init(&c->tracer.mutex, NULL);
     zo2_history_init(&c->history, config->settings, config->arch);
-    c->shape.trunk_rows = config->trunk && config->trunk->bytes && zo2_has_trunk(c->arch);
     zo2_status s = create_moves(c);
     if (!s)
         s = zo2_plan_make(&c->plan, c->arch, c->ops, &c->shape, config->stored_as, NULL);

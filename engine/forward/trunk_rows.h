@@ -38,12 +38,6 @@ typedef struct zo2_trunk_rows {
     zo2_program train, wire, exact, below;
 } zo2_trunk_rows;
 
-/* Is there a trunk worth keeping: layers that are computed once? */
-static inline int zo2_has_trunk(const zo2_arch *a)
-{
-    return a->fork > 1;
-}
-
 /* Opens what is kept, and makes the programs. The core has its layouts. config NULL, or a model without a trunk: nothing is kept. */
 zo2_status zo2_trunk_rows_open(struct zo2_core *c, const zo2_core_trunk *config, const zo2_run_settings *s);
 void zo2_trunk_rows_close(zo2_trunk_rows *t); /* zeroed is fine */

@@ -138,6 +138,12 @@ static inline uint64_t zo2_kv_columns(const zo2_arch *a)
     return (uint64_t)a->kv_heads * a->head_dim;
 }
 
+/* Are there layers that are computed once, whose result is worth keeping? */
+static inline int zo2_has_trunk(const zo2_arch *a)
+{
+    return a->fork > 1;
+}
+
 static inline int zo2_is_lora(const zo2_tensor *t)
 {
     return t->role >= ZO2_ROLE_LORA_A && t->role < ZO2_ROLE_COUNT;
@@ -152,6 +158,12 @@ static inline int zo2_is_vector(const zo2_tensor *t)
 static inline int zo2_is_head(const zo2_arch *a, const zo2_tensor *t)
 {
     return t->role == ZO2_ROLE_LM_HEAD || (a->tied && t->role == ZO2_ROLE_EMBED_TOKENS);
+}
+
+/* The block that multiplies with it: a tied table is the head's, although its tensor is block 0's. */
+static inline uint32_t zo2_block_of_use(const zo2_arch *a, const zo2_tensor *t)
+{
+    return zo2_is_head(a, t) || t->role == ZO2_ROLE_HEAD_ROWS ? a->n_blocks - 1 : t->block;
 }
 
 /* A matrix whose tiles are uploaded. Embedding tables that are only gathered from never are. */

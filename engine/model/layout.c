@@ -91,6 +91,27 @@ uint64_t zo2_unit_due_step(const zo2_unit *u, uint64_t t, uint32_t pending)
     return over > t ? 0 : t - over;
 }
 
+static int is_type_of(zo2_wire wire, zo2_dtype type)
+{
+    switch (type) {
+    case ZO2_F32: return wire == ZO2_WIRE_FP32;
+    case ZO2_F16: return wire == ZO2_WIRE_FP16;
+    case ZO2_BF16: return wire == ZO2_WIRE_BF16;
+    }
+    return 0;
+}
+
+int zo2_chunk_is_source(const zo2_layout *l, uint32_t chunk)
+{
+    const zo2_chunk *c = &l->chunks[chunk];
+    int is = l->units[c->unit].frozen;
+    for (uint32_t i = 0; i < c->n_spans; i++) {
+        const zo2_span *s = &l->spans[c->first_span + i];
+        is = is && l->arch->tensors[s->tensor].stored != ZO2_NO_TENSOR && is_type_of(s->codec->id, l->arch->dtype);
+    }
+    return is;
+}
+
 /* Counts with NULL arrays, then fills: one walk, so that the two can't differ. */
 typedef struct cut {
     zo2_layout *l;

@@ -83,6 +83,9 @@ uint32_t zo2_layout_unit(const zo2_layout *l, uint32_t tensor, uint64_t row);
 /* Chunk that such a row lies in, and the tensor's span of it. */
 uint32_t zo2_layout_chunk(const zo2_layout *l, uint32_t tensor, uint64_t row, const zo2_span **span);
 
+/* Is a chunk's wire the checkpoint's own bits, and stays so? Frozen, in the type that the model is stored in: then the pack has it. */
+int zo2_chunk_is_source(const zo2_layout *l, uint32_t chunk);
+
 /* Step that unit u's wire holds during step t with K pending: the last s <= t with (s + tile) mod (K + 1) = 0, or 0.
  * Vectors: t. Frozen ones: 0. */
 uint64_t zo2_unit_due_step(const zo2_unit *u, uint64_t t, uint32_t pending);

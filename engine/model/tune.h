@@ -7,6 +7,8 @@
 
 /* Longest text: a list of every row of a vocabulary of a million. */
 #define ZO2_TUNE_MOST (8u << 20)
+/* Most terms. Names of a model are looked at for each of them, and a text may come from a file. */
+#define ZO2_TUNE_TERMS 256u
 
 /* Numbers from .. to, both included. */
 typedef struct zo2_range {

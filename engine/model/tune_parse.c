@@ -2,7 +2,6 @@
 #include "engine/model/tune.h"
 
 #include <errno.h>
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -142,8 +141,8 @@ static zo2_status take_alpha(zo2_term *t, const char **at)
 {
     char *end;
     t->alpha = strtod(*at, &end);
-    if (end == *at || !isfinite(t->alpha) || t->alpha <= 0)
-        return zo2_error(ZO2_ERR_ARG, "tune: lora: alpha is a number above 0");
+    if (end == *at || !(t->alpha >= 1e-6 && t->alpha <= 1e6)) /* divided by a rank it has to be an fp32 number */
+        return zo2_error(ZO2_ERR_ARG, "tune: lora: alpha is a number above 0, from 1e-6 to 1e6");
     *at = end;
     return ZO2_OK;
 }
@@ -217,6 +216,8 @@ static zo2_status take_term(zo2_term *t, const char **at)
 
 static zo2_status add_term(zo2_choice *c, const char **at)
 {
+    if (c->n == ZO2_TUNE_TERMS)
+        return zo2_error(ZO2_ERR_ARG, "tune: more than %u terms", ZO2_TUNE_TERMS);
     zo2_term *grown = realloc(c->term, (c->n + 1) * sizeof *grown);
     if (!grown)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the choice of tensors");

@@ -77,7 +77,7 @@ static uint64_t take(uint64_t *at, uint64_t bytes)
 
 typedef struct extents {
     uint64_t panel;     /* bytes of the largest panel */
-    uint64_t head_rows; /* TN of the head */
+    uint64_t head_rows; /* TN of the head, and of rows of it that move */
     uint64_t vectors;   /* floats of the largest block's */
 } extents;
 
@@ -92,8 +92,6 @@ static extents extents_of(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *
         e.panel = zo2_max_u64(e.panel, tn * t->cols * size);
         if (zo2_is_head(a, t) || t->role == ZO2_ROLE_HEAD_ROWS)
             e.head_rows = zo2_max_u64(e.head_rows, tn);
-        if (t->role == ZO2_ROLE_HEAD_ROWS)
-            continue;
         if (tn > p->pub.largest_tile_rows)
             p->pub.largest_tile_rows = (uint32_t)tn;
     }
@@ -205,7 +203,7 @@ static void lay_out_host(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s
     h->skip = take(&at, zo2_skip_words(a) * 4);
     h->rope = take(&at, zo2_min_u64(d->rope_positions, ZO2_ROPE_PIECE) * a->head_dim * 4);
     h->rope_rows = take(&at, a->rope.kind ? s->batch_tokens * 4 : 0);
-    h->trunk = take(&at, s->trunk_rows ? s->batch_tokens * a->hidden * 4 : 0);
+    h->trunk = take(&at, s->trunk_cache ? s->batch_tokens * a->hidden * 4 : 0);
     h->logprob = take(&at, s->streams * s->loss_tokens * 4);
     h->residual = take(&at, d->staged ? s->streams * s->batch_tokens * a->hidden * 4 : 0);
     h->residual_bytes = at - h->residual;

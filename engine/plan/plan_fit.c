@@ -200,7 +200,9 @@ static zo2_status keep_resident(zo2_full_plan *out, const zo2_arch *a, const zo2
     zo2_status status = zo2_layout_create(&layout, a, s->wire, s->compute, s->tile_rule, cut->chunk_bytes);
     if (!status) {
         out->resident_spare = budget - out->pub.device_peak_bytes;
-        cut->resident_bytes = zo2_resident_choose(&layout, out->resident_spare, NULL);
+        out->resident = zo2_resident_count(&layout, out->resident_spare, NULL);
+        cut->resident_bytes = out->resident.frozen + out->resident.moving + out->resident.trunk;
+        out->pub.proposed_layers = zo2_resident_layers(&layout, out->resident_spare, &out->pub.proposed_layers_bytes);
         zo2_plan_lay_out(out, a, be, s, cut);
     }
     zo2_layout_free(&layout);
@@ -222,6 +224,12 @@ zo2_status zo2_plan_fit(zo2_full_plan *out, const zo2_arch *a, const zo2_backend
     return status;
 }
 
+/* The trunk's cache is in RAM where nothing spills. */
+static uint64_t cache_ram(const zo2_shape *s)
+{
+    return s->spill_dirs ? 0 : s->trunk_cache;
+}
+
 uint64_t zo2_plan_host_rest(const zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s)
 {
     uint64_t cols = 0;
@@ -229,5 +237,6 @@ uint64_t zo2_plan_host_rest(const zo2_full_plan *p, const zo2_arch *a, const zo2
         if (zo2_is_streamed(a, &a->tensors[i]))
             cols = zo2_max_u64(cols, a->tensors[i].cols);
     uint64_t gemm = be->gemm_host_bytes ? be->gemm_host_bytes(s->compute, cols, s->threads) : 0;
-    return p->pub.staging_bytes + HOST_FIXED + gemm + zo2_masters_slots(s->threads) * zo2_masters_scratch_bytes(a);
+    return p->pub.staging_bytes + HOST_FIXED + gemm + cache_ram(s) +
+           zo2_masters_slots(s->threads) * zo2_masters_scratch_bytes(a);
 }

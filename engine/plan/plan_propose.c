@@ -25,6 +25,7 @@ typedef struct search {
     const uint32_t *stored_as;
     const zo2_rates *r;
     uint64_t rows;
+    int filled; /* steps of a run that keeps the trunk's rows have them soon */
 } search;
 
 static uint64_t micro_of(const zo2_shape *s)
@@ -48,7 +49,7 @@ static void try_pendings(const search *x, const zo2_full_plan *p, const zo2_shap
     for (uint32_t k = 0; k <= most; k++) {
         if (s->write_budget && zo2_plan_written(p, k) > (double)s->write_budget)
             continue;
-        zo2_times t = zo2_plan_times(p, x->a, s, x->r, k);
+        zo2_times t = zo2_plan_times(p, x->a, s, x->r, k, x->filled);
         if (t.step < WORTH * best->t.step)
             *best = (way){.micro = micro_of(s), .pending = k, .t = t};
     }
@@ -103,7 +104,7 @@ static zo2_status time_of_rows(const search *x, const way *like, uint64_t rows, 
         return ZO2_OK;
     zo2_shape s = zo2_shape_resized(x->s, rows, *micro);
     zo2_status status = plan_of(x, &s, &p, &fits);
-    *t = zo2_plan_times(&p, x->a, &s, x->r, like->pending);
+    *t = zo2_plan_times(&p, x->a, &s, x->r, like->pending, x->filled);
     if (!fits)
         *micro = 0;
     return status;
@@ -145,8 +146,14 @@ static zo2_status propose_batch(const search *x, const way *best, zo2_plan *q)
 zo2_status zo2_plan_propose(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s,
                             const uint32_t *stored_as, const zo2_rates *r)
 {
-    search x = {.a = a, .be = be, .s = s, .stored_as = stored_as, .r = r, .rows = s->batch_tokens / s->max_keys};
-    way best = {.micro = micro_of(s), .pending = s->pending, .t = zo2_plan_times(p, a, s, r, s->pending)};
+    search x = {.a = a,
+                .be = be,
+                .s = s,
+                .stored_as = stored_as,
+                .r = r,
+                .rows = s->batch_tokens / s->max_keys,
+                .filled = s->trunk_cache != 0};
+    way best = {.micro = micro_of(s), .pending = s->pending, .t = zo2_plan_times(p, a, s, r, s->pending, x.filled)};
     zo2_plan *q = &p->pub;
     int fits = !s->device_bytes || q->device_peak_bytes <= s->device_bytes;
     zo2_status status = ZO2_OK;
@@ -160,7 +167,7 @@ zo2_status zo2_plan_propose(zo2_full_plan *p, const zo2_arch *a, const zo2_backe
         return status;
     if (isinf(best.t.step)) { /* not even one row fits */
         best.micro = 0;
-        best.t = zo2_plan_times(p, a, s, r, s->pending);
+        best.t = zo2_plan_times(p, a, s, r, s->pending, x.filled);
     }
     q->proposed_pending = best.pending;
     q->proposed_seconds = best.t.step;

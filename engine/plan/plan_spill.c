@@ -129,6 +129,7 @@ static zo2_status place_all(zo2_full_plan *out, const zo2_layout *l, const uint3
             place(p, l, stored_as, s->spill_dirs, r, tier);
         }
         p->buffer_bytes = buffer_bytes(p);
+        p->tiers.turns = s->turns;
     }
     free(tier);
     return file_bytes(&out->pub.spill_bytes, l, stored_as, s->spill_dirs);

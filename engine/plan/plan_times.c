@@ -1,53 +1,30 @@
 /* plan_times.c: traffic and predicted times. */
 #include "engine/model/arch.h"
-#include "engine/model/wire_size.h"
 #include "engine/plan/plan_internal.h"
 #include "engine/plan/plan_types.h"
+#include "engine/plan/plan_work.h"
 #include "engine/plan/tiers.h"
 
 #include <math.h>
 #include <stdio.h>
 
-/* What a step has to do, from shape and architecture. */
-typedef struct work {
-    double parameters;
-    double streamed; /* weights that are decoded, for each query */
-    double flops;
-    double wire; /* bytes of all wires that are uploaded when they change */
-} work;
+/* Of a decode into two panels at W + eps z and W - eps z, one into a single panel at W alone: a bf16 wire is read and one panel written
+ * instead of two. An assumption, nothing is measured of it; noise, which it doesn't make, is not counted as saved. */
+#define PLAIN_DECODE (2.0 / 3)
 
-static work work_of(const zo2_arch *a, const zo2_shape *s)
+/* Bytes of residual streams that go out to host memory in a step, and as many come back. */
+static double staged_bytes(const zo2_full_plan *p, const zo2_work *w)
 {
-    work w = {.parameters = (double)a->parameters};
-    double micro = ceil((double)s->batch_tokens / (double)(s->tokens ? s->tokens : 1));
-    for (uint32_t i = 0; i < a->n_tensors; i++) {
-        const zo2_tensor *t = &a->tensors[i];
-        if (!zo2_is_streamed(a, t) && !zo2_is_vector(t))
-            continue;
-        int head = zo2_is_head(a, t);
-        double n = (double)t->rows * (double)t->cols;
-        w.wire += (double)zo2_tensor_wire_room(t, s->wire, t->rows);
-        w.streamed += n * (head ? 1 : micro);
-        w.flops += 2.0 * n * (double)s->streams * (double)(head ? s->loss_tokens : s->batch_tokens);
-    }
-    /* scores and values of attention, causal */
-    w.flops += 2.0 * (double)s->streams * (double)s->batch_tokens * (double)s->max_keys *
-               (double)zo2_attention_columns(a) * a->layers;
-    return w;
+    return (double)p->pub.staged_bytes * w->staged_blocks;
 }
 
-/* Bytes of residual streams that go out to host memory in a step, and as many come back: after every block but the
- * head. */
-static double staged_bytes(const zo2_full_plan *p, const zo2_arch *a)
+/* A wire that stays on the device is uploaded once in K + 1 steps if its turn is among them, and a frozen one once and for all. */
+static double wire_traffic(const zo2_work *w, const zo2_full_plan *p, const zo2_shape *s, uint32_t pending)
 {
-    return (double)p->pub.staged_bytes * (a->layers + 1.0);
-}
-
-/* A wire that stays on the device is uploaded once in K + 1 steps. */
-static double wire_traffic(const work *w, const zo2_full_plan *p, uint32_t pending)
-{
-    double resident = fmin(w->wire, (double)p->device.resident_bytes);
-    return w->wire - resident * pending / (pending + 1.0);
+    double resident = fmin(w->moving, (double)p->resident.moving);
+    double stays = pending + 1.0 - zo2_turns_part(&s->turns, pending);
+    double frozen = fmax(w->frozen - (double)p->resident.frozen, 0) + fmax(w->trunk - (double)p->resident.trunk, 0);
+    return w->moving - resident * stays / (pending + 1.0) + frozen;
 }
 
 double zo2_times_beside(const zo2_times *t)
@@ -67,25 +44,35 @@ static const char *bottleneck_of(const zo2_times *t)
     return t->read >= t->write ? "read" : "write";
 }
 
-zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r,
-                         uint32_t pending)
+/* From the directories of a spill, where the trunk's cache is, too. */
+static double bytes_read(const zo2_tiers *t, const zo2_shape *s, const zo2_work *w, uint32_t pending, int filled)
 {
-    work w = work_of(a, s);
+    double masters = zo2_tiers_read(t, pending);
+    return filled ? masters - (double)t->trunk_read + (s->trunk_cache ? w->cached : 0) : masters;
+}
+
+zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r,
+                         uint32_t pending, int filled)
+{
+    zo2_work w = zo2_plan_work(a, s, filled);
     zo2_times t;
-    double touched = 1.0 / (pending + 1), noise = r->noise_weights > r->update_weights ? r->noise_weights : 0;
+    double touched = zo2_turns_part(&s->turns, pending) / (pending + 1),
+           noise = r->noise_weights > r->update_weights ? r->noise_weights : 0;
     /* Every update takes its noise; memory is passed over once in K + 1 steps. */
-    t.update_noise = noise > 0 ? w.parameters * s->queries / noise : 0;
-    t.update = noise > 0 ? t.update_noise + w.parameters * (1 / r->update_weights - 1 / noise) * touched
-                         : w.parameters * s->queries / r->update_weights;
-    t.upload = (wire_traffic(&w, p, pending) + staged_bytes(p, a)) / r->upload_bytes;
+    t.update_noise = noise > 0 ? w.updated * s->queries / noise : 0;
+    t.update = noise > 0 ? t.update_noise + (double)a->moving * (1 / r->update_weights - 1 / noise) * touched
+                         : w.updated * s->queries / r->update_weights;
+    t.upload = (wire_traffic(&w, p, s, pending) + staged_bytes(p, &w) + w.cached) / r->upload_bytes;
     /* A decode folds K / 2 updates on average, each with the noise of all queries of its step, beside its own query's. */
-    double fold = 1 / (r->fold_weights > 0 ? r->fold_weights : r->decode_weights), folds = pending / 2.0 * s->queries;
+    double fold = 1 / (r->fold_weights > 0 ? r->fold_weights : r->decode_weights);
+    double folds = pending / 2.0 * s->queries / a->groups;
     double decode = 1 / r->decode_weights + folds * fold;
-    double decoded = w.streamed * s->groups;
-    t.compute_noise = decoded * fmin(decode, (folds + 1) * fold);
-    t.compute = w.flops / r->flops + decoded * decode;
+    double decoded = w.perturbed * s->groups;
+    t.compute_noise = decoded * fmin(decode, (folds + 1) * fold) + w.late * folds * fold;
+    t.compute =
+        w.flops / r->flops + decoded * decode + w.plain * PLAIN_DECODE / r->decode_weights + w.late * folds * fold;
     const zo2_tiers *tiers = &zo2_plan_spill(p, pending)->tiers;
-    t.read = r->read_bytes > 0 ? zo2_tiers_read(tiers, pending) / r->read_bytes : 0;
+    t.read = r->read_bytes > 0 ? bytes_read(tiers, s, &w, pending, filled) / r->read_bytes : 0;
     t.write = r->write_bytes > 0 ? zo2_tiers_written(tiers, pending) / r->write_bytes : 0;
     t.step = fmax(t.compute, zo2_times_beside(&t));
     if (r->shared) /* an upload is a copy by one thread */
@@ -107,16 +94,18 @@ static void predict_spill(zo2_full_plan *p, uint32_t pending)
 
 void zo2_plan_predict(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r)
 {
-    work w = work_of(a, s);
+    zo2_work w = zo2_plan_work(a, s, 0), filled = zo2_plan_work(a, s, 1);
     zo2_plan *q = &p->pub;
-    q->wire_bytes_per_step = (uint64_t)wire_traffic(&w, p, s->pending);
-    q->staged_bytes_per_step = (uint64_t)(2 * staged_bytes(p, a));
+    q->wire_bytes_per_step = (uint64_t)wire_traffic(&w, p, s, s->pending);
+    q->wire_bytes_per_step_filled = (uint64_t)wire_traffic(&filled, p, s, s->pending);
+    q->trunk_bytes_per_step = (uint64_t)filled.cached;
+    q->staged_bytes_per_step = (uint64_t)(2 * staged_bytes(p, &w));
     q->pending = s->pending;
     if (s->spill_dirs)
         predict_spill(p, s->pending);
     if (!r)
         return;
-    zo2_times t = zo2_plan_times(p, a, s, r, s->pending);
+    zo2_times t = zo2_plan_times(p, a, s, r, s->pending, 0), filled_times = zo2_plan_times(p, a, s, r, s->pending, 1);
     q->update_seconds = t.update;
     q->upload_seconds = t.upload;
     q->compute_seconds = t.compute;
@@ -126,6 +115,8 @@ void zo2_plan_predict(zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, c
     q->read_rate = r->read_bytes;
     q->write_rate = r->write_bytes;
     snprintf(q->bottleneck, sizeof q->bottleneck, "%s", bottleneck_of(&t));
+    q->seconds_per_step_filled = filled_times.step;
+    snprintf(q->bottleneck_filled, sizeof q->bottleneck_filled, "%s", bottleneck_of(&filled_times));
     q->probe_seconds = r->seconds;
     q->update_rate = r->update_weights;
     q->noise_rate = r->noise_weights;

@@ -3,6 +3,7 @@
 #define ZO2_ENGINE_PLAN_PLAN_TYPES_H
 
 #include "engine/model/arch.h"
+#include "engine/plan/resident.h"
 #include "engine/plan/tiers.h"
 
 /* What the plan depends on, all defaults resolved. */
@@ -32,7 +33,9 @@ typedef struct zo2_shape {
     uint64_t chunk_most;   /* where the planner chooses chunks: none larger; 0: as the backend likes them */
     uint32_t spill_dirs;   /* that masters may spill to; 0: all stay in RAM */
     uint64_t write_budget; /* most bytes that a step may write there; 0: no limit */
-    int trunk_rows;        /* a batch's rows where the trunk ends pass through host memory, because they are kept */
+    zo2_turns turns;       /* of groups of tensors, where they take some */
+    uint64_t trunk_row;    /* bytes of a token in the trunk's cache; 0: there is no trunk */
+    uint64_t trunk_cache;  /* most bytes of it; 0: there is none */
 } zo2_shape;
 
 /* How long the wire of a chunk stays on the device. */
@@ -130,6 +133,7 @@ typedef struct zo2_full_plan {
     uint32_t wires_first_pending;
     uint64_t chunk_bytes;    /* chosen */
     uint64_t resident_spare; /* bytes that zo2_resident_choose() was given */
+    zo2_resident_sum resident;
     zo2_hold hold;
 } zo2_full_plan;
 
@@ -157,7 +161,7 @@ typedef struct zo2_plan_cut {
     uint64_t resident_bytes; /* of wires that stay on the device */
 } zo2_plan_cut;
 
-/* Predicted seconds of a step. */
+/* Predicted seconds of a step. filled: it has all of its lines from the trunk's cache. */
 typedef struct zo2_times {
     double update, upload, compute;     /* of the lanes */
     double read, write;                 /* of those that work on the spill; 0: nothing spills, or nobody knows */
@@ -165,6 +169,6 @@ typedef struct zo2_times {
     double step;                        /* the longest lane, or their sum where they share the host's cores or drives */
 } zo2_times;
 zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_shape *s, const zo2_rates *r,
-                         uint32_t pending);
+                         uint32_t pending, int filled);
 
 #endif

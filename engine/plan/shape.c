@@ -68,6 +68,9 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->spill_dirs = o->spill_dirs ? o->spill_count : 0;
     out->write_budget = o->write_budget;
     out->context_bytes = be->context_bytes;
+    out->turns = (zo2_turns){.groups = a->groups, .steps = o->tune_rotate};
+    out->trunk_row = zo2_has_trunk(a) ? (o->trunk_type == ZO2_BF16 ? 2ull : 4ull) * a->hidden : 0;
+    out->trunk_cache = zo2_has_trunk(a) ? o->trunk_cache : 0;
     return ZO2_OK;
 }
 

@@ -11,16 +11,24 @@
 #include <string.h>
 
 #define PAGE 4096ull /* planes in the spill, and in RAM, begin at multiples of it */
-/* In the order of their claims to RAM. Vectors change in every step, gathered rows are looked up one by one. */
-typedef enum class { VECTORS, TABLES, OTHERS, CLASSES } class;
+/* In the order of their claims to RAM. Vectors change in every step, gathered rows are looked up one by one; the trunk isn't needed
+ * by a step that has its lines from the cache. */
+typedef enum class { VECTORS, TABLES, OTHERS, TRUNK, CLASSES } class;
 
 static class class_of(const zo2_layout *l, uint32_t chunk)
 {
     uint32_t tensor = l->units[l->chunks[chunk].unit].tensor;
     if (tensor == ZO2_NO_TENSOR)
         return VECTORS;
-    zo2_role role = l->arch->tensors[tensor].role;
-    return role == ZO2_ROLE_EMBED_TOKENS || role == ZO2_ROLE_EMBED_POSITIONS ? TABLES : OTHERS;
+    const zo2_tensor *t = &l->arch->tensors[tensor];
+    if (t->role == ZO2_ROLE_EMBED_TOKENS || t->role == ZO2_ROLE_EMBED_POSITIONS)
+        return TABLES;
+    return zo2_block_of_use(l->arch, t) < l->arch->fork ? TRUNK : OTHERS;
+}
+
+static const zo2_unit *unit_of(const zo2_layout *l, uint32_t chunk)
+{
+    return &l->units[l->chunks[chunk].unit];
 }
 
 static int owns(const zo2_layout *l, uint32_t chunk, const uint32_t *stored_as)
@@ -49,27 +57,43 @@ uint64_t zo2_tiers_ram(const zo2_layout *l, const uint32_t *stored_as)
 
 /* ---- what moves ---- */
 
+double zo2_turns_part(const zo2_turns *t, uint32_t pending)
+{
+    if (t->groups < 2)
+        return 1;
+    double round = (double)t->groups * t->steps, met = t->steps + (double)pending;
+    return met < round ? met / round : 1;
+}
+
 double zo2_tiers_read(const zo2_tiers *t, uint32_t pending)
 {
-    return (double)t->wires_read + (double)t->eager + (double)(t->rests_read - t->eager) / (pending + 1.0);
+    return (double)t->wires_read + (double)t->eager * zo2_turns_part(&t->turns, 0) +
+           (double)(t->rests_read - t->eager) * zo2_turns_part(&t->turns, pending) / (pending + 1.0);
 }
 
 double zo2_tiers_written(const zo2_tiers *t, uint32_t pending)
 {
-    return (double)t->eager_written + (double)(t->written - t->eager_written) / (pending + 1.0);
+    return (double)t->eager_written * zo2_turns_part(&t->turns, 0) +
+           (double)(t->written - t->eager_written) * zo2_turns_part(&t->turns, pending) / (pending + 1.0);
 }
 
-/* Once for every chunk that uses the planes of `owner`. */
-static void count_use(zo2_tiers *t, const zo2_layout *l, uint32_t owner, zo2_tier tier, int eager)
+/* For a chunk that uses the planes of `owner`. */
+static void count_use(zo2_tiers *t, const zo2_layout *l, uint32_t chunk, uint32_t owner, zo2_tier tier)
 {
     const zo2_chunk *c = &l->chunks[owner];
+    const zo2_unit *u = unit_of(l, chunk);
+    const uint64_t wire = tier == ZO2_TIER_SPILL ? zo2_round_up(c->wire_bytes, PAGE) : 0;
     if (tier == ZO2_TIER_RAM)
         return;
-    if (tier == ZO2_TIER_SPILL)
-        t->wires_read += zo2_round_up(c->wire_bytes, PAGE);
+    t->wires_read += wire;
+    if (u->frozen) {
+        t->trunk_read +=
+            class_of(l, chunk) == TRUNK || (u->tensor == ZO2_NO_TENSOR && u->block < l->arch->fork) ? wire : 0;
+        return;
+    }
     t->rests_read += zo2_round_up(c->rest_bytes, PAGE);
     t->written += zo2_tiers_slot(c);
-    if (eager) {
+    if (u->tensor == ZO2_NO_TENSOR) {
         t->eager += zo2_round_up(c->rest_bytes, PAGE);
         t->eager_written += zo2_tiers_slot(c);
     }
@@ -80,12 +104,14 @@ static void count(zo2_tiers *t, const zo2_layout *l, const uint32_t *stored_as, 
     memset(t, 0, sizeof *t);
     for (uint32_t c = 0; c < l->n_chunks; c++) {
         uint32_t owner = zo2_masters_owner(l, c, stored_as);
-        count_use(t, l, owner, tier[owner], class_of(l, c) == VECTORS);
+        count_use(t, l, c, owner, tier[owner]);
         if (owner != c)
             continue;
         t->chunks[tier[c]]++;
         if (tier[c] == ZO2_TIER_RAM)
             t->ram_bytes += zo2_ram_chunk_bytes(&l->chunks[c]);
+        else if (zo2_chunk_is_source(l, c))
+            t->pack_bytes += l->chunks[c].wire_bytes;
         else
             t->disk_bytes += zo2_tiers_slot(&l->chunks[c]);
         if (tier[c] == ZO2_TIER_WIRE)
@@ -95,13 +121,13 @@ static void count(zo2_tiers *t, const zo2_layout *l, const uint32_t *stored_as, 
 
 /* ---- placing ---- */
 
-/* A byte of RAM for whole chunks saves (2 rest + wire) / (K + 1) for each byte that a rest plane takes beside its wire; for
+/* Of chunks that move; a frozen one is its wire. A byte of RAM for whole chunks saves (2 rest + wire) / (K + 1) for each byte that a rest plane takes beside its wire; for
  * wires alone, which cost what they save, one. */
 uint32_t zo2_tiers_wires_first(const zo2_layout *l)
 {
     double wires = 0, rests = 0;
     for (uint32_t c = 0; c < l->n_chunks; c++)
-        if (class_of(l, c) == OTHERS) {
+        if (class_of(l, c) == OTHERS && !unit_of(l, c)->frozen) {
             wires += (double)l->chunks[c].wire_bytes;
             rests += (double)l->chunks[c].rest_bytes;
         }
@@ -151,6 +177,7 @@ void zo2_placement_choose(const zo2_layout *l, const uint32_t *stored_as, uint64
     if (wires_first)
         raise(&p, OTHERS, ZO2_TIER_WIRE);
     raise(&p, OTHERS, ZO2_TIER_RAM);
+    raise(&p, TRUNK, ZO2_TIER_RAM);
     if (sum)
         count(sum, l, stored_as, tier);
 }

@@ -190,7 +190,8 @@ static zo2_status check_head(const zo2_bundle_head *h, uint64_t size, const char
     if (h->required)
         return zo2_error(ZO2_ERR_FORMAT, "%s: needs features 0x%" PRIx64 " that this program doesn't have", path,
                          h->required);
-    if (h->header_bytes != ZO2_BUNDLE_HEADER_BYTES + zo2_journal_tune_room(&h->journal) ||
+    const uint32_t behind = h->header_bytes - ZO2_BUNDLE_HEADER_BYTES; /* what it should be the contents say */
+    if (h->header_bytes < ZO2_BUNDLE_HEADER_BYTES || behind > ZO2_JOURNAL_TUNE_MOST || behind % 8 ||
         h->steps > ZO2_JOURNAL_MAX_STEPS || h->reserved0 || h->record_bytes < ZO2_BUNDLE_RECORD_BYTES(1) ||
         h->record_bytes > ZO2_BUNDLE_MAX_RECORD_BYTES || !all_zero(h->reserved1, sizeof h->reserved1))
         return zo2_error(ZO2_ERR_FORMAT, "%s: the header contradicts itself", path);
@@ -226,6 +227,8 @@ static zo2_status check_contents(zo2_bundlefile *b, const zo2_bundle_head *h, co
     if (XXH3_64bits_digest(&hash) != h->contents)
         return zo2_error(ZO2_ERR_FORMAT, "%s: its steps are damaged (checksum); " AGAIN, path);
     zo2_status s = zo2_journal_decode_head(&h->journal, &b->settings, path);
+    if (!s && h->header_bytes != ZO2_BUNDLE_HEADER_BYTES + zo2_journal_tune_room(&h->journal))
+        s = zo2_error(ZO2_ERR_FORMAT, "%s: the header contradicts itself", path);
     if (!s)
         s = zo2_journal_decode_tune(&h->journal, b->tail, path, &b->tune);
     if (s)

@@ -119,7 +119,7 @@ static void check_values(const cli_command *c, int argc, char **argv)
                 continue;
             FUZZ_CHECK(o->kind == CLI_FLAG ? !v.text : v.text && in_arguments(v.text, argc, argv));
             FUZZ_CHECK(o->kind != CLI_COUNT || (v.u >= o->min && (!o->max || v.u <= o->max)));
-            FUZZ_CHECK(o->kind != CLI_SIZE || v.u >= o->min);
+            FUZZ_CHECK(o->kind != CLI_SIZE || v.u >= o->min || (strstr(o->value, "|off") && !strcmp(v.text, "off")));
             FUZZ_CHECK(o->kind != CLI_REAL || (isfinite(v.f) && v.f >= 0));
             FUZZ_CHECK(o->kind != CLI_TIME || (isfinite(v.f) && v.f >= 0));
             FUZZ_CHECK(o->kind != CLI_ABOVE0 || (isfinite(v.f) && v.f > 0));

@@ -1,7 +1,7 @@
 /* fuzz_journal.c: journals: opened by a reader and by a writer, replayed into updates, read as a run.
  *
- * Input: mode, then the file. SEALED makes the header's hash and the chain of checksums right, but for the last record
- * with TORN.
+ * Input: mode, then the file. SEALED makes the hashes of the choice of tensors and of the header and the chain of checksums right, but for the
+ * last record with TORN.
  *
  * Properties: what was loaded encodes to the very bytes of the file; a reader changes nothing; a writer leaves the
  * valid records and can go on; one changed byte costs at most the last record or is refused. */
@@ -19,12 +19,14 @@ enum { SEALED = 1, TORN = 2 };
 static void seal(unsigned char *b, size_t n, int mode)
 {
     zo2_journal_head *h = (zo2_journal_head *)(void *)b;
+    if (h->tune_bytes && h->tune_bytes <= n - HEAD)
+        h->tune_hash = XXH3_64bits(b + HEAD, h->tune_bytes);
     h->hash = XXH3_64bits(h, offsetof(zo2_journal_head, hash));
     const size_t record = h->record_bytes;
-    if (record < 16 || record > ZO2_JOURNAL_MAX_RECORD_BYTES)
+    if (h->header_bytes < HEAD || record < 16 || record > ZO2_JOURNAL_MAX_RECORD_BYTES)
         return;
     uint64_t chain = h->hash;
-    for (size_t at = HEAD; at + record <= n; at += record) {
+    for (size_t at = h->header_bytes; at + record <= n; at += record) {
         if (mode & TORN && at + 2 * record > n)
             break;
         chain = zo2_journal_checksum(b + at, record, chain);
@@ -38,17 +40,19 @@ static void check_records(const zo2_journal *j, const unsigned char *b, size_t n
     const zo2_run_settings *s = zo2_journal_settings(j);
     const size_t record = ZO2_JOURNAL_RECORD_BYTES(s->queries);
     const uint64_t steps = zo2_journal_steps(j), torn = zo2_journal_torn_bytes(j);
-    FUZZ_CHECK(HEAD + steps * record + torn == n && torn <= record);
     zo2_journal_head h;
     zo2_journal_encode_head(&h, s);
+    FUZZ_CHECK(h.header_bytes + steps * record + torn == n && torn <= record);
     FUZZ_CHECK(memcmp(&h, b, sizeof h) == 0);
+    FUZZ_CHECK(h.tune_bytes == (s->tune ? strlen(s->tune) : 0) && h.tune_bytes <= h.header_bytes - HEAD);
+    FUZZ_CHECK(!s->tune || memcmp(s->tune, b + HEAD, h.tune_bytes) == 0);
     FUZZ_CHECK(zo2_journal_chain(j, 0) == h.hash);
     for (uint64_t i = 0; i < steps; i++) {
         unsigned char raw[ZO2_JOURNAL_MAX_RECORD_BYTES];
         const zo2_journal_record *r = zo2_journal_at(j, i);
         FUZZ_CHECK(r->step == i && r->queries == s->queries);
         FUZZ_CHECK(zo2_journal_encode(raw, r, zo2_journal_chain(j, i)) == zo2_journal_chain(j, i + 1));
-        FUZZ_CHECK(memcmp(raw, b + HEAD + i * record, record) == 0);
+        FUZZ_CHECK(memcmp(raw, b + h.header_bytes + i * record, record) == 0);
     }
 }
 
@@ -60,13 +64,13 @@ static void check_replay(const zo2_journal *j)
     float once[N] = {0, 1, -1, 1e-3f, 3e4f}, twice[N];
     memcpy(twice, once, sizeof once);
     zo2_history h;
-    zo2_history_init(&h, zo2_journal_settings(j));
+    zo2_history_init(&h, zo2_journal_settings(j), NULL);
     FUZZ_CHECK(zo2_history_load(&h, j, half) == ZO2_OK && zo2_history_load(&h, j, steps) == ZO2_OK);
     uint64_t updates = 0;
     uint32_t count;
     for (uint64_t i = 0; i < steps; i++)
         updates += !zo2_journal_at(j, i)->skipped;
-    zo2_history_range(&h, 0, steps, &count);
+    zo2_history_range(&h, 0, 0, steps, &count);
     FUZZ_CHECK(count == updates);
     zo2_history_apply(&h, 3, 1, 7, N, 0, steps, once);
     zo2_history_apply(&h, 3, 1, 7, N, 0, half, twice);

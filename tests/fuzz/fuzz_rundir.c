@@ -45,6 +45,7 @@ static void settings(const fuzz_input *in)
             FUZZ_CHECK(same_text(s.spill_dirs[i], again.spill_dirs[i]));
         FUZZ_CHECK(same_text(s.snapshot_dir, again.snapshot_dir) && same_text(s.model, again.model));
         FUZZ_CHECK(same_text(s.train, again.train) && same_text(s.eval, again.eval));
+        FUZZ_CHECK(same_text(s.tune, again.tune));
         tune_settings_free(&again);
     }
     tune_settings_free(&s);
@@ -62,6 +63,8 @@ static zo2_run *make_run(void)
                                 .micro_batch = 1,
                                 .wire = ZO2_WIRE_BF16,
                                 .compute = ZO2_F32,
+                                .tune_order = ZO2_ORDER_TOP,
+                                .trunk_type = ZO2_F32,
                                 .backend = ZO2_BACKEND_CPU,
                                 .noise_version = ZO2_NOISE_VERSION,
                                 .decay_set = ZO2_DECAY_SET};

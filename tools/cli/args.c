@@ -48,6 +48,13 @@ static bool is_choice(const char *choices, const char *text)
     return false;
 }
 
+/* Is it "off", where a size may be that? */
+static bool is_off(const cli_option *o, const char *text)
+{
+    const char *bar = strchr(o->value, '|');
+    return bar && !strcmp(bar + 1, "off") && !strcmp(text, "off");
+}
+
 /* Converts v->text for option o. False: said so on stderr. */
 static bool convert(const cli_command *c, const cli_option *o, cli_value *v)
 {
@@ -75,9 +82,11 @@ static bool convert(const cli_command *c, const cli_option *o, cli_value *v)
         return false;
     }
     case CLI_SIZE:
-        if (cli_parse_size(v->text, &v->u) && v->u >= o->min)
+        if (is_off(o, v->text) || (cli_parse_size(v->text, &v->u) && v->u >= o->min))
             return true;
-        if (o->min > 1)
+        if (strchr(o->value, '|'))
+            cli_usage_error(c, "--%s: \"%s\" is neither off nor a size (bytes, or 18G, 512M, 1.5T)", o->name, v->text);
+        else if (o->min > 1)
             cli_usage_error(c, "--%s: \"%s\" is not a size of at least %s (bytes, or 18G, 512M, 1.5T)", o->name,
                             v->text, cli_human_size(low, o->min));
         else

@@ -36,7 +36,7 @@ typedef enum cli_kind {
     CLI_FLAG,
     CLI_TEXT,   /* not empty; must be given if min is CLI_NEEDED */
     CLI_COUNT,  /* integer in [min, max]; max 0 = UINT64_MAX */
-    CLI_SIZE,   /* bytes, see cli_parse_size(); at least min */
+    CLI_SIZE,   /* bytes, see cli_parse_size(); at least min. `value` may end in "|off", which is 0 */
     CLI_TIME,   /* seconds */
     CLI_REAL,   /* finite, at least 0 */
     CLI_ABOVE0, /* finite, above 0 */

@@ -24,6 +24,15 @@ const cli_option cli_method_options[] = {
     {0},
 };
 
+const cli_option cli_tune_options[] = {
+    {"tune", "CHOICE", CLI_TEXT, AT(tune), "which tensors move (all): terms of those in the notes of zo2-tune train --help, joined by +", 0, 0},
+    {"tune-rotate", "N", CLI_COUNT, AT(tune_rotate), "blocks that move take turns of N steps (all move in every step)", 1, UINT32_MAX},
+    {"tune-order", "top|bottom|random", CLI_CHOICE, AT(tune_order), "of their turns: from the head down, from the embeddings up, by the seed (top)", 0, 0},
+    {"trunk-type", "fp32|bf16", CLI_CHOICE, AT(trunk_type), "what is kept of blocks below all that moves is rounded to (fp32)", 0, 0},
+    {"trunk-cache", "SIZE|off", CLI_SIZE, AT(trunk_cache), "keep up to so much of it, for lines that come again: in --spill DIR, else in RAM (off)", 1, 0},
+    {0},
+};
+
 const cli_option cli_compute_options[] = {
     {"wire", NULL, CLI_WIRE, AT(wire), "codec of the weights on their way to the device (bf16)", 0, 0},
     {"compute", CLI_COMPUTES, CLI_CHOICE, AT(compute), "type that matrices are multiplied in (" CLI_COMPUTE_DEFAULT ")", 0, 0},
@@ -56,6 +65,16 @@ void cli_engine_flags_apply(const cli_engine_flags *f, zo2_engine_opts *o)
         o->pending = (int32_t)f->pending.u;
     if (f->micro_batch.given)
         o->micro_batch = (uint32_t)f->micro_batch.u;
+    if (f->tune.given)
+        o->tune = f->tune.text;
+    if (f->tune_rotate.given)
+        o->tune_rotate = (uint32_t)f->tune_rotate.u;
+    if (f->tune_order.given)
+        o->tune_order = zo2_tune_order_parse(f->tune_order.text);
+    if (f->trunk_type.given)
+        o->trunk_type = zo2_dtype_parse(f->trunk_type.text);
+    if (f->trunk_cache.given)
+        o->trunk_cache = f->trunk_cache.u; /* off: 0 */
     if (f->wire.given)
         o->wire = zo2_wire_parse(f->wire.text);
     if (f->compute.given)

@@ -7,6 +7,7 @@
 #include "tools/cli/engine_flags.h"
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
+#include "tools/cli/tune_text.h"
 
 typedef struct part {
     const char *name;
@@ -204,6 +205,13 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
         printf(", compute %s", zo2_dtype_name(o->compute));
     printf(", %s, queries %u, pending %d\n", zo2_dist_name(o->dist ? o->dist : ZO2_GAUSSIAN),
            o->queries ? o->queries : 1, (int)plan->pending);
+    if (o->tune || o->tune_rotate) {
+        char tune[CLI_TUNE_BYTES];
+        printf("tune %s", cli_tune_text(tune, o->tune, false));
+        if (o->tune_rotate)
+            printf(", in turns of %u step%s", o->tune_rotate, o->tune_rotate == 1 ? "" : "s");
+        putchar('\n');
+    }
 
     snprintf(ring, sizeof ring, "wires on their way, in chunks of up to %s", cli_human_size(a, plan->chunk_bytes));
     printf("\ndevice memory  %14s", cli_human_size(a, plan->device_peak_bytes));

@@ -9,6 +9,7 @@
 #include "tools/pack/commands.h"
 #include "tools/pack/info_bundle.h"
 #include "tools/pack/info_tokenizer.h"
+#include "tools/pack/info_tune.h"
 
 /* Shape of a tensor as text: "4096 x 192", "192". */
 static const char *shape_text(char out[CLI_TEXT_BYTES], const zo2_tensor_info *t)
@@ -67,8 +68,14 @@ static zo2_status print_tensor_table(const zo2_pack *pack, const zo2_pack_info *
     return ZO2_OK;
 }
 
+/* What was asked for. tune: a choice of tensors, NULL: none. */
+typedef struct wanted {
+    bool json, tensors;
+    const char *tune;
+} wanted;
+
 static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_pack_info *info,
-                             const pack_tokenizer_info *tokenizer, bool tensors)
+                             const pack_tokenizer_info *tokenizer, const wanted *w, const zo2_tune_info *tune)
 {
     zo2_status s = ZO2_OK;
     cli_json j;
@@ -101,7 +108,9 @@ static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_p
     for (size_t i = 0; zo2_pack_file_name(pack, i); i++)
         cli_json_text(&j, NULL, zo2_pack_file_name(pack, i));
     cli_json_close(&j, ']');
-    if (tensors) {
+    if (w->tune)
+        pack_tune_json(&j, w->tune, tune);
+    if (w->tensors) {
         cli_json_open(&j, "tensor_list", '[');
         for (uint64_t i = 0; i < info->tensors && s == ZO2_OK; i++) {
             zo2_tensor_info t;
@@ -128,21 +137,26 @@ static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_p
     return s;
 }
 
-static zo2_status print_pack(const char *path, bool json, bool tensors)
+static zo2_status print_pack(const char *path, const wanted *w)
 {
     zo2_pack *pack = NULL;
     zo2_pack_info info;
+    zo2_tune_info tune;
     pack_tokenizer_info tokenizer = {0};
     zo2_status s = zo2_pack_open(&pack, path);
     if (s == ZO2_OK)
         s = zo2_pack_get_info(pack, &info);
+    if (s == ZO2_OK && w->tune)
+        s = zo2_tune_count(path, w->tune, &tune);
     if (s == ZO2_OK)
         s = pack_tokenizer_info_begin(&tokenizer, pack);
-    if (s == ZO2_OK && json) {
-        s = print_json(path, pack, &info, &tokenizer, tensors);
+    if (s == ZO2_OK && w->json) {
+        s = print_json(path, pack, &info, &tokenizer, w, &tune);
     } else if (s == ZO2_OK) {
         print_table(path, pack, &info, &tokenizer);
-        if (tensors)
+        if (w->tune)
+            pack_tune_print(w->tune, &tune);
+        if (w->tensors)
             s = print_tensor_table(pack, &info);
     }
     pack_tokenizer_info_end(&tokenizer);
@@ -153,10 +167,12 @@ static zo2_status print_pack(const char *path, bool json, bool tensors)
 int pack_info(int argc, char **argv)
 {
     struct {
-        cli_value json, tensors;
+        cli_value json, tensors, tune;
     } flags = {0};
     static const cli_option options[] = {
         {"tensors", NULL, CLI_FLAG, sizeof(cli_value), "list a pack's tensors too", 0, 0},
+        {"tune", "CHOICE", CLI_TEXT, 2 * sizeof(cli_value),
+         "count what a choice of tensors comes to (zo2-tune train --tune)", 0, 0},
         {"json", NULL, CLI_FLAG, 0, "one JSON object", 0, 0},
         {0},
     };
@@ -170,10 +186,11 @@ int pack_info(int argc, char **argv)
         return cli_finish(command.program, status);
 
     const bool bundle = pack_is_bundle(path);
-    if (bundle && flags.tensors.given)
-        return cli_usage_error(&command, "%s is a bundle, which has no tensors: --tensors is for packs", path);
-    zo2_status s =
-        bundle ? pack_print_bundle(path, flags.json.given) : print_pack(path, flags.json.given, flags.tensors.given);
+    if (bundle && (flags.tensors.given || flags.tune.given))
+        return cli_usage_error(&command, "%s is a bundle, which has no tensors: --%s is for packs", path,
+                               flags.tensors.given ? "tensors" : "tune");
+    const wanted w = {flags.json.given, flags.tensors.given, flags.tune.text};
+    zo2_status s = bundle ? pack_print_bundle(path, w.json) : print_pack(path, &w);
     if (s != ZO2_OK)
         status = cli_fail(command.program, NULL, s);
     return cli_finish(command.program, status);

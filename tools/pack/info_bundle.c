@@ -7,6 +7,7 @@
 
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
+#include "tools/cli/tune_text.h"
 
 bool pack_is_bundle(const char *path)
 {
@@ -38,6 +39,7 @@ static void print_table(const char *path, const zo2_bundle_info *info, const zo2
         printf("clip           %s\n", cli_double_text(text, o->clip));
     printf("noise          %s, seed %" PRIu64 ", queries %u, pending %d\n", zo2_dist_name(o->dist), o->seed, o->queries,
            (int)o->pending);
+    cli_tune_print(o, false);
     printf("arithmetic     wire %s, compute %s, backend %s\n", zo2_wire_name(o->wire), zo2_dtype_name(o->compute),
            zo2_backend_name(o->backend));
 }
@@ -64,6 +66,7 @@ static void print_json(const char *path, const zo2_bundle_info *info, const zo2_
     cli_json_u64(&j, "seed", o->seed);
     cli_json_u64(&j, "queries", o->queries);
     cli_json_i64(&j, "pending", o->pending);
+    cli_tune_json(&j, o);
     cli_json_text(&j, "wire", zo2_wire_name(o->wire));
     cli_json_text(&j, "compute", zo2_dtype_name(o->compute));
     cli_json_text(&j, "backend", zo2_backend_name(o->backend));

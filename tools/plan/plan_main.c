@@ -147,6 +147,7 @@ int main(int argc, char **argv)
     const cli_group groups[] = {
         {"Sizes", cli_shape_options, &w.flags},
         {"Method", cli_method_options, &w.flags},
+        {"What moves", cli_tune_options, &w.flags},
         {"Arithmetic", cli_compute_options, &w.flags},
         {"Resources", cli_resource_options, &w.flags},
         {"Masters larger than memory", cli_spill_options, &w.flags},

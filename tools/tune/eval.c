@@ -43,9 +43,9 @@ static const cli_option options[] = {
 };
 // clang-format on
 
-/* What the run was made with. Without --run all zero and the defaults. */
+/* What the run was made with. Without --run all zero and the defaults, and *out NULL. *out is the caller's: run_opts needs it. */
 static int read_run(const char *program, const eval_flags *f, const tune_model *m, tune_settings *settings,
-                    zo2_engine_opts *run_opts)
+                    zo2_engine_opts *run_opts, zo2_run **out)
 {
     zo2_run *run = NULL;
     memset(settings, 0, sizeof *settings);
@@ -53,11 +53,11 @@ static int read_run(const char *program, const eval_flags *f, const tune_model *
     if (!f->run.given)
         return 0;
     zo2_status s = zo2_run_open(&run, f->run.text);
+    *out = run;
     if (s != ZO2_OK)
         return cli_fail(program, NULL, s);
     zo2_run_get_opts(run, run_opts);
     uint64_t hash = zo2_run_model_hash(run), steps = zo2_run_steps(run);
-    zo2_run_close(run);
     if (hash != m->info.model_hash)
         return cli_error(program, "%s was made from another model: its model hash is 0x%016llx, that of %s 0x%016llx",
                          f->run.text, (unsigned long long)hash, m->path, (unsigned long long)m->info.model_hash);
@@ -227,12 +227,13 @@ int tune_eval(int argc, char **argv)
     tune_model model;
     tune_settings settings = {0};
     zo2_engine_opts run_opts;
+    zo2_run *run = NULL;
     zo2t_dataset *data = NULL;
     uint32_t seq = 0;
     int32_t bos = -1;
     status = tune_model_open(&model, command.program, flags.model.text);
     if (!status)
-        status = read_run(command.program, &flags, &model, &settings, &run_opts);
+        status = read_run(command.program, &flags, &model, &settings, &run_opts, &run);
     if (!status)
         status = tune_resolve_seq(&command, &model, &flags.engine.seq, settings.seq, &seq);
     if (!status)
@@ -243,6 +244,7 @@ int tune_eval(int argc, char **argv)
         status = evaluate(command.program, &flags, data, &settings, &run_opts, &progress);
     zo2t_dataset_close(data);
     tune_settings_free(&settings);
+    zo2_run_close(run);
     tune_model_close(&model);
     return cli_finish(command.program, status);
 }

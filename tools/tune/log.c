@@ -9,7 +9,9 @@
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
 #include "tools/cli/report.h"
+#include "tools/cli/tune_text.h"
 #include "tools/text/lines.h"
+#include "tools/tune/choice.h"
 #include "tools/tune/commands.h"
 #include "tools/tune/health.h"
 #include "tools/tune/metrics.h"
@@ -42,6 +44,7 @@ static void print_settings(const char *dir, const zo2_engine_opts *o, uint64_t m
         printf("clip           %s\n", cli_double_text(text, o->clip));
     printf("noise          %s, seed %" PRIu64 ", queries %u, pending %d\n", zo2_dist_name(o->dist), o->seed, o->queries,
            (int)o->pending);
+    cli_tune_print(o, tune_has_answers(s->tune));
     printf("arithmetic     wire %s, compute %s, backend %s\n", zo2_wire_name(o->wire), zo2_dtype_name(o->compute),
            zo2_backend_name(o->backend));
 }

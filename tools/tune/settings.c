@@ -139,6 +139,7 @@ static const char *read_object(tune_settings *s, const json_t *o)
     s->model = copy_string(o, "model");
     s->train = copy_string(o, "train");
     s->eval = copy_string(o, "eval");
+    s->tune = copy_string(o, "tune");
     return NULL;
 }
 
@@ -242,6 +243,8 @@ zo2_status tune_settings_save(const tune_settings *s, const char *run_dir)
     cli_json_i64(&j, "bos", s->bos);
     cli_json_u64(&j, "steps", s->steps);
     cli_json_text(&j, "snapshot_dir", s->snapshot_dir);
+    if (s->tune)
+        cli_json_text(&j, "tune", s->tune);
     if (s->spill_count) {
         cli_json_open(&j, "spill_dirs", '[');
         for (uint32_t i = 0; i < s->spill_count; i++)
@@ -266,5 +269,6 @@ void tune_settings_free(tune_settings *s)
     free(s->model);
     free(s->train);
     free(s->eval);
+    free(s->tune);
     memset(s, 0, sizeof *s);
 }

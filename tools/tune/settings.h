@@ -20,6 +20,8 @@ typedef struct tune_settings {
     uint64_t endurance; /* of their drives, bytes, as the user has it; 0: he has not */
     /* for people */
     char *model, *train, *eval; /* paths; eval may be NULL */
+    char *
+        tune; /* which tensors move, as the user wrote it: with rows=answers in it; NULL: all. The journal has what counts */
     uint64_t model_hash;
 } tune_settings;
 

@@ -251,6 +251,8 @@ int tune_train(int argc, char **argv)
         return cli_usage_error(&command, "--snapshot is not for --spill: the directories have the snapshot, too");
     if (flags.retry_skipped.given && !flags.resume.given)
         return cli_usage_error(&command, "--retry-skipped needs --resume");
+    if (flags.engine.tune_order.given && !flags.engine.tune_rotate.given && !flags.resume.given)
+        return cli_usage_error(&command, "--tune-order needs --tune-rotate N");
 
     if (flags.eval.given && !strcmp(flags.data.text, "-") && !strcmp(flags.eval.text, "-"))
         return cli_usage_error(&command, "--data - --eval -: standard input can be read once only");

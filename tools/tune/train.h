@@ -38,7 +38,7 @@ typedef struct train_flags {
     cli_engine_flags engine;
 } train_flags;
 
-enum { TRAIN_GROUPS = 10 };
+enum { TRAIN_GROUPS = 11 };
 
 /* The command with its options stored in *f; it points to groups. */
 void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags *f);
@@ -54,6 +54,7 @@ typedef struct train {
     bool settings_changed;          /* settings.json has to be written */
     uint64_t steps_before;          /* done when this session began */
     tune_health health;             /* of all its steps */
+    char *tune; /* the choice of tensors, as the library takes it: given, else the run's; NULL: all */
     zo2_engine_opts opts;
     zo2_engine *engine;
     zo2_plan plan; /* that the engine runs by */
@@ -86,6 +87,13 @@ int train_fail_to_fit(const train *t, const char *what, zo2_status s);
 int train_show_plan(train *t);
 /* Before step 0: two snapshots, or a spill, must fit, or the run would lose its way back when the disk is full. 0 or the exit status. */
 int train_check_disk(const train *t);
+
+/* ---- train_tune.c: which tensors move ---- */
+
+/* Once the data are there: makes t->tune of what was given, rows=answers resolved. 0 or the exit status. */
+int train_resolve_tune(train *t);
+/* What moves, as a message; nothing if it is all. 0 or the exit status. */
+int train_say_tune(train *t);
 
 /* ---- train_spill.c: masters that spill to drives ---- */
 

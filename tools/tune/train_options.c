@@ -46,6 +46,7 @@ static const cli_option output_options[] = {
     {"trace", "FILE", CLI_TEXT, AT(trace), "write the lanes' timeline, for ui.perfetto.dev", 0, 0},
     {0},
 };
+
 // clang-format on
 
 void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags *f)
@@ -56,6 +57,7 @@ void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags
         {NULL, cli_shape_options, &f->engine},
         {"Method", method_options, f},
         {NULL, cli_method_options, &f->engine},
+        {"What moves", cli_tune_options, &f->engine},
         {"Arithmetic and resources", cli_compute_options, &f->engine},
         {NULL, cli_resource_options, &f->engine},
         {"Masters larger than memory", cli_spill_options, &f->engine},
@@ -66,11 +68,17 @@ void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags
         groups[i] = all[i];
     *out = (cli_command){
         .program = "zo2-tune train",
-        .summary = "Fine-tunes every parameter of a model with zeroth-order steps: two forward passes each.",
+        .summary = "Fine-tunes a model, or a part of it, with zeroth-order steps: two forward passes each.",
         .groups = groups,
         .notes =
             "Data lines: {\"text\"}, {\"prompt\", \"completion\"}, {\"prompt\", \"options\": [...], \"label\"},\n"
             "{\"messages\": [{\"role\", \"content\"}, ...]} (loss on what the assistant says) or {\"tokens\": [...], \"loss_from\"}.\n"
+            "\n"
+            "Terms of --tune: all; vectors (biases and norms); layers=4-5 or layers=0,4-5; matrices=4-5 (of these layers);\n"
+            "rows=12,98-103 (of the output embedding, by token) or rows=answers (those of the options and completions in --data);\n"
+            "match=*.fc1.* (names, zo2-pack info --tensors); lora:r=8,alpha=16,targets=q_proj+v_proj,layers=4-5 (adapters).\n"
+            "As in --tune matrices=4-5+rows=answers. What does not move has no masters, and is computed once up to what moves.\n"
+            "\n"
             "Ctrl-C stops and saves; --resume goes on, bit for bit.",
     };
 }

@@ -48,6 +48,9 @@ static int find_run(train *t)
     t->steps_before = zo2_run_steps(run);
     s = tune_health_read(&t->health, run);
     zo2_run_get_opts(run, &t->opts);
+    if (t->opts.tune && !(t->tune = strdup(t->opts.tune)))
+        s = zo2_error(ZO2_ERR_NOMEM, "out of memory");
+    t->opts.tune = t->tune; /* the run's goes with it */
     uint64_t hash = zo2_run_model_hash(run);
     zo2_run_close(run);
     if (s != ZO2_OK)
@@ -169,6 +172,8 @@ static void apply_flags(const train *t, zo2_engine_opts *o)
 {
     const train_flags *f = t->flags;
     cli_engine_flags_apply(&f->engine, o);
+    if (f->engine.tune.given)
+        o->tune = t->tune ? t->tune : "all";
 #define APPLY(name, value) \
     if (f->name.given)     \
         o->name = f->name.value;
@@ -206,6 +211,8 @@ int train_setup(train *t, const cli_command *c, const train_flags *f)
         status = resolve_settings(t);
     if (!status)
         status = load_data(t);
+    if (!status)
+        status = train_resolve_tune(t);
     if (status)
         return status;
 
@@ -305,7 +312,9 @@ int train_start(train *t)
     train_say_spill(t);
     tune_warn_eps(t);
 
-    status = save_settings(t);
+    status = train_say_tune(t);
+    if (!status)
+        status = save_settings(t);
     if (!status)
         status = open_metrics(t);
     if (status)
@@ -327,4 +336,5 @@ void train_free(train *t)
     zo2t_dataset_close(t->eval_data);
     tune_model_close(&t->model);
     tune_settings_free(&t->settings);
+    free(t->tune);
 }

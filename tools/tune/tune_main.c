@@ -12,6 +12,6 @@ int main(int argc, char **argv)
         {0},
     };
     return cli_dispatch("zo2-tune",
-                        "Fine-tunes every parameter of a language model with zeroth-order steps: forward passes only.",
+                        "Fine-tunes a language model, or a part of it, with zeroth-order steps: forward passes only.",
                         commands, argc, argv);
 }

@@ -60,6 +60,8 @@ static inline bench begin(const char *source, zo2_dist dist, uint32_t queries)
                           .micro_batch = UINT32_MAX,
                           .wire = ZO2_WIRE_BF16,
                           .compute = ZO2_F32,
+                          .tune_order = ZO2_ORDER_TOP,
+                          .trunk_type = ZO2_F32,
                           .backend = ZO2_BACKEND_CPU,
                           .noise_version = ZO2_NOISE_VERSION,
                           .tile_rule = ZO2_TILE_RULE,

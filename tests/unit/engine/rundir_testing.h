@@ -24,6 +24,8 @@ static inline zo2_run_settings sample_settings(uint32_t queries)
         .micro_batch = UINT32_MAX,
         .wire = ZO2_WIRE_E4M3,
         .compute = ZO2_F16,
+        .tune_order = ZO2_ORDER_TOP,
+        .trunk_type = ZO2_F32,
         .backend = ZO2_BACKEND_CPU,
         .noise_version = 1,
         .tile_rule = 2,

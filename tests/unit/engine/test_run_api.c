@@ -29,6 +29,8 @@ static zo2_run_settings settings(void)
         .micro_batch = 4,
         .wire = ZO2_WIRE_E4M3,
         .compute = ZO2_F32,
+        .tune_order = ZO2_ORDER_TOP,
+        .trunk_type = ZO2_F32,
         .backend = ZO2_BACKEND_CPU,
         .noise_version = ZO2_NOISE_VERSION,
         .tile_rule = ZO2_TILE_RULE,

@@ -251,6 +251,9 @@ static void tiny_files(void **state)
         {"wordnet_kind.train.jsonl", ZO2T_OPTIONS, 2000, 8000, 163556, 16000, 43},
         {"wordnet_kind.dev.jsonl", ZO2T_OPTIONS, 500, 2000, 41204, 4000, 37},
         {"wordnet_kind.test.jsonl", ZO2T_OPTIONS, 1000, 4000, 82064, 8000, 41},
+        {"wordnet_verb.train.jsonl", ZO2T_OPTIONS, 1200, 4800, 81836, 8400, 37},
+        {"wordnet_verb.dev.jsonl", ZO2T_OPTIONS, 400, 1600, 26736, 2800, 33},
+        {"wordnet_verb.test.jsonl", ZO2T_OPTIONS, 1000, 4000, 67712, 7000, 34},
         {"proverbs.train.jsonl", ZO2T_LM, 500, 500, 12665, 12165, 66},
         {"proverbs.test.jsonl", ZO2T_LM, 200, 200, 5025, 4825, 48},
     };
