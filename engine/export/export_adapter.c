@@ -43,18 +43,18 @@ static zo2_status report(void *arg, uint64_t group_bytes)
 
 zo2_status zo2_export_adapter_check(const zo2_export_values *v)
 {
-    const char *of = v->o->bundle ? v->o->bundle : v->o->run_dir;
+    const char *what = v->o->bundle ? "the bundle" : "the run in", *name = v->o->bundle ? v->o->bundle : v->o->run_dir;
     if (v->o->form != ZO2_EXPORT_FOLDER)
         return zo2_error(ZO2_ERR_ARG,
-                         "the run of %s tunes adapters, and a GGUF file is a whole model: merge them into it (--merge)",
-                         of);
+                         "%s %s has adapters, and a GGUF file is a whole model: merge them into it (--merge)", what,
+                         name);
     for (uint32_t i = 0; i < v->arch.n_tensors; i++) {
         const zo2_tensor *t = &v->arch.tensors[i];
         if (!t->frozen && !zo2_is_lora(t))
             return zo2_error(ZO2_ERR_UNSUPPORTED,
-                             "the run of %s tunes more than adapters (%s, for one), which a directory of adapters has "
-                             "no place for: export the whole model, with the adapters merged into it (--merge)",
-                             of, t->name);
+                             "%s %s tunes more than adapters (%s, for one), which a directory of adapters has no place "
+                             "for: export the whole model, with the adapters merged into it (--merge)",
+                             what, name, t->name);
     }
     return ZO2_OK;
 }
@@ -211,6 +211,9 @@ zo2_status zo2_export_adapter(zo2_export_values *v, const char *out_dir)
     job j = {.v = v, .a = &v->arch, .dtype = v->o->dtype ? v->o->dtype : ZO2_F32};
     v->report = report;
     v->arg = &j;
+    if (v->o->log)
+        v->o->log(v->o->log_ud, ZO2_LOG_INFO,
+                  "the adapters alone, for PEFT to load over the model; --merge writes the whole model");
     zo2_status s = write_dir(&j, out_dir);
     zo2_export_dir_end(&j.dir);
     free(j.tensors);

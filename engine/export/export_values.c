@@ -302,7 +302,7 @@ zo2_status zo2_export_values_group(zo2_export_values *v, const zo2_tensor *t, zo
     const int moves = v->steps != 0 && !t->frozen && (!v->snapshot || v->run || is_in_snapshot(v, row));
     const int verbatim = v->decode && !moves && v->from == v->to; /* the source's own bits */
     if (!s && !verbatim)
-        s = convert_group(v, from);
+        s = convert_group(v, moves ? from : v->steps);
     *bits = verbatim ? v->source : v->result;
     return s;
 }

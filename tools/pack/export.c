@@ -155,8 +155,8 @@ int pack_export(int argc, char **argv)
         "Replays from what the run has spilled, or its newest snapshot, at or before the step, else from the pack; the bits are the same.\n"
         "--snapshot without --run: what the newest snapshot there has, for a run that lost its journal.\n"
         "--journal-only: a bundle, with what each step did to the weights: 240 kB for 20,000 steps of one query, whatever the model.\n"
-        "A run that tunes adapters (zo2-tune train --tune lora:..) becomes a directory that PEFT loads over the model, or with --merge the whole model;\n"
-        "rows of the head that a run tunes (rows=) part it from a tied embedding: lm_head.weight is written, too.\n"
+        "Of a run that tunes adapters (lora:), OUT is what PEFT loads over the model, or with --merge (which --gguf needs) the whole model.\n"
+        "Rows of the head that a run tunes (rows=) part it from a tied embedding: lm_head.weight is written, too.\n"
         "--gguf: of LLaMA, Mistral, Qwen2 and Qwen3 models; norms and biases are fp32. zo2-pack convert makes a pack of such a file.\n"
         "Updates that a run has still pending are applied to the output, never to the run.\n"
         "OUT appears when it is complete, or not at all.",
@@ -216,7 +216,7 @@ int pack_apply(int argc, char **argv)
         positionals,
         groups,
         "The same bits on every machine. A bundle of a run on another model is refused.\n"
-        "Of a run that tunes adapters: a directory that PEFT loads over the model, or with --merge the whole model.\n"
+        "Of a run that tunes adapters (lora:), OUT_DIR is what PEFT loads over the model, or with --merge the whole model.\n"
         "OUT_DIR appears when it is complete, or not at all.",
     };
     int status;
