@@ -16,7 +16,6 @@
 #include "engine/pack/pack_api.h"
 #include "storage/checkpoint/safetensors.h"
 #include "storage/io/io.h"
-#include "storage/pack/packfile.h"
 #include "storage/run/snapshot.h"
 
 #include <stdlib.h>

@@ -4,6 +4,7 @@
 #include "codec/codec.h"
 #include "engine/base/json.h"
 #include "engine/export/export_dir.h"
+#include "engine/model/arch.h"
 #include "engine/pack/pack_api.h"
 #include "storage/checkpoint/safetensors.h"
 #include "storage/io/io.h"

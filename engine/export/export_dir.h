@@ -3,6 +3,7 @@
 #ifndef ZO2_ENGINE_EXPORT_EXPORT_DIR_H
 #define ZO2_ENGINE_EXPORT_EXPORT_DIR_H
 
+#include "engine/model/arch.h"
 #include "engine/pack/pack_api.h"
 
 /* What a directory of adapters has instead of a model's files: PEFT's names. */

@@ -3,6 +3,7 @@
 #include "engine/base/json.h"
 #include "engine/export/export_dir.h"
 #include "engine/export/json_edit.h"
+#include "engine/model/arch.h"
 #include "engine/pack/pack_api.h"
 #include "storage/pack/packfile.h"
 

@@ -5,6 +5,7 @@
 #define ZO2_ENGINE_EXPORT_EXPORT_MODEL_H
 
 #include "engine/export/export_values.h"
+#include "engine/model/arch.h"
 
 /* Memory that grows. */
 typedef struct zo2_export_room {

@@ -11,7 +11,6 @@
 #include "engine/masters/snapshot_find.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
-#include "engine/model/tune.h"
 #include "engine/pack/pack_api.h"
 #include "engine/run/run_api.h"
 #include "storage/pack/packfile.h"
@@ -51,14 +50,6 @@ static zo2_status find_sources(zo2_export_values *v)
     return s || v->spill ? s : find_snapshot(v);
 }
 
-zo2_status zo2_export_tune(zo2_export_values *v, const zo2_run_settings *set)
-{
-    zo2_arch_free(&v->arch);
-    zo2_status s = zo2_arch_tune(&v->arch, &v->pack->arch, set ? set->tune : NULL, set && set->tune_rotate);
-    v->arch.lora_seed = set ? set->seed : 0;
-    return s;
-}
-
 static zo2_status open_run(zo2_export_values *v)
 {
     const char *dir = v->o->run_dir;
@@ -71,7 +62,7 @@ static zo2_status open_run(zo2_export_values *v)
         return s;
     const zo2_run_settings *set = zo2_journal_settings(v->run->journal);
     v->queries = set->queries;
-    s = zo2_export_tune(v, set);
+    s = zo2_export_arch(&v->arch, &v->pack->arch, set);
     if (s)
         return s;
     zo2_history_init(&v->history, set, &v->arch);
@@ -138,7 +129,8 @@ zo2_status zo2_export_values_open(zo2_export_values *v)
 {
     zo2_status s;
     v->told = 1;
-    if ((s = zo2_pack_open(&v->pack, v->pack_path)) || (s = zo2_export_tune(v, NULL)) || (s = open_steps(v)))
+    if ((s = zo2_pack_open(&v->pack, v->pack_path)) || (s = zo2_export_arch(&v->arch, &v->pack->arch, NULL)) ||
+        (s = open_steps(v)))
         return s;
     return make_buffers(v);
 }

@@ -52,9 +52,6 @@ typedef struct zo2_export_values {
 zo2_status zo2_export_values_open(zo2_export_values *v);
 void zo2_export_values_close(zo2_export_values *v); /* zeroed is fine */
 
-/* Of opening: v->arch, of a run or bundle with these settings; NULL: the pack's own. */
-zo2_status zo2_export_tune(zo2_export_values *v, const zo2_run_settings *set);
-
 /* Of opening: v->steps, v->layout and v->snapshot of the newest snapshot in v->o->snapshot_dir that is whole without a
  * journal. ZO2_ERR_NOTFOUND: none is; why goes to the log. */
 zo2_status zo2_export_open_snapshot(zo2_export_values *v);

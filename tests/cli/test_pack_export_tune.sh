@@ -15,7 +15,7 @@ train --run rows --tune matrices=5+rows=answers || fail "train rows"
 expect 0 '^rows.out: the weights of rows$' zo2-pack export tiny.zo2 rows.out --run rows --dtype fp32
 grep -q '"tie_word_embeddings": false' rows.out/config.json || fail "the head is said to be tied"
 expect 0 '' zo2-pack convert rows.out rows.zo2
-[ "$(zo2-pack info rows.zo2 --json | grep -c lm_head.weight)" != 0 ] || zo2-pack info rows.zo2 --tensors | grep -q 'lm_head.weight' || fail "no head of its own"
+zo2-pack info rows.zo2 --tensors | grep -q ' lm_head.weight$' || fail "no head of its own"
 a=$(evaluate tiny.zo2 --run rows) b=$(evaluate rows.zo2)
 [ -n "$a" ] && [ "$a" = "$b" ] || fail "the run's loss is '$a', that of its export '$b'"
 
