@@ -99,10 +99,10 @@ static zo2_status create_device(zo2_core *c)
     if (!s && d->rope_positions)
         s = zo2_rope_upload(c->be, c->arch, d->rope_positions, c->ops->arena(c->be), d->rope,
                             (float *)(void *)(c->staging + c->plan.host.rope));
-    if (!s && c->arch->n_rows)
-        s = upload_skip(c);
     if (!s && c->ops->observe)
         s = c->ops->observe(c->be, device_span, c);
+    if (!s && c->arch->n_rows)
+        s = upload_skip(c);
     if (s)
         return s;
     uint64_t rows = c->shape.batch_tokens / c->shape.max_keys;

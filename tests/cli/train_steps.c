@@ -2,7 +2,8 @@
  * model's would fill the disk), printing what was measured. For the tests of memory and speed.
  *
  * usage: train_steps PACK RUN_DIR TOKENS STEPS DEVICE_BYTES gaussian|rademacher [HOST_BYTES PENDING [SPILL_DIR...]]
- * One row of TOKENS tokens, loss on all but the first. DEVICE_BYTES 0: the plan's minimum. Prints a line a step and
+ * One row of TOKENS tokens, loss on all but the first. DEVICE_BYTES 0: the plan's minimum. Of the environment: TUNE, what moves; WIRE, its name;
+ * TRUNK_CACHE, in bytes, which makes every step's row the same one. Prints a line a step and
  * at the end, in bytes:   device_peak N   rss_peak N   rss_start N (before anything was opened)   parameters N   masters N   start_written N (before the first step)   written N
  * and of the steps but the first two: worst_ratio R, the largest of seconds to those of the busiest lane. */
 #include <math.h>
@@ -97,7 +98,9 @@ int main(int argc, char **argv)
     opts.max_seq = tokens;
     opts.device_bytes = strtoull(argv[5], NULL, 10);
     opts.dist = strcmp(argv[6], "rademacher") ? ZO2_GAUSSIAN : ZO2_RADEMACHER;
-    opts.wire = ZO2_WIRE_BF16;
+    opts.wire = getenv("WIRE") ? zo2_wire_parse(getenv("WIRE")) : ZO2_WIRE_BF16;
+    opts.tune = getenv("TUNE");
+    opts.trunk_cache = getenv("TRUNK_CACHE") ? strtoull(getenv("TRUNK_CACHE"), NULL, 10) : 0;
     opts.backend = ZO2_BACKEND_CPU;
     opts.snapshot_seconds = 0;
     if (argc > 8) {
@@ -117,7 +120,7 @@ int main(int argc, char **argv)
     zo2_step_result r = {.struct_size = sizeof r};
     for (int i = 0; i < steps; i++) {
         for (uint32_t k = 0; k < tokens; k++)
-            id[k] = (int32_t)((k * 7919u + (uint32_t)i * 104729u) % 50000u);
+            id[k] = (int32_t)((k * 7919u + (opts.trunk_cache ? 0 : (uint32_t)i * 104729u)) % 50000u);
         zo2_batch batch = {.struct_size = sizeof batch, .rows = 1, .seq = tokens, .tokens = id, .loss = loss};
         if (zo2_step(engine, &batch, &r)) {
             fprintf(stderr, "train_steps: %s\n", zo2_last_error());
