@@ -6,6 +6,7 @@
 
 #include "engine/base/pool.h"
 #include "engine/forward/batch.h"
+#include "engine/forward/trunk_rows.h"
 #include "engine/method/probe.h"
 #include "engine/model/arch.h"
 #include "engine/plan/plan_types.h"

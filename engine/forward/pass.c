@@ -4,10 +4,13 @@
 #include "engine/base/fpenv.h"
 #include "engine/forward/core.h"
 #include "engine/forward/forward.h"
+#include "engine/forward/trunk_rows.h"
 #include "engine/method/probe.h"
 #include "engine/method/rotation.h"
+#include "engine/model/arch.h"
 #include "engine/plan/plan_types.h"
 #include "engine/stream/pipeline.h"
+#include "engine/stream/program.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
 

@@ -1,6 +1,7 @@
 /* tiles.c: from wires to products, one panel tile after the other. */
 #include "engine/forward/tiles.h"
 #include "codec/update.h"
+#include "engine/forward/batch.h"
 #include "engine/masters/history.h"
 #include "engine/method/probe.h"
 #include "engine/model/arch.h"

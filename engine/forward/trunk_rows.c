@@ -1,11 +1,10 @@
 /* trunk_rows.c: see trunk_rows.h. */
 #include "engine/forward/trunk_rows.h"
 #include "codec/codec.h"
-#include "engine/base/checked.h"
 #include "engine/forward/batch.h"
 #include "engine/forward/core.h"
 #include "engine/forward/forward.h"
-#include "engine/plan/plan_types.h"
+#include "engine/model/arch.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
 

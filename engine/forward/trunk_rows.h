@@ -3,9 +3,6 @@
 #ifndef ZO2_ENGINE_FORWARD_TRUNK_ROWS_H
 #define ZO2_ENGINE_FORWARD_TRUNK_ROWS_H
 
-#include "engine/model/arch.h"
-#include "engine/model/layout.h"
-#include "engine/plan/plan_types.h"
 #include "engine/stream/program.h"
 #include "storage/run/journal.h"
 #include "storage/trunk/trunk.h"

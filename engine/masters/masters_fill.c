@@ -7,7 +7,6 @@
 #include "engine/masters/snapshot_find.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
-#include "storage/pack/packfile.h"
 
 #include <stdlib.h>
 #include <string.h>

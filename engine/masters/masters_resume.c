@@ -1,6 +1,7 @@
 /* masters_resume.c: beginning with masters that spill: what lives in RAM is filled, the rest stays on the disk. */
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
+#include "engine/masters/history.h"
 #include "engine/masters/home.h"
 #include "engine/masters/masters.h"
 #include "engine/masters/placement.h"

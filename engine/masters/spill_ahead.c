@@ -3,8 +3,10 @@
 #include "engine/masters/placement.h"
 #include "engine/masters/plane_cache.h"
 #include "engine/masters/spill_home.h"
+#include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "storage/pack/packfile.h"
+#include "storage/spill/spill.h"
 
 /* Under the mutex: whether the lane may make this buffer (NULL: another one) busy, which it isn't. */
 static int has_room(const zo2_spill_home *h, const zo2_buffer_pool *p, const zo2_buffer *b)

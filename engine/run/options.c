@@ -6,6 +6,7 @@
 #include "engine/run/settings.h"
 #include "kernels/backend.h"
 #include "storage/pack/packfile.h"
+#include "storage/run/journal.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -5,6 +5,7 @@
 
 #include "engine/base/one_log.h"
 #include "engine/forward/core.h"
+#include "engine/model/arch.h"
 #include "engine/pack/pack_api.h"
 #include "kernels/backend.h"
 #include "storage/run/journal.h"

@@ -2,6 +2,8 @@
 #include "engine/base/finish.h"
 #include "engine/base/fpenv.h"
 #include "engine/forward/core.h"
+#include "engine/forward/trunk_rows.h"
+#include "engine/model/arch.h"
 #include "engine/run/session.h"
 
 static zo2_status warm(zo2_engine *e, const zo2_batch *batch, uint64_t *kept)

@@ -2,6 +2,7 @@
 #include "engine/stream/lanes.h"
 #include "engine/base/clock.h"
 #include "engine/base/job_error.h"
+#include "engine/masters/history.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "engine/plan/resident.h"
