@@ -54,7 +54,7 @@ usage 'its own --tune' plan --tune-table --tune vectors
 README=$DATA/../../README.md
 lines=0
 for model in opt-13b opt-66b opt-175b llama-3.1-70b; do
-    expect 0 "^| $model | all |" zo2-plan $model --batch 4 --seq 512 --dist rademacher --threads 16 --gpu rtx-4090 --update-rate 12 \
+    expect 0 "^| $model | all |" zo2-plan $model --batch 4 --seq 512 --dist rademacher --pending 63 --threads 16 --gpu rtx-4090 --update-rate 12 \
         --host-mem 64G --spill drive --spill-read-rate 7 --spill-write-rate 5 --endurance 100000T --trunk-cache 200G --tune-table
     while read -r line; do
         grep -qxF "$line" "$README" || fail "the README has no line: $line"
