@@ -1,6 +1,5 @@
 /* plan_work.c: see plan_work.h. */
 #include "engine/plan/plan_work.h"
-#include "engine/base/checked.h"
 #include "engine/model/wire_size.h"
 
 #include <math.h>

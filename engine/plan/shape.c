@@ -6,6 +6,7 @@
 #include "engine/model/layout.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/plan_types.h"
+#include "engine/plan/tiers.h"
 #include "kernels/backend.h"
 
 #include <string.h>
