@@ -359,7 +359,8 @@ typedef struct zo2_export_opts {
     const char
         *snapshot_dir; /* with run_dir: where the run's snapshots are; NULL = RUN_DIR/snapshots. Without: the weights
                                  are those of the newest snapshot there, as far as they can be had without the journal
-                                 that was lost: all parts must stand at one step, which is told through log. Else
+                                 that was lost: all parts that move must stand at one step, which is told through log,
+                                 and the run has no tensors of its own (rows=, lora:). Else
                                  ZO2_ERR_NOTFOUND */
     int initialised;   /* 1, by zo2_export_opts_init(): at_step 0 is meant. 0, of a struct that was only zeroed: all */
     /* with run_dir: where the run's masters were spilled to (zo2_engine_opts.spill_dirs); NULL: nowhere */
@@ -368,6 +369,7 @@ typedef struct zo2_export_opts {
     int replay;           /* with run_dir: 1: from the pack and the journal alone, without spill and snapshots */
     const char *bundle;   /* instead of run_dir, snapshot_dir and spill_dirs: the steps are those of this bundle */
     zo2_export_form form; /* of GGUF, out_dir is the file; dtype and split_bytes are for folders */
+    int merge; /* of a run that tunes adapters: 1: the whole model, with them added to its matrices; 0: them alone. Of others: nothing */
 } zo2_export_opts;
 
 /* Sets struct_size and defaults. */
@@ -382,10 +384,17 @@ static inline void zo2_export_opts_init(zo2_export_opts *o)
  * GGUF file. Applies what is pending to its output, never to the run. Replays from what the run has spilled
  * (each chunk in its newest version at or before the step), from the newest snapshot at or before the step, else from the pack: the
  * same bits. A spill that is missing, damaged or in use by the session that trains is told through log, and done without. Streams: memory
- * for 8 million weights (12 bytes each) and, with a snapshot, for a panel tile of at most 128 MiB, with a spill for a chunk a thread. The directory appears complete or not at all. o NULL: defaults. Errors:
+ * for 8 million weights (12 bytes each) and, with a snapshot, for a panel tile of at most 128 MiB, with a spill for a chunk a thread. The directory appears complete or not at all. o NULL: defaults.
+ *
+ * Of a run that tunes a part (zo2_engine_opts.tune), what never moved has the source's own values. Rows of the head that it tunes part the head from a
+ * tied embedding, which stays as it was: lm_head.weight is written, too, and config.json says so. Of one that tunes adapters the directory is the one
+ * that PEFT loads over the model: adapter_config.json and adapter_model.safetensors, in dtype or fp32; or, with merge, the whole model, with
+ * alpha / r B A added to each matrix in fp32 and the sum rounded once. Then A and B of a matrix are in memory, too.
+ *
+ * Errors:
  * ZO2_ERR_EXISTS (and not force), ZO2_ERR_NOTFOUND, ZO2_ERR_MISMATCH (a run or bundle of another model), ZO2_ERR_ARG (at_step beyond
- * the run; a bundle and a run; an out_dir that force doesn't replace), ZO2_ERR_UNSUPPORTED (GGUF of a model or a tokenizer that
- * llama.cpp has no name for), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
+ * the run; a bundle and a run; an out_dir that force doesn't replace; a GGUF file of adapters that aren't merged), ZO2_ERR_UNSUPPORTED (GGUF of a model or a tokenizer that
+ * llama.cpp has no name for; adapters alone of a run that tunes more), ZO2_ERR_NONFINITE (a weight that the type can't hold, by tensor), ZO2_ERR_FORMAT, ZO2_ERR_NOSPACE, ZO2_ERR_IO,
  * ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_export(const char *pack, const char *out_dir, const zo2_export_opts *o);
 
@@ -661,7 +670,7 @@ typedef struct zo2_tune_info {
     uint32_t lora_tensors;
     uint32_t hidden;
     uint64_t master_bytes; /* of what moves, fp32 */
-    uint64_t token_bytes;  /* of a token's residual stream, fp32: what a cache of the trunk holds of it */
+    uint64_t token_bytes;  /* of a token where the trunk ends, fp32: what is kept of it. 0: no layer is below */
 } zo2_tune_info;
 
 /* Counts the tensors of a choice (NULL: all) for an architecture ("opt-13b", or the path of a config.json or pack). No weights are

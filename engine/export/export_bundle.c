@@ -67,7 +67,7 @@ static zo2_status take_steps(zo2_export_values *v, const zo2_bundlefile *b)
     if (s)
         return s;
     v->queries = set->queries;
-    s = zo2_export_tune(v, set);
+    s = zo2_export_arch(&v->arch, &v->pack->arch, set);
     if (s)
         return s;
     zo2_history_init(&v->history, set, &v->arch);

@@ -35,7 +35,7 @@ static int is_ours(const char *name)
         if (strcmp(name, *c) == 0)
             return 1;
     return strcmp(name, "model.safetensors") == 0 || strcmp(name, "model.safetensors.index.json") == 0 ||
-           is_shard(name);
+           strcmp(name, ZO2_ADAPTER_CONFIG) == 0 || strcmp(name, ZO2_ADAPTER_WEIGHTS) == 0 || is_shard(name);
 }
 
 /* "config.json.tmp-123": what a killed export was writing. */

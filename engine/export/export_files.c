@@ -3,6 +3,7 @@
 #include "engine/base/json.h"
 #include "engine/export/export_dir.h"
 #include "engine/export/json_edit.h"
+#include "engine/model/arch.h"
 #include "engine/pack/pack_api.h"
 #include "storage/pack/packfile.h"
 
@@ -61,8 +62,8 @@ static void set_dtype(config *c, zo2_dtype asked, zo2_dtype own)
         set(c, "torch_dtype", value);
 }
 
-static zo2_status write_config(const zo2_export_dir *d, const zo2_pack *pack, zo2_dtype dtype, const char *text,
-                               size_t bytes)
+static zo2_status write_config(const zo2_export_dir *d, const zo2_pack *pack, const zo2_arch *model, zo2_dtype dtype,
+                               const char *text, size_t bytes)
 {
     json_error_t e;
     zo2_pack_info info;
@@ -75,8 +76,9 @@ static zo2_status write_config(const zo2_export_dir *d, const zo2_pack *pack, zo
     set_class(&c, pack->arch.family->class_name);
     set_dtype(&c, dtype, info.dtype);
     const json_t *tied = json_object_get(root, "tie_word_embeddings");
-    if (tied && json_is_true(tied) != pack->arch.tied) /* null, which Hugging Face no longer reads */
-        set(&c, "tie_word_embeddings", pack->arch.tied ? "true" : "false");
+    const int parted = pack->arch.tied && !model->tied;        /* by the run */
+    if (parted || (tied && json_is_true(tied) != model->tied)) /* null, which Hugging Face no longer reads */
+        set(&c, "tie_word_embeddings", model->tied ? "true" : "false");
     s = c.failed ? zo2_error(ZO2_ERR_NOMEM, "out of memory for the config.json of %s", d->path)
                  : zo2_export_dir_file(d, "config.json", c.text, strlen(c.text));
     free(c.text);
@@ -84,14 +86,14 @@ static zo2_status write_config(const zo2_export_dir *d, const zo2_pack *pack, zo
     return s;
 }
 
-zo2_status zo2_export_files(const zo2_export_dir *d, const zo2_pack *pack, zo2_dtype dtype)
+zo2_status zo2_export_files(const zo2_export_dir *d, const zo2_pack *pack, const zo2_arch *model, zo2_dtype dtype)
 {
     zo2_status s = ZO2_OK;
     const char *name, *data;
     size_t bytes;
     for (size_t i = 0; !s && (name = zo2_packfile_file_name(pack->file, i)); i++)
         if (!(s = zo2_packfile_file(pack->file, name, &data, &bytes)))
-            s = strcmp(name, "config.json") == 0 ? write_config(d, pack, dtype, data, bytes)
+            s = strcmp(name, "config.json") == 0 ? write_config(d, pack, model, dtype, data, bytes)
                                                  : zo2_export_dir_file(d, name, data, bytes);
     return s;
 }

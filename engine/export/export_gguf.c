@@ -3,6 +3,7 @@
 #include "engine/export/export_gguf.h"
 #include "engine/base/checked.h"
 #include "engine/base/json.h"
+#include "engine/export/export_model.h"
 #include "engine/export/export_values.h"
 #include "engine/families/families.h"
 #include "engine/model/arch.h"
@@ -26,7 +27,8 @@
 
 typedef struct job {
     zo2_export_values *v;
-    const zo2_arch *a;
+    zo2_export_model model;
+    const zo2_arch *a; /* the model's */
     const char *out;
     zo2_place_fn place;
     zo2_gguf_keys keys;
@@ -239,11 +241,11 @@ static zo2_status write_tensor(job *j, uint32_t id)
 {
     const zo2_tensor *t = &j->a->tensors[id];
     const zo2_gguf_block *type = zo2_gguf_block_of(j->tensors[id].type);
-    zo2_status s = ZO2_OK;
+    zo2_status s = zo2_export_model_begin(&j->model, id, type->dtype);
     for (uint64_t row = 0, rows; row < t->rows && !s; row += rows) {
         const void *bits;
-        rows = zo2_export_values_rows(j->v, t, row);
-        s = zo2_export_values_group(j->v, t, type->dtype, row, rows, &bits);
+        rows = zo2_export_model_rows(&j->model, row);
+        s = zo2_export_model_group(&j->model, row, rows, &bits);
         if (!s && type->decode) {
             s = quantise(j, t, row, rows * t->cols, bits);
             bits = j->codes;
@@ -280,12 +282,14 @@ zo2_status zo2_export_gguf(zo2_export_values *v, const char *out)
     if (!j)
         return zo2_error(ZO2_ERR_NOMEM, "out of memory to write %s", out);
     j->v = v;
-    j->a = &v->arch;
     j->out = out;
-    j->place = find_places(j->a);
     v->report = report;
     v->arg = j;
-    zo2_status s = put_metadata(j, &table);
+    zo2_status s = zo2_export_model_open(&j->model, v);
+    j->a = j->model.arch;
+    j->place = find_places(j->a);
+    if (!s)
+        s = put_metadata(j, &table);
     if (!s && !j->place)
         s = zo2_error(ZO2_ERR_INTERNAL, "no places of GGUF's tensors in %s models", j->a->name);
     if (!s)
@@ -294,6 +298,7 @@ zo2_status zo2_export_gguf(zo2_export_values *v, const char *out)
         s = write_file(j, table);
     zo2_gguf_writer_close(j->writer);
     zo2_gguf_keys_free(&j->keys);
+    zo2_export_model_close(&j->model);
     free(j->tensors);
     free(j->codes);
     free(j);

@@ -1,7 +1,10 @@
 /* export_opts.c: see export_opts.h. */
 #include "engine/export/export_opts.h"
 #include "engine/base/opts.h"
+#include "engine/model/arch.h"
+#include "engine/model/tune.h"
 #include "storage/pack/packfile.h"
+#include "storage/run/journal.h"
 
 #include <inttypes.h>
 
@@ -28,6 +31,14 @@ zo2_status zo2_export_check_layers(const zo2_packfile *pack, const char *path)
                          "%s stores one layer for all, so the weights of a run on it mean nothing and aren't exported",
                          path);
     return ZO2_OK;
+}
+
+zo2_status zo2_export_arch(zo2_arch *arch, const zo2_arch *model, const zo2_run_settings *set)
+{
+    zo2_arch_free(arch);
+    zo2_status s = zo2_arch_tune(arch, model, set ? set->tune : NULL, set && set->tune_rotate);
+    arch->lora_seed = set ? set->seed : 0;
+    return s;
 }
 
 zo2_status zo2_export_steps(int64_t at_step, uint64_t have, const char *what, const char *name, uint64_t *steps)

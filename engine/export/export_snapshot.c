@@ -11,13 +11,17 @@
 
 #define MAX_LISTED 64 /* two are kept; more can only come from hands */
 
+/* Units without values are those that the run left as they were: they come from the pack. (Those of packs that store one layer for all are
+ * refused before.) */
 static int fits(const zo2_layout *l, const zo2_snapfile *s)
 {
     if (zo2_snapfile_get_header(s)->units != l->n_units)
         return 0;
-    for (uint32_t i = 0; i < l->n_units; i++)
-        if (zo2_snapfile_unit_elements(s, i) != l->units[i].elements)
+    for (uint32_t i = 0; i < l->n_units; i++) {
+        const uint64_t elements = zo2_snapfile_unit_elements(s, i);
+        if (elements && elements != l->units[i].elements)
             return 0;
+    }
     return 1;
 }
 
@@ -33,7 +37,25 @@ static zo2_status find_layout(zo2_export_values *v, const zo2_snapfile *f)
                 return s;
             zo2_layout_free(&v->layout);
         }
-    return zo2_error(ZO2_ERR_MISMATCH, "its parts are not those of %s", v->pack_path);
+    return zo2_error(
+        ZO2_ERR_MISMATCH,
+        "its parts are not those of %s: it is damaged, or of a run with tensors of its own (rows=, lora:), which "
+        "only its journal tells of",
+        v->pack_path);
+}
+
+/* *step: the one that all parts with values stand at. */
+static zo2_status find_step(const zo2_snapfile *f, uint64_t *step)
+{
+    uint32_t found = 0;
+    for (uint32_t u = 0; u < zo2_snapfile_get_header(f)->units; u++) {
+        if (!zo2_snapfile_unit_elements(f, u))
+            continue;
+        if (found++ && zo2_snapfile_unit_step(f, u) != *step)
+            return zo2_error(ZO2_ERR_UNSUPPORTED, "parts of it lack updates that only the journal has");
+        *step = zo2_snapfile_unit_step(f, u);
+    }
+    return found ? ZO2_OK : zo2_error(ZO2_ERR_UNSUPPORTED, "it has no values");
 }
 
 static zo2_status check(zo2_export_values *v, const zo2_snapfile *f)
@@ -41,10 +63,8 @@ static zo2_status check(zo2_export_values *v, const zo2_snapfile *f)
     const zo2_snapshot_header *h = zo2_snapfile_get_header(f);
     if (h->model_hash != zo2_packfile_header(v->pack->file)->model_hash)
         return zo2_error(ZO2_ERR_MISMATCH, "it is of another model than %s", v->pack_path);
-    for (uint32_t u = 1; u < h->units; u++)
-        if (zo2_snapfile_unit_step(f, u) != zo2_snapfile_unit_step(f, 0))
-            return zo2_error(ZO2_ERR_UNSUPPORTED, "parts of it lack updates that only the journal has");
-    return find_layout(v, f);
+    zo2_status s = find_step(f, &v->steps);
+    return s ? s : find_layout(v, f);
 }
 
 /* Says why snapshot `step` won't do. */
@@ -77,7 +97,6 @@ zo2_status zo2_export_open_snapshot(zo2_export_values *v)
         if (!s)
             s = check(v, f);
         if (!s) {
-            v->steps = zo2_snapfile_unit_step(f, 0);
             v->snapshot = f;
             say(v, found[i]);
             return ZO2_OK;

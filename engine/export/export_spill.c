@@ -27,12 +27,14 @@ static uint64_t history(const void *journal, uint64_t step)
 /* Chunks that are there, which is told. */
 static uint32_t count(const zo2_export_values *v)
 {
-    uint32_t found = 0, n = v->layout.n_chunks;
+    uint32_t found = 0, n = 0;
     uint64_t oldest = v->steps;
     char text[160];
-    for (uint32_t c = 0; c < n; c++) {
+    for (uint32_t c = 0; c < v->layout.n_chunks; c++) {
         zo2_spill_version version;
-        if (!zo2_spill_find(v->spill, c, &version))
+        const int moves = !v->layout.units[v->layout.chunks[c].unit].frozen;
+        n += (uint32_t)moves;
+        if (!moves || !zo2_spill_find(v->spill, c, &version))
             continue;
         oldest = zo2_min_u64(oldest, version.step);
         found++;

@@ -7,10 +7,10 @@
 #include "engine/base/pool.h"
 #include "engine/export/export_opts.h"
 #include "engine/masters/history.h"
+#include "engine/masters/rebuild.h"
 #include "engine/masters/snapshot_find.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
-#include "engine/model/tune.h"
 #include "engine/pack/pack_api.h"
 #include "engine/run/run_api.h"
 #include "storage/pack/packfile.h"
@@ -50,14 +50,6 @@ static zo2_status find_sources(zo2_export_values *v)
     return s || v->spill ? s : find_snapshot(v);
 }
 
-zo2_status zo2_export_tune(zo2_export_values *v, const zo2_run_settings *set)
-{
-    zo2_arch_free(&v->arch);
-    zo2_status s = zo2_arch_tune(&v->arch, &v->pack->arch, set ? set->tune : NULL, set && set->tune_rotate);
-    v->arch.lora_seed = set ? set->seed : 0;
-    return s;
-}
-
 static zo2_status open_run(zo2_export_values *v)
 {
     const char *dir = v->o->run_dir;
@@ -70,7 +62,7 @@ static zo2_status open_run(zo2_export_values *v)
         return s;
     const zo2_run_settings *set = zo2_journal_settings(v->run->journal);
     v->queries = set->queries;
-    s = zo2_export_tune(v, set);
+    s = zo2_export_arch(&v->arch, &v->pack->arch, set);
     if (s)
         return s;
     zo2_history_init(&v->history, set, &v->arch);
@@ -97,14 +89,15 @@ static zo2_status open_steps(zo2_export_values *v)
 /* Whole chunks of the pack, so that each is read and hashed once; or a unit of the snapshot, for the same reason. */
 uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t, uint64_t row)
 {
-    uint64_t rows, chunk = zo2_packfile_chunk_rows(v->pack->file, t->stored),
-                   chunks = ZO2_EXPORT_GROUP / (chunk * t->cols);
-    if (v->spill)
+    uint64_t rows, chunk = t->stored == ZO2_NO_TENSOR ? 1 : zo2_packfile_chunk_rows(v->pack->file, t->stored);
+    if (zo2_is_vector(t))
+        rows = t->rows;
+    else if (v->spill)
         rows = zo2_export_spill_rows(v, t, row);
     else if (v->snapshot)
-        rows = t->rank == 1 ? 1 : v->layout.units[zo2_layout_unit(&v->layout, t->id, row)].rows;
+        rows = v->layout.units[zo2_layout_unit(&v->layout, t->id, row)].rows;
     else
-        rows = chunk * (chunks ? chunks : 1);
+        rows = chunk * zo2_max_u64(ZO2_EXPORT_GROUP / (chunk * t->cols), 1);
     return zo2_min_u64(rows, t->rows - row);
 }
 
@@ -135,7 +128,9 @@ static zo2_status make_buffers(zo2_export_values *v)
 zo2_status zo2_export_values_open(zo2_export_values *v)
 {
     zo2_status s;
-    if ((s = zo2_pack_open(&v->pack, v->pack_path)) || (s = zo2_export_tune(v, NULL)) || (s = open_steps(v)))
+    v->told = 1;
+    if ((s = zo2_pack_open(&v->pack, v->pack_path)) || (s = zo2_export_arch(&v->arch, &v->pack->arch, NULL)) ||
+        (s = open_steps(v)))
         return s;
     return make_buffers(v);
 }
@@ -158,10 +153,17 @@ void zo2_export_values_close(zo2_export_values *v)
 
 /* ---- where values come from -------------------------------------------------------------------------------------- */
 
+/* Has the snapshot values of the group in work? Of what never moved it has none. */
+static int is_in_snapshot(const zo2_export_values *v, uint64_t row)
+{
+    return v->snapshot && !v->t->frozen &&
+           zo2_snapfile_unit_elements(v->snapshot, zo2_layout_unit(&v->layout, v->t->id, row)) != 0;
+}
+
 /* Values of the group in work from the snapshot, which are those of step *from then. 0: they have to come from the pack. */
 static int take_from_snapshot(zo2_export_values *v, uint64_t row, uint64_t *from)
 {
-    if (!v->snapshot || v->t->frozen)
+    if (!is_in_snapshot(v, row))
         return 0;
     const zo2_span *span;
     uint32_t unit = v->layout.chunks[zo2_layout_chunk(&v->layout, v->t->id, row, &span)].unit;
@@ -169,7 +171,7 @@ static int take_from_snapshot(zo2_export_values *v, uint64_t row, uint64_t *from
         v->run ? v->o->log : NULL; /* without a run there is no other way to the values, so it's an error */
     if (!zo2_snapshot_unit(v->snapshot, unit, v->steps, v->values, from, log, v->o->log_ud))
         return 0;
-    if (v->t->rank == 1) /* one of the block's vectors, all of which were read */
+    if (zo2_is_vector(v->t)) /* one of the block's vectors, all of which were read */
         memmove(v->values, v->values + span->element_at, (size_t)v->n * sizeof *v->values);
     return 1;
 }
@@ -189,11 +191,23 @@ static void read_piece(void *arg, uint64_t i)
         zo2_job_error_set(&v->error, s);
 }
 
+/* Bits of the pack, or, of a tensor that the run added, the values that it begins with. */
 static zo2_status read_source(zo2_export_values *v, uint64_t row, uint64_t rows)
 {
+    if (v->t->stored == ZO2_NO_TENSOR) {
+        const zo2_layout list = {.arch = &v->arch};
+        const zo2_rebuild own = {.layout = &list, .pack = v->pack->file};
+        return zo2_rebuild_rows(&own, v->t->id, row, rows, v->values);
+    }
+    v->decode = 1;
     uint64_t chunk = zo2_packfile_chunk_rows(v->pack->file, v->t->stored);
     zo2_pool_run(v->pool, (row + rows - 1) / chunk - row / chunk + 1, read_piece, v);
     return zo2_job_error_raise(&v->error);
+}
+
+zo2_dtype zo2_export_values_source(const zo2_export_values *v, const zo2_tensor *t)
+{
+    return t->stored == ZO2_NO_TENSOR ? ZO2_F32 : zo2_packfile_tensor(v->pack->file, t->stored)->dtype;
 }
 
 /* ---- to result bits ---------------------------------------------------------------------------------------------- */
@@ -234,7 +248,7 @@ static zo2_status convert_group(zo2_export_values *v, uint64_t from)
 {
     uint64_t pieces = (v->n + PIECE - 1) / PIECE;
     uint64_t stage = STAGE_UPDATES * zo2_pool_threads(v->pool) / (v->n * (v->queries ? v->queries : 1));
-    uint64_t bytes = v->n * zo2_dtype_bytes(v->to);
+    double bytes = (double)(v->n * zo2_dtype_bytes(v->to)) * v->told;
     if (stage == 0)
         stage = 1;
     v->step_from = from;
@@ -244,7 +258,7 @@ static zo2_status convert_group(zo2_export_values *v, uint64_t from)
         v->decode = 0;
         v->step_from = v->step_to;
         if (v->step_from < v->steps) {
-            zo2_status s = v->report(v->arg, (uint64_t)((double)bytes * (double)v->step_from / (double)v->steps));
+            zo2_status s = v->report(v->arg, (uint64_t)(bytes * (double)v->step_from / (double)v->steps));
             if (s)
                 return s;
         }
@@ -262,24 +276,25 @@ zo2_status zo2_export_values_group(zo2_export_values *v, const zo2_tensor *t, zo
     int taken = 0;
     zo2_status s = ZO2_OK;
     v->t = t;
-    v->from = zo2_packfile_tensor(v->pack->file, t->stored)->dtype;
+    v->from = zo2_export_values_source(v, t);
     v->to = to;
     v->first = row * t->cols;
     v->n = rows * t->cols;
+    v->decode = 0;
     if (v->spill)
         s = zo2_export_take_from_spill(v, &taken, &from);
     else
         taken = take_from_snapshot(v, row, &from);
-    v->decode = !taken;
-    if (v->decode && v->snapshot && !v->run)
+    if (!taken && !v->run && is_in_snapshot(v, row))
         return ZO2_ERR_FORMAT; /* with the text of who read it */
-    if (!s && v->decode) {
+    if (!s && !taken) {
         s = read_source(v, row, rows);
         from = 0;
     }
-    int verbatim = v->decode && (v->steps == 0 || t->frozen) && v->from == v->to; /* the source's own bits */
+    const int moves = v->steps != 0 && !t->frozen && (!v->snapshot || v->run || is_in_snapshot(v, row));
+    const int verbatim = v->decode && !moves && v->from == v->to; /* the source's own bits */
     if (!s && !verbatim)
-        s = convert_group(v, from);
+        s = convert_group(v, moves ? from : v->steps);
     *bits = verbatim ? v->source : v->result;
     return s;
 }

@@ -33,7 +33,8 @@ typedef struct zo2_export_values {
     const zo2_tensor *t;
     zo2_dtype from, to;
     uint64_t first, n;
-    int decode;                  /* this pass takes the source bits; else values are there already */
+    double told; /* what is reported of a group's bytes: 1, or less of what is only a part of what is written */
+    int decode;  /* this pass takes the source bits; else values are there already */
     uint64_t step_from, step_to; /* steps of this pass over it */
     zo2_job_error error;         /* of reading it: ZO2_JOB_ERROR_INIT */
     unsigned char *source, *result;
@@ -50,9 +51,6 @@ typedef struct zo2_export_values {
 /* Opens pack and run, looks for a spill or a snapshot, makes the buffers. On failure it is to be closed too. */
 zo2_status zo2_export_values_open(zo2_export_values *v);
 void zo2_export_values_close(zo2_export_values *v); /* zeroed is fine */
-
-/* Of opening: v->arch, of a run or bundle with these settings; NULL: the pack's own. */
-zo2_status zo2_export_tune(zo2_export_values *v, const zo2_run_settings *set);
 
 /* Of opening: v->steps, v->layout and v->snapshot of the newest snapshot in v->o->snapshot_dir that is whole without a
  * journal. ZO2_ERR_NOTFOUND: none is; why goes to the log. */
@@ -71,6 +69,9 @@ uint64_t zo2_export_spill_rows(const zo2_export_values *v, const zo2_tensor *t, 
 /* *taken: the values of the group in work are v->values, those of step *from; else it has to come from the pack: it isn't there, or
  * is damaged, which is told. */
 zo2_status zo2_export_take_from_spill(zo2_export_values *v, int *taken, uint64_t *from);
+
+/* The type that a tensor has in the pack; fp32: the run added it. */
+zo2_dtype zo2_export_values_source(const zo2_export_values *v, const zo2_tensor *t);
 
 /* Rows of the group that begins at a row of a tensor. */
 uint64_t zo2_export_values_rows(const zo2_export_values *v, const zo2_tensor *t, uint64_t row);

@@ -41,14 +41,37 @@ static zo2_status read_rows(const zo2_rebuild *s, uint32_t stored, uint64_t row,
     return status;
 }
 
-/* Rows of the head that the run moves begin as they are there. */
+/* Rows listed[n] of a tensor of the pack, which lie in one of its chunks. */
+static zo2_status pick_rows(const zo2_rebuild *s, uint32_t stored, const uint32_t *listed, uint64_t n, uint64_t cols,
+                            float *w)
+{
+    const uint64_t first = listed[0], rows = listed[n - 1] - first + 1;
+    if (rows == n)
+        return read_rows(s, stored, first, n, w);
+    float *all = malloc(rows * cols * sizeof *all);
+    if (!all)
+        return zo2_error(ZO2_ERR_NOMEM, "no memory to load %llu rows of the head", (unsigned long long)rows);
+    zo2_status status = read_rows(s, stored, first, rows, all);
+    for (uint64_t i = 0; i < n && !status; i++)
+        memcpy(w + i * cols, all + (listed[i] - first) * cols, cols * sizeof *w);
+    free(all);
+    return status;
+}
+
+/* Rows of the head that the run moves begin as they are there. Those that share a chunk of the pack are read at once: it is read and
+ * checked whole. */
 static zo2_status copy_rows(const zo2_rebuild *s, const zo2_tensor *t, uint64_t row, uint64_t n, float *w)
 {
     const zo2_arch *a = s->layout->arch;
-    uint32_t head = a->tensors[zo2_arch_find(a, a->tied ? ZO2_ROLE_EMBED_TOKENS : ZO2_ROLE_LM_HEAD, 0)].stored;
+    const uint32_t head = a->tensors[zo2_arch_find(a, a->tied ? ZO2_ROLE_EMBED_TOKENS : ZO2_ROLE_LM_HEAD, 0)].stored;
+    const uint64_t chunk = zo2_packfile_chunk_rows(s->pack, head);
+    const uint32_t *listed = a->row + row;
     zo2_status status = ZO2_OK;
-    for (uint64_t i = 0; i < n && !status; i++)
-        status = read_rows(s, head, a->row[row + i], 1, w + i * t->cols);
+    for (uint64_t i = 0, end; i < n && !status; i = end) {
+        for (end = i + 1; end < n && listed[end] / chunk == listed[i] / chunk; end++)
+            ;
+        status = pick_rows(s, head, listed + i, end - i, t->cols, w + i * t->cols);
+    }
     return status;
 }
 

@@ -106,6 +106,7 @@ typedef struct zo2_arch {
     uint32_t *row;      /* [n_rows]: rows of the vocabulary that they are, ascending; owned */
     uint32_t lora_rank; /* 0: there are no adapters */
     float lora_scale;   /* alpha / rank */
+    double lora_alpha;
     uint64_t lora_seed; /* of what adapters begin with: the run's */
 } zo2_arch;
 

@@ -135,6 +135,7 @@ static zo2_status extend(zo2_arch *a, const zo2_arch *model, const zo2_choice *c
     if (lora) {
         a->lora_rank = lora->rank;
         a->lora_scale = (float)(lora->alpha / lora->rank);
+        a->lora_alpha = lora->alpha;
     }
     uint32_t *stored = malloc(a->n_tensors * sizeof *stored);
     for (uint32_t i = 0; i < a->n_tensors && stored; i++)

@@ -52,6 +52,9 @@ typedef struct zo2_st_writer zo2_st_writer;
  * headers padded to 8 bytes. */
 zo2_status zo2_st_writer_open(zo2_st_writer **out, const zo2_io *io, const char *dir, const zo2_st_tensor *tensors,
                               uint64_t n, uint64_t split_bytes);
+/* The same as one file with a name of its own (a constant of at most 47 characters), however large. */
+zo2_status zo2_st_writer_open_file(zo2_st_writer **out, const zo2_io *io, const char *dir, const char *name,
+                                   const zo2_st_tensor *tensors, uint64_t n);
 /* Appends bytes of the tensor data in order; may cross tensors. */
 zo2_status zo2_st_writer_append(zo2_st_writer *w, const void *data, uint64_t bytes);
 /* Checks that everything came, fsyncs and renames the shards into place, writes the index. */

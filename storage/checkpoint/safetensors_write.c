@@ -25,6 +25,7 @@ typedef struct shard {
 struct zo2_st_writer {
     const zo2_io *io;
     char *dir;
+    const char *name; /* of the one file; NULL: a model's, or its shards' */
     zo2_status failed;
     zo2_st_tensor *tensors; /* names are ours; offset: from the start of the shard's data */
     uint64_t n, total;
@@ -132,7 +133,7 @@ static zo2_status split(zo2_st_writer *w, uint64_t split_bytes)
     w->n_shards = (uint32_t)n_shards;
     for (uint32_t i = 0; i < w->n_shards; i++)
         if (w->n_shards == 1)
-            snprintf(w->shards[i].name, sizeof w->shards[i].name, "model.safetensors");
+            snprintf(w->shards[i].name, sizeof w->shards[i].name, "%s", w->name ? w->name : "model.safetensors");
         else
             snprintf(w->shards[i].name, sizeof w->shards[i].name, "model-%05" PRIu32 "-of-%05" PRIu32 ".safetensors",
                      i + 1, w->n_shards);
@@ -254,14 +255,15 @@ static zo2_status check_free(const zo2_st_writer *w)
     return s;
 }
 
-zo2_status zo2_st_writer_open(zo2_st_writer **out, const zo2_io *io, const char *dir, const zo2_st_tensor *tensors,
-                              uint64_t n, uint64_t split_bytes)
+static zo2_status open_writer(zo2_st_writer **out, const zo2_io *io, const char *dir, const char *name,
+                              const zo2_st_tensor *tensors, uint64_t n, uint64_t split_bytes)
 {
     *out = NULL;
     zo2_st_writer *w = calloc(1, sizeof *w);
     if (!w)
         return out_of_memory(dir);
     w->io = io;
+    w->name = name;
     w->dir = strdup(dir);
     w->tensors = n < SIZE_MAX / sizeof *w->tensors ? calloc((size_t)n + 1, sizeof *w->tensors) : NULL;
     zo2_status s = w->dir && w->tensors ? ZO2_OK : out_of_memory(dir);
@@ -281,6 +283,18 @@ zo2_status zo2_st_writer_open(zo2_st_writer **out, const zo2_io *io, const char 
     }
     *out = w;
     return ZO2_OK;
+}
+
+zo2_status zo2_st_writer_open(zo2_st_writer **out, const zo2_io *io, const char *dir, const zo2_st_tensor *tensors,
+                              uint64_t n, uint64_t split_bytes)
+{
+    return open_writer(out, io, dir, NULL, tensors, n, split_bytes);
+}
+
+zo2_status zo2_st_writer_open_file(zo2_st_writer **out, const zo2_io *io, const char *dir, const char *name,
+                                   const zo2_st_tensor *tensors, uint64_t n)
+{
+    return open_writer(out, io, dir, name, tensors, n, 0);
 }
 
 zo2_status zo2_st_writer_append(zo2_st_writer *w, const void *data, uint64_t bytes)

@@ -18,7 +18,7 @@ typedef struct run_flags {
 
 /* What both write, and how. */
 typedef struct output_flags {
-    cli_value dtype, split_size, threads, force;
+    cli_value merge, dtype, split_size, threads, force;
 } output_flags;
 
 // clang-format off
@@ -34,6 +34,7 @@ static const cli_option run_options[] = {
 };
 
 static const cli_option output_options[] = {
+    {"merge", NULL, CLI_FLAG, offsetof(output_flags, merge), "of a run that tunes adapters: the whole model, with them added to its matrices", 0, 0},
     {"dtype", "auto|fp32|bf16|fp16", CLI_CHOICE, offsetof(output_flags, dtype), "type of the weights (auto: as in the source)", 0, 0},
     {"split-size", "SIZE", CLI_SIZE, offsetof(output_flags, split_size), "largest file of weights (5,000,000,000 bytes)", 1, 0},
     {"threads", "N", CLI_COUNT, offsetof(output_flags, threads), "threads (usable CPUs)", 1, 4096},
@@ -49,6 +50,7 @@ static void set_output(zo2_export_opts *o, const output_flags *flags)
     o->split_bytes = flags->split_size.u;
     o->threads = (uint32_t)flags->threads.u;
     o->force = flags->force.given;
+    o->merge = flags->merge.given;
 }
 
 /* As --gguf has them. */
@@ -73,11 +75,12 @@ static const char *contradiction(const run_flags *f, const output_flags *out, co
     } needs_run[] = {{f->at_step.given, "at-step"},
                      {f->journal_only.given, "journal-only"},
                      {f->spill.n > 0, "spill"},
-                     {f->replay.given, "replay"}},
+                     {f->replay.given, "replay"},
+                     {out->merge.given, "merge"}},
       of_weights[] = {{out->dtype.given, "dtype"},     {out->split_size.given, "split-size"},
                       {out->threads.given, "threads"}, {f->spill.n > 0, "spill"},
                       {f->snapshot.given, "snapshot"}, {f->replay.given, "replay"},
-                      {f->gguf.given, "gguf"}},
+                      {f->gguf.given, "gguf"},         {out->merge.given, "merge"}},
       of_folders[] = {{out->dtype.given, "dtype"}, {out->split_size.given, "split-size"}};
     for (size_t i = 0; !f->run.given && i < sizeof needs_run / sizeof *needs_run; i++)
         if (needs_run[i].given) {
@@ -152,6 +155,8 @@ int pack_export(int argc, char **argv)
         "Replays from what the run has spilled, or its newest snapshot, at or before the step, else from the pack; the bits are the same.\n"
         "--snapshot without --run: what the newest snapshot there has, for a run that lost its journal.\n"
         "--journal-only: a bundle, with what each step did to the weights: 240 kB for 20,000 steps of one query, whatever the model.\n"
+        "Of a run that tunes adapters (lora:), OUT is what PEFT loads over the model, or with --merge (which --gguf needs) the whole model.\n"
+        "Rows of the head that a run tunes (rows=) part it from a tied embedding: lm_head.weight is written, too.\n"
         "--gguf: of LLaMA, Mistral, Qwen2 and Qwen3 models; norms and biases are fp32. zo2-pack convert makes a pack of such a file.\n"
         "Updates that a run has still pending are applied to the output, never to the run.\n"
         "OUT appears when it is complete, or not at all.",
@@ -211,6 +216,7 @@ int pack_apply(int argc, char **argv)
         positionals,
         groups,
         "The same bits on every machine. A bundle of a run on another model is refused.\n"
+        "Of a run that tunes adapters (lora:), OUT_DIR is what PEFT loads over the model, or with --merge the whole model.\n"
         "OUT_DIR appears when it is complete, or not at all.",
     };
     int status;
