@@ -543,8 +543,9 @@ typedef struct zo2_plan {
     /* proposals: never applied; only with measured rates, else 0. Pending updates and micro-batch are chosen together
      * for the shortest predicted step; what makes it less than a twentieth shorter is left as set */
     uint32_t proposed_pending; /* K */
-    double proposed_seconds;   /* of a step with the proposed K and micro-batch */
-    zo2_dist proposed_dist;    /* Rademacher where half of the time goes into making Gaussian noise; else as set */
+    double
+        proposed_seconds; /* of a step with the proposed K and micro-batch; of a run that has a trunk's cache, with that filled */
+    zo2_dist proposed_dist; /* Rademacher where half of the time goes into making Gaussian noise; else as set */
     uint32_t
         proposed_micro_batch; /* rows, within device_bytes; the largest that fits where the one that is set does not
                                       fit; 0: none, or no budget given */

@@ -18,7 +18,7 @@ static int moves_in(const turn *t, const zo2_tensor *tensor)
 
 static turn turn_of(const zo2_arch *a, uint32_t group, int filled)
 {
-    turn t = {.group = group, .fork = a->n_blocks, .first = filled ? a->fork : 0};
+    turn t = {.group = group, .fork = a->n_blocks, .first = filled && zo2_has_trunk(a) ? a->fork : 0};
     for (uint32_t i = 0; i < a->n_tensors; i++)
         if (moves_in(&t, &a->tensors[i]))
             t.fork = a->tensors[i].block < t.fork ? a->tensors[i].block : t.fork;
@@ -77,7 +77,7 @@ static void add_wires(zo2_work *w, const zo2_arch *a, const zo2_shape *s, int fi
         else if (zo2_block_of_use(a, t) >= a->fork)
             w->frozen += bytes;
         else
-            w->trunk += filled ? 0 : bytes;
+            w->trunk += filled && zo2_has_trunk(a) ? 0 : bytes;
     }
 }
 

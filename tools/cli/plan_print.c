@@ -94,7 +94,8 @@ static void print_proposals(const zo2_engine_opts *o, const zo2_plan *plan, cons
             printf(" --pending %u", plan->proposed_pending);
         if (other_micro)
             printf(" --micro-batch %u", fewer);
-        printf(": %s a step\n", cli_human_time(time, plan->proposed_seconds));
+        printf(": %s a step%s\n", cli_human_time(time, plan->proposed_seconds),
+               plan->trunk_cache_bytes ? " that has its lines from the cache" : "");
     }
     if (plan->proposed_dist && plan->proposed_dist != (o->dist ? o->dist : ZO2_GAUSSIAN))
         printf("proposal       --dist %s: making noise is what takes the time\n", zo2_dist_name(plan->proposed_dist));

@@ -65,7 +65,7 @@ void cli_plan_print_tune(const zo2_engine_opts *o, const zo2_plan *plan, bool fi
     if (plan->frozen_bytes)
         printf("  %-12s %14s  wires of what doesn't move, of the masters\n", "frozen",
                cli_human_size(a, plan->frozen_bytes));
-    if (plan->trunk_blocks) {
+    if (plan->trunk_bytes_per_token) {
         print_trunk(plan);
         print_cache(o, plan);
         print_filled(plan);

@@ -23,12 +23,12 @@ static void print_seconds(const zo2_plan *p, double seconds)
     if (seconds > 0)
         print_figure(seconds);
     else
-        printf(p->trunk_blocks || !p->seconds_per_step ? " unknown |" : " - |");
+        printf(!(p->seconds_per_step > 0) ? " unknown |" : " - |");
 }
 
 static void print_row(const char *model, const char *what, const zo2_plan *p, uint64_t steps)
 {
-    const int trunk = p->trunk_blocks != 0;
+    const int trunk = p->trunk_bytes_per_token != 0;
     char count[CLI_TEXT_BYTES];
     printf("| %s | %s | %s |", model, what, cli_human_count(count, p->tuned_parameters));
     print_figure(1e-9 * (double)p->host_peak_bytes);
