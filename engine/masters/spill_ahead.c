@@ -3,9 +3,7 @@
 #include "engine/masters/placement.h"
 #include "engine/masters/plane_cache.h"
 #include "engine/masters/spill_home.h"
-#include "engine/model/arch.h"
 #include "engine/model/layout.h"
-#include "storage/pack/packfile.h"
 #include "storage/spill/spill.h"
 
 /* Under the mutex: whether the lane may make this buffer (NULL: another one) busy, which it isn't. */
@@ -73,24 +71,13 @@ void zo2_spill_home_loaded(zo2_spill_home *h, zo2_plane plane, zo2_buffer *b, in
     pthread_mutex_unlock(&h->mutex);
 }
 
-/* Would the pack's own bits do as well? Then the spill has nothing to add. */
-static int is_source(const zo2_spill_home *h, uint32_t chunk)
-{
-    static const zo2_dtype source_of[] = {
-        [ZO2_WIRE_BF16] = ZO2_BF16, [ZO2_WIRE_FP32] = ZO2_F32, [ZO2_WIRE_FP16] = ZO2_F16};
-    const zo2_layout *l = h->rebuild.layout;
-    const zo2_span *s = &l->spans[l->chunks[chunk].first_span];
-    uint32_t stored = l->arch->tensors[s->tensor].stored;
-    return stored != ZO2_NO_TENSOR && (size_t)s->codec->id < sizeof source_of / sizeof *source_of &&
-           source_of[s->codec->id] == zo2_packfile_tensor(h->rebuild.pack, stored)->dtype;
-}
-
 void zo2_spill_home_made(zo2_spill_home *h, uint32_t chunk, zo2_plane plane, zo2_buffer *b, int failed)
 {
     zo2_spill_version v;
     const zo2_layout *l = h->rebuild.layout;
     int keep = !failed && plane == ZO2_PLANE_WIRE && h->spill && h->writable && h->tier[chunk] == ZO2_TIER_SPILL &&
-               l->units[l->chunks[chunk].unit].frozen && !is_source(h, chunk) && !zo2_spill_home_newest(h, chunk, &v);
+               l->units[l->chunks[chunk].unit].frozen && !zo2_chunk_is_source(l, chunk) &&
+               !zo2_spill_home_newest(h, chunk, &v);
     pthread_mutex_lock(&h->mutex);
     if (keep && !h->writing[chunk] && !h->error.status) {
         zo2_cache_set_dirty(zo2_plane_pool(&h->cache, plane), b, 1);
