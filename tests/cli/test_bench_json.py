@@ -75,9 +75,10 @@ def check_storage(folder):
 
 
 def check_tune(folder):
-    steps, moved, *layers = bench(folder, "tune", "--tune", "layers=5", "--tokens", "64")["results"]
-    check(steps["unit"] == "s/step" and moved["unit"] == "MB/step", "tune: units")
+    steps, cpu, moved, *layers = bench(folder, "tune", "--tune", "layers=5", "--tokens", "64")["results"]
+    check(steps["unit"] == cpu["unit"] == "s/step" and moved["unit"] == "MB/step", "tune: units")
     check([s["key"] for s in steps["against"]] == ["part", "kept"], "tune: sides")
+    check(cpu["median"] > 0 and max(cpu["kept_ratio"], cpu["part_ratio"]) < 1, "tune: a part takes as much of the CPUs")
     check(moved["part_ratio"] > moved["kept_ratio"] > 0, "tune: a kept trunk is uploaded")
     check([row["name"] for row in layers] == ["layers that are uploaded", "layers that are multiplied"], "tune: rows")
     for row in layers:

@@ -126,7 +126,8 @@ bool bench_tune(bench *b)
                  how->labelled ? "two are one example, the loss is of the last two"
                                : "the loss is of all but the first");
         bench_print_section(b, "tune", title);
-        ok = seconds(b, &t) && told(b, &t, "uploaded", "to the device", "MB/step", 1e-6) &&
+        ok = seconds(b, &t) && told(b, &t, "cpu", "CPU time of the last one", "s/step", 1) &&
+             told(b, &t, "uploaded", "to the device", "MB/step", 1e-6) &&
              told(b, &t, "wires", "layers that are uploaded", "layers", 1) &&
              told(b, &t, "products", "layers that are multiplied", "layers", 1);
     }

@@ -5,6 +5,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "tools/bench/memory.h"
 #include "tools/cli/interrupt.h"
@@ -22,8 +23,16 @@ typedef struct seen {
 
 /* Means of the last request's steps. */
 typedef struct means {
-    double seconds, lane;
+    double seconds, lane, cpu;
 } means;
+
+/* CPU time of all threads of this process. */
+static double cpu_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
 
 static bool is_upload(const zo2_trace_event *e)
 {
@@ -66,13 +75,14 @@ static zo2_status take_steps(zo2_engine *e, const zo2_batch *batch, unsigned lon
     zo2_status s = ZO2_OK;
     double lane = 0;
     memset(trace, 0, sizeof *trace);
-    double from = cli_clock();
+    double from = cli_clock(), cpu = cpu_seconds();
     for (unsigned long i = 0; i < passes && !s; i++) {
         zo2_step_result r = {.struct_size = sizeof r};
         s = zo2_step(e, batch, &r);
         lane += busiest(&r);
     }
-    *out = (means){(cli_clock() - from) / (double)passes, lane / (double)passes};
+    *out =
+        (means){(cli_clock() - from) / (double)passes, lane / (double)passes, (cpu_seconds() - cpu) / (double)passes};
     trace->gemm /= (double)passes;
     trace->uploaded /= (double)passes;
     return s;
@@ -86,6 +96,8 @@ static double figure(const char *what, const means *m, const seen *s)
         return s->uploaded;
     if (strcmp(what, "products") == 0)
         return count(s->multiplied);
+    if (strcmp(what, "cpu") == 0)
+        return m->cpu;
     return strcmp(what, "wires") == 0 ? count(s->brought) : m->lane;
 }
 

@@ -22,7 +22,7 @@ typedef struct bench_step_process {
 
 /* For bench_peer_fork(). "step PASSES" takes steps and answers with the mean seconds of one and the process's peak
  * resident bytes. Of those steps then tell, as means of one: "gemm" the seconds in products, "lane" the seconds that the busiest
- * lane was busy, "uploaded" the bytes that went to the device: wires, rows of embeddings, kept rows of the trunk; and "products" and
+ * lane was busy, "cpu" the seconds of CPUs that all threads took, "uploaded" the bytes that went to the device: wires, rows of embeddings, kept rows of the trunk; and "products" and
  * "wires" of how many layers anything was multiplied, and uploaded, in any of them.
  * "kept" tells of how many examples the trunk was kept before the first step. */
 int bench_step_serve(void *ud, FILE *in, FILE *out);
