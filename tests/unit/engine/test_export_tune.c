@@ -165,7 +165,7 @@ static void computes_the_same(void **state)
         static float a[ROWS * SEQ], b[ROWS * SEQ];
         double run, model;
         test_batch t;
-        char other[560];
+        char other[580];
         zo2_convert_opts co;
         zo2_engine_opts plain = r->o;
         zo2_convert_opts_init(&co);
@@ -199,8 +199,8 @@ static void as_gguf(void **state)
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
         tuned *r = begin(&choices[i], 0);
         char file[600], back[600];
-        snprintf(file, sizeof file, "%s.gguf", r->run);
-        snprintf(back, sizeof back, "%s.back", r->run);
+        snprintf(file, sizeof file, "%s.gguf", r->out);
+        snprintf(back, sizeof back, "%s.back", r->out);
         zo2_export_opts x = r->x, whole = {.struct_size = sizeof whole, .dtype = ZO2_F16, .force = 1};
         x.form = ZO2_EXPORT_GGUF_F16;
         MUST(zo2_pack_export(r->pack, file, &x));
@@ -237,5 +237,5 @@ int main(void)
         cmocka_unit_test(computes_the_same),
         cmocka_unit_test(as_gguf),
     };
-    return cmocka_run_group_tests(tests, start, test_clean);
+    return cmocka_run_group_tests(tests, start, exports_clean);
 }
