@@ -669,7 +669,7 @@ typedef struct zo2_tune_info {
     uint32_t lora_tensors;
     uint32_t hidden;
     uint64_t master_bytes; /* of what moves, fp32 */
-    uint64_t token_bytes;  /* of a token's residual stream, fp32: what a cache of the trunk holds of it */
+    uint64_t token_bytes;  /* of a token where the trunk ends, fp32: what is kept of it. 0: no layer is below */
 } zo2_tune_info;
 
 /* Counts the tensors of a choice (NULL: all) for an architecture ("opt-13b", or the path of a config.json or pack). No weights are

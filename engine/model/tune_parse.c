@@ -1,5 +1,6 @@
 /* tune_parse.c: the text of a choice, term by term. */
 #include "engine/model/tune.h"
+#include "engine/model/arch.h"
 
 #include <errno.h>
 #include <stdlib.h>

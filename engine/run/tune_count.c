@@ -2,6 +2,7 @@
 #include "engine/base/finish.h"
 #include "engine/base/opts.h"
 #include "engine/families/families.h"
+#include "engine/model/arch.h"
 #include "engine/model/tune.h"
 
 static void count(zo2_tune_info *out, const zo2_arch *model, const zo2_arch *a)
@@ -17,7 +18,7 @@ static void count(zo2_tune_info *out, const zo2_arch *model, const zo2_arch *a)
         .rows = a->n_rows,
         .hidden = a->hidden,
         .master_bytes = a->moving * sizeof(float),
-        .token_bytes = (uint64_t)a->hidden * sizeof(float),
+        .token_bytes = a->fork > 1 ? (uint64_t)a->hidden * sizeof(float) : 0,
     };
     for (uint32_t i = 0; i < a->n_tensors; i++) {
         out->moving_tensors += !a->tensors[i].frozen;

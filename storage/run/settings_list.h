@@ -55,7 +55,7 @@
     X(clip, double, F64, "clip", isfinite(s->clip) && s->clip >= 0, \
       "clip is not a finite number >= 0", !isnan(o->clip), 0, none) \
     X(tune_rotate, uint32_t, U32, "tune-rotate", 1, "", o->tune_rotate != 0, 0, none) \
-    X(tune_order, zo2_tune_order, FIRST, "tune-order", zo2_tune_order_name(s->tune_order) != NULL, \
+    X(tune_order, zo2_tune_order, FIRST, "tune-order", s->tune_order >= ZO2_ORDER_TOP && s->tune_order <= ZO2_ORDER_RANDOM, \
       "unknown order of the groups that take turns", o->tune_order != 0, ZO2_ORDER_TOP, tune_order) \
     X(trunk_type, zo2_dtype, FIRST, "trunk-type", s->trunk_type == ZO2_F32 || s->trunk_type == ZO2_BF16, \
       "the trunk's results are kept as fp32 or bf16", o->trunk_type != 0, ZO2_F32, dtype)

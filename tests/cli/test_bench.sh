@@ -37,6 +37,16 @@ grep -q 'fp8-e4m3 wires to the device of the cpu backend' out.txt || fail "the t
 expect 0 '^| peak resident memory ' tiny_bench step --no-peers
 expect 0 '^| decode to two panels ' tiny_bench rates --backend cpu --wire fp8-e4m3
 grep -q '^## rates: what zo2-plan counts with, fp8-e4m3 wire, gaussian, fp32, cpu backend' out.txt || fail "the rates don't say whose they are"
+expect 0 '^| all, 128 tokens, 4 queries .*| matrices=4-5 ' tiny_bench tune --tokens 128
+grep -q '4 rows of 32 tokens, two are one example' out.txt || fail "tune: not lines with options by default"
+layers_of() { sed -n "/^| layers that are $1/,/^| layers/s/^.*| matrices=4-5$2  *| *\([0-9]*\).*/\1/p" out.txt | head -n 1; }
+for what in uploaded multiplied; do
+    [ "$(layers_of $what '')" = 6 ] || fail "tune: a trunk that isn't kept is not $what"
+    [ "$(layers_of $what ', kept')" = 2 ] || fail "tune: a kept trunk is $what"
+done
+expect 0 '^| all, 4 tokens, 1 query .*| vectors ' tiny_bench tune --tune vectors --queries 1 --loss text
+! grep -q 'kept' out.txt || fail "tune: a choice that has no trunk has one kept"
+expect 1 'tune: layer 9' tiny_bench tune --tune layers=9
 expect 0 '^not installed: .*NumPy.*PyTorch' tiny_bench noise --dist rademacher --python /nonexistent
 [ -z "$(ls -A tmp)" ] || fail "left behind: $(ls tmp)"
 
@@ -72,8 +82,9 @@ status=$?
 [ -z "$(ls -A tmp)" ] || fail "left behind after SIGTERM: $(ls tmp)"
 
 usage 'unknown section "disk"' zo2-bench disk
-usage 'unexpected argument' zo2-bench noise codec update gemm attention panels link step rates storage convert noise
+usage 'unexpected argument' zo2-bench noise codec update gemm attention panels link step rates storage convert tune noise
 usage 'not one of bf16' zo2-bench codec --wire int4
 usage 'not a number from 1' zo2-bench --repeats 0
+usage 'not one of options' zo2-bench tune --loss none
 usage 'not a time' zo2-bench --seconds soon
 finish

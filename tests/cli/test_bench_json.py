@@ -74,6 +74,16 @@ def check_storage(folder):
             check(near(row["threads_ratio"], row["median"] / threads["median"]), f"storage: {way}: threads_ratio")
 
 
+def check_tune(folder):
+    steps, moved, *layers = bench(folder, "tune", "--tune", "layers=5", "--tokens", "64")["results"]
+    check(steps["unit"] == "s/step" and moved["unit"] == "MB/step", "tune: units")
+    check([s["key"] for s in steps["against"]] == ["part", "kept"], "tune: sides")
+    check(moved["part_ratio"] > moved["kept_ratio"] > 0, "tune: a kept trunk is uploaded")
+    check([row["name"] for row in layers] == ["layers that are uploaded", "layers that are multiplied"], "tune: rows")
+    for row in layers:
+        check((row["median"], row["part_ratio"]) == (6, 1) and near(row["kept_ratio"], 1 / 6), f"tune: {row['name']}")
+
+
 def rows_of(result, section):
     return [row for row in result["results"] if row["section"] == section]
 
@@ -88,13 +98,14 @@ def main():
             requests = f.read().splitlines()
         check(sorted(os.listdir(folder)) == ["python", "requests"], f"left behind: {os.listdir(folder)}")
         check_storage(folder)
+        check_tune(folder)
 
     for key in ("version", "cpu", "cpus", "simd", "threads", "repeats", "seconds", "bytes", "results", "not_installed"):
         check(key in result, f"no key {key}")
     check(result["threads"] == 2 and result["repeats"] == 3 and result["bytes"] == 65536, "settings")
     for section in ("noise", "codec", "update", "gemm", "attention", "panels", "link", "step", "rates"):
         check(rows_of(result, section), f"no rows of {section}")
-    check(not rows_of(result, "storage") and not rows_of(result, "convert"), "a drive is written without a word")
+    check(not any(rows_of(result, section) for section in ("storage", "convert", "tune")), "a section that is to be named")
 
     for row in result["results"]:
         name = f"{row['section']}: {row['name']}"

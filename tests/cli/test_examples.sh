@@ -44,18 +44,40 @@ compile() {
         -Wl,-rpath,"$(dirname "$LIBZO2")" || fail "compiling $1.c"
 }
 
-# mutant PATTERN SCRIPT: $reference.c, changed by a sed script, fails and prints the pattern. Of the model $reference_pack.
+# mutant PATTERN SCRIPT [OPTION...]: $reference.c and its headers, changed by a sed script, fail and print the pattern. Of the model
+# $reference_pack, with these options.
 reference=reference_step reference_pack=tiny.zo2
 mutants=0
 mutant() {
+    _pattern=$1 _script=$2
+    shift 2
     mutants=$((mutants + 1))
-    sed "$2" "$SRC/tools/examples/$reference.c" >mutant.c
-    ! cmp -s mutant.c "$SRC/tools/examples/$reference.c" || fail "$reference.c has nothing for $2"
-    compile mutant
-    expect 1 "$1" ./mutant "$reference_pack" "mutant$mutants.run"
+    rm -rf mutant && mkdir mutant
+    _changed=0
+    for _file in "$reference.c" reference.h reference_choice.h reference_run.h; do
+        sed "$_script" "$SRC/tools/examples/$_file" >"mutant/$_file"
+        cmp -s "mutant/$_file" "$SRC/tools/examples/$_file" || _changed=1
+    done
+    [ $_changed = 1 ] || fail "$reference has nothing for $_script"
+    compile "mutant/$reference"
+    expect 1 "$_pattern" "mutant/$reference" "$@" "$reference_pack" "mutant$mutants.run"
     rm -rf "mutant$mutants.run"
 }
 
+# tuned WEIGHTS OPTION...: $reference agrees with the engine in every step of a run that moves so many weights, and in what stays. WEIGHTS:
+# of each step.
+tuned() {
+    _weights=$1
+    shift
+    expect 0 'weights after the step .*bits$' "$examples/$reference" "$@" "$reference_pack" part.run
+    [ "$(sed -n 's/^step [0-9]* moves \([0-9]*\) .*/\1/p' out.txt | tr '\n' ' ')" = "$_weights " ] || {
+        fail "other weights move than $_weights: $*"
+        cat out.txt
+    }
+    rm -rf part.run
+}
+
+cp "$SRC"/tools/examples/reference*.h .
 cp "$SRC/tools/examples/reference_step.c" same.c
 compile same
 expect 0 'weights after the step *3505536 of 3505536' ./same tiny.zo2 same.run
@@ -67,6 +89,23 @@ mutant '^weights .*TOO FEW$' 's/\[at\] - u;/[at] + u;/'                      # t
 mutant '^weights .*TOO FEW$' 's/(t->info.decays ? d : 0.0f)/d/'              # norms and biases decay
 mutant '^weights .*TOO FEW$' 's/fmaf(c, z\[i\], u);/c * z[i] + u;/'          # one rounding more
 
+# A part of the model, and parts that take turns.
+tuned '15360 15360' --tune vectors --steps 2
+tuned '889728 889728' --tune layers=4-5 --steps 2
+tuned '442368 442368' --tune matrices=5 --steps 2
+tuned '889344 889344' --tune 'match=*.fc1.*' --steps 2
+tuned '1342464' --tune matrices=2,4-5+vectors
+tuned '49536' --tune 'match=*embed_positions*'
+tuned '384 444864 444864 444864 444864 444864 444864 835968 384' --tune-rotate 1 --steps 9
+tuned '444864 444864 2496 2496' --tune layers=3-4+vectors+layers=0 --tune-rotate 2 --tune-order bottom --steps 4
+tuned '384 384' --tune rows=17,304 --steps 2
+tuned '18432 18432' --tune lora:r=4 --steps 2
+tuned '1152 447744 5376 5376 5376 5376 5376 1152' --tune lora:r=4,targets=fc1+out_proj+matrices=5+rows=15-20 --tune-rotate 1 --steps 8
+mutant '^weights .*TOO FEW$' 's/t->rank == 1/t->rank == 2/' --tune vectors
+mutant '^L+ .*TOO MUCH$' 's/if (!moves(t, now)) {/if (0) {/' --tune layers=4-5         # what is frozen is perturbed
+mutant '^weights .*TOO FEW$' 's/if (!moves(t, now))$/if (0)/' --tune layers=4-5         # and updated
+mutant '^weights .*TOO FEW$' 's/groups - 1 - last/last/' --tune-rotate 1                # the other end begins
+
 # --- reference_llama --------------------------------------------------------------------------------------------------
 
 for kind in llama-plain llama-gqa-tied llama-mqa llama-headdim llama-attention-bias llama-mlp-bias llama-linear \
@@ -74,7 +113,7 @@ for kind in llama-plain llama-gqa-tied llama-mqa llama-headdim llama-attention-b
     mistral-window; do
     zo2-pack convert "$DATA/decoder-fixtures/$kind" "$kind.zo2" >/dev/null || fail "converting $kind"
     expect 0 'weights after the step .*bits$' "$examples/reference_llama" "$kind.zo2" "$kind.run"
-    [ "$(grep -c 'allowed$' out.txt)" = 2 ] || fail "reference_llama made other comparisons than two of losses"
+    [ "$(grep -c 'allowed$' out.txt)" = 5 ] || fail "reference_llama made other comparisons than five of scalars"
 done
 zo2-pack convert "$DATA/decoder-fixtures/llama-yarn" yarn.zo2 >/dev/null || fail "converting llama-yarn"
 expect 1 'with the scalings linear and llama3 only' "$examples/reference_llama" yarn.zo2 other.run
@@ -82,9 +121,23 @@ expect 1 'LLaMA, Qwen2, Qwen3 and Mistral only' "$examples/reference_llama" tiny
 [ ! -e other.run ] || fail "reference_llama made a run of a model that it refuses"
 reference=reference_llama reference_pack=llama-llama3.zo2
 mutant '^L+ .*TOO MUCH$' 's/a \* c - b \* s/a * c + b * s/'                   # the other way round
-mutant '^L+ .*TOO MUCH$' 's|head / (m->H / m->K) \* N|head % m->K * N|'       # who shares keys with whom
+mutant '^L+ .*TOO MUCH$' 's|head / (m->model.H / m->K) \* N|head % m->K * N|'       # who shares keys with whom
 mutant '^L- .*TOO MUCH$' 's/(1 - s) \* f/s * f/'                             # the blend of frequencies
-mutant '^weights .*TOO FEW$' 's/\[i\] - u;/[i] + u;/'                         # the update's sign
+
+reference_pack=llama-mqa.zo2 # the head is a tensor of its own
+tuned '1824 1824' --tune layers=1 --steps 2
+tuned '512 512' --tune 'match=lm_head*' --steps 2
+tuned '32 1824 16 1824 1824 1824 32 16 32 1824 16 1824 16 1824' --tune vectors+layers=1-2 --tune-rotate 1 --tune-order random --steps 14
+mutant '^weights .*TOO FEW$' 's/drew <= least/drew >= least/' --tune-rotate 1 --tune-order random --steps 5
+tuned '96 96' --tune rows=3-7,12 --steps 2
+tuned '416 416 416' --tune lora:r=2,alpha=3,targets=q_proj+o_proj+down_proj,layers=1-2 --steps 3
+tuned '528 528' --tune vectors+rows=3-7,12+lora:r=8,targets=k_proj+v_proj,layers=0 --steps 2
+mutant '^L+ .*TOO MUCH$' 's/own = m->rows && .*;/own = 0;/' --tune rows=3-7,12                  # the head keeps its rows
+mutant '^L+ .*TOO MUCH$' 's/(float)(m->scale \* sum)/(float)sum/' --tune lora:alpha=40            # alpha / r
+mutant '^weights .*TOO FEW$' 's/t->info.id = id++/t->info.id = (uint32_t)(t - m->tensor)/' --tune vectors+lora:layers=0 # places
+reference_pack=llama-gqa-tied.zo2 # the embedding keeps the rows that move in the head
+tuned '96 96' --tune rows=3-7,12 --steps 2
+mutant '^L+ .*TOO MUCH$' 's/own = m->rows && .*;/own = 0;/' --tune rows=3-7,12
 
 # --- finetune, custom_loss --------------------------------------------------------------------------------------------
 

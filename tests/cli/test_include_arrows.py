@@ -39,6 +39,7 @@ RANKS = [
 ]
 PUBLIC = "engine/zo2.h"
 TOOLS_TOO = ["engine/base/json.h", "storage/instead/instead.h"]  # compiled into the tools, too
+EXAMPLES = "tools/examples/"  # for outside users, who copy the folder: a header beside a program goes without a path
 HIDDEN_FROM = {  # lower, but none of their business
     "codec": ["storage/io"],
     "kernels": ["storage"],
@@ -146,6 +147,8 @@ def check_arrows(root, sources):
                     yield f'{path}: <{to}> is a project file: include it as "{to}"'
                 elif CUDA_HEADER.match(to) and here[1] != "kernels":
                     yield f"{path}: only kernels/ may include CUDA headers: <{to}>"
+                continue
+            if path.startswith(EXAMPLES) and "/" not in to and os.path.isfile(os.path.join(root, EXAMPLES, to)):
                 continue
             if not os.path.isfile(os.path.join(root, to)):
                 yield f'{path}: "{to}" is not a path from the project root (a header of the system is included with <>)'

@@ -4,14 +4,14 @@
 tiny
 
 help_and_version zo2-tune
-for command in train eval log tokenize; do
+for command in train warm eval log tokenize; do
     help_and_version zo2-tune $command
     zo2-tune --help | grep -q "^  $command " || fail "zo2-tune --help doesn't list $command"
     usage 'unknown option --nonsense' zo2-tune $command --nonsense x
 done
 zo2-tune train --help >help.txt
 for option in model data run resume eval eval-every steps batch seq lr lr-schedule warmup eps weight-decay clip seed dist \
-    queries pending micro-batch bos wire compute backend device-mem host-mem threads snapshot-every snapshot no-snapshot log-every \
+    queries pending micro-batch tune tune-rotate tune-order trunk-type trunk-cache bos wire compute backend device-mem host-mem threads snapshot-every snapshot no-snapshot log-every \
     dry-run quiet json; do
     grep -q -e "^  --$option\( \|$\)" help.txt || fail "train --help lacks --$option"
 done

@@ -15,7 +15,7 @@ enum { BENCH_MAX_REPEATS = 99, BENCH_MAX_SIDES = 8 };
 /* What the command line says. */
 typedef struct bench_options {
     cli_value threads, repeats, seconds, bytes, model, tokens, wire, dist, backend, all, dir, checkpoint, python,
-        no_peers, json;
+        no_peers, json, tune, queries, loss;
 } bench_options;
 
 typedef struct bench_stat {
@@ -138,6 +138,7 @@ bool bench_attention(bench *b);
 bool bench_panels(bench *b);
 bool bench_link(bench *b);
 bool bench_step(bench *b);
+bool bench_tune(bench *b);
 bool bench_storage(bench *b);
 bool bench_convert(bench *b);
 bool bench_rates(bench *b);

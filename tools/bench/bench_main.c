@@ -19,7 +19,7 @@ static const struct section {
     {"noise", bench_noise, false},    {"codec", bench_codec, false},         {"update", bench_update, false},
     {"gemm", bench_gemm, false},      {"attention", bench_attention, false}, {"panels", bench_panels, false},
     {"link", bench_link, false},      {"step", bench_step, false},           {"rates", bench_rates, false},
-    {"storage", bench_storage, true}, {"convert", bench_convert, true},
+    {"storage", bench_storage, true}, {"convert", bench_convert, true},      {"tune", bench_tune, true},
 };
 
 enum { SECTIONS = sizeof sections / sizeof *sections };
@@ -33,15 +33,21 @@ static const cli_option what_options[] = {
     {"dist", "gaussian|rademacher", CLI_CHOICE, OPTION(dist), "only this noise (default: both; step, rates: gaussian)",
      0, 0},
     {"model", "MODEL", CLI_TEXT, OPTION(model),
-     "gemm, attention, step, rates, convert: architecture or pack (default opt-125m)", 0, 0},
+     "gemm, attention, step, rates, convert, tune: architecture or pack (default opt-125m)", 0, 0},
     {"tokens", "N", CLI_COUNT, OPTION(tokens),
-     "gemm, attention, step, rates: tokens of the batch's one row (512); link: of streams (2048)", 2, 1 << 20},
+     "gemm, attention, step, rates, tune: tokens of the batch, one row but for tune (512); link: of streams (2048)", 2,
+     1 << 20},
     {"backend", CLI_BACKENDS, CLI_CHOICE, OPTION(backend),
      "gemm, attention, panels, link, rates: on which device (default auto: the fastest here)", 0, 0},
     {"bytes", "SIZE", CLI_SIZE, OPTION(bytes),
      "codec, update, panels, link: fp32 bytes of a matrix (default 256M); storage: bytes of the file (2G)", 1 << 16, 0},
     {"dir", "DIR", CLI_TEXT, OPTION(dir),
      "storage, convert: the folder whose drive is measured (default: the current one)", 0, 0},
+    {"tune", "CHOICE", CLI_TEXT, OPTION(tune),
+     "tune: what moves, as for zo2-tune train (default: the matrices of the last two layers)", 0, 0},
+    {"queries", "N", CLI_COUNT, OPTION(queries), "tune: of a step (default 4)", 1, ZO2_MAX_QUERIES},
+    {"loss", "options|text", CLI_CHOICE, OPTION(loss),
+     "tune: of the last tokens of pairs of rows, as of lines with options (default), or of all tokens", 0, 0},
     {"checkpoint", "HF_DIR", CLI_TEXT, OPTION(checkpoint), "convert: this model (default: random weights of --model)",
      0, 0},
     {0},
@@ -75,7 +81,7 @@ static bool choose_sections(const cli_command *command, const char *const names[
     return true;
 }
 
-static_assert(SECTIONS == 11, "as many positionals below");
+static_assert(SECTIONS == 12, "as many positionals below");
 
 static bool settle_options(bench *b)
 {
@@ -108,8 +114,8 @@ int main(int argc, char **argv)
     const char *names[SECTIONS];
     bool wanted[SECTIONS] = {false};
     const cli_positional positionals[] = {
-        {"noise|codec|update|gemm|attention|panels|link|step|rates|storage|convert",
-         "what to measure: one or more, default all but the last two", &names[0], true},
+        {"noise|codec|update|gemm|attention|panels|link|step|rates|storage|convert|tune",
+         "what to measure: one or more, default all but the last three", &names[0], true},
         {"", NULL, &names[1], true},
         {"", NULL, &names[2], true},
         {"", NULL, &names[3], true},
@@ -120,6 +126,7 @@ int main(int argc, char **argv)
         {"", NULL, &names[8], true},
         {"", NULL, &names[9], true},
         {"", NULL, &names[10], true},
+        {"", NULL, &names[11], true},
         {0},
     };
     const cli_group groups[] = {
@@ -143,6 +150,7 @@ int main(int argc, char **argv)
         "rates   what zo2-plan counts with for a model, the best of many samples; with --json a GPU's are for zo2-plan --gpu\n"
         "storage  a file of --bytes in --dir read and written some 25 times, against fio on the same file\n"
         "convert  a checkpoint's way into a pack in --dir, from drive to drive, against cp of the files\n"
+        "tune    a step that moves a part of a model, without its trunk kept and with it, against one that moves all\n"
         "Sides of a row are measured in turn. Leave the machine idle meanwhile.\n"
         "A program that is not installed is named and left out; the exit status is 0 all the same.",
     };

@@ -14,7 +14,8 @@ typedef struct bench_peer bench_peer;
 bench_peer *bench_peer_python(bench *b, const char *label, const char *script, const char *const *args);
 
 /* Runs serve(ud, in, out) in a forked process: it must write its first line itself, read requests from `in` until the
- * end, and return the exit status. NULL: could not start, or serve() failed before it was ready. */
+ * end, and return the exit status. NULL: could not start, or serve() failed before it was ready. Of several the last one
+ * is stopped first: it has the pipes of the others open. */
 bench_peer *bench_peer_fork(const char *name, int (*serve)(void *ud, FILE *in, FILE *out), void *ud);
 
 /* One request; false if the peer died or answered nonsense (message on stderr). second may be NULL. */

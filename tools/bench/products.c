@@ -40,6 +40,22 @@ static bool count_in(bench *b, bench_products *p, const zo2_tensor_info *t)
     return true;
 }
 
+bool bench_products_pack(const bench *b, const bench_products *p, char *path, size_t size)
+{
+    const char *model = bench_model(b);
+    if (p->info.file_bytes) {
+        snprintf(path, size, "%s", model);
+        return true;
+    }
+    zo2_synth_opts o;
+    zo2_synth_opts_init(&o);
+    snprintf(path, size, "%s/model.zo2", b->work);
+    zo2_status s = zo2_pack_synth(model, path, &o);
+    if (s)
+        cli_fail(b->program, "cannot make a synthetic model", s);
+    return !s;
+}
+
 bool bench_products_open(bench *b, bench_products *p)
 {
     const char *model = bench_model(b);

@@ -33,6 +33,9 @@ typedef enum bench_products_by {
 bool bench_products_open(bench *b, bench_products *p);
 void bench_products_close(bench_products *p);
 
+/* Path of a pack with weights: --model itself, or a synthetic one in the work folder, which is there. False with a message. */
+bool bench_products_pack(const bench *b, const bench_products *p, char *path, size_t size);
+
 /* One of them as p->backend measures it. kind: ZO2_MEASURE_GEMM, ZO2_MEASURE_GEMM_WHOLE. */
 zo2_measure_spec bench_product_spec(const bench *b, const bench_products *p, const bench_product *x,
                                     zo2_measure_kind kind);

@@ -10,23 +10,6 @@
 #include "tools/bench/step_process.h"
 #include "tools/cli/report.h"
 
-/* The model's pack: --model itself, or a synthetic one in the work folder. */
-static bool make_pack(bench *b, const bench_products *p, char *path, size_t size)
-{
-    const char *model = bench_model(b);
-    if (p->info.file_bytes) {
-        snprintf(path, size, "%s", model);
-        return true;
-    }
-    zo2_synth_opts o;
-    zo2_synth_opts_init(&o);
-    snprintf(path, size, "%s/model.zo2", b->work);
-    zo2_status s = zo2_pack_synth(model, path, &o);
-    if (s)
-        cli_fail(b->program, "cannot make a synthetic model", s);
-    return !s;
-}
-
 /* The script knows OPT alone. */
 static bench_peer *start_mezo(bench *b, const bench_products *p)
 {
@@ -91,10 +74,11 @@ bool bench_step(bench *b)
     char pack[512], title[128];
     if (!bench_products_open(b, &p))
         return false;
-    bool ok = bench_work_folder(b) && make_pack(b, &p, pack, sizeof pack);
+    bool ok = bench_work_folder(b) && bench_products_pack(b, &p, pack, sizeof pack);
     if (ok) {
         bench_step_process how = {.pack = pack,
-                                  .tokens = (uint32_t)p.tokens,
+                                  .rows = 1,
+                                  .seq = (uint32_t)p.tokens,
                                   .vocab = p.info.vocab,
                                   .threads = b->threads,
                                   .wire = b->options.wire.given ? zo2_wire_parse(b->options.wire.text) : 0,

@@ -7,6 +7,7 @@
 #include "tools/cli/engine_flags.h"
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
+#include "tools/cli/plan_tune.h"
 #include "tools/cli/tune_text.h"
 
 typedef struct part {
@@ -147,6 +148,7 @@ static void print_host_parts(const zo2_plan *plan)
 {
     const uint64_t spilled = plan->ram_master_bytes + plan->ram_wire_bytes + plan->spill_buffer_bytes;
     const uint64_t masters = plan->spill_bytes ? spilled : plan->master_bytes;
+    const uint64_t cache = plan->spill_bytes ? 0 : plan->trunk_cache_bytes;
     const part whole[] = {{"masters", plan->master_bytes, "fp32 masters with their wires"}};
     const part parts[] = {
         {"masters", plan->ram_master_bytes, "fp32 masters with their wires that stay in RAM"},
@@ -156,13 +158,16 @@ static void print_host_parts(const zo2_plan *plan)
     const part rest[] = {
         {"staging", plan->staging_bytes - plan->staged_bytes, "buffers"},
         {"streams", plan->staged_bytes, "residual streams that wait for their turn"},
-        {"rest", plan->host_peak_bytes - masters - plan->staging_bytes, "the program itself"},
+        {"trunk cache", cache, "rows of lines where the trunk ends, at most"},
+        {"rest", plan->host_peak_bytes - masters - plan->staging_bytes - cache, "the program itself"},
     };
     if (plan->spill_bytes)
         print_parts(parts, sizeof parts / sizeof *parts);
     else
         print_parts(whole, 1);
-    print_parts(rest, sizeof rest / sizeof *rest);
+    for (size_t i = 0; i < sizeof rest / sizeof *rest; i++)
+        if (rest[i].bytes || strcmp(rest[i].name, "trunk cache") != 0)
+            print_parts(&rest[i], 1);
 }
 
 static void print_disk(const zo2_plan *plan, const cli_wear *wear)
@@ -242,6 +247,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
 
     print_disk(plan, lines->wear);
     print_times(o, plan, lines);
+    cli_plan_print_tune(o, plan, lines->fixed);
 }
 
 static void wear_json(cli_json *j, const cli_wear *w)
@@ -330,6 +336,18 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, cons
     F64(write_seconds);
     F64(read_rate);
     F64(write_rate);
+    U64(layers);
+    U64(tuned_parameters);
+    U64(trunk_blocks);
+    U64(frozen_bytes);
+    U64(trunk_bytes_per_token);
+    U64(trunk_cache_bytes);
+    U64(wire_bytes_per_step_filled);
+    U64(trunk_bytes_per_step);
+    F64(seconds_per_step_filled);
+    cli_json_text(&j, "bottleneck_filled", plan->bottleneck_filled);
+    U64(proposed_layers);
+    U64(proposed_layers_bytes);
     cli_json_text(&j, "compute", zo2_dtype_name(plan->compute));
     cli_json_text(&j, "rates_of", device); /* null: of this machine */
     if (wear)

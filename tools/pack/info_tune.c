@@ -22,7 +22,8 @@ void pack_tune_print(const char *tune, const zo2_tune_info *info)
 {
     char text[CLI_TUNE_BYTES], a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES];
     printf("tune         %s\n", cli_tune_text(text, tune, false));
-    printf("  moving     %s parameters in %u tensors", cli_human_count(a, info->moving), info->moving_tensors);
+    printf("  moving     %s parameters in %u tensor%s", cli_human_count(a, info->moving), info->moving_tensors,
+           info->moving_tensors == 1 ? "" : "s");
     printf(" (the model's: %s in %u)\n", cli_human_count(a, info->parameters), info->tensors);
     if (info->rows)
         printf("  rows       %s of the output embedding\n", cli_human_count(a, info->rows));
@@ -31,11 +32,11 @@ void pack_tune_print(const char *tune, const zo2_tune_info *info)
     printf("  masters    %s, fp32\n", cli_human_size(a, info->master_bytes));
     printf("  groups     %u, if they take turns\n", info->groups);
     block_text(b, info->fork_block, info->layers);
-    if (info->fork_block)
+    if (info->token_bytes)
         printf("  fork       at %s: what is below is computed once, and takes %s a token to keep (fp32)\n", b,
                cli_human_size(a, info->token_bytes));
     else
-        printf("  fork       at %s: nothing is computed once\n", b);
+        printf("  fork       at %s: no layer is computed once\n", b);
 }
 
 void pack_tune_json(cli_json *j, const char *tune, const zo2_tune_info *info)

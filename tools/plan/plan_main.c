@@ -13,15 +13,18 @@
 #include "tools/plan/drives.h"
 #include "tools/plan/gpu.h"
 #include "tools/plan/gpu_table.h"
+#include "tools/plan/tune_table.h"
 
 typedef struct plan_output {
-    cli_value probe, json;
+    cli_value probe, json, tune_table;
 } plan_output;
 
 static const cli_option output_options[] = {
     {"probe", "TIME", CLI_TIME, offsetof(plan_output, probe),
      "most time to measure this machine in (5s); 0: no rates, times and proposals", 0, 0},
     {"json", NULL, CLI_FLAG, offsetof(plan_output, json), "one JSON object", 0, 0},
+    {"tune-table", NULL, CLI_FLAG, offsetof(plan_output, tune_table),
+     "a table: all of the model tuned, its vectors, its last layers, adapters", 0, 0},
     {0},
 };
 
@@ -50,6 +53,10 @@ static const char *conflict(const gpu_flags *gpu, const plan_output *output, con
         return "--spill-table is a table: no --json, no --save-gpu, no --gpu all";
     if (drives->table.given && (flags->spill.n || flags->wire.given || flags->host_mem.given))
         return "--spill-table has its own --spill, --wire and --host-mem";
+    if (output->tune_table.given && (output->json.given || gpu->save.given || every || drives->table.given))
+        return "--tune-table is a table: no --json, no --save-gpu, no --gpu all, no --spill-table";
+    if (output->tune_table.given && (flags->tune.given || flags->tune_rotate.given))
+        return "--tune-table has its own --tune, and no --tune-rotate";
     if (!spills && (drives->read_rate.given || drives->write_rate.given || drives->steps.given))
         return "--spill-read-rate, --spill-write-rate and --steps are for --spill";
     if (!spills && (flags->write_budget.given || flags->endurance.given))
@@ -188,6 +195,9 @@ int main(int argc, char **argv)
         status = s ? cli_fail(command.program, NULL, s) : CLI_EXIT_OK;
     } else if (w.drives.table.given) {
         zo2_status s = drives_print_table(w.model, &w.drives, &w.gpu, &w.opts);
+        status = s ? cli_fail(command.program, NULL, s) : CLI_EXIT_OK;
+    } else if (w.output.tune_table.given) {
+        zo2_status s = tune_print_table(w.model, drives_steps(&w.drives), &w.gpu, &w.opts);
         status = s ? cli_fail(command.program, NULL, s) : CLI_EXIT_OK;
     } else {
         status = show(&w);

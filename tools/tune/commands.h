@@ -4,6 +4,7 @@
 #define ZO2_TOOLS_TUNE_COMMANDS_H
 
 int tune_train(int argc, char **argv);
+int tune_warm(int argc, char **argv);
 int tune_eval(int argc, char **argv);
 int tune_log(int argc, char **argv);
 int tune_tokenize(int argc, char **argv);

@@ -42,6 +42,8 @@ enum { TRAIN_GROUPS = 11 };
 
 /* The command with its options stored in *f; it points to groups. */
 void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags *f);
+/* That of zo2-tune warm, which takes what makes the run. */
+void warm_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags *f);
 
 typedef struct train {
     const cli_command *command;

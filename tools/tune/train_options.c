@@ -47,6 +47,20 @@ static const cli_option output_options[] = {
     {0},
 };
 
+static const cli_option warm_file_options[] = {
+    {"model", "FILE", CLI_TEXT, AT(model), "the pack of the run", CLI_NEEDED, 0},
+    {"data", "TRAIN.jsonl", CLI_TEXT, AT(data), "training lines (-: standard input)", CLI_NEEDED, 0},
+    {"run", "RUN_DIR", CLI_TEXT, AT(run), "directory of the run; one of 0 steps is begun where there is none", CLI_NEEDED, 0},
+    {"eval", "EVAL.jsonl", CLI_TEXT, AT(eval), "the lines of evaluations, too (-: standard input)", 0, 0},
+    {0},
+};
+
+static const cli_option warm_output_options[] = {
+    {"snapshot", "DIR", CLI_TEXT, AT(snapshot), "where the run's snapshots go (RUN_DIR/snapshots)", 0, 0},
+    {"quiet", NULL, CLI_FLAG, AT(quiet), "warnings and errors only", 0, 0},
+    {"json", NULL, CLI_FLAG, AT(json), "one JSON object: lines, kept, seconds", 0, 0},
+    {0},
+};
 // clang-format on
 
 void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags *f)
@@ -81,4 +95,19 @@ void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags
             "\n"
             "Ctrl-C stops and saves; --resume goes on, bit for bit.",
     };
+}
+
+void warm_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags *f)
+{
+    train_command(out, groups, f);
+    out->program = "zo2-tune warm";
+    out->summary = "Computes what lies below all that a run moves, for all lines, and keeps it for the run's steps.";
+    out->notes =
+        "A new run takes the settings of zo2-tune train, an old one has them: only --trunk-cache and budgets are to be\n"
+        "given again. Then go on with zo2-tune train --resume. Ctrl-C stops; the same command goes on.";
+    for (int i = 0; i < TRAIN_GROUPS; i++)
+        if (groups[i].options == file_options)
+            groups[i].options = warm_file_options;
+        else if (groups[i].options == output_options)
+            groups[i] = (cli_group){"Output", warm_output_options, f};
 }

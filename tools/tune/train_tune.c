@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tools/cli/args.h"
 #include "tools/cli/numbers.h"
+#include "tools/cli/progress.h"
 #include "tools/cli/report.h"
 #include "tools/cli/tune_text.h"
 #include "tools/tune/choice.h"
@@ -74,15 +76,14 @@ int train_say_tune(train *t)
     zo2_status s = zo2_tune_count(t->model.path, o->tune, &info);
     if (s != ZO2_OK)
         return cli_fail(t->command->program, "--tune", s);
-    if (o->trunk_cache && !info.fork_block)
-        cli_progress_message(&t->progress,
-                             "warning: --trunk-cache keeps nothing: the embeddings move, and nothing is below them");
+    if (o->trunk_cache && !info.token_bytes)
+        cli_progress_message(&t->progress, "warning: --trunk-cache keeps nothing: no layer is below all that moves");
     if (t->progress.quiet || (!o->tune && !o->tune_rotate))
         return 0;
     trunk_text(trunk, sizeof trunk, &info);
-    cli_progress_message(&t->progress, "tuning %s: %s parameters in %u tensors, of a model of %s%s",
+    cli_progress_message(&t->progress, "tuning %s: %s parameters in %u tensor%s, of a model of %s%s",
                          cli_tune_text(text, o->tune, tune_has_answers(t->settings.tune)),
-                         cli_human_count(moving, info.moving), info.moving_tensors,
+                         cli_human_count(moving, info.moving), info.moving_tensors, info.moving_tensors == 1 ? "" : "s",
                          cli_human_count(all, info.parameters), trunk);
     if (o->tune_rotate)
         cli_progress_message(&t->progress, "%u block%s take turns of %u step%s, order %s", info.groups,

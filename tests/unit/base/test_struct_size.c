@@ -110,6 +110,21 @@ static void plans_are_filled(void **state)
     check_filled(&m, 64, &full, sizeof full);
 }
 
+static void choices_are_counted(void **state)
+{
+    (void)state;
+    zo2_tune_info full;
+    memory m;
+    MUST(zo2_tune_count("opt-125m", "layers=10-11", &full));
+    assert_true(full.struct_size == sizeof full && full.moving > 0);
+    const size_t sizes[] = {offsetof(zo2_tune_info, rows), sizeof full, sizeof full + 64};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        poison(&m);
+        MUST(zo2_tune_count_sized("opt-125m", "layers=10-11", (zo2_tune_info *)(void *)&m, sizes[i]));
+        check_filled(&m, sizes[i], &full, sizeof full);
+    }
+}
+
 static void an_engine_fills(void **state)
 {
     (void)state;
@@ -183,6 +198,7 @@ int main(void)
         cmocka_unit_test(options_are_set),
         cmocka_unit_test(short_options_are_taken),
         cmocka_unit_test(plans_are_filled),
+        cmocka_unit_test(choices_are_counted),
         cmocka_unit_test(an_engine_fills),
     };
     return cmocka_run_group_tests(tests, NULL, clean);

@@ -12,7 +12,7 @@
 #include "tools/cli/args.h"
 
 typedef struct values {
-    cli_value flag, text, count, size, time, real, above0, choice;
+    cli_value flag, text, count, size, room, time, real, above0, choice;
     cli_list texts;
 } values;
 
@@ -21,6 +21,7 @@ static const cli_option options[] = {
     {"text", "T", CLI_TEXT, offsetof(values, text), "a text", 0, 0},
     {"count", "N", CLI_COUNT, offsetof(values, count), "a count", 2, 10},
     {"size", "SIZE", CLI_SIZE, offsetof(values, size), "a size", 1, 0},
+    {"room", "SIZE|off", CLI_SIZE, offsetof(values, room), "a size, or none", 1, 0},
     {"time", "TIME", CLI_TIME, offsetof(values, time), "a time", 0, 0},
     {"real", "F", CLI_REAL, offsetof(values, real), "a number", 0, 0},
     {"above0", "F", CLI_ABOVE0, offsetof(values, above0), "a number", 0, 0},
@@ -106,6 +107,13 @@ static void test_values(void **state)
     assert_int_equal(v.size.u, 1536);
     assert_true(v.time.f == 120);
     assert_true(v.real.f == 0);
+    assert_int_equal(PARSE("f", "--room", "off"), -1);
+    assert_true(v.room.given && v.room.u == 0);
+    assert_int_equal(PARSE("f", "--room", "2K"), -1);
+    assert_int_equal(v.room.u, 2048);
+    assert_int_equal(PARSE("f", "--room", "0"), CLI_EXIT_USAGE);
+    assert_int_equal(PARSE("f", "--room", "of"), CLI_EXIT_USAGE);
+    assert_int_equal(PARSE("f", "--size", "off"), CLI_EXIT_USAGE);
     assert_int_equal(PARSE("f", "--choice", "two"), -1);
     assert_string_equal(v.choice.text, "two");
     assert_int_equal(PARSE("f", "--text="), CLI_EXIT_USAGE);
