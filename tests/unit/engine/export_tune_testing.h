@@ -24,7 +24,7 @@ typedef struct choice {
 typedef struct tuned {
     const choice *c;
     const char *pack;
-    char run[512], out[540], bundle[540], spill[540], again[540];
+    char run[512], spill[540], out[540], bundle[560], again[560];
     const char *dirs[1];
     zo2_engine_opts o;
     zo2_export_opts x;
@@ -86,6 +86,23 @@ static inline void options(tuned *r, int spills)
     r->o.host_bytes = plan.host_min_bytes;
 }
 
+/* Every export syncs its files: where memory is a folder, they go there. */
+static inline const char *exports_dir(void)
+{
+    static char dir[64];
+    if (!dir[0]) {
+        snprintf(dir, sizeof dir, "%s/zo2-test-XXXXXX", access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+        assert_non_null(mkdtemp(dir));
+    }
+    return dir;
+}
+
+static inline int exports_clean(void **state)
+{
+    remove_tree(exports_dir());
+    return test_clean(state);
+}
+
 static inline tuned *begin(const choice *c, int spills)
 {
     static unsigned n;
@@ -96,11 +113,12 @@ static inline tuned *begin(const choice *c, int spills)
     assert_non_null(r);
     r->c = c;
     r->pack = pack_of(c->model);
-    snprintf(r->run, sizeof r->run, "%s/run%u", scratch_dir(), n++);
-    snprintf(r->out, sizeof r->out, "%s.out", r->run);
-    snprintf(r->bundle, sizeof r->bundle, "%s.zo2b", r->run);
+    snprintf(r->run, sizeof r->run, "%s/run%u", scratch_dir(), n);
     snprintf(r->spill, sizeof r->spill, "%s.spill", r->run);
-    snprintf(r->again, sizeof r->again, "%s.again", r->run);
+    snprintf(r->out, sizeof r->out, "%s/out%u", exports_dir(), n);
+    snprintf(r->bundle, sizeof r->bundle, "%s.zo2b", r->out);
+    snprintf(r->again, sizeof r->again, "%s.again", r->out);
+    n++;
     MUST(zo2_arch_load(&model, r->pack, NULL));
     MUST(zo2_arch_tune(&r->arch, &model, c->tune, c->rotate != 0));
     assert_true(r->arch.n_tensors <= MOST);

@@ -170,5 +170,5 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(a_sum_too_large),
     };
-    return cmocka_run_group_tests(tests, start, test_clean);
+    return cmocka_run_group_tests(tests, start, exports_clean);
 }

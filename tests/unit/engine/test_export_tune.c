@@ -74,7 +74,7 @@ static void rows(void **state)
     each(&(choice){.model = untied, .vocab = 109, .tune = "rows=0,5,100-108+vectors", .pending = 1});
     each(&(choice){.model = llama, .vocab = 32, .tune = "rows=0-31"});
     each(&(choice){.model = qwen, .vocab = 32, .tune = "rows=30+layers=1", .rotate = 2});
-    each(&(choice){.model = tiles, .vocab = 4201, .tune = "rows=0-5,1000-1030,4095-4097,4200"});
+    each(&(choice){.model = tiles, .vocab = 4201, .tune = "rows=0-5,1000-4149,4200"});
 }
 
 static void adapters(void **state)
@@ -165,7 +165,7 @@ static void computes_the_same(void **state)
         static float a[ROWS * SEQ], b[ROWS * SEQ];
         double run, model;
         test_batch t;
-        char other[560];
+        char other[580];
         zo2_convert_opts co;
         zo2_engine_opts plain = r->o;
         zo2_convert_opts_init(&co);
@@ -178,11 +178,13 @@ static void computes_the_same(void **state)
         snprintf(other, sizeof other, "%s.run", r->again);
         scores_of(r->pack, r->run, &r->o, &t, 1, a, &run);
         scores_of(r->again, other, &plain, &t, 0, b, &model);
-        double most = fabs(run - model);
-        for (uint32_t k = 0; k < ROWS * SEQ; k++)
+        double most = fabs(run - model), largest = fabs(run);
+        for (uint32_t k = 0; k < ROWS * SEQ; k++) {
             most = fmax(most, fabs((double)a[k] - (double)b[k]));
-        /* one step of the sums' last bits: adapters are added to the output of the matrix there, to the matrix here */
-        if (!(most <= 2e-6 * fmax(1, fabs(run))))
+            largest = fmax(largest, fabs((double)a[k]));
+        }
+        /* Sums differ in their last bits: rows that move are summed first there, and adapters multiply what the matrix gets. */
+        if (!(most <= 1e-6 * largest))
             fail_msg("%s: what was exported is %.3g away (loss %.9g, %.9g)", r->c->tune, most, run, model);
         end(r);
     }
@@ -199,8 +201,8 @@ static void as_gguf(void **state)
     for (size_t i = 0; i < sizeof choices / sizeof *choices; i++) {
         tuned *r = begin(&choices[i], 0);
         char file[600], back[600];
-        snprintf(file, sizeof file, "%s.gguf", r->run);
-        snprintf(back, sizeof back, "%s.back", r->run);
+        snprintf(file, sizeof file, "%s.gguf", r->out);
+        snprintf(back, sizeof back, "%s.back", r->out);
         zo2_export_opts x = r->x, whole = {.struct_size = sizeof whole, .dtype = ZO2_F16, .force = 1};
         x.form = ZO2_EXPORT_GGUF_F16;
         MUST(zo2_pack_export(r->pack, file, &x));
@@ -237,5 +239,5 @@ int main(void)
         cmocka_unit_test(computes_the_same),
         cmocka_unit_test(as_gguf),
     };
-    return cmocka_run_group_tests(tests, start, test_clean);
+    return cmocka_run_group_tests(tests, start, exports_clean);
 }

@@ -151,6 +151,27 @@ static void shards_and_index_have_the_known_names(void **state)
     free(path);
 }
 
+static void a_file_of_another_name(void **state)
+{
+    (void)state;
+    static const zo2_st_tensor t = {.name = "w", .dtype = ZO2_F32, .rank = 1, .shape = {2}};
+    zo2_st_writer *w;
+    zo2_safetensors *s;
+    float got[2];
+    OK(zo2_st_writer_open_file(&w, &zo2_io_posix, dir, "adapter_model.safetensors", &t, 1));
+    OK(zo2_st_writer_append(w, (float[2]){1, -2}, 8));
+    OK(zo2_st_writer_commit(w));
+    zo2_st_writer_close(w);
+    assert_int_equal(count_files(dir, ""), 1);
+    FAILS(EXISTS, zo2_st_writer_open_file(&w, &zo2_io_posix, dir, "adapter_model.safetensors", &t, 1));
+    char *path = in_dir(dir, "adapter_model.safetensors");
+    OK(zo2_safetensors_open(&s, path));
+    OK(zo2_safetensors_read(s, zo2_safetensors_find(s, "w"), 0, 8, got));
+    assert_true(got[0] == 1 && got[1] == -2);
+    zo2_safetensors_close(s);
+    free(path);
+}
+
 static void a_model_without_tensors_is_a_file(void **state)
 {
     (void)state;
@@ -255,13 +276,10 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(every_split_and_piece_comes_back),
-        T(a_file_has_the_known_bytes),
-        T(shards_and_index_have_the_known_names),
-        T(a_model_without_tensors_is_a_file),
-        T(wrong_calls_are_refused),
-        T(existing_files_are_refused_at_once),
-        T(a_failed_operation_leaves_nothing_behind),
+        T(every_split_and_piece_comes_back),      T(a_file_has_the_known_bytes),
+        T(shards_and_index_have_the_known_names), T(a_file_of_another_name),
+        T(a_model_without_tensors_is_a_file),     T(wrong_calls_are_refused),
+        T(existing_files_are_refused_at_once),    T(a_failed_operation_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
