@@ -2,6 +2,7 @@
  * decoder-fixtures) and by an independent implementation (tiny-opt), through the head-tile observer. Bound: 1e-4 of the largest reference
  * value, in fp32. */
 #include "engine/families/families.h"
+#include "storage/checkpoint/safetensors.h"
 #include "tests/unit/engine/engine_testing.h"
 
 #include <dirent.h>
@@ -84,6 +85,36 @@ static json_t *load_json(const char *dir, const char *file)
     return j;
 }
 
+/* Adapters that peft has saved, and the choice that makes room for them; NULL: the model as it is. */
+static const char *adapters, *adapters_tune;
+
+/* Into the masters, as they are in the file: peft's names are ours behind its own prefix. */
+static void load_adapters(zo2_engine *e)
+{
+    char path[600], name[200];
+    zo2_safetensors *file;
+    snprintf(path, sizeof path, ZO2_TEST_DATA "/lora-fixtures/%s/adapter_model.safetensors", adapters);
+    MUST(zo2_safetensors_open(&file, path));
+    uint64_t loaded = 0;
+    for (uint32_t i = 0; i < e->core.arch->n_tensors; i++) {
+        const zo2_tensor *t = &e->core.arch->tensors[i];
+        if (!zo2_is_lora(t))
+            continue;
+        snprintf(name, sizeof name, "base_model.model.%s", t->name);
+        const zo2_st_tensor *stored = zo2_safetensors_find(file, name);
+        if (!stored || stored->dtype != ZO2_F32 || stored->shape[0] != t->rows || stored->shape[1] != t->cols)
+            fail_msg("%s: no %s of %llu x %llu fp32 values", path, name, (unsigned long long)t->rows,
+                     (unsigned long long)t->cols);
+        float *w = malloc(t->rows * t->cols * sizeof *w);
+        MUST(zo2_safetensors_read(file, stored, 0, t->rows * t->cols * sizeof *w, w));
+        MUST(zo2_masters_store(&e->core.masters, i, 0, t->rows, w));
+        free(w);
+        loaded++;
+    }
+    assert_int_equal(loaded, zo2_safetensors_count(file));
+    zo2_safetensors_close(file);
+}
+
 static zo2_engine *open_for(const char *pack, uint32_t rows, uint32_t seq)
 {
     zo2_engine_opts o;
@@ -95,7 +126,10 @@ static zo2_engine *open_for(const char *pack, uint32_t rows, uint32_t seq)
     o.compute = ZO2_F32;
     o.max_rows = rows;
     o.max_seq = seq;
+    o.tune = adapters_tune;
     MUST(zo2_engine_open(&e, pack, NULL, &o));
+    if (adapters)
+        load_adapters(e);
     return e;
 }
 
@@ -111,7 +145,8 @@ static void check_logprobs(const zo2_packed *p, const capture *c, const float *l
         for (uint64_t v = 0; v < c->vocab; v++)
             sum += exp(logits[v] - max);
         double want = logits[p->target[i]] - max - log(sum);
-        assert_true(fabs(want - logprobs[i]) <= 1e-5 * (1 + fabs(want)));
+        if (!(fabs(want - logprobs[i]) <= 1e-5 * (1 + fabs(want))))
+            fail_msg("token %llu: %.9g, the logits say %.9g", (unsigned long long)i, logprobs[i], want);
     }
 }
 
@@ -260,6 +295,39 @@ static void decoders(void **state)
     all_in("decoder-fixtures", 22);
 }
 
+/* Low-rank adapters beside the frozen products, against peft. */
+static void peft(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name, *tune;
+    } all[] = {{"tiny-opt-qv", "lora:r=4,alpha=8,targets=q_proj+v_proj"},
+               {"opt-all-one-layer", "lora:r=3,alpha=5,targets=q_proj+k_proj+v_proj+out_proj+fc1+fc2,layers=1"},
+               {"llama-qv-down", "lora:r=2,alpha=4,targets=q_proj+v_proj+down_proj"}};
+    for (size_t k = 0; k < sizeof all / sizeof *all; k++) {
+        char dir[300], base[300];
+        snprintf(dir, sizeof dir, ZO2_TEST_DATA "/lora-fixtures/%s", all[k].name);
+        json_t *reference = load_json(dir, "reference.json"), *one;
+        const char *model = json_string_value(json_object_get(reference, "base"));
+        size_t i;
+        snprintf(base, sizeof base, ZO2_TEST_DATA "/%s", model);
+        json_array_foreach(json_object_get(reference, "cases"), i, one)
+        {
+            const json_t *ids = json_object_get(one, "input_ids");
+            uint64_t vocab = (uint64_t)json_integer_value(json_array_get(json_object_get(one, "shape"), 2));
+            size_t n = json_array_size(ids) * json_array_size(json_array_get(ids, 0)) * vocab;
+            float *values = load_floats(dir, json_string_value(json_object_get(one, "logits_file")), 0, n);
+            adapters = all[k].name;
+            adapters_tune = all[k].tune;
+            check_case(pack_of(model), ids, json_object_get(one, "attention_mask"), values, vocab, context_of(base));
+            adapters = adapters_tune = NULL;
+            free(values);
+        }
+        assert_true(i >= 1);
+        json_decref(reference);
+    }
+}
+
 /* Options share the computation of their prompt, and its positions: each row by itself has the same values. */
 static void shared_prompts(void **state)
 {
@@ -386,7 +454,7 @@ static void tiny_opt(void **state)
 int main(void)
 {
     test_device_begin(0);
-    const struct CMUnitTest tests[] = {cmocka_unit_test(opt), cmocka_unit_test(decoders),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(opt), cmocka_unit_test(decoders), cmocka_unit_test(peft),
                                        cmocka_unit_test(shared_prompts), cmocka_unit_test(tiny_opt)};
     return cmocka_run_group_tests(tests, NULL, test_clean);
 }
