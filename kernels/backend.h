@@ -229,7 +229,7 @@ typedef struct zo2_convert_rows_op {
     void *y;               /* [streams][m][n] of type, dense rows */
     uint64_t stride_y;
     zo2_dtype type;
-    zo2_dtype through; /* 0, or bf16 */
+    zo2_dtype through; /* 0, or bf16 where type is fp32 */
 } zo2_convert_rows_op;
 
 /* Streaming log-sum-exp of one loss token in one stream. */

@@ -327,8 +327,9 @@ zo2_status zo2_operands_convert_rows(zo2_operands *l, const zo2_backend *b, cons
                       (int)op->type);
     if (!op->m)
         return nothing(l);
-    if (op->through && op->through != ZO2_BF16)
-        return REFUSE("convert_rows: rounds through bf16 only, not through type %d", (int)op->through);
+    if (op->through && (op->through != ZO2_BF16 || op->type != ZO2_F32))
+        return REFUSE("convert_rows: rounds fp32 through bf16 alone, not type %d through %d", (int)op->type,
+                      (int)op->through);
     if (!op->index && op->type == ZO2_F32 && (const void *)op->x == op->y) {
         ADD(l, "y", op->y, ZO2_OPERAND_UPDATE, op->streams, op->stride_y, op->m, op->n, op->n, elem);
         return ZO2_OK;

@@ -34,7 +34,6 @@ typedef struct convert_args {
     const uint32_t *index;
     void *y;
     uint64_t stride_y;
-    int through_bf16;
 } convert_args;
 
 /* To nearest even; values are finite, or keep what they are. */
@@ -125,9 +124,25 @@ template <typename E, int W> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void z
              i += W * ((uint64_t)gridDim.x * blockDim.x)) {
             float v[W];
             zo2_load_wide<float, W>(x + i, v);
-            for (int k = 0; k < W && op.through_bf16; k++)
-                v[k] = round_bf16(v[k]);
             zo2_store_wide<E, W>(y + i, v);
+        }
+    }
+}
+
+/* Values rounded through bf16, fp32 to fp32: rare, and so a kernel of its own. */
+template <int W> ZO2_LAUNCH_BOUNDS(ZO2_CUDA_BLOCK) __global__ void zo2_round_rows_kernel(convert_args op)
+{
+    for (uint64_t row = blockIdx.y; row < op.m; row += gridDim.y) {
+        uint64_t from = op.index ? op.index[row] : row;
+        const float *x = op.x + blockIdx.z * op.stride_x + from * op.n;
+        float *y = (float *)op.y + blockIdx.z * op.stride_y + row * op.n;
+        for (uint64_t i = W * ((uint64_t)blockIdx.x * blockDim.x + threadIdx.x); i < op.n;
+             i += W * ((uint64_t)gridDim.x * blockDim.x)) {
+            float v[W];
+            zo2_load_wide<float, W>(x + i, v);
+            for (int k = 0; k < W; k++)
+                v[k] = round_bf16(v[k]);
+            zo2_store_wide<float, W>(y + i, v);
         }
     }
 }
@@ -206,6 +221,12 @@ template <typename E, int W> static void launch_convert_rows(zo2_cuda *c, const 
                0, c->stream[ZO2_LANE_COMPUTE], a);
 }
 
+template <int W> static void launch_round_rows(zo2_cuda *c, const zo2_convert_rows_op *op, convert_args a)
+{
+    ZO2_LAUNCH((zo2_round_rows_kernel<W>), zo2_cuda_grid_of_rows(c, op->m, op->n / W, op->streams), ZO2_CUDA_BLOCK, 0,
+               c->stream[ZO2_LANE_COMPUTE], a);
+}
+
 zo2_status zo2_cuda_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op)
 {
     zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "convert_rows", 0, 0, 0);
@@ -217,8 +238,11 @@ zo2_status zo2_cuda_convert_rows(zo2_cuda *c, const zo2_convert_rows_op *op)
     a.index = op->index;
     a.y = op->y;
     a.stride_y = op->stride_y;
-    a.through_bf16 = op->through == ZO2_BF16;
     int wide = zo2_cuda_wide(op->x, op->n | op->stride_x) && zo2_cuda_wide(op->y, op->stride_y);
+    if (op->through) {
+        wide ? launch_round_rows<8>(c, op, a) : launch_round_rows<1>(c, op, a);
+        return work.done(zo2_cuda_launched(c, "zo2_round_rows_kernel"));
+    }
     ZO2_BY_TYPE(op->type, wide ? launch_convert_rows<E, 8>(c, op, a) : launch_convert_rows<E, 1>(c, op, a));
     return work.done(zo2_cuda_launched(c, "zo2_convert_rows_kernel"));
 }
@@ -231,6 +255,7 @@ template <typename E, int W> static zo2_status load(zo2_cuda *c)
     ZO2_ACTIVATIONS(ZO2_LOAD_ACT)
 #undef ZO2_LOAD_ACT
     ZO2_CUDA_LOAD(c, (zo2_convert_rows_kernel<E, W>));
+    ZO2_CUDA_LOAD(c, (zo2_round_rows_kernel<W>));
     return ZO2_OK;
 }
 

@@ -221,6 +221,32 @@ static void test_fork(void **state)
     }
 }
 
+/* What is kept of a residual stream in bf16: rounded where it is, and stays fp32. */
+static void test_through_bf16(void **state)
+{
+    (void)state;
+    enum { M = 5 };
+    for (uint64_t n = 47; n <= 48; n++) { /* alone, and eight at a time */
+        test_device t;
+        float want[M * 48];
+        test_open(&t, TEST_BACKEND, 1 << 20, 1);
+        float *x = test_floats(&t, M * n);
+        test_fill(x, M * n, 1, 3.0f, ZO2_F32);
+        x[0] = 1.00390625f; /* half way: to even */
+        x[1] = -1.01171875f;
+        x[2] = INFINITY;
+        memcpy(want, x, M * n * sizeof *x);
+        zo2_round_to(ZO2_BF16, want, M * n);
+        zo2_convert_rows_op op = {.streams = 1, .m = M, .n = n, .x = x, .y = x, .type = ZO2_F32, .through = ZO2_BF16};
+        TEST_OK(t.ops->convert_rows(t.b, &op));
+        assert_memory_equal(x, want, M * n * sizeof *x);
+        assert_true(x[0] == 1.0f && x[1] == -1.015625f);
+        op.through = ZO2_F16;
+        TEST_REFUSED(t.ops->convert_rows(t.b, &op), ZO2_ERR_DEVICE, "convert_rows: rounds fp32 through bf16 alone");
+        test_close(&t);
+    }
+}
+
 /* NaN and infinity go through every operation that sees them. */
 static void test_nonfinite(void **state)
 {
@@ -252,8 +278,8 @@ static void test_nonfinite(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bias_act), cmocka_unit_test(test_layernorm), cmocka_unit_test(test_convert_rows),
-        cmocka_unit_test(test_fork),     cmocka_unit_test(test_nonfinite),
+        cmocka_unit_test(test_bias_act), cmocka_unit_test(test_layernorm),    cmocka_unit_test(test_convert_rows),
+        cmocka_unit_test(test_fork),     cmocka_unit_test(test_through_bf16), cmocka_unit_test(test_nonfinite),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
