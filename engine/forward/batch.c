@@ -186,20 +186,20 @@ static void add_example(packer *k, zo2_micro *m, uint32_t row, uint32_t rows)
 static void pack_all(packer *k, uint32_t micro_batch)
 {
     zo2_packed *p = k->out;
-    uint32_t row = 0, seqs = 0, parts = 0;
+    uint32_t row = 0, seqs = 0, examples = 0; /* those that have tokens */
     for (uint32_t e = 0; e < p->examples; e++) {
         /* A micro-batch that no loss depends on has nothing to compute: the next one takes its place. */
         if (e % micro_batch == 0 && (!p->micros || p->micro[p->micros - 1].tokens))
             p->micro[p->micros++] =
-                (zo2_micro){.token_at = p->tokens, .seq_at = seqs, .example_at = parts, .loss_at = p->losses};
+                (zo2_micro){.token_at = p->tokens, .seq_at = seqs, .example_at = examples, .loss_at = p->losses};
         zo2_micro *m = &p->micro[p->micros - 1];
-        zo2_packed_example part = {.first = m->tokens, .seq_at = seqs};
+        zo2_packed_example own = {.first = m->tokens, .seq_at = seqs};
         add_example(k, m, row, p->example_rows[e]);
-        part.tokens = m->tokens - part.first;
+        own.tokens = m->tokens - own.first;
         seqs = m->seq_at + m->seqs;
-        part.seqs = seqs - part.seq_at;
-        if (part.tokens) {
-            p->example[parts++] = part;
+        own.seqs = seqs - own.seq_at;
+        if (own.tokens) {
+            p->example[examples++] = own;
             m->examples++;
         }
         row += p->example_rows[e];

@@ -111,7 +111,7 @@ static zo2_status create_device(zo2_core *c)
 
 static zo2_status create_moves(zo2_core *c)
 {
-    if (c->arch->moving == c->arch->parameters && c->arch->groups < 2)
+    if (!c->arch->frozen && c->arch->groups < 2)
         return ZO2_OK;
     c->moves = malloc(c->arch->n_tensors);
     return c->moves ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory for a table of the model's tensors");

@@ -108,8 +108,7 @@ int zo2_core_register_masters(zo2_core *c);
 /* The pass of step t over the packed batch: log-probabilities into c->logprob, [streams of the plan][losses]. The history has
  * t steps. */
 zo2_status zo2_core_train_pass(zo2_core *c, const zo2_probe_plan *probes);
-/* Of the packed batch's trunk alone, whose rows are kept; c->trunk.kept_lines says how many examples had theirs before. Nothing where
- * nothing is kept. */
+/* Of the packed batch's trunk alone, whose rows are kept. Nothing where nothing is kept, or all of it is. */
 zo2_status zo2_core_warm_pass(zo2_core *c);
 /* The unperturbed one, [1][losses]; weights: ZO2_PASS_WIRE or ZO2_PASS_EXACT. */
 zo2_status zo2_core_eval_pass(zo2_core *c, zo2_pass_weights weights);

@@ -209,8 +209,8 @@ static zo2_status multiply(const zo2_forward_pass *f, const product *p, uint32_t
         return multiply_rows(f, p, unit, g, 0, m);
     zo2_status s = ZO2_OK;
     for (uint32_t i = 0; i < f->now->examples && !s; i++) {
-        const zo2_packed_example *part = &f->batch->example[f->now->example_at + i];
-        s = multiply_rows(f, p, unit, g, part->first, part->tokens);
+        const zo2_packed_example *own = &f->batch->example[f->now->example_at + i];
+        s = multiply_rows(f, p, unit, g, own->first, own->tokens);
     }
     return s;
 }

@@ -142,7 +142,6 @@ int zo2_trunk_rows_find(zo2_core *c, int exact)
     zo2_trunk_rows *t = &c->trunk;
     const zo2_packed *p = &c->packed;
     int all = 1;
-    t->kept_lines = 0;
     if (!t->store)
         return 0;
     for (uint32_t m = 0; m < p->micros; m++)
@@ -159,7 +158,6 @@ int zo2_trunk_rows_find(zo2_core *c, int exact)
             t->kept[m] = (uint8_t)fetch(c, &t->key[mb->example_at + i], rows_at(c, mb, e),
                                         (uint64_t)e->tokens * c->arch->hidden);
         }
-        t->kept_lines += t->kept[m] ? mb->examples : 0;
         all = all && t->kept[m];
     }
     return all;

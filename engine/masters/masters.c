@@ -158,7 +158,7 @@ zo2_status zo2_masters_open_exact(zo2_masters *m, const zo2_packfile *pack)
         m->exact.window = &m->spill.window;
         return ZO2_OK;
     }
-    if (a->moving == a->parameters)
+    if (!a->frozen)
         return ZO2_OK;
     zo2_status s = zo2_pack_window_create(&m->window, pack, &zo2_io_posix, m->slots.n + 1);
     if (!s)

@@ -98,7 +98,8 @@ typedef struct zo2_arch {
     uint32_t *block_at;  /* [n_blocks + 1]: first tensor of each block; owned */
     uint32_t *by_name;   /* [n_tensors]: tensors by their bare names (family.h), sorted; owned */
     /* of a run that tunes a part of the model (tune.h) */
-    uint64_t moving; /* parameters that move: all, unless the run says else */
+    uint64_t moving; /* parameters that move, those of tensors that the run added among them */
+    uint32_t frozen; /* tensors that don't; 0: all of the model moves */
     uint32_t
         fork; /* the first block with a tensor that moves. Blocks below are the trunk: they are at W in all streams */
     uint32_t groups;    /* of tensors that take turns: 1 where all move in every step */

@@ -219,23 +219,19 @@ static zo2_status freeze(zo2_arch *a, const zo2_choice *c)
     return check_rows(a);
 }
 
-/* Where the head alone moves it is the fork, also if its tensor is the table of block 0. */
-static uint32_t place_of(const zo2_arch *a, const zo2_tensor *t)
-{
-    return t->role == ZO2_ROLE_HEAD_ROWS ? a->n_blocks - 1 : t->block;
-}
-
 static void count(zo2_arch *a, int by_block)
 {
     uint32_t last = UINT32_MAX;
-    a->moving = a->groups = 0;
+    a->moving = a->groups = a->frozen = 0;
     a->fork = a->n_blocks;
     for (uint32_t i = 0; i < a->n_tensors; i++) {
         zo2_tensor *t = &a->tensors[i];
-        if (t->frozen)
+        if (t->frozen) {
+            a->frozen++;
             continue;
+        }
         a->moving += t->rows * t->cols;
-        a->fork = place_of(a, t) < a->fork ? place_of(a, t) : a->fork;
+        a->fork = t->block < a->fork ? t->block : a->fork;
         if (by_block && t->block != last)
             a->groups++;
         last = t->block;

@@ -1,8 +1,8 @@
 /* tune_parse.c: the text of a choice, term by term. */
-#include "engine/model/tune.h"
 #include "engine/model/arch.h"
+#include "engine/model/tune.h"
 
-#include <errno.h>
+#include <locale.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -79,7 +79,7 @@ static void tidy(zo2_term *t)
 /* "4-5,7": ranges until something else comes, which *at is then at. */
 static zo2_status take_ranges(zo2_term *t, const char **at, const char *what)
 {
-    uint32_t room = 0;
+    uint32_t room = t->n_ranges; /* at least: those of a list before this one are there */
     for (;;) {
         zo2_range r;
         if (!take_number(at, &r.from))
@@ -138,10 +138,20 @@ static zo2_status take_targets(zo2_term *t, const char **at)
     }
 }
 
+/* In the C locale, whatever the program's is: a run's text means the same everywhere. */
+static double take_real(const char *at, char **end)
+{
+    locale_t c = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    double v = c ? strtod_l(at, end, c) : strtod(at, end);
+    if (c)
+        freelocale(c);
+    return v;
+}
+
 static zo2_status take_alpha(zo2_term *t, const char **at)
 {
     char *end;
-    t->alpha = strtod(*at, &end);
+    t->alpha = take_real(*at, &end);
     if (end == *at || !(t->alpha >= 1e-6 && t->alpha <= 1e6)) /* divided by a rank it has to be an fp32 number */
         return zo2_error(ZO2_ERR_ARG, "tune: lora: alpha is a number above 0, from 1e-6 to 1e6");
     *at = end;

@@ -224,10 +224,23 @@ static void limits(void **state)
     free(text);
 }
 
+/* A list that goes on behind another key: longer than the room that the first one had. */
+static void lists_in_pieces(void **state)
+{
+    (void)state;
+    zo2_choice c = parsed("lora:layers=0,2,4,6,8,10,12,14,r=4,layers=16,18,20,22,24,26,28,30,32,34");
+    assert_int_equal(c.n, 1);
+    assert_int_equal(c.term[0].n_ranges, 18);
+    for (uint32_t i = 0; i < 18; i++)
+        assert_true(c.term[0].range[i].from == 2 * i && c.term[0].range[i].to == 2 * i);
+    zo2_choice_free(&c);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_term),        cmocka_unit_test(ranges), cmocka_unit_test(adapters),
+        cmocka_unit_test(every_term),        cmocka_unit_test(ranges),
+        cmocka_unit_test(adapters),          cmocka_unit_test(lists_in_pieces),
         cmocka_unit_test(what_is_no_choice), cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests_name("choices of tensors as text", tests, NULL, NULL);

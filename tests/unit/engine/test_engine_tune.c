@@ -420,6 +420,12 @@ static void a_filled_cache_needs_no_trunk(void **state)
     arch = *e->core.arch;
     s.arch = &arch;
     zo2_core_trace(&e->core, look, &s);
+    outcome out;
+    zo2_engine *cold = start(&c, "cold", &quiet); /* nothing is kept of it: the trunk is uploaded and multiplied */
+    zo2_core_trace(&cold->core, look, &s);
+    train(cold, &c, 1, &out);
+    zo2_engine_close(cold);
+    assert_true(s.uploads > 0 && s.gemms > 0);
     for (uint64_t line = 0; line < LINES; line++) {
         test_batch t;
         uint64_t kept = 0;
@@ -427,7 +433,6 @@ static void a_filled_cache_needs_no_trunk(void **state)
         MUST(zo2_warm(e, &t.b, &kept));
         assert_int_equal(kept, 2);
     }
-    outcome out;
     train(e, &c, 2, &out);
     s.uploads = s.gemms = 0;
     s.step = 2;
