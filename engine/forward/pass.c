@@ -183,14 +183,10 @@ static void leave(zo2_core *c, const pass_scope *scope)
 static uint32_t turn_of(zo2_core *c)
 {
     const zo2_arch *a = c->arch;
-    uint32_t group = zo2_rotation_group(&c->history.settings, a->groups, c->history.steps), fork = a->n_blocks;
-    for (uint32_t i = 0; i < a->n_tensors; i++) {
-        const zo2_tensor *t = &a->tensors[i];
-        c->moves[i] = !t->frozen && t->group == group;
-        if (c->moves[i] && t->block < fork)
-            fork = t->block;
-    }
-    return fork;
+    const uint32_t group = zo2_rotation_group(&c->history.settings, a->groups, c->history.steps);
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        c->moves[i] = (uint8_t)zo2_moves(&a->tensors[i], group);
+    return zo2_arch_fork(a, group);
 }
 
 /* Memory was planned for so many streams, decoded so often and so many at once. */

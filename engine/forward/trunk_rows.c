@@ -62,11 +62,10 @@ static zo2_status create_programs(zo2_core *c)
 static zo2_status create_tables(zo2_core *c)
 {
     zo2_trunk_rows *t = &c->trunk;
-    t->room = c->shape.batch_tokens / c->shape.max_keys;
-    t->bits_room = zo2_dtype_bytes(t->type) * c->shape.batch_tokens * c->arch->hidden;
-    t->key = calloc(t->room, sizeof *t->key);
-    t->kept = calloc(t->room, 1);
-    t->bits = t->type == ZO2_F32 ? NULL : malloc(t->bits_room);
+    const uint64_t rows = c->shape.batch_tokens / c->shape.max_keys;
+    t->key = calloc(rows, sizeof *t->key);
+    t->kept = calloc(rows, 1);
+    t->bits = t->type == ZO2_F32 ? NULL : malloc(zo2_dtype_bytes(t->type) * c->shape.batch_tokens * c->arch->hidden);
     if (!t->key || !t->kept || (t->type != ZO2_F32 && !t->bits))
         return zo2_error(ZO2_ERR_NOMEM, "no memory for what is kept of the trunk");
     return ZO2_OK;
@@ -193,7 +192,7 @@ void zo2_trunk_rows_keep(zo2_core *c, uint32_t from, uint32_t to)
 
 int zo2_trunk_is_kept(const zo2_forward_pass *f, const zo2_micro *mb)
 {
-    return f->trunk && f->trunk->store && f->trunk->kept[mb - f->batch->micro];
+    return f->trunk->store && f->trunk->kept[mb - f->batch->micro];
 }
 
 /* Values as they come back from what is kept. */
@@ -211,7 +210,7 @@ static zo2_status round_rows(zo2_forward_pass *f, const zo2_micro *mb, uint8_t *
 
 zo2_status zo2_trunk_cross(zo2_forward_pass *f, const zo2_micro *mb, uint8_t *h)
 {
-    if (!f->trunk || !zo2_has_trunk(f->arch))
+    if (!zo2_has_trunk(f->arch))
         return ZO2_OK;
     const int kept = zo2_trunk_is_kept(f, mb);
     const uint64_t bytes = mb->tokens * (uint64_t)f->arch->hidden * 4;

@@ -27,9 +27,7 @@ typedef struct zo2_trunk_rows {
     zo2_dtype type;     /* what is kept is rounded to */
     zo2_trunk_key *key; /* [rows of a batch]: by packed example */
     uint8_t *kept;      /* [micro-batches of a batch]: their rows are in host memory */
-    uint64_t room;      /* of both, in rows */
     uint8_t *bits;      /* what an entry has, where that isn't fp32 */
-    uint64_t bits_room; /* bytes */
     /* programs of passes that need nothing of the trunk, by zo2_pass_weights, and of one that needs nothing else */
     zo2_program train, wire, exact, below;
 } zo2_trunk_rows;

@@ -15,8 +15,6 @@
 void zo2_history_init(zo2_history *h, const zo2_run_settings *s, const zo2_arch *arch)
 {
     memset(h, 0, sizeof *h);
-    h->seed = s->seed;
-    h->dist = s->dist;
     h->arch = arch;
     h->settings = *s;
     h->settings.tune = NULL; /* another's, and not needed here */
@@ -86,7 +84,7 @@ zo2_status zo2_history_push(zo2_history *h, const zo2_journal_record *r)
             return s;
         zo2_update *u = &l->updates[l->n];
         memset(u, 0, sizeof *u);
-        u->key = zo2_noise_key(h->seed, r->step);
+        u->key = zo2_noise_key(h->settings.seed, r->step);
         u->d = r->d;
         u->queries = r->queries;
         for (uint32_t q = 0; q < r->queries; q++)
@@ -153,5 +151,6 @@ void zo2_history_apply(const zo2_history *h, uint32_t tensor_id, int decays, uin
     if (!count)
         return;
     for (uint64_t i = 0; i < n; i += PIECE)
-        zo2_update_apply(w + i, n - i < PIECE ? n - i : PIECE, first + i, tensor_id, h->dist, decays, u, count);
+        zo2_update_apply(w + i, n - i < PIECE ? n - i : PIECE, first + i, tensor_id, h->settings.dist, decays, u,
+                         count);
 }

@@ -16,10 +16,8 @@ typedef struct zo2_history_list {
 } zo2_history_list;
 
 typedef struct zo2_history {
-    uint64_t seed;
-    zo2_dist dist;
     const zo2_arch *arch;      /* whose tensors are frozen, or take turns; NULL: all move in every step */
-    zo2_run_settings settings; /* of which the turns are made */
+    zo2_run_settings settings; /* seed and distribution of the noise, and whose turn it is when */
     uint64_t steps;            /* known steps */
     uint32_t n_lists;          /* as many as there are groups; 0: nothing is known yet */
     zo2_history_list *list;

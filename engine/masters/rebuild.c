@@ -208,7 +208,7 @@ static void update_piece(void *arg, uint64_t i)
     uint8_t *wire = job->wire + s->wire_at, *rest = job->rest ? job->rest + s->rest_at : NULL;
     if (t->frozen) /* among vectors that move */
         return;
-    zo2_updates a = {.tensor_id = t->id, .dist = job->h->dist, .decays = t->decays};
+    zo2_updates a = {.tensor_id = t->id, .dist = job->h->settings.dist, .decays = t->decays};
     a.u = zo2_history_range(job->h, t->id, job->from, job->to, &a.count);
     if (!zo2_update_chunk(s->codec, wire, rest, s->rows, s->cols, row, rows, (s->row + row) * s->cols, &a))
         zo2_job_error_set(&job->error, zo2_rebuild_unrepresentable(t, s->codec, job->to));

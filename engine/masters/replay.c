@@ -24,7 +24,7 @@ static double seconds_each(const zo2_history *h, uint64_t from, uint64_t to)
     if (w && updates) {
         double begin = zo2_now();
         const zo2_update *u = zo2_history_group(h, group, from, last, &updates);
-        zo2_update_apply(w, SAMPLE_WEIGHTS, 0, 0, h->dist, 1, u, updates);
+        zo2_update_apply(w, SAMPLE_WEIGHTS, 0, 0, h->settings.dist, 1, u, updates);
         seconds = (zo2_now() - begin) / ((double)SAMPLE_WEIGHTS * updates);
     }
     free(w);

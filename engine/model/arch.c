@@ -71,6 +71,14 @@ void zo2_arch_free(zo2_arch *a)
     memset(a, 0, sizeof *a);
 }
 
+uint32_t zo2_arch_fork(const zo2_arch *a, uint32_t group)
+{
+    uint32_t i = 0; /* blocks stand in ascending order */
+    while (i < a->n_tensors && !zo2_moves(&a->tensors[i], group))
+        i++;
+    return i < a->n_tensors ? a->tensors[i].block : a->n_blocks;
+}
+
 static uint32_t find_in(const zo2_arch *a, uint32_t block, zo2_role role)
 {
     for (uint32_t i = a->block_at[block]; i < a->block_at[block + 1]; i++)

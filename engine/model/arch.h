@@ -121,6 +121,15 @@ zo2_status zo2_arch_index(zo2_arch *a);
 zo2_status zo2_arch_check(const zo2_arch *a);
 void zo2_arch_free(zo2_arch *a); /* zeroed is fine */
 
+/* Does a tensor move in steps that are a group's turn? */
+static inline int zo2_moves(const zo2_tensor *t, uint32_t group)
+{
+    return !t->frozen && t->group == group;
+}
+
+/* The first block with a tensor that moves in them: blocks below are at W in all streams. n_blocks: nothing does. */
+uint32_t zo2_arch_fork(const zo2_arch *a, uint32_t group);
+
 /* tensor_id of a role in a layer (layer 0 for the outer blocks), ZO2_NO_TENSOR if this model has none. */
 uint32_t zo2_arch_find(const zo2_arch *a, zo2_role role, uint32_t layer);
 const zo2_tensor *

@@ -223,7 +223,6 @@ static void count(zo2_arch *a, int by_block)
 {
     uint32_t last = UINT32_MAX;
     a->moving = a->groups = a->frozen = 0;
-    a->fork = a->n_blocks;
     for (uint32_t i = 0; i < a->n_tensors; i++) {
         zo2_tensor *t = &a->tensors[i];
         if (t->frozen) {
@@ -231,13 +230,13 @@ static void count(zo2_arch *a, int by_block)
             continue;
         }
         a->moving += t->rows * t->cols;
-        a->fork = t->block < a->fork ? t->block : a->fork;
         if (by_block && t->block != last)
             a->groups++;
         last = t->block;
         t->group = by_block ? a->groups - 1 : 0;
     }
     a->groups = by_block ? a->groups : 1;
+    a->fork = zo2_arch_fork(a, 0); /* groups are numbered upwards */
 }
 
 zo2_status zo2_arch_tune(zo2_arch *out, const zo2_arch *model, const char *text, int by_block)

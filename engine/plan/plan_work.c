@@ -11,18 +11,9 @@ typedef struct turn {
     uint32_t first; /* blocks below are not computed at all */
 } turn;
 
-static int moves_in(const turn *t, const zo2_tensor *tensor)
-{
-    return !tensor->frozen && tensor->group == t->group;
-}
-
 static turn turn_of(const zo2_arch *a, uint32_t group, int filled)
 {
-    turn t = {.group = group, .fork = a->n_blocks, .first = filled && zo2_has_trunk(a) ? a->fork : 0};
-    for (uint32_t i = 0; i < a->n_tensors; i++)
-        if (moves_in(&t, &a->tensors[i]))
-            t.fork = a->tensors[i].block < t.fork ? a->tensors[i].block : t.fork;
-    return t;
+    return (turn){.group = group, .fork = zo2_arch_fork(a, group), .first = filled && zo2_has_trunk(a) ? a->fork : 0};
 }
 
 /* Layers among the blocks from `from` on and below `to`. */
@@ -41,7 +32,7 @@ static void add_tensor(zo2_work *w, const zo2_arch *a, const zo2_shape *s, const
     const int head = zo2_is_head(a, t) || t->role == ZO2_ROLE_HEAD_ROWS;
     if (block < now->first)
         return;
-    if (moves_in(now, t)) {
+    if (zo2_moves(t, now->group)) {
         w->perturbed += n * (head ? 1 : micro);
     } else {
         w->plain += n * (head ? 1 : micro);

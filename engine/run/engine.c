@@ -134,6 +134,7 @@ static zo2_status open_core(zo2_engine *e, const zo2_backend_ops *ops)
                                   .log = e->opts.log,
                                   .log_ud = e->opts.log_ud};
     config.trunk = &trunk;
+    e->made_trunk = trunk.bytes && trunk.n_dirs && trunk.writable && !e->known;
     if (e->opts.spill_count)
         config.spill = &spill;
     if (!s)

@@ -32,6 +32,7 @@ struct zo2_engine {
     const zo2_journal *known; /* while the engine is opened: the run's, NULL: it has no steps */
     uint64_t first_chain;     /* of the run; 0: there is none */
     int made_spill;           /* by this open, which begins the run */
+    int made_trunk;           /* the same, of files for what is kept of the trunk, as far as it came to that */
     int unfinished;           /* the open failed: what it made goes */
     int resumed;
     pid_t process;     /* that has the threads */

@@ -7,6 +7,7 @@
 #include "storage/io/aio.h"
 #include "storage/io/io.h"
 #include "storage/run/journal.h"
+#include "storage/trunk/trunk.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -169,4 +170,6 @@ void zo2_engine_unspill(const zo2_engine *e)
 {
     if (e->unfinished && e->made_spill)
         (void)zo2_spill_remove(&zo2_io_posix, e->first_chain, e->opts.spill_dirs, e->opts.spill_count);
+    if (e->unfinished && e->made_trunk)
+        (void)zo2_trunk_remove(&zo2_io_posix, e->first_chain, e->opts.spill_dirs, e->opts.spill_count);
 }

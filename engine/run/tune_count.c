@@ -18,7 +18,7 @@ static void count(zo2_tune_info *out, const zo2_arch *model, const zo2_arch *a)
         .rows = a->n_rows,
         .hidden = a->hidden,
         .master_bytes = a->moving * sizeof(float),
-        .token_bytes = a->fork > 1 ? (uint64_t)a->hidden * sizeof(float) : 0,
+        .token_bytes = zo2_has_trunk(a) ? (uint64_t)a->hidden * sizeof(float) : 0,
     };
     for (uint32_t i = 0; i < a->n_tensors; i++) {
         out->moving_tensors += !a->tensors[i].frozen;

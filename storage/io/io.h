@@ -69,6 +69,9 @@ void zo2_outfile_abort(zo2_outfile *f);
  * calls it before that. Best effort. */
 void zo2_outfile_clean(const zo2_io *io, const char *path);
 
+/* Removes a file that writers of it hold a lock (flock) on; one that isn't there is fine. ZO2_ERR_BUSY: somebody does. */
+zo2_status zo2_io_remove_unheld(const zo2_io *io, const char *path);
+
 /* fsync of the folder that holds path. */
 zo2_status zo2_io_sync_parent(const zo2_io *io, const char *path);
 

@@ -26,6 +26,20 @@ static char *parent_of(const char *path)
     return strndup(path, (size_t)(slash - path));
 }
 
+zo2_status zo2_io_remove_unheld(const zo2_io *io, const char *path)
+{
+    const int fd = io->open(io->ud, path, O_RDONLY | O_NONBLOCK, 0);
+    if (fd < 0)
+        return errno == ENOENT || errno == ENOTDIR ? ZO2_OK : zo2_io_error("cannot open", path);
+    zo2_status s = ZO2_OK;
+    if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
+        s = zo2_error(ZO2_ERR_BUSY, "%s is in use by another process; wait for it or end it", path);
+    else if (io->unlink(io->ud, path))
+        s = zo2_io_error("cannot remove", path);
+    io->close(io->ud, fd);
+    return s ? s : zo2_io_sync_parent(io, path);
+}
+
 zo2_status zo2_io_sync_parent(const zo2_io *io, const char *path)
 {
     zo2_status s = ZO2_OK;

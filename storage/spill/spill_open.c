@@ -12,7 +12,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #define DEFAULT_SPARE 0.02
@@ -250,26 +249,12 @@ uint64_t zo2_spill_bytes(const zo2_spill_config *c)
     return s ? 0 : bytes;
 }
 
-static zo2_status remove_file(const zo2_io *io, const char *path)
-{
-    const int fd = io->open(io->ud, path, O_RDONLY | O_NONBLOCK, 0);
-    if (fd < 0)
-        return errno == ENOENT || errno == ENOTDIR ? ZO2_OK : zo2_io_error("cannot open", path);
-    zo2_status s = ZO2_OK;
-    if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
-        s = zo2_error(ZO2_ERR_BUSY, "%s is in use by another process; wait for it or end it", path);
-    else if (io->unlink(io->ud, path))
-        s = zo2_io_error("cannot remove", path);
-    io->close(io->ud, fd);
-    return s ? s : zo2_io_sync_parent(io, path);
-}
-
 zo2_status zo2_spill_remove(const zo2_io *io, uint64_t run, const char *const *dirs, uint32_t n_dirs)
 {
     zo2_status first = ZO2_OK;
     for (uint32_t d = 0; d < n_dirs; d++) {
         char *path = zo2_spill_path(dirs[d], run);
-        zo2_status s = path ? remove_file(io, path) : zo2_error(ZO2_ERR_NOMEM, "%s: out of memory", dirs[d]);
+        zo2_status s = path ? zo2_io_remove_unheld(io, path) : zo2_error(ZO2_ERR_NOMEM, "%s: out of memory", dirs[d]);
         if (path)
             zo2_outfile_clean(io, path);
         free(path);

@@ -11,7 +11,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 
 #include <xxhash.h>
 
@@ -213,27 +212,13 @@ zo2_trunk_stats zo2_trunk_stats_of(const zo2_trunk *t)
 
 /* ---- removing ---------------------------------------------------------------------------------------------------- */
 
-static zo2_status remove_file(const zo2_io *io, const char *path)
-{
-    const int fd = io->open(io->ud, path, O_RDONLY | O_NONBLOCK, 0);
-    if (fd < 0)
-        return errno == ENOENT || errno == ENOTDIR ? ZO2_OK : zo2_io_error("cannot open", path);
-    zo2_status s = ZO2_OK;
-    if (flock(fd, LOCK_EX | LOCK_NB) && errno == EWOULDBLOCK)
-        s = zo2_error(ZO2_ERR_BUSY, "%s is in use by another process; wait for it or end it", path);
-    else if (io->unlink(io->ud, path))
-        s = zo2_io_error("cannot remove", path);
-    io->close(io->ud, fd);
-    return s ? s : zo2_io_sync_parent(io, path);
-}
-
 zo2_status zo2_trunk_remove(const zo2_io *io, uint64_t run, const char *const *dirs, uint32_t n_dirs)
 {
     zo2_status first = ZO2_OK;
     io = io ? io : &zo2_io_posix;
     for (uint32_t i = 0; i < n_dirs; i++) {
         char *path = zo2_trunk_path(dirs[i], run);
-        zo2_status s = path ? remove_file(io, path) : zo2_error(ZO2_ERR_NOMEM, "%s: out of memory", dirs[i]);
+        zo2_status s = path ? zo2_io_remove_unheld(io, path) : zo2_error(ZO2_ERR_NOMEM, "%s: out of memory", dirs[i]);
         free(path);
         first = first ? first : s;
     }

@@ -498,6 +498,29 @@ static void killed_while_filling(void **state)
     assert_same(&base, &out, "being killed while the trunk's file is filled");
 }
 
+static int cancel(void *ud, const char *what, uint64_t done, uint64_t total)
+{
+    (void)ud, (void)what, (void)done, (void)total;
+    return 1;
+}
+
+/* An open that fails leaves no file for what would have been kept. */
+static void a_failed_open_leaves_nothing(void **state)
+{
+    (void)state;
+    char dir[512], run[512], command[1100];
+    const choice c = {.model = opt, .vocab = 120, .tune = "layers=2"};
+    const char *const dirs[] = {scratch_path(dir, sizeof dir, "failed-spill")};
+    zo2_engine_opts o = opts_of(&c);
+    zo2_engine *e;
+    spill(&c, &o, dirs, 1);
+    o.trunk_cache = 1 << 20;
+    o.progress = cancel;
+    assert_int_equal(zo2_engine_open(&e, pack_of(opt), scratch_path(run, sizeof run, "failed"), &o), ZO2_ERR_CANCELLED);
+    snprintf(command, sizeof command, "! ls '%s'/*.zo2? '%s' 2>/dev/null | grep .", dir, run);
+    assert_int_equal(system(command), 0);
+}
+
 static void settings_are_the_runs(void **state)
 {
     (void)state;
@@ -544,6 +567,7 @@ int main(void)
         cmocka_unit_test(a_filled_cache_needs_no_trunk),
         cmocka_unit_test(warm_says_why_not),
         cmocka_unit_test(killed_while_filling),
+        cmocka_unit_test(a_failed_open_leaves_nothing),
         cmocka_unit_test(settings_are_the_runs),
     };
     test_device_begin(0);

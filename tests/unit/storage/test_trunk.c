@@ -6,13 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/unit/storage/trunk_testing.h"
+#include "tests/unit/storage/trunk_dirs_testing.h"
 
 #include <sys/stat.h>
-
-static char *dir[2], *path;
-static const char *dirs[2];
-static test_log heard;
 
 static zo2_trunk *open_one(uint32_t n_dirs, int writable)
 {
@@ -565,27 +561,6 @@ static void refused(void **state)
 }
 
 /* ---- the program ------------------------------------------------------------------------------------------------- */
-
-static int setup(void **state)
-{
-    (void)state;
-    for (int d = 0; d < 2; d++)
-        dirs[d] = dir[d] = scratch_make();
-    path = in_dir(dir[0], RUN_TAG);
-    heard = (test_log){0};
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    free(path);
-    for (int d = 0; d < 2; d++)
-        scratch_remove(dir[d]);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {

@@ -7,13 +7,10 @@
 #include <cmocka.h>
 
 #include "tests/unit/storage/faulty_io.h"
-#include "tests/unit/storage/trunk_testing.h"
+#include "tests/unit/storage/trunk_dirs_testing.h"
 
 enum { BEFORE = 6, AFTER = 14 }; /* entries of the first session, and with those of the second */
 
-static char *dir[2], *path;
-static const char *dirs[2];
-static test_log heard;
 static faulty_io f;
 
 static zo2_trunk_config logged(uint32_t n_dirs)
@@ -373,27 +370,6 @@ static void a_failed_read(void **state)
     faulty_free(&f);
     assert_int_equal(third_session(1), BEFORE);
 }
-
-static int setup(void **state)
-{
-    (void)state;
-    for (int d = 0; d < 2; d++)
-        dirs[d] = dir[d] = scratch_make();
-    path = in_dir(dir[0], RUN_TAG);
-    heard = (test_log){0};
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    free(path);
-    for (int d = 0; d < 2; d++)
-        scratch_remove(dir[d]);
-    return 0;
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
