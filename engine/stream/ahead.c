@@ -12,8 +12,7 @@ int zo2_pass_is_followed(const zo2_pass *pass)
     const zo2_arch *a = pass->program->layout->arch;
     if (a->groups > 1) /* what the next step needs depends on whose turn it is */
         return 0;
-    return (pass->pending || a->frozen) &&
-           (pass->weights == ZO2_PASS_TRAIN || pass->weights == ZO2_PASS_NONE);
+    return (pass->pending || a->frozen) && (pass->weights == ZO2_PASS_TRAIN || pass->weights == ZO2_PASS_NONE);
 }
 
 int zo2_wire_is_settled(const zo2_pass *pass, uint32_t chunk)

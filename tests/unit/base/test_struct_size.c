@@ -195,10 +195,8 @@ static int clean(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(options_are_set),
-        cmocka_unit_test(short_options_are_taken),
-        cmocka_unit_test(plans_are_filled),
-        cmocka_unit_test(choices_are_counted),
+        cmocka_unit_test(options_are_set),  cmocka_unit_test(short_options_are_taken),
+        cmocka_unit_test(plans_are_filled), cmocka_unit_test(choices_are_counted),
         cmocka_unit_test(an_engine_fills),
     };
     return cmocka_run_group_tests(tests, NULL, clean);
