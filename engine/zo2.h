@@ -504,6 +504,10 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
      * directories of a spill if there are any, else in RAM. A step that finds all of its examples there needs nothing of the trunk.
      * 0: none are kept */
     uint64_t trunk_cache;
+    /* A numeric setting of the run: codec of matrices that don't move; 0: `wire`. Theirs crosses the link as often, takes memory as
+     * theirs does that move, and is encoded once. Biases, norms and positions are fp32 all the same. ZO2_ERR_ARG: another than `wire` where
+     * all matrices move. */
+    zo2_wire frozen_wire;
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */
@@ -646,6 +650,7 @@ typedef struct zo2_device_rates {
     double decode_rate;             /* weights, both panels of one query */
     double fold_rate;               /* weights, one pending update of one query folded in; 0: as decode_rate */
     double update_rate, noise_rate; /* weights, of the host: as in zo2_plan. update_rate 0: both are measured here */
+    double frozen_decode_rate; /* as decode_rate, in the wire of frozen matrices (frozen_wire); 0: as decode_rate */
 } zo2_device_rates;
 
 /* zo2_plan_estimate() for a GPU that isn't here: sizes are a GPU's (o->backend counts for nothing), times come from

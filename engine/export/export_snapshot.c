@@ -31,8 +31,8 @@ static zo2_status find_layout(zo2_export_values *v, const zo2_snapfile *f)
     static const zo2_dtype computes[] = {ZO2_F32, ZO2_F16, ZO2_BF16};
     for (uint32_t rule = ZO2_TILE_RULE; rule; rule--)
         for (size_t i = 0; i < sizeof computes / sizeof *computes; i++) {
-            zo2_status s =
-                zo2_layout_create(&v->layout, &v->arch, ZO2_WIRE_BF16, computes[i], rule, ZO2_EXPORT_CHUNK_BYTES);
+            zo2_status s = zo2_layout_create(&v->layout, &v->arch, zo2_one_wire(ZO2_WIRE_BF16), computes[i], rule,
+                                             ZO2_EXPORT_CHUNK_BYTES);
             if (s || fits(&v->layout, f))
                 return s;
             zo2_layout_free(&v->layout);

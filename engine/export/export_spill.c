@@ -9,6 +9,7 @@
 #include "engine/model/layout.h"
 #include "engine/pack/pack_api.h"
 #include "engine/run/run_api.h"
+#include "engine/run/settings.h"
 #include "storage/io/io.h"
 #include "storage/run/journal.h"
 #include "storage/spill/spill.h"
@@ -61,7 +62,8 @@ zo2_status zo2_export_open_spill(zo2_export_values *v)
                                 .log_ud = v->o->log_ud};
     uint64_t chunk_bytes = ZO2_EXPORT_CHUNK_BYTES; /* whatever is wrong with the files, opening them says it */
     (void)zo2_spill_layout_of(&zo2_io_posix, c.run, c.dirs, c.n_dirs, &chunk_bytes);
-    zo2_status s = zo2_layout_create(&v->layout, &v->arch, set->wire, set->compute, set->tile_rule, chunk_bytes);
+    zo2_status s =
+        zo2_layout_create(&v->layout, &v->arch, zo2_settings_wires(set), set->compute, set->tile_rule, chunk_bytes);
     if (!s)
         s = zo2_spill_files_open(&v->spill, &zo2_io_posix, &c, &v->layout, chunk_bytes, NULL);
     if (!v->spill || !count(v)) {

@@ -13,6 +13,7 @@
 #include "engine/model/layout.h"
 #include "engine/pack/pack_api.h"
 #include "engine/run/run_api.h"
+#include "engine/run/settings.h"
 #include "storage/pack/packfile.h"
 #include "storage/run/journal.h"
 #include "storage/run/snapshot.h"
@@ -32,9 +33,9 @@ static zo2_status find_snapshot(zo2_export_values *v)
 {
     const zo2_run_settings *set = zo2_journal_settings(v->run->journal);
     char *dir = zo2_snapshot_folder(v->o->run_dir, v->o->snapshot_dir);
-    zo2_status s =
-        dir ? zo2_layout_create(&v->layout, &v->arch, set->wire, set->compute, set->tile_rule, ZO2_EXPORT_CHUNK_BYTES)
-            : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", v->o->run_dir);
+    zo2_status s = dir ? zo2_layout_create(&v->layout, &v->arch, zo2_settings_wires(set), set->compute, set->tile_rule,
+                                           ZO2_EXPORT_CHUNK_BYTES)
+                       : zo2_error(ZO2_ERR_NOMEM, "out of memory for the name of the snapshots of %s", v->o->run_dir);
     if (!s)
         v->snapshot = zo2_snapshot_find(dir, v->run->journal, &v->layout, v->steps, v->o->log, v->o->log_ud);
     free(dir);

@@ -155,10 +155,10 @@ zo2_status zo2_core_create(zo2_core *c, const zo2_core_config *config)
     if (!s)
         s = zo2_pool_create(&c->pool, c->shape.threads);
     if (!s)
-        s = zo2_layout_create(&c->layout, c->arch, c->shape.wire, c->shape.compute, c->shape.tile_rule,
+        s = zo2_layout_create(&c->layout, c->arch, c->shape.wires, c->shape.compute, c->shape.tile_rule,
                               c->plan.chunk_bytes);
     if (!s)
-        s = zo2_layout_create(&c->exact, c->arch, ZO2_WIRE_FP32, c->shape.compute, c->shape.tile_rule,
+        s = zo2_layout_create(&c->exact, c->arch, zo2_one_wire(ZO2_WIRE_FP32), c->shape.compute, c->shape.tile_rule,
                               c->plan.chunk_bytes);
     if (!s)
         s = zo2_resident_create(&c->resident, &c->layout, c->plan.resident_spare);

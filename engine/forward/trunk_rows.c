@@ -20,10 +20,10 @@ static zo2_trunk_key key_of(XXH128_hash_t h)
     return (zo2_trunk_key){.low = h.low64, .high = h.high64};
 }
 
-/* What every entry depends on beside its example. */
+/* What every entry depends on beside its example. Nothing in the trunk moves, so its wire is that of frozen matrices. */
 static zo2_trunk_key identity_of(const zo2_core *c, const zo2_run_settings *s)
 {
-    const uint64_t all[] = {s->model_hash,        c->arch->fork, (uint64_t)s->wire,      (uint64_t)s->compute,
+    const uint64_t all[] = {s->model_hash,        c->arch->fork, (uint64_t)s->frozen_wire, (uint64_t)s->compute,
                             (uint64_t)s->backend, s->tile_rule,  (uint64_t)s->trunk_type};
     return key_of(XXH3_128bits(all, sizeof all));
 }

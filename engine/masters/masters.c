@@ -190,12 +190,12 @@ void zo2_masters_free(zo2_masters *m)
     memset(m, 0, sizeof *m);
 }
 
-uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wire wire, const uint32_t *stored_as)
+uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wires wires, const uint32_t *stored_as)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < a->n_tensors; i++) {
         const zo2_tensor *t = &a->tensors[i];
-        const zo2_codec *codec = zo2_tensor_codec(t, wire);
+        const zo2_codec *codec = zo2_tensor_codec(t, wires);
         if (!stored_as || stored_as[i] == i)
             bytes += zo2_wire_room(codec, t->rows, t->cols) + (t->frozen ? 0 : codec->rest_bytes(t->rows, t->cols));
     }

@@ -127,7 +127,7 @@ int zo2_masters_lack_rest(const zo2_masters *m, uint32_t tensor);
 
 /* Bytes that create() would take for a run's wire, without making a layout. Chunk padding (up to 256 bytes a plane) is
  * not counted. */
-uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wire wire, const uint32_t *stored_as);
+uint64_t zo2_masters_estimate(const zo2_arch *a, zo2_wires wires, const uint32_t *stored_as);
 /* The chunk whose planes a chunk uses: its own, or another's (aliased packs). stored_as: as for create(). */
 uint32_t zo2_masters_owner(const zo2_layout *l, uint32_t chunk, const uint32_t *stored_as);
 /* Does another unit own the planes of this one (aliased packs)? Then it is neither loaded nor saved. */

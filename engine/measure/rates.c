@@ -5,6 +5,7 @@
 #include "engine/base/clock.h"
 #include "engine/measure/measure.h"
 #include "engine/model/arch.h"
+#include "engine/model/layout.h"
 #include "engine/plan/plan_types.h"
 #include "kernels/backend.h"
 
@@ -29,10 +30,19 @@ typedef struct sampling {
     double until;   /* this rate's time is up */
 } sampling;
 
+/* One rate, and where it goes. */
+typedef struct wanted {
+    zo2_measure_kind kind;
+    uint32_t pending;
+    zo2_wire wire;
+    double *rate;
+} wanted;
+
 /* A matrix of about that many weights as the model has them. What is computed goes matrix by matrix: no more rows than
  * the largest one of a layer has. */
-static zo2_measure_spec spec_of(const sampling *p, zo2_measure_kind kind, uint32_t pending, uint64_t weights)
+static zo2_measure_spec spec_of(const sampling *p, const wanted *what, uint64_t weights)
 {
+    const zo2_measure_kind kind = what->kind;
     zo2_measure_spec spec;
     zo2_measure_spec_init(&spec);
     spec.kind = kind;
@@ -45,12 +55,12 @@ static zo2_measure_spec spec_of(const sampling *p, zo2_measure_kind kind, uint32
     /* On a CPU more tokens make no faster products, only longer ones. */
     if (p->backend == ZO2_BACKEND_CPU)
         spec.tokens = zo2_min_u64(spec.tokens, 128);
-    spec.wire = p->shape->wire;
+    spec.wire = what->wire;
     spec.dist = p->shape->dist;
     spec.compute = p->shape->compute;
     spec.backend = p->backend;
     spec.chunk_bytes = p->shape->chunk_bytes ? p->shape->chunk_bytes : zo2_backend_get(p->backend)->chunk_bytes;
-    spec.pending = pending;
+    spec.pending = what->pending;
     return spec;
 }
 
@@ -81,9 +91,9 @@ static zo2_status best_time(const sampling *p, zo2_measure *m, double *pass)
 }
 
 /* Items per second of one kind. */
-static zo2_status rate_of(const sampling *p, zo2_measure_kind kind, uint32_t pending, double *rate)
+static zo2_status rate_of(const sampling *p, const wanted *what)
 {
-    zo2_measure_spec spec = spec_of(p, kind, pending, LEAST_WEIGHTS);
+    zo2_measure_spec spec = spec_of(p, what, LEAST_WEIGHTS);
     zo2_measure_info info;
     zo2_measure *m;
     double pass, from = zo2_now();
@@ -93,7 +103,7 @@ static zo2_status rate_of(const sampling *p, zo2_measure_kind kind, uint32_t pen
     double spent = zo2_now() - from - p->opening, room = p->until - zo2_now() - p->opening;
     double factor = s ? 1 : fmin(SAMPLE / fmax(pass, 1e-7), (double)MOST_WEIGHTS / LEAST_WEIGHTS);
     factor = fmin(factor, room / (2 * fmax(spent, 1e-7))); /* preparing takes its time, too */
-    zo2_measure_spec larger = spec_of(p, kind, pending, (uint64_t)(fmax(factor, 1) * LEAST_WEIGHTS));
+    zo2_measure_spec larger = spec_of(p, what, (uint64_t)(fmax(factor, 1) * LEAST_WEIGHTS));
     if (!s && factor > 2 && larger.rows > spec.rows) {
         zo2_measure_close(m);                                   /* a device serves one at a time */
         if (zo2_measure_open_on(&m, &larger, &info, p->device)) /* no memory for it: what there was will do */
@@ -105,13 +115,14 @@ static zo2_status rate_of(const sampling *p, zo2_measure_kind kind, uint32_t pen
         s = best_time(p, m, &pass);
     zo2_measure_close(m);
     if (!s)
-        *rate = info.items / fmax(pass, 1e-9); /* a clock too coarse to see a pass: any rate is a guess */
+        *what->rate = info.items / fmax(pass, 1e-9); /* a clock too coarse to see a pass: any rate is a guess */
     return s;
 }
 
 static zo2_status time_opening(sampling *p)
 {
-    zo2_measure_spec spec = spec_of(p, ZO2_MEASURE_LATENCY, 0, LEAST_WEIGHTS);
+    const wanted latency = {.kind = ZO2_MEASURE_LATENCY, .wire = p->shape->wires.moving};
+    zo2_measure_spec spec = spec_of(p, &latency, LEAST_WEIGHTS);
     zo2_measure *m;
     double from = zo2_now();
     zo2_status s = zo2_measure_open_on(&m, &spec, NULL, p->device);
@@ -120,12 +131,6 @@ static zo2_status time_opening(sampling *p)
     return s;
 }
 
-typedef struct wanted {
-    zo2_measure_kind kind;
-    uint32_t pending;
-    double *rate;
-} wanted;
-
 /* One after the other; what one leaves of its share is the next ones'. */
 static zo2_status measure_all(sampling *p, const wanted *list, size_t n, double until)
 {
@@ -133,7 +138,7 @@ static zo2_status measure_all(sampling *p, const wanted *list, size_t n, double 
     for (size_t i = 0; i < n && !s; i++) {
         double now = zo2_now();
         p->until = now + fmax(until - now, 0) / (double)(n - i);
-        s = rate_of(p, list[i].kind, list[i].pending, list[i].rate);
+        s = rate_of(p, &list[i]);
     }
     return s;
 }
@@ -142,16 +147,22 @@ zo2_status zo2_measure_rates(zo2_rates *out, const zo2_arch *a, const zo2_backen
                              const zo2_shape *shape, double seconds)
 {
     double folded = 0, from = zo2_now();
+    const zo2_wires wires = shape->wires;
     const wanted list[] = {
-        {ZO2_MEASURE_UPDATE, 0, &out->update_weights}, {ZO2_MEASURE_NOISE, 0, &out->noise_weights},
-        {ZO2_MEASURE_UPLOAD, 0, &out->upload_bytes},   {ZO2_MEASURE_PANELS, 0, &out->decode_weights},
-        {ZO2_MEASURE_PANELS, FOLDS, &folded},          {ZO2_MEASURE_GEMM, 0, &out->flops},
+        {ZO2_MEASURE_UPDATE, 0, wires.moving, &out->update_weights},
+        {ZO2_MEASURE_NOISE, 0, wires.moving, &out->noise_weights},
+        {ZO2_MEASURE_UPLOAD, 0, wires.moving, &out->upload_bytes},
+        {ZO2_MEASURE_PANELS, 0, wires.moving, &out->decode_weights},
+        {ZO2_MEASURE_PANELS, FOLDS, wires.moving, &folded},
+        {ZO2_MEASURE_GEMM, 0, wires.moving, &out->flops},
+        {ZO2_MEASURE_PANELS, 0, wires.frozen, &out->frozen_decode_weights},
     };
+    const size_t n = sizeof list / sizeof *list - (wires.frozen == wires.moving); /* the last one is known then */
     sampling p = {.arch = a, .shape = shape, .backend = be->kind, .device = device};
     zo2_status s = time_opening(&p);
     *out = (zo2_rates){.shared = be->kind == ZO2_BACKEND_CPU};
     if (!s)
-        s = measure_all(&p, list, sizeof list / sizeof *list, from + seconds);
+        s = measure_all(&p, list, n, from + seconds);
     /* What a folded update adds to a decode; no more than can be told from it. */
     double fold = s ? 0 : (1 / folded - 1 / out->decode_weights) / FOLDS;
     out->fold_weights = fold > 0 ? 1 / fold : 0;
@@ -163,8 +174,8 @@ zo2_status zo2_measure_host_rates(zo2_rates *out, const zo2_arch *a, const zo2_s
 {
     double from = zo2_now();
     const wanted list[] = {
-        {ZO2_MEASURE_UPDATE, 0, &out->update_weights},
-        {ZO2_MEASURE_NOISE, 0, &out->noise_weights},
+        {ZO2_MEASURE_UPDATE, 0, shape->wires.moving, &out->update_weights},
+        {ZO2_MEASURE_NOISE, 0, shape->wires.moving, &out->noise_weights},
     };
     sampling p = {.arch = a, .shape = shape, .backend = ZO2_BACKEND_CPU};
     *out = (zo2_rates){0};

@@ -37,14 +37,14 @@ uint64_t zo2_tile_rows(uint32_t rule, uint64_t rows, uint64_t cols, zo2_dtype co
     return zo2_round_up((rows + tiles - 1) / tiles, ROWS_STEP);
 }
 
-const zo2_codec *zo2_tensor_codec(const zo2_tensor *t, zo2_wire wire)
+const zo2_codec *zo2_tensor_codec(const zo2_tensor *t, zo2_wires wires)
 {
-    return zo2_codec_get(t->exempt ? ZO2_WIRE_FP32 : wire);
+    return zo2_codec_get(t->exempt ? ZO2_WIRE_FP32 : t->frozen ? wires.frozen : wires.moving);
 }
 
-uint64_t zo2_chunk_rows(const zo2_tensor *t, zo2_wire wire, uint64_t chunk_bytes)
+uint64_t zo2_chunk_rows(const zo2_tensor *t, zo2_wires wires, uint64_t chunk_bytes)
 {
-    uint64_t rows = chunk_bytes / zo2_wire_room(zo2_tensor_codec(t, wire), 1, t->cols);
+    uint64_t rows = chunk_bytes / zo2_wire_room(zo2_tensor_codec(t, wires), 1, t->cols);
     return rows ? rows : 1;
 }
 
@@ -115,7 +115,7 @@ int zo2_chunk_is_source(const zo2_layout *l, uint32_t chunk)
 /* Counts with NULL arrays, then fills: one walk, so that the two can't differ. */
 typedef struct cut {
     zo2_layout *l;
-    zo2_wire wire;
+    zo2_wires wires;
     zo2_dtype compute;
     uint32_t tile_rule;
     uint64_t chunk_bytes;
@@ -125,7 +125,7 @@ typedef struct cut {
 
 static void add_span(cut *c, zo2_chunk *chunk, uint64_t *element_at, const zo2_tensor *t, uint64_t row, uint64_t rows)
 {
-    const zo2_codec *codec = zo2_tensor_codec(t, c->wire);
+    const zo2_codec *codec = zo2_tensor_codec(t, c->wires);
     if (c->fill)
         c->l->spans[c->spans] = (zo2_span){.tensor = t->id,
                                            .row = row,
@@ -185,7 +185,7 @@ static void add_vectors(cut *c, uint32_t block)
 static void add_matrix(cut *c, const zo2_tensor *t)
 {
     uint64_t tn = zo2_tile_rows(c->tile_rule, t->rows, t->cols, c->compute);
-    uint64_t step = zo2_chunk_rows(t, c->wire, c->chunk_bytes);
+    uint64_t step = zo2_chunk_rows(t, c->wires, c->chunk_bytes);
     if (c->fill)
         c->l->tensor_unit[t->id] = c->units;
     for (uint64_t row = 0; row < t->rows; row += tn) {
@@ -217,12 +217,12 @@ static void walk(cut *c)
     }
 }
 
-zo2_status zo2_layout_create(zo2_layout *out, const zo2_arch *arch, zo2_wire wire, zo2_dtype compute,
+zo2_status zo2_layout_create(zo2_layout *out, const zo2_arch *arch, zo2_wires wires, zo2_dtype compute,
                              uint32_t tile_rule, uint64_t chunk_bytes)
 {
     memset(out, 0, sizeof *out);
     out->arch = arch;
-    cut c = {.l = out, .wire = wire, .compute = compute, .tile_rule = tile_rule, .chunk_bytes = chunk_bytes};
+    cut c = {.l = out, .wires = wires, .compute = compute, .tile_rule = tile_rule, .chunk_bytes = chunk_bytes};
     walk(&c);
     out->units = calloc(c.units, sizeof *out->units);
     out->chunks = calloc(c.chunks, sizeof *out->chunks);
@@ -235,7 +235,7 @@ zo2_status zo2_layout_create(zo2_layout *out, const zo2_arch *arch, zo2_wire wir
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the tables of %u chunks", c.chunks);
     }
     c = (cut){
-        .l = out, .wire = wire, .compute = compute, .tile_rule = tile_rule, .chunk_bytes = chunk_bytes, .fill = 1};
+        .l = out, .wires = wires, .compute = compute, .tile_rule = tile_rule, .chunk_bytes = chunk_bytes, .fill = 1};
     walk(&c);
     out->n_units = c.units;
     out->n_chunks = c.chunks;

@@ -13,6 +13,18 @@
 /* Version of the rule which tensors decay (matrices and embeddings do, biases and norms do not), stored in runs. */
 #define ZO2_DECAY_SET 1
 
+/* The wires of a run's tensors: one of those that move, one of the frozen. A type of its own, so that whoever needs a tensor's codec
+ * can't hand on one wire and forget the other. */
+typedef struct zo2_wires {
+    zo2_wire moving, frozen;
+} zo2_wires;
+
+/* One for all of them. */
+static inline zo2_wires zo2_one_wire(zo2_wire wire)
+{
+    return (zo2_wires){.moving = wire, .frozen = wire};
+}
+
 typedef struct zo2_span {
     uint32_t tensor;
     uint64_t row, rows, cols; /* rows [row, row + rows) of the tensor */
@@ -61,11 +73,11 @@ typedef struct zo2_layout {
  * Fewer rows than that make one tile, rounded up to a multiple of 128. */
 uint64_t zo2_tile_rows(uint32_t rule, uint64_t rows, uint64_t cols, zo2_dtype compute);
 
-/* The codec of a tensor in a run with this wire: exempt tensors stay fp32. */
-const zo2_codec *zo2_tensor_codec(const zo2_tensor *t, zo2_wire wire);
+/* The codec of a tensor in a run with these wires: exempt tensors stay fp32. */
+const zo2_codec *zo2_tensor_codec(const zo2_tensor *t, zo2_wires wires);
 
 /* Rows per chunk of a matrix for a target size of the wire: at least one. */
-uint64_t zo2_chunk_rows(const zo2_tensor *t, zo2_wire wire, uint64_t chunk_bytes);
+uint64_t zo2_chunk_rows(const zo2_tensor *t, zo2_wires wires, uint64_t chunk_bytes);
 
 /* Floats of a block's decoded vectors, each padded to 16 bytes. */
 uint64_t zo2_block_vector_floats(const zo2_arch *a, uint32_t block);
@@ -74,7 +86,7 @@ uint64_t zo2_block_vector_floats(const zo2_arch *a, uint32_t block);
 uint64_t zo2_block_vector_wire(const zo2_arch *a, uint32_t block);
 
 /* The arch must outlive the layout. */
-zo2_status zo2_layout_create(zo2_layout *out, const zo2_arch *arch, zo2_wire wire, zo2_dtype compute,
+zo2_status zo2_layout_create(zo2_layout *out, const zo2_arch *arch, zo2_wires wires, zo2_dtype compute,
                              uint32_t tile_rule, uint64_t chunk_bytes);
 void zo2_layout_free(zo2_layout *l); /* zeroed is fine */
 

@@ -1,9 +1,9 @@
 /* wire_size.c: see wire_size.h. */
 #include "engine/model/wire_size.h"
 
-uint64_t zo2_tensor_wire_room(const zo2_tensor *t, zo2_wire wire, uint64_t rows)
+uint64_t zo2_tensor_wire_room(const zo2_tensor *t, zo2_wires wires, uint64_t rows)
 {
-    return zo2_wire_room(zo2_tensor_codec(t, wire), rows, t->cols);
+    return zo2_wire_room(zo2_tensor_codec(t, wires), rows, t->cols);
 }
 
 uint64_t zo2_wire_sent(const zo2_codec *codec, const void *wire, uint64_t rows, uint64_t cols)

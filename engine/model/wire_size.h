@@ -17,8 +17,8 @@ static inline uint64_t zo2_wire_room(const zo2_codec *codec, uint64_t rows, uint
     return codec->wire_bytes(rows, cols);
 }
 
-/* Of `rows` rows of a tensor in a run with this wire. */
-uint64_t zo2_tensor_wire_room(const zo2_tensor *t, zo2_wire wire, uint64_t rows);
+/* Of `rows` rows of a tensor in a run with these wires. */
+uint64_t zo2_tensor_wire_room(const zo2_tensor *t, zo2_wires wires, uint64_t rows);
 
 /* What is sent of the wire of rows x cols weights at `wire`, at most its room. NULL: there is none to ask, all of its room. */
 uint64_t zo2_wire_sent(const zo2_codec *codec, const void *wire, uint64_t rows, uint64_t cols);

@@ -2,6 +2,7 @@
 #include "engine/plan/plan.h"
 #include "engine/masters/masters.h"
 #include "engine/model/arch.h"
+#include "engine/model/layout.h"
 #include "engine/model/wire_size.h"
 #include "engine/plan/plan_internal.h"
 #include "engine/plan/plan_types.h"
@@ -55,12 +56,12 @@ static uint64_t snapshot_bytes(const zo2_arch *a, const uint32_t *stored_as)
 }
 
 /* Of the masters: what doesn't move, which is wires alone. */
-static uint64_t frozen_bytes(const zo2_arch *a, zo2_wire wire, const uint32_t *stored_as)
+static uint64_t frozen_bytes(const zo2_arch *a, zo2_wires wires, const uint32_t *stored_as)
 {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < a->n_tensors; i++)
         if (a->tensors[i].frozen && (!stored_as || stored_as[i] == i))
-            bytes += zo2_tensor_wire_room(&a->tensors[i], wire, a->tensors[i].rows);
+            bytes += zo2_tensor_wire_room(&a->tensors[i], wires, a->tensors[i].rows);
     return bytes;
 }
 
@@ -69,7 +70,7 @@ static void say_what_moves(zo2_plan *q, const zo2_arch *a, const zo2_shape *s, c
     q->layers = a->layers;
     q->tuned_parameters = a->moving;
     q->trunk_blocks = a->fork;
-    q->frozen_bytes = frozen_bytes(a, s->wire, stored_as);
+    q->frozen_bytes = frozen_bytes(a, s->wires, stored_as);
     q->trunk_bytes_per_token = s->trunk_row;
     q->trunk_cache_bytes = s->trunk_cache;
 }
@@ -86,7 +87,7 @@ zo2_status zo2_plan_make(zo2_full_plan *out, const zo2_arch *a, const zo2_backen
     out->pub.compute = s->compute;
     out->pub.tokens = s->tokens / s->max_keys * s->seq;
     out->pub.batch_tokens = s->batch_tokens / s->max_keys * s->seq;
-    out->pub.master_bytes = zo2_masters_estimate(a, s->wire, stored_as);
+    out->pub.master_bytes = zo2_masters_estimate(a, s->wires, stored_as);
     out->pub.snapshot_bytes = snapshot_bytes(a, stored_as);
     say_what_moves(&out->pub, a, s, stored_as);
     out->pub.journal_bytes_per_step = 48 + 48ull * s->queries;

@@ -18,14 +18,14 @@ typedef struct wire_sizes {
     uint64_t block; /* all chunks of the largest block but the head's, which is walked tile by tile */
 } wire_sizes;
 
-static uint64_t chunks_wire(const zo2_tensor *t, zo2_wire wire, uint64_t rows, uint64_t step)
+static uint64_t chunks_wire(const zo2_tensor *t, zo2_wires wires, uint64_t rows, uint64_t step)
 {
     uint64_t whole = rows / step, rest = rows % step;
-    uint64_t bytes = whole * zo2_round_up(zo2_tensor_wire_room(t, wire, step), ALIGN);
-    return rest ? bytes + zo2_round_up(zo2_tensor_wire_room(t, wire, rest), ALIGN) : bytes;
+    uint64_t bytes = whole * zo2_round_up(zo2_tensor_wire_room(t, wires, step), ALIGN);
+    return rest ? bytes + zo2_round_up(zo2_tensor_wire_room(t, wires, rest), ALIGN) : bytes;
 }
 
-static wire_sizes wire_sizes_of(const zo2_arch *a, const zo2_shape *shape, zo2_wire wire, uint64_t chunk_bytes)
+static wire_sizes wire_sizes_of(const zo2_arch *a, const zo2_shape *shape, zo2_wires wires, uint64_t chunk_bytes)
 {
     wire_sizes w = {0};
     uint64_t block_bytes = 0;
@@ -41,14 +41,14 @@ static wire_sizes wire_sizes_of(const zo2_arch *a, const zo2_shape *shape, zo2_w
         if (!zo2_is_streamed(a, t))
             continue;
         uint64_t tn = zo2_tile_rows(shape->tile_rule, t->rows, t->cols, shape->compute),
-                 step = zo2_chunk_rows(t, wire, chunk_bytes);
+                 step = zo2_chunk_rows(t, wires, chunk_bytes);
         tn = tn < t->rows ? tn : t->rows;
         step = step < tn ? step : tn;
-        w.chunk = zo2_max_u64(w.chunk, chunks_wire(t, wire, step, step));
-        w.tile = zo2_max_u64(w.tile, chunks_wire(t, wire, tn, step));
+        w.chunk = zo2_max_u64(w.chunk, chunks_wire(t, wires, step, step));
+        w.tile = zo2_max_u64(w.tile, chunks_wire(t, wires, tn, step));
         if (!zo2_is_head(a, t))
             for (uint64_t row = 0; row < t->rows; row += tn)
-                block_bytes += chunks_wire(t, wire, t->rows - row < tn ? t->rows - row : tn, step);
+                block_bytes += chunks_wire(t, wires, t->rows - row < tn ? t->rows - row : tn, step);
         w.block = zo2_max_u64(w.block, block_bytes);
     }
     return w;
@@ -149,13 +149,13 @@ static void lay_out_phases(zo2_full_plan *p, const zo2_arch *a, const zo2_backen
     const uint32_t positions = zo2_arch_find(a, ZO2_ROLE_EMBED_POSITIONS, 0);
 
     uint64_t embed = d->phase;
-    uint64_t row_wire = zo2_tensor_wire_room(tokens, s->wire, T);
+    uint64_t row_wire = zo2_tensor_wire_room(tokens, s->wires, T);
     d->refs = take(&embed, T * sizeof(zo2_row_ref));
     /* exact evaluation gathers fp32 rows whatever the wire */
     d->rows = take(&embed, zo2_max_u64(row_wire, zo2_wire_room(zo2_codec_get(ZO2_WIRE_FP32), T, E)));
     d->positions = embed;
     if (positions != ZO2_NO_TENSOR)
-        take(&embed, zo2_tensor_wire_room(&a->tensors[positions], s->wire, T));
+        take(&embed, zo2_tensor_wire_room(&a->tensors[positions], s->wires, T));
     d->embedded = embed;
     if (E != D)
         take(&embed, S * T * E * size);
@@ -218,8 +218,8 @@ void zo2_plan_lay_out(zo2_full_plan *p, const zo2_arch *a, const zo2_backend_ops
                       const zo2_plan_cut *cut)
 {
     /* evaluation at the masters streams fp32 chunks through the same ring */
-    wire_sizes w = wire_sizes_of(a, s, s->wire, cut->chunk_bytes),
-               exact = wire_sizes_of(a, s, ZO2_WIRE_FP32, cut->chunk_bytes);
+    wire_sizes w = wire_sizes_of(a, s, s->wires, cut->chunk_bytes),
+               exact = wire_sizes_of(a, s, zo2_one_wire(ZO2_WIRE_FP32), cut->chunk_bytes);
     extents e = extents_of(p, a, s, be->element_bytes(s->compute));
     uint64_t ring = zo2_max_u64(ring_bytes(&w, p->hold, cut->ring_chunks), exact.chunk);
     p->chunk_bytes = cut->chunk_bytes;

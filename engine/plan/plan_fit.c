@@ -137,7 +137,7 @@ static uint64_t all_wires(const zo2_arch *a, const zo2_shape *s)
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < a->n_tensors; i++)
         if (zo2_is_streamed(a, &a->tensors[i]))
-            bytes += zo2_tensor_wire_room(&a->tensors[i], s->wire, a->tensors[i].rows);
+            bytes += zo2_tensor_wire_room(&a->tensors[i], s->wires, a->tensors[i].rows);
     return bytes;
 }
 
@@ -197,7 +197,7 @@ static zo2_status keep_resident(zo2_full_plan *out, const zo2_arch *a, const zo2
         out->pub.device_peak_bytes >= budget)
         return ZO2_OK;
     zo2_layout layout;
-    zo2_status status = zo2_layout_create(&layout, a, s->wire, s->compute, s->tile_rule, cut->chunk_bytes);
+    zo2_status status = zo2_layout_create(&layout, a, s->wires, s->compute, s->tile_rule, cut->chunk_bytes);
     if (!status) {
         out->resident_spare = budget - out->pub.device_peak_bytes;
         out->resident = zo2_resident_count(&layout, out->resident_spare, NULL);

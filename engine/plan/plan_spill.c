@@ -32,10 +32,10 @@
 /* What layout, programs, masters, their home and the spill know of a chunk: 780 bytes, and more while a plan is made. */
 #define CHUNK_TABLES 1024u
 
-/* Bytes of wire that a chunk is cut for at most. */
+/* Bytes of wire that a chunk is cut for at most. Those with rests are the moving ones. */
 static uint64_t most_chunk(const zo2_arch *a, const zo2_shape *s)
 {
-    const zo2_codec *codec = zo2_codec_get(s->wire);
+    const zo2_codec *codec = zo2_codec_get(s->wires.moving);
     uint64_t wire = codec->wire_bytes(1, a->hidden), rest = codec->rest_bytes(1, a->hidden), most = CHUNK_AIM;
     while (most > CHUNK_MIN && most / wire * rest > CHUNK_REST)
         most /= 2;
@@ -174,7 +174,7 @@ static zo2_status cut(zo2_full_plan *out, const zo2_arch *a, const zo2_backend_o
 {
     zo2_status status = zo2_plan_fit(out, a, be, s, fits);
     if (!status)
-        status = zo2_layout_create(l, a, s->wire, s->compute, s->tile_rule, out->chunk_bytes);
+        status = zo2_layout_create(l, a, s->wires, s->compute, s->tile_rule, out->chunk_bytes);
     if (status)
         return status;
     size_buffers(&out->spill[0], l);
@@ -223,7 +223,7 @@ zo2_status zo2_plan_place(zo2_full_plan *out, const zo2_arch *a, const zo2_backe
     if (s->spill_dirs)
         return place_spilled(out, a, be, s, stored_as, fits);
     zo2_status status = zo2_plan_fit(out, a, be, s, fits);
-    out->pub.host_peak_bytes = zo2_masters_estimate(a, s->wire, stored_as) + zo2_plan_host_rest(out, a, be, s);
+    out->pub.host_peak_bytes = zo2_masters_estimate(a, s->wires, stored_as) + zo2_plan_host_rest(out, a, be, s);
     out->pub.host_min_bytes = out->pub.host_peak_bytes;
     return status;
 }

@@ -69,8 +69,9 @@ zo2_times zo2_plan_times(const zo2_full_plan *p, const zo2_arch *a, const zo2_sh
     double decode = 1 / r->decode_weights + folds * fold;
     double decoded = w.perturbed * s->groups;
     t.compute_noise = decoded * fmin(decode, (folds + 1) * fold) + w.late * folds * fold;
-    t.compute =
-        w.flops / r->flops + decoded * decode + w.plain * PLAIN_DECODE / r->decode_weights + w.late * folds * fold;
+    double frozen = r->frozen_decode_weights > 0 ? r->frozen_decode_weights : r->decode_weights;
+    double plain = PLAIN_DECODE * (w.late / r->decode_weights + (w.plain - w.late) / frozen);
+    t.compute = w.flops / r->flops + decoded * decode + plain + w.late * folds * fold;
     const zo2_tiers *tiers = &zo2_plan_spill(p, pending)->tiers;
     t.read = r->read_bytes > 0 ? bytes_read(tiers, s, &w, pending, filled) / r->read_bytes : 0;
     t.write = r->write_bytes > 0 ? zo2_tiers_written(tiers, pending) / r->write_bytes : 0;

@@ -3,6 +3,7 @@
 #define ZO2_ENGINE_PLAN_PLAN_TYPES_H
 
 #include "engine/model/arch.h"
+#include "engine/model/layout.h"
 #include "engine/plan/resident.h"
 #include "engine/plan/tiers.h"
 
@@ -18,7 +19,7 @@ typedef struct zo2_shape {
     uint64_t max_keys;     /* of the longest row */
     uint64_t seq;          /* tokens of the longest row as given */
     int micro_batched;     /* a batch may hold several micro-batches */
-    zo2_wire wire;
+    zo2_wires wires;
     zo2_dtype compute;
     uint32_t tile_rule;
     uint32_t threads;
@@ -144,6 +145,7 @@ typedef struct zo2_rates {
     double upload_bytes;
     double flops;                   /* GEMM */
     double decode_weights;          /* one query, both panels, nothing pending */
+    double frozen_decode_weights;   /* the same of frozen matrices' wire; 0: as decode_weights */
     double fold_weights;            /* one pending update of one query, beside the decode; 0: not told apart */
     int shared;                     /* lanes share the host's cores: their times add up */
     double seconds;                 /* that measuring took */

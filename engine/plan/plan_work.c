@@ -62,7 +62,7 @@ static void add_wires(zo2_work *w, const zo2_arch *a, const zo2_shape *s, int fi
         const zo2_tensor *t = &a->tensors[i];
         if (!zo2_is_streamed(a, t) && !zo2_is_vector(t))
             continue;
-        const double bytes = (double)zo2_tensor_wire_room(t, s->wire, t->rows);
+        const double bytes = (double)zo2_tensor_wire_room(t, s->wires, t->rows);
         if (!t->frozen)
             w->moving += bytes;
         else if (zo2_block_of_use(a, t) >= a->fork)

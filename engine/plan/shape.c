@@ -24,6 +24,22 @@ static uint32_t default_threads(const zo2_backend_ops *be)
     return cpus > lanes ? cpus - lanes : 1;
 }
 
+/* A setting that changes nothing would be one that somebody relies on in vain. */
+static zo2_status check_wires(const zo2_arch *a, zo2_wires wires)
+{
+    int frozen = 0;
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        frozen = frozen || (a->tensors[i].frozen && !a->tensors[i].exempt);
+    if (!zo2_wire_name(wires.frozen))
+        return zo2_error(ZO2_ERR_ARG, "unknown value %d of setting 'frozen-wire'", (int)wires.frozen);
+    if (frozen || wires.frozen == wires.moving)
+        return ZO2_OK;
+    return zo2_error(ZO2_ERR_ARG,
+                     "setting 'frozen-wire': %s is for matrices that don't move, and of this run all do; leave it out, "
+                     "or choose with 'tune' what moves",
+                     zo2_wire_name(wires.frozen));
+}
+
 zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_backend_ops *be, const zo2_engine_opts *o)
 {
     memset(out, 0, sizeof *out);
@@ -58,7 +74,12 @@ zo2_status zo2_shape_from_opts(zo2_shape *out, const zo2_arch *a, const zo2_back
     out->loss_micro = out->loss_tokens < most ? out->loss_tokens : most;
     out->max_keys = used;
     out->seq = seq;
-    out->wire = o->wire ? o->wire : ZO2_WIRE_BF16;
+    out->wires = zo2_one_wire(o->wire ? o->wire : ZO2_WIRE_BF16);
+    if (o->frozen_wire)
+        out->wires.frozen = o->frozen_wire;
+    zo2_status s = check_wires(a, out->wires);
+    if (s)
+        return s;
     out->compute = o->compute ? o->compute : zo2_default_compute(a, be);
     out->tile_rule = o->tile_rule ? o->tile_rule : ZO2_TILE_RULE;
     out->threads = o->threads ? o->threads : default_threads(be);

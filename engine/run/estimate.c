@@ -57,8 +57,13 @@ static zo2_status check_rates(const char *function, const zo2_device_rates *r)
         double value;
         int needed;
     } list[] = {
-        {"upload_rate", r->upload_rate, 1}, {"gemm_rate", r->gemm_rate, 1},     {"decode_rate", r->decode_rate, 1},
-        {"fold_rate", r->fold_rate, 0},     {"update_rate", r->update_rate, 0}, {"noise_rate", r->noise_rate, 0},
+        {"upload_rate", r->upload_rate, 1},
+        {"gemm_rate", r->gemm_rate, 1},
+        {"decode_rate", r->decode_rate, 1},
+        {"fold_rate", r->fold_rate, 0},
+        {"update_rate", r->update_rate, 0},
+        {"noise_rate", r->noise_rate, 0},
+        {"frozen_decode_rate", r->frozen_decode_rate, 0},
     };
     for (size_t i = 0; i < sizeof list / sizeof *list; i++)
         if (!is_rate(list[i].value) && (list[i].needed || list[i].value != 0))
@@ -79,6 +84,7 @@ static zo2_status given_rates(zo2_rates *out, int *known, const zo2_device_rates
     out->flops = r->gemm_rate;
     out->decode_weights = r->decode_rate;
     out->fold_weights = r->fold_rate;
+    out->frozen_decode_weights = r->frozen_decode_rate;
     return s;
 }
 

@@ -4,6 +4,7 @@
 #define ZO2_ENGINE_RUN_SETTINGS_H
 
 #include "engine/model/arch.h"
+#include "engine/model/layout.h"
 #include "kernels/backend.h"
 #include "storage/run/journal.h"
 
@@ -23,6 +24,11 @@ const char *zo2_tune_or_all(const char *tune);
 static inline int zo2_wants_budget_pending(const zo2_engine_opts *o)
 {
     return o->write_budget && o->spill_dirs && o->spill_count && o->pending < 0;
+}
+
+static inline zo2_wires zo2_settings_wires(const zo2_run_settings *s)
+{
+    return (zo2_wires){.moving = s->wire, .frozen = s->frozen_wire};
 }
 
 /* The settings as options; fields that a run doesn't fix stay as they are. */

@@ -120,6 +120,10 @@ void zo2_journal_encode_head(zo2_journal_head *h, const zo2_run_settings *s)
 #define ENCODE(field, type, kind, ...) h->field = encode_##kind(s->field);
     ZO2_RUN_SETTINGS(ENCODE)
 #undef ENCODE
+    if (s->frozen_wire == s->wire) /* as all runs did before there was a choice */
+        h->frozen_wire = 0;
+    else
+        h->required |= ZO2_JOURNAL_FROZEN_WIRE;
     h->noise_version = s->noise_version;
     h->tile_rule = s->tile_rule;
     h->decay_set = s->decay_set;
@@ -149,15 +153,18 @@ zo2_status zo2_journal_decode_head(const zo2_journal_head *h, zo2_run_settings *
     if (h->version != ZO2_JOURNAL_VERSION)
         return zo2_error(ZO2_ERR_FORMAT, "%s: journal version %u, this program reads version %u", path, h->version,
                          ZO2_JOURNAL_VERSION);
-    if (h->required & ~ZO2_JOURNAL_TUNES)
+    const uint64_t unknown = h->required & ~(ZO2_JOURNAL_TUNES | ZO2_JOURNAL_FROZEN_WIRE);
+    if (unknown)
         return zo2_error(ZO2_ERR_FORMAT, "%s: needs features 0x%llx that this program doesn't have", path,
-                         (unsigned long long)(h->required & ~ZO2_JOURNAL_TUNES));
+                         (unsigned long long)unknown);
 
     memset(s, 0, sizeof *s);
     s->model_hash = h->model_hash;
 #define DECODE(field, type, kind, ...) s->field = (type)decode_##kind(h->field);
     ZO2_RUN_SETTINGS(DECODE)
 #undef DECODE
+    if (!h->frozen_wire)
+        s->frozen_wire = s->wire;
     s->noise_version = h->noise_version;
     s->tile_rule = h->tile_rule;
     s->decay_set = h->decay_set;
@@ -166,8 +173,10 @@ zo2_status zo2_journal_decode_head(const zo2_journal_head *h, zo2_run_settings *
         return status;
 
     int tunes = h->tune_bytes || s->tune_rotate;
+    int own_wire = h->frozen_wire != 0;
     if (h->tune_bytes > ZO2_JOURNAL_TUNE_MOST || !h->tune_bytes > !h->tune_hash ||
         tunes != ((h->required & ZO2_JOURNAL_TUNES) != 0) ||
+        own_wire != ((h->required & ZO2_JOURNAL_FROZEN_WIRE) != 0) || h->frozen_wire == h->wire ||
         h->header_bytes != ZO2_JOURNAL_HEADER_BYTES + zo2_journal_tune_room(h) ||
         h->record_bytes != ZO2_JOURNAL_RECORD_BYTES(s->queries) || h->reserved0 || h->reserved1 ||
         !all_zero(h->reserved2, sizeof h->reserved2))

@@ -13,6 +13,7 @@
 #define ZO2_JOURNAL_RECORD_MAGIC 0x4345525Au /* "ZREC" */
 #define ZO2_JOURNAL_SKIPPED      1u          /* record flag */
 #define ZO2_JOURNAL_TUNES        UINT64_C(1) /* required feature: it tunes a part of the model, or parts by turns */
+#define ZO2_JOURNAL_FROZEN_WIRE  UINT64_C(2) /* required feature: frozen matrices have a wire of their own */
 #define ZO2_JOURNAL_TUNE_MOST    (8u << 20)  /* bytes of the text that says which */
 #define ZO2_JOURNAL_MAX_STEPS    (UINT64_C(1) << 28)
 
@@ -32,9 +33,10 @@ typedef struct zo2_journal_head {
     uint32_t micro_batch, wire, compute, backend;
     uint32_t noise_version, tile_rule, decay_set, reserved1;
     uint32_t tune_rotate, tune_order, trunk_type;
-    uint32_t tune_bytes; /* of the choice of tensors, which follows the header; 0: all */
-    uint64_t tune_hash;  /* XXH3-64 of it; 0 if there is none */
-    uint8_t reserved2[80];
+    uint32_t tune_bytes;  /* of the choice of tensors, which follows the header; 0: all */
+    uint64_t tune_hash;   /* XXH3-64 of it; 0 if there is none */
+    uint32_t frozen_wire; /* 0: the run's, as `wire` */
+    uint8_t reserved2[76];
     uint64_t hash; /* XXH3-64 of the 248 bytes before; chain value 0 */
 } zo2_journal_head;
 

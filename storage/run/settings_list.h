@@ -31,6 +31,8 @@
       "unknown distribution", o->dist != 0, ZO2_GAUSSIAN, dist) \
     X(wire, zo2_wire, ENUM, "wire", zo2_wire_name(s->wire) != NULL, \
       "unknown wire codec", o->wire != 0, ZO2_WIRE_BF16, wire) \
+    X(frozen_wire, zo2_wire, ENUM, "frozen-wire", zo2_wire_name(s->frozen_wire) != NULL, \
+      "unknown wire codec of frozen matrices", o->frozen_wire != 0, s->wire, wire) \
     X(compute, zo2_dtype, ENUM, "compute", zo2_dtype_name(s->compute) != NULL, \
       "unknown compute type", o->compute != 0, compute, dtype) \
     X(backend, zo2_backend_kind, ENUM, "backend", s->backend >= ZO2_BACKEND_CPU && s->backend <= ZO2_BACKEND_NULL, \

@@ -35,6 +35,9 @@ expect 2 '\-\-tune-rotate: "0" is not a number from 1' train none --tune-rotate 
 expect 2 'not one of fp32, bf16' train none --trunk-type fp16
 expect 2 '\-\-trunk-cache: "on" is neither off nor a size' train none --trunk-cache on
 expect 2 '\-\-trunk-cache: "0" is neither off nor a size' train none --trunk-cache 0
+expect 2 '\-\-frozen-wire' train none --tune layers=4 --frozen-wire fp9
+expect 1 "'frozen-wire': fp16 is for matrices that don't move, and of this run all do" train none --frozen-wire fp16
+expect 1 "'frozen-wire': fp16 is for matrices that don't move" zo2-plan opt-125m --frozen-wire fp16 --probe 0
 [ ! -e none ] || fail "a usage error left a run"
 
 # ---- what a plan says, rows=answers listed ----
@@ -42,6 +45,7 @@ expect 0 "^tune matrices=4-5+rows=$answers\$" train plan --tune matrices=4-5+row
 expect 0 "^tune rows=$answers+vectors\$" train plan --tune rows=answers+vectors --dry-run
 expect 0 '^tune layers=4, in turns of 5 steps$' train plan --tune layers=4 --tune-rotate 5 --dry-run
 expect 0 '^tune layers=4$' zo2-plan opt-125m --tune layers=4 --probe 0
+expect 0 '^wire fp16 (frozen matrices: fp8-e4m3), ' zo2-plan opt-125m --tune layers=4 --wire fp16 --frozen-wire fp8-e4m3 --probe 0
 expect 1 'layer 12: the model has layers 0 to 11' zo2-plan opt-125m --tune layers=12 --probe 0
 expect 1 'rows=answers depends on a data file' zo2-plan opt-125m --tune rows=answers --probe 0
 train plan --dry-run >out.txt 2>&1
@@ -68,6 +72,7 @@ for other in all vectors matrices=4 matrices=4-5+rows=answers; do
 done
 expect 1 "'tune-rotate'" train m --resume --steps 6 --tune-rotate 2
 expect 1 "'trunk-type'" train m --resume --steps 6 --trunk-type bf16
+expect 1 "'frozen-wire' differs: the run has bf16, this call has fp16" train m --resume --steps 6 --frozen-wire fp16
 cksum m/journal.zo2j m/metrics.jsonl m/settings.json | cmp -s - before.txt || fail "a refused resume changed the run"
 expect 0 '' train whole --steps 2
 expect 0 '' train whole --steps 3 --resume --tune all
@@ -76,11 +81,16 @@ zo2-tune log whole >out.txt
 grep -q '^tune\|^rotation\|^trunk' out.txt && fail "the log of a run of the whole model speaks of a choice"
 expect 0 'warning: --trunk-cache keeps nothing: no layer is below all that moves' train whole --steps 4 --resume --trunk-cache 1M
 
-expect 0 '6 blocks take turns of 2 steps, order bottom' train turns --steps 3 --tune layers=0-5 --tune-rotate 2 --tune-order bottom --trunk-type bf16
+expect 0 '6 blocks take turns of 2 steps, order bottom' train turns --steps 3 --tune layers=0-5 --tune-rotate 2 --tune-order bottom --trunk-type bf16 \
+    --wire fp32 --frozen-wire fp16
 expect 0 '^rotation  *turns of 2 steps, order bottom$' zo2-tune log turns
 grep -q '^trunk  *kept as bf16$' out.txt || fail "log doesn't say how the trunk is kept"
 expect 0 '' zo2-pack export tiny.zo2 turns.zo2b --run turns --journal-only
 expect 0 '^rotation  *turns of 2 steps, order bottom$' zo2-pack info turns.zo2b
+grep -q '^arithmetic  *wire fp32 (frozen matrices: fp16), compute' out.txt || fail "info doesn't say the wires"
+expect 0 'wire fp32 (frozen matrices: fp16), ' zo2-tune log turns
+expect 0 'through the fp32 (frozen matrices: fp16) wire: ' zo2-tune eval --model tiny.zo2 --run turns --data d.jsonl
+expect 0 '"wire": "fp32", "frozen_wire": "fp16"' zo2-pack info turns.zo2b --json
 expect 0 '"tune": "layers=0-5", "tune_rotate": 2, "tune_order": "bottom", "trunk_type": "bf16"' zo2-pack info turns.zo2b --json
 usage 'turns.zo2b is a bundle, which has no tensors: --tune is for packs' zo2-pack info turns.zo2b --tune all
 

@@ -11,7 +11,7 @@ for command in train warm eval log tokenize; do
 done
 zo2-tune train --help >help.txt
 for option in model data run resume eval eval-every steps batch seq lr lr-schedule warmup eps weight-decay clip seed dist \
-    queries pending micro-batch tune tune-rotate tune-order trunk-type trunk-cache bos wire compute backend device-mem host-mem threads snapshot-every snapshot no-snapshot log-every \
+    queries pending micro-batch tune tune-rotate tune-order trunk-type trunk-cache bos wire frozen-wire compute backend device-mem host-mem threads snapshot-every snapshot no-snapshot log-every \
     dry-run quiet json; do
     grep -q -e "^  --$option\( \|$\)" help.txt || fail "train --help lacks --$option"
 done

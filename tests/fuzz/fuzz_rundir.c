@@ -62,6 +62,7 @@ static zo2_run *make_run(void)
                                 .queries = 1,
                                 .micro_batch = 1,
                                 .wire = ZO2_WIRE_BF16,
+                                .frozen_wire = ZO2_WIRE_BF16,
                                 .compute = ZO2_F32,
                                 .tune_order = ZO2_ORDER_TOP,
                                 .trunk_type = ZO2_F32,

@@ -35,6 +35,7 @@ const cli_option cli_tune_options[] = {
 
 const cli_option cli_compute_options[] = {
     {"wire", NULL, CLI_WIRE, AT(wire), "codec of the weights on their way to the device (bf16)", 0, 0},
+    {"frozen-wire", NULL, CLI_WIRE, AT(frozen_wire), "that of matrices which --tune leaves as they are (as --wire)", 0, 0},
     {"compute", CLI_COMPUTES, CLI_CHOICE, AT(compute), "type that matrices are multiplied in (" CLI_COMPUTE_DEFAULT ")", 0, 0},
     {"backend", CLI_BACKENDS, CLI_CHOICE, AT(backend), "where to compute (auto: the fastest here)", 0, 0},
     {0},
@@ -77,6 +78,8 @@ void cli_engine_flags_apply(const cli_engine_flags *f, zo2_engine_opts *o)
         o->trunk_cache = f->trunk_cache.u; /* off: 0 */
     if (f->wire.given)
         o->wire = zo2_wire_parse(f->wire.text);
+    if (f->frozen_wire.given)
+        o->frozen_wire = zo2_wire_parse(f->frozen_wire.text);
     if (f->compute.given)
         o->compute = zo2_dtype_parse(f->compute.text);
     if (f->backend.given)

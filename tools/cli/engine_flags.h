@@ -9,7 +9,7 @@ typedef struct cli_engine_flags {
     cli_value batch, seq;
     cli_value queries, dist, pending, micro_batch;
     cli_value tune, tune_rotate, tune_order, trunk_type, trunk_cache;
-    cli_value wire, compute, backend;
+    cli_value wire, frozen_wire, compute, backend;
     cli_value device_mem, host_mem, threads;
     cli_list spill;
     cli_value write_budget, endurance;
@@ -31,7 +31,7 @@ enum { CLI_DEFAULT_BATCH = 16, CLI_DEFAULT_STEPS = 20000, CLI_MAX_BATCH = 1 << 2
 extern const cli_option cli_shape_options[];    /* batch, seq */
 extern const cli_option cli_method_options[];   /* queries, dist, pending, micro-batch */
 extern const cli_option cli_tune_options[];     /* tune, tune-rotate, tune-order, trunk-type, trunk-cache */
-extern const cli_option cli_compute_options[];  /* wire, compute, backend */
+extern const cli_option cli_compute_options[];  /* wire, frozen-wire, compute, backend */
 extern const cli_option cli_resource_options[]; /* device-mem, host-mem, threads */
 extern const cli_option cli_spill_options[];    /* spill, write-budget, endurance */
 

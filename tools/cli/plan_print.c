@@ -206,7 +206,8 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
     printf("%s: %s parameters; a batch holds up to %s tokens, a micro-batch %s\n", title,
            cli_human_count(a, plan->parameters), cli_human_count(b, plan->batch_tokens),
            cli_human_count(c, plan->tokens));
-    printf("wire %s", o->wire ? zo2_wire_name(o->wire) : zo2_wire_name(ZO2_WIRE_BF16));
+    char wires[CLI_TUNE_BYTES];
+    printf("wire %s", cli_wires_text(wires, o));
     if (o->compute)
         printf(", compute %s", zo2_dtype_name(o->compute));
     printf(", %s, queries %u, pending %d\n", zo2_dist_name(o->dist ? o->dist : ZO2_GAUSSIAN),

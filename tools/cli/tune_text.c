@@ -64,6 +64,21 @@ const char *cli_tune_text(char out[CLI_TUNE_BYTES], const char *tune, bool answe
     return out;
 }
 
+const char *cli_wires_text(char out[CLI_TUNE_BYTES], const zo2_engine_opts *o)
+{
+    const zo2_wire wire = o->wire ? o->wire : ZO2_WIRE_BF16;
+    if (o->frozen_wire && o->frozen_wire != wire)
+        snprintf(out, CLI_TUNE_BYTES, "%s (frozen matrices: %s)", zo2_wire_name(wire), zo2_wire_name(o->frozen_wire));
+    else
+        snprintf(out, CLI_TUNE_BYTES, "%s", zo2_wire_name(wire));
+    return out;
+}
+
+bool cli_wires_exact(const zo2_engine_opts *o)
+{
+    return o->wire == ZO2_WIRE_FP32 && (!o->frozen_wire || o->frozen_wire == ZO2_WIRE_FP32);
+}
+
 void cli_tune_print(const zo2_engine_opts *o, bool answers)
 {
     char text[CLI_TUNE_BYTES];

@@ -13,6 +13,12 @@ enum { CLI_TUNE_BYTES = 200 };
  * longer than out is cut. answers: they are rows=answers, "rows=answers (37 rows)". Returns out. */
 const char *cli_tune_text(char out[CLI_TUNE_BYTES], const char *tune, bool answers);
 
+/* The wires of options on one line: "bf16", "bf16 (frozen matrices: fp8-e4m3)". Returns out. */
+const char *cli_wires_text(char out[CLI_TUNE_BYTES], const zo2_engine_opts *o);
+
+/* Is what the device sees what the masters are? */
+bool cli_wires_exact(const zo2_engine_opts *o);
+
 /* Lines of a table, label and value, for what isn't the default; as members of an open object, all of them. */
 void cli_tune_print(const zo2_engine_opts *o, bool answers);
 void cli_tune_json(cli_json *j, const zo2_engine_opts *o);

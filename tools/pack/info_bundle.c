@@ -40,7 +40,8 @@ static void print_table(const char *path, const zo2_bundle_info *info, const zo2
     printf("noise          %s, seed %" PRIu64 ", queries %u, pending %d\n", zo2_dist_name(o->dist), o->seed, o->queries,
            (int)o->pending);
     cli_tune_print(o, false);
-    printf("arithmetic     wire %s, compute %s, backend %s\n", zo2_wire_name(o->wire), zo2_dtype_name(o->compute),
+    char wires[CLI_TUNE_BYTES];
+    printf("arithmetic     wire %s, compute %s, backend %s\n", cli_wires_text(wires, o), zo2_dtype_name(o->compute),
            zo2_backend_name(o->backend));
 }
 
@@ -68,6 +69,7 @@ static void print_json(const char *path, const zo2_bundle_info *info, const zo2_
     cli_json_i64(&j, "pending", o->pending);
     cli_tune_json(&j, o);
     cli_json_text(&j, "wire", zo2_wire_name(o->wire));
+    cli_json_text(&j, "frozen_wire", zo2_wire_name(o->frozen_wire));
     cli_json_text(&j, "compute", zo2_dtype_name(o->compute));
     cli_json_text(&j, "backend", zo2_backend_name(o->backend));
     cli_json_close(&j, '}');

@@ -47,6 +47,8 @@ zo2_status gpu_of_card(gpu_target *out, const gpu_card *c, const gpu_flags *f, c
     snprintf(out->device, sizeof out->device, "published rates of %s", c->name);
     out->memory_bytes = (uint64_t)(c->memory_gb * 1e9);
     out->rates = gpu_card_rates(c, wire_of(o), dist_of(o), f->pcie.given ? (unsigned)(f->pcie.text[0] - '0') : 0);
+    if (o->frozen_wire)
+        out->rates.frozen_decode_rate = gpu_card_rates(c, o->frozen_wire, dist_of(o), 0).decode_rate;
     take_update_rate(out, f);
     return ZO2_OK;
 }

@@ -66,11 +66,12 @@ zo2_status tune_print_table(const char *model, uint64_t steps, const gpu_flags *
 {
     gpu_target target;
     zo2_plan p;
-    zo2_engine_opts own = *o;
+    zo2_engine_opts own = *o, whole = *o;
+    whole.frozen_wire = 0; /* nothing is frozen in the first row */
     zo2_status s = gpu->gpu.given ? gpu_find(&target, gpu, o) : ZO2_OK;
     gpu_target *t = gpu->gpu.given ? &target : NULL;
     if (!s)
-        s = plan_row(&p, model, t, o);
+        s = plan_row(&p, model, t, &whole);
     if (s)
         return s;
     char last[48], layers[32];

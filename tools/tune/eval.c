@@ -12,6 +12,7 @@
 #include "tools/cli/numbers.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/report.h"
+#include "tools/cli/tune_text.h"
 #include "tools/tune/commands.h"
 #include "tools/tune/evaluate.h"
 #include "tools/tune/health.h"
@@ -84,9 +85,11 @@ static void advise_step(const eval_flags *f, cli_progress *progress)
     zo2_run_close(run);
 }
 
-static void print_text(const tune_evaluation *e, zo2_wire wire)
+static void print_text(const tune_evaluation *e, const zo2_engine_opts *o)
 {
-    char count[CLI_TEXT_BYTES], time[CLI_TEXT_BYTES];
+    char count[CLI_TEXT_BYTES], time[CLI_TEXT_BYTES], wires[CLI_TUNE_BYTES];
+    const bool exact = cli_wires_exact(o);
+    cli_wires_text(wires, o);
     if (e->options) {
         printf("accuracy   %.1f %%\n", 100 * e->accuracy_fp32);
         printf("loss       %.4f\n", e->loss_fp32);
@@ -94,10 +97,10 @@ static void print_text(const tune_evaluation *e, zo2_wire wire)
         printf("loss       %.4f\n", e->loss_fp32);
         printf("perplexity %.4g\n", exp(e->loss_fp32));
     }
-    if (wire != ZO2_WIRE_FP32 && e->options)
-        printf("through the %s wire: accuracy %.1f %%, loss %.4f\n", zo2_wire_name(wire), 100 * e->accuracy, e->loss);
-    else if (wire != ZO2_WIRE_FP32)
-        printf("through the %s wire: loss %.4f, perplexity %.4g\n", zo2_wire_name(wire), e->loss, exp(e->loss));
+    if (!exact && e->options)
+        printf("through the %s wire: accuracy %.1f %%, loss %.4f\n", wires, 100 * e->accuracy, e->loss);
+    else if (!exact)
+        printf("through the %s wire: loss %.4f, perplexity %.4g\n", wires, e->loss, exp(e->loss));
     printf("%s examples", cli_human_count(count, e->examples));
     printf(", %s tokens", cli_human_count(count, e->tokens));
     printf(", %s\n", cli_human_time(time, e->seconds));
@@ -201,7 +204,7 @@ static int evaluate(const char *program, const eval_flags *f, const zo2t_dataset
     if (f->json.given)
         print_json(&result);
     else
-        print_text(&result, o.wire);
+        print_text(&result, &o);
     return 0;
 }
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tools/cli/tune_text.h"
 #include "tools/text/batcher.h"
 
 /* One pass over the file. Sums are doubles, added in the file's order. */
@@ -61,7 +62,7 @@ zo2_status tune_evaluate(tune_evaluation *out, zo2_engine *e, const zo2t_dataset
         s = pass(out, &out->loss_fp32, &out->accuracy_fp32, &out->nonfinite_fp32, e, b, batch, ZO2_WEIGHTS_MASTER,
                  progress, info.examples);
     }
-    if (s == ZO2_OK && opts.wire == ZO2_WIRE_FP32) {
+    if (s == ZO2_OK && cli_wires_exact(&opts)) {
         out->loss = out->loss_fp32;
         out->accuracy = out->accuracy_fp32;
         out->nonfinite = out->nonfinite_fp32;

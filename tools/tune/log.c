@@ -45,7 +45,8 @@ static void print_settings(const char *dir, const zo2_engine_opts *o, uint64_t m
     printf("noise          %s, seed %" PRIu64 ", queries %u, pending %d\n", zo2_dist_name(o->dist), o->seed, o->queries,
            (int)o->pending);
     cli_tune_print(o, tune_has_answers(s->tune));
-    printf("arithmetic     wire %s, compute %s, backend %s\n", zo2_wire_name(o->wire), zo2_dtype_name(o->compute),
+    char wires[CLI_TUNE_BYTES];
+    printf("arithmetic     wire %s, compute %s, backend %s\n", cli_wires_text(wires, o), zo2_dtype_name(o->compute),
            zo2_backend_name(o->backend));
 }
 

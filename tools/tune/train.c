@@ -8,6 +8,7 @@
 #include "tools/cli/interrupt.h"
 #include "tools/cli/numbers.h"
 #include "tools/cli/report.h"
+#include "tools/cli/tune_text.h"
 #include "tools/tune/commands.h"
 #include "tools/tune/train.h"
 
@@ -90,7 +91,7 @@ static void begin_pace(train *t)
     if (t->eval_data) {
         zo2t_dataset_info info;
         zo2t_dataset_get_info(t->eval_data, &info);
-        t->pace.evaluation_pass_tokens = (t->opts.wire == ZO2_WIRE_FP32 ? 1 : 2) * (double)info.tokens;
+        t->pace.evaluation_pass_tokens = (cli_wires_exact(&t->opts) ? 1 : 2) * (double)info.tokens;
     }
 }
 

@@ -8,6 +8,7 @@
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
 #include "tools/cli/report.h"
+#include "tools/cli/tune_text.h"
 #include "tools/tune/evaluate.h"
 #include "tools/tune/health.h"
 #include "tools/tune/metrics.h"
@@ -27,13 +28,13 @@ static const char *figures(char *out, size_t size, double loss, double accuracy)
 
 void train_show_evaluation(train *t, uint64_t steps, const tune_evaluation *e)
 {
-    char text[96], wire[96] = "";
+    char text[96], wire[320] = "";
     tune_evaluation_warn(e, &t->progress);
     if (t->flags->quiet.given || t->flags->json.given)
         return;
-    if (t->opts.wire != ZO2_WIRE_FP32) {
-        char there[64];
-        snprintf(wire, sizeof wire, " (through the %s wire: %s)", zo2_wire_name(t->opts.wire),
+    if (!cli_wires_exact(&t->opts)) {
+        char there[64], wires[CLI_TUNE_BYTES];
+        snprintf(wire, sizeof wire, " (through the %s wire: %s)", cli_wires_text(wires, &t->opts),
                  figures(there, sizeof there, e->loss, e->accuracy));
     }
     printf("after %" PRIu64 " steps: evaluation %s%s\n", steps,

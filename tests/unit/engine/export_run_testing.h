@@ -59,6 +59,7 @@ static inline bench begin(const char *source, zo2_dist dist, uint32_t queries)
                           .queries = queries,
                           .micro_batch = UINT32_MAX,
                           .wire = ZO2_WIRE_BF16,
+                          .frozen_wire = ZO2_WIRE_BF16,
                           .compute = ZO2_F32,
                           .tune_order = ZO2_ORDER_TOP,
                           .trunk_type = ZO2_F32,

@@ -18,7 +18,7 @@ typedef struct choice {
     const char *tune;
     uint32_t rotate;
     int32_t pending;
-    zo2_wire wire;
+    zo2_wire wire, frozen_wire;
 } choice;
 
 typedef struct tuned {
@@ -67,6 +67,7 @@ static inline void options(tuned *r, int spills)
     r->o.weight_decay = 0.1;
     r->o.seed = 11;
     r->o.wire = c->wire ? c->wire : ZO2_WIRE_BF16;
+    r->o.frozen_wire = c->frozen_wire;
     r->o.pending = c->pending;
     r->o.max_rows = ROWS;
     r->o.max_seq = SEQ;

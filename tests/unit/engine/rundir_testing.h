@@ -23,6 +23,7 @@ static inline zo2_run_settings sample_settings(uint32_t queries)
         .pending = 3,
         .micro_batch = UINT32_MAX,
         .wire = ZO2_WIRE_E4M3,
+        .frozen_wire = ZO2_WIRE_E4M3,
         .compute = ZO2_F16,
         .tune_order = ZO2_ORDER_TOP,
         .trunk_type = ZO2_F32,

@@ -38,7 +38,7 @@ static void pass(zo2_core *core, uint64_t step)
 }
 
 /* Returns the peak; steps of u are counted. */
-static uint64_t run(const char *tune, zo2_wire wire, uint64_t device_bytes, sent *u, zo2_plan *plan)
+static uint64_t run(const char *tune, zo2_wire wire, zo2_wire frozen, uint64_t device_bytes, sent *u, zo2_plan *plan)
 {
     zo2_arch model, arch;
     zo2_engine_opts o;
@@ -48,6 +48,7 @@ static uint64_t run(const char *tune, zo2_wire wire, uint64_t device_bytes, sent
     o.max_rows = o.max_rows_micro = 1;
     o.max_seq = SEQ;
     o.wire = wire;
+    o.frozen_wire = frozen;
     o.compute = ZO2_F16;
     o.device_bytes = device_bytes;
     o.threads = 2;
@@ -86,17 +87,19 @@ static void the_last_8_layers_of_opt_175b(void **state)
 {
     (void)state;
     static const struct {
-        zo2_wire wire;
+        zo2_wire wire, frozen;
         uint64_t budget;
-    } list[] = {{ZO2_WIRE_E4M3, GPU_24}, {ZO2_WIRE_BF16, 40000000000}};
+    } list[] = {{ZO2_WIRE_E4M3, ZO2_WIRE_E4M3, GPU_24},
+                {ZO2_WIRE_BF16, ZO2_WIRE_BF16, 40000000000},
+                {ZO2_WIRE_BF16, ZO2_WIRE_E4M3, 40000000000}};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         zo2_plan plan;
         sent u;
-        uint64_t peak = run("layers=88-95", list[i].wire, list[i].budget, &u, &plan);
+        uint64_t peak = run("layers=88-95", list[i].wire, list[i].frozen, list[i].budget, &u, &plan);
         print_message(
-            "opt-175b, last 8 layers, %s: peak %.2f GB, planned %.2f GB, %.2f GB stay; a step uploads %.2f GB\n",
-            zo2_wire_name(list[i].wire), 1e-9 * (double)peak, 1e-9 * (double)plan.device_peak_bytes,
-            1e-9 * (double)plan.resident_bytes, 1e-9 * (double)u.bytes[1]);
+            "opt-175b, last 8 layers, %s, frozen %s: peak %.2f GB, planned %.2f GB, %.2f GB stay; a step uploads %.2f GB\n",
+            zo2_wire_name(list[i].wire), zo2_wire_name(list[i].frozen), 1e-9 * (double)peak,
+            1e-9 * (double)plan.device_peak_bytes, 1e-9 * (double)plan.resident_bytes, 1e-9 * (double)u.bytes[1]);
         assert_true(peak <= plan.device_peak_bytes && peak + 256 > plan.device_peak_bytes);
         assert_true(plan.device_peak_bytes <= list[i].budget);
         assert_int_equal(plan.trunk_blocks, 89);
@@ -118,7 +121,7 @@ static void within_24_gb(void **state)
     for (size_t i = 0; i < sizeof tunes / sizeof *tunes; i++) {
         zo2_plan plan;
         sent u;
-        uint64_t peak = run(tunes[i], ZO2_WIRE_BF16, GPU_24, &u, &plan);
+        uint64_t peak = run(tunes[i], ZO2_WIRE_BF16, ZO2_WIRE_BF16, GPU_24, &u, &plan);
         print_message("opt-175b, %s: peak %.2f GB, planned %.2f GB; a step uploads %.2f GB\n", tunes[i],
                       1e-9 * (double)peak, 1e-9 * (double)plan.device_peak_bytes, 1e-9 * (double)u.bytes[1]);
         assert_true(peak <= plan.device_peak_bytes && peak + 256 > plan.device_peak_bytes);

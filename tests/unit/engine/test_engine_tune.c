@@ -29,7 +29,7 @@ typedef struct choice {
     uint32_t rotate, queries, micro_batch;
     zo2_tune_order order;
     int32_t pending;
-    zo2_wire wire;
+    zo2_wire wire, frozen_wire;
     zo2_dtype trunk_type;
 } choice;
 
@@ -46,6 +46,7 @@ static zo2_engine_opts opts_of(const choice *c)
     o.threads = 1;
     o.resume = 1;
     o.wire = c->wire ? c->wire : ZO2_WIRE_BF16;
+    o.frozen_wire = c->frozen_wire;
     o.queries = c->queries ? c->queries : 1;
     o.pending = c->pending;
     o.micro_batch = c->micro_batch ? c->micro_batch : UINT32_MAX;
@@ -269,6 +270,19 @@ static void bf16_trunk(void **state)
     each_way(&(choice){.model = opt, .vocab = 120, .tune = "layers=2", .trunk_type = ZO2_BF16, .micro_batch = 1});
 }
 
+/* Wires of frozen matrices: smaller, larger and exact ones beside those that move; the head is frozen and the table's rows are gathered. */
+static void frozen_wires(void **state)
+{
+    (void)state;
+    each_way(&(choice){.model = opt, .vocab = 120, .tune = "layers=2", .frozen_wire = ZO2_WIRE_E4M3, .micro_batch = 1});
+    each_way(&(choice){.model = projections,
+                       .vocab = 101,
+                       .tune = "matrices=1+rows=0-9",
+                       .wire = ZO2_WIRE_E4M3,
+                       .frozen_wire = ZO2_WIRE_BF16, /* the checkpoint's own bits: the pack has them */
+                       .pending = 2});
+}
+
 static void turns(void **state)
 {
     (void)state;
@@ -323,7 +337,7 @@ static void frozen_stay(void **state)
     zo2_engine_close(e);
 }
 
-static double first_loss(const choice *c, const char *run)
+static double loss_of(const choice *c, const char *run, zo2_weights weights)
 {
     zo2_engine_opts o = opts_of(c);
     zo2_engine *e = start(c, run, &o);
@@ -331,9 +345,40 @@ static double first_loss(const choice *c, const char *run)
     zo2_scores scores;
     zo2_scores_init(&scores);
     batch_of(&t, c, 0);
-    MUST(zo2_forward(e, &t.b, ZO2_WEIGHTS_WIRE, &scores));
+    MUST(zo2_forward(e, &t.b, weights, &scores));
     zo2_engine_close(e);
     return scores.loss;
+}
+
+static double first_loss(const choice *c, const char *run)
+{
+    return loss_of(c, run, ZO2_WEIGHTS_WIRE);
+}
+
+/* The wire of frozen matrices is what passes see of them, and nothing else: exact values are the checkpoint's, what moves has its own. */
+static void a_frozen_wire_is_seen(void **state)
+{
+    (void)state;
+    choice c = {.model = opt, .vocab = 120, .tune = "layers=2", .wire = ZO2_WIRE_FP32};
+    const double exact = loss_of(&c, "seen-exact", ZO2_WEIGHTS_MASTER), all = first_loss(&c, "seen-fp32");
+    assert_true(exact == all);
+    char run[2][32];
+    int differ = 0;
+    for (int wire = 1; zo2_wire_name((zo2_wire)wire); wire++) {
+        c.frozen_wire = (zo2_wire)wire;
+        for (int w = 0; w < 2; w++)
+            snprintf(run[w], sizeof run[w], "seen-%d-%d", wire, w);
+        assert_true(loss_of(&c, run[0], ZO2_WEIGHTS_MASTER) == exact);
+        const int whole =
+            !zo2_codec_get(c.frozen_wire)->rest_bytes(1, 1) || wire == ZO2_WIRE_BF16; /* the checkpoint's */
+        const double loss = first_loss(&c, run[1]);
+        if (whole)
+            assert_true(loss == exact);
+        differ += loss != exact;
+        if (!(fabs(loss - exact) < 0.1 * exact))
+            fail_msg("frozen %s: the loss is %.9g, with exact weights %.9g", zo2_wire_name(c.frozen_wire), loss, exact);
+    }
+    assert_true(differ >= 2); /* at least both kinds of fp8 */
 }
 
 /* Whatever moves, and whatever a run adds, it begins as the model. */
@@ -545,9 +590,39 @@ static void settings_are_the_runs(void **state)
     assert_int_equal(zo2_engine_open(&e, pack_of(opt), scratch_path(path, sizeof path, "settings"), &o),
                      ZO2_ERR_MISMATCH);
     assert_non_null(strstr(zo2_last_error(), "'tune' differs: the run has layers=2, this call has layers=1"));
+    o.tune = NULL;
+    o.frozen_wire = ZO2_WIRE_FP16;
+    assert_int_equal(zo2_engine_open(&e, pack_of(opt), scratch_path(path, sizeof path, "settings"), &o),
+                     ZO2_ERR_MISMATCH);
+    assert_non_null(strstr(zo2_last_error(), "'frozen-wire' differs: the run has bf16, this call has fp16"));
+    o.frozen_wire = 0;
     o.tune = "layers=3";
     assert_int_equal(zo2_engine_open(&e, pack_of(opt), scratch_path(path, sizeof path, "other"), &o), ZO2_ERR_ARG);
     assert_non_null(strstr(zo2_last_error(), "layers 0 to 2"));
+}
+
+/* One that would be of nothing is refused, and leaves nothing; the run's own wire is no other one. */
+static void frozen_wires_are_of_something(void **state)
+{
+    (void)state;
+    static const char *const tunes[] = {NULL, "all", "match=*weight"}; /* the last leaves biases alone */
+    char path[512];
+    zo2_engine *e;
+    zo2_plan plan = {.struct_size = sizeof plan};
+    for (int i = 0; i < 3; i++) {
+        const choice c = {.model = opt, .vocab = 120, .tune = tunes[i], .frozen_wire = ZO2_WIRE_E4M3};
+        zo2_engine_opts o = opts_of(&c);
+        scratch_path(path, sizeof path, "of-nothing");
+        assert_int_equal(zo2_engine_open(&e, pack_of(opt), path, &o), ZO2_ERR_ARG);
+        assert_non_null(strstr(zo2_last_error(), "'frozen-wire': fp8-e4m3 is for matrices that don't move"));
+        assert_int_equal(access(path, F_OK), -1);
+        o.probe_seconds = 0;
+        assert_int_equal(zo2_plan_estimate(pack_of(opt), &o, &plan), ZO2_ERR_ARG);
+        o.frozen_wire = (zo2_wire)99;
+        assert_int_equal(zo2_plan_estimate(pack_of(opt), &o, &plan), ZO2_ERR_ARG);
+        o.frozen_wire = ZO2_WIRE_BF16;
+        MUST(zo2_plan_estimate(pack_of(opt), &o, &plan));
+    }
 }
 
 int main(void)
@@ -560,9 +635,12 @@ int main(void)
         cmocka_unit_test(rows),
         cmocka_unit_test(adapters),
         cmocka_unit_test(bf16_trunk),
+        cmocka_unit_test(frozen_wires),
         cmocka_unit_test(turns),
         cmocka_unit_test(frozen_stay),
         cmocka_unit_test(begins_as_the_model),
+        cmocka_unit_test(a_frozen_wire_is_seen),
+        cmocka_unit_test(frozen_wires_are_of_something),
         cmocka_unit_test(one_group_a_step),
         cmocka_unit_test(a_filled_cache_needs_no_trunk),
         cmocka_unit_test(warm_says_why_not),

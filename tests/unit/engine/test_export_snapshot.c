@@ -27,7 +27,7 @@ static uint32_t make_snapshot(const bench *b, const char *dir, uint64_t step, ui
     zo2_snapwriter *w;
     hf_model *from = hf_load(SOURCE);
     assert_ok(zo2_arch_load(&a, SOURCE, NULL));
-    assert_ok(zo2_layout_create(&l, &a, ZO2_WIRE_BF16, ZO2_F32, ZO2_TILE_RULE,
+    assert_ok(zo2_layout_create(&l, &a, zo2_one_wire(ZO2_WIRE_BF16), ZO2_F32, ZO2_TILE_RULE,
                                 10000)); /* chunks of another size than the export's */
     uint64_t *elements = calloc(l.n_units, sizeof *elements);
     for (uint32_t u = 0; u < l.n_units; u++)

@@ -55,6 +55,8 @@ static void parts(void **state)
     (void)state;
     each(&(choice){.model = opt, .vocab = 120, .tune = "layers=2"});
     each(&(choice){.model = opt, .vocab = 120, .tune = "matrices=0,2", .pending = 2, .wire = ZO2_WIRE_E4M3});
+    each(
+        &(choice){.model = opt, .vocab = 120, .tune = "layers=1", .wire = ZO2_WIRE_FP16, .frozen_wire = ZO2_WIRE_E5M2});
     each(&(choice){.model = llama, .vocab = 32, .tune = "vectors"});
     each(&(choice){.model = opt, .vocab = 120, .tune = "match=*.1.fc2.*+match=*embed_positions*"});
 }

@@ -46,7 +46,7 @@ typedef struct placed {
 static placed cut_model(zo2_wire wire)
 {
     placed p = {0};
-    assert_int_equal(zo2_layout_create(&p.l, &arch, wire, ZO2_F16, ZO2_TILE_RULE, 4 * MIB), ZO2_OK);
+    assert_int_equal(zo2_layout_create(&p.l, &arch, zo2_one_wire(wire), ZO2_F16, ZO2_TILE_RULE, 4 * MIB), ZO2_OK);
     p.tier = malloc(p.l.n_chunks);
     assert_non_null(p.tier);
     return p;

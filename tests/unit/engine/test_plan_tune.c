@@ -22,15 +22,20 @@ typedef struct tuned {
     zo2_layout l;
 } tuned;
 
-static tuned *tune(const char *text, zo2_wire wire)
+static tuned *tune_with(const char *text, zo2_wires wires)
 {
     static tuned t; /* the layout points at its arch */
     memset(&t, 0, sizeof t);
     MUST(zo2_arch_from_name(&t.model, "opt-125m"));
     MUST(zo2_arch_tune(&t.arch, &t.model, text, 0));
     t.arch.dtype = ZO2_F16;
-    MUST(zo2_layout_create(&t.l, &t.arch, wire, ZO2_F16, ZO2_TILE_RULE, MIB / 2));
+    MUST(zo2_layout_create(&t.l, &t.arch, wires, ZO2_F16, ZO2_TILE_RULE, MIB / 2));
     return &t;
+}
+
+static tuned *tune(const char *text, zo2_wire wire)
+{
+    return tune_with(text, zo2_one_wire(wire));
 }
 
 static void drop(tuned *t)
@@ -269,6 +274,61 @@ static void products_below_the_fork_are_of_one_stream(void **state)
     assert_true(p.seconds_per_step_filled < p.seconds_per_step);
 }
 
+/* Each kind of tensor has its wire in the layout, and what a plan counts is of that. */
+static void frozen_matrices_have_a_wire_of_their_own(void **state)
+{
+    (void)state;
+    const zo2_wires wires = {.moving = ZO2_WIRE_FP16, .frozen = ZO2_WIRE_E4M3};
+    tuned *t = tune_with("layers=10-11", wires);
+    for (uint32_t i = 0; i < t->l.n_spans; i++) {
+        const zo2_tensor *of = &t->arch.tensors[t->l.spans[i].tensor];
+        assert_int_equal(t->l.spans[i].codec->id, of->exempt   ? ZO2_WIRE_FP32
+                                                  : of->frozen ? ZO2_WIRE_E4M3
+                                                               : ZO2_WIRE_FP16);
+    }
+    uint64_t frozen = 0, moving = 0;
+    for (uint32_t i = 0; i < t->arch.n_tensors; i++) {
+        const zo2_tensor *of = &t->arch.tensors[i];
+        const zo2_codec *codec = zo2_codec_get(of->exempt ? ZO2_WIRE_FP32 : of->frozen ? wires.frozen : wires.moving);
+        const uint64_t wire = codec->wire_bytes(of->rows, of->cols);
+        *(of->frozen ? &frozen : &moving) += of->frozen ? wire : wire + codec->rest_bytes(of->rows, of->cols);
+    }
+    assert_int_equal(zo2_masters_estimate(&t->arch, wires, NULL), frozen + moving);
+    drop(t);
+
+    zo2_engine_opts o = base_opts();
+    o.tune = "layers=10-11";
+    o.wire = wires.moving;
+    zo2_plan same = plan_of(&o, 1e9, FAST, 1e9, FAST);
+    o.frozen_wire = wires.frozen;
+    zo2_plan p = plan_of(&o, 1e9, FAST, 1e9, FAST);
+    assert_int_equal(p.frozen_bytes, frozen);
+    assert_int_equal(p.master_bytes, frozen + moving);
+    assert_int_equal(same.host_peak_bytes - same.master_bytes - same.staging_bytes,
+                     p.host_peak_bytes - p.master_bytes - p.staging_bytes);
+    assert_int_equal(p.wire_bytes_per_step, same.wire_bytes_per_step); /* what moves: the rest stays on the device */
+    assert_true(p.resident_bytes < same.resident_bytes * 2 / 3);
+    assert_true(p.compute_seconds == same.compute_seconds);
+    o.device_bytes = 0; /* nothing stays: the frozen ones cross in every step, too */
+    p = plan_of(&o, 1e9, FAST, FAST, FAST);
+    o.frozen_wire = 0;
+    same = plan_of(&o, 1e9, FAST, FAST, FAST);
+    assert_true(p.wire_bytes_per_step < same.wire_bytes_per_step * 2 / 3);
+    assert_true(p.upload_seconds < same.upload_seconds * 2 / 3);
+
+    /* Decoding of theirs, by a rate of its own. */
+    zo2_device_rates r = {
+        .struct_size = sizeof r, .upload_rate = FAST, .gemm_rate = FAST, .decode_rate = 1e9, .update_rate = FAST};
+    o.frozen_wire = wires.frozen;
+    MUST(zo2_plan_for_device("opt-125m", &o, &r, &same));
+    r.frozen_decode_rate = 2e9;
+    MUST(zo2_plan_for_device("opt-125m", &o, &r, &p));
+    const double own = (double)p.tuned_parameters * 1e-9;
+    assert_float_equal(p.compute_seconds - own, (same.compute_seconds - own) / 2, 1e-3 * p.compute_seconds);
+    r.frozen_decode_rate = -1;
+    assert_int_equal(zo2_plan_for_device("opt-125m", &o, &r, &p), ZO2_ERR_ARG);
+}
+
 static void uploads_are_what_isnt_there(void **state)
 {
     (void)state;
@@ -318,6 +378,7 @@ int main(void)
         cmocka_unit_test(turns_reach_a_part),
         cmocka_unit_test(a_part_costs_its_part),
         cmocka_unit_test(products_below_the_fork_are_of_one_stream),
+        cmocka_unit_test(frozen_matrices_have_a_wire_of_their_own),
         cmocka_unit_test(uploads_are_what_isnt_there),
         cmocka_unit_test(turns_update_a_group_a_step),
     };

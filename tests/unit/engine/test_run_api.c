@@ -28,6 +28,7 @@ static zo2_run_settings settings(void)
         .pending = 3,
         .micro_batch = 4,
         .wire = ZO2_WIRE_E4M3,
+        .frozen_wire = ZO2_WIRE_E4M3,
         .compute = ZO2_F32,
         .tune_order = ZO2_ORDER_TOP,
         .trunk_type = ZO2_F32,

@@ -41,14 +41,14 @@ static void chunks_add_up(void **state)
     assert_int_equal(zo2_arch_from_name(&a, "opt-350m"), ZO2_OK);
     for (size_t w = 0; w < sizeof wires / sizeof wires[0]; w++) {
         zo2_layout l;
-        assert_int_equal(zo2_layout_create(&l, &a, wires[w], ZO2_F16, ZO2_TILE_RULE, 1 << 20), ZO2_OK);
+        assert_int_equal(zo2_layout_create(&l, &a, zo2_one_wire(wires[w]), ZO2_F16, ZO2_TILE_RULE, 1 << 20), ZO2_OK);
         uint64_t sent = 0, rooms = 0;
         for (uint32_t c = 0; c < l.n_chunks; c++) {
             check_chunk(&l, c);
             sent += zo2_chunk_sent(&l, c, NULL);
         }
         for (uint32_t i = 0; i < a.n_tensors; i++)
-            rooms += zo2_tensor_wire_room(&a.tensors[i], wires[w], a.tensors[i].rows);
+            rooms += zo2_tensor_wire_room(&a.tensors[i], zo2_one_wire(wires[w]), a.tensors[i].rows);
         /* chunks pad their planes: the last scales of fp8 to 16 bytes */
         assert_in_range(sent, rooms, rooms + 16 * l.n_spans);
         zo2_layout_free(&l);

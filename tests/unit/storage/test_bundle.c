@@ -280,7 +280,7 @@ static void right_checksums_wrong_contents(void **state)
         {256 + 8, 2, "journal version 2"},
         {256 + 16, 112, "contradicts itself"},
         {256 + 24, 1, "contradicts itself"}, /* no choice of tensors, no turns */
-        {256 + 24, 2, "needs features 0x2"},
+        {256 + 24, 4, "needs features 0x4"},
         {256 + 100, 7, "unknown distribution"},
         {256 + 104, 0, "number of queries out of range"},
         {256 + 104, 17, "number of queries out of range"},

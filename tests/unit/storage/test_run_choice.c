@@ -83,6 +83,7 @@ static void golden_bytes(void **state)
     s.tune_rotate = 100;
     s.tune_order = ZO2_ORDER_RANDOM;
     s.trunk_type = ZO2_BF16;
+    s.frozen_wire = ZO2_WIRE_FP16;
     zo2_journal *j;
     OK(zo2_journal_create(&j, &zo2_io_posix, path, &s));
     OK(append_sample(j));
@@ -92,14 +93,15 @@ static void golden_bytes(void **state)
     assert_int_equal(n, HEAD + PADDED + 80);
     assert_int_equal(get32(b, 8), 1);
     assert_int_equal(get32(b, 12), HEAD + PADDED);
-    assert_int_equal(get32(b, 24), 1);
+    assert_int_equal(get32(b, 24), 3);
     assert_int_equal(get32(b, 28), 0);
     assert_int_equal(get32(b, 144), 100);
     assert_int_equal(get32(b, 148), 2);
     assert_int_equal(get32(b, 152), 2);
     assert_int_equal(get32(b, 156), strlen(CHOICE));
     assert_int_equal(get32(b, 160) | (uint64_t)get32(b, 164) << 32, UINT64_C(0x92DCADF78CAE5409));
-    for (size_t i = 168; i < 248; i++)
+    assert_int_equal(get32(b, 168), 5);
+    for (size_t i = 172; i < 248; i++)
         assert_int_equal(b[i], 0);
     assert_memory_equal(b + HEAD, CHOICE "\0\0\0\0\0", PADDED);
     assert_memory_equal(b + HEAD + PADDED, "ZREC", 4);
@@ -121,6 +123,13 @@ static void what_is_required(void **state)
     zo2_run_settings again;
     OK(zo2_journal_decode_head(&h, &again, "turns"));
     assert_true(again.tune_rotate == 7 && again.tune_order == ZO2_ORDER_TOP && again.trunk_type == ZO2_F32);
+    /* The run's wire is stored as what it was before frozen matrices could have another. */
+    assert_true(h.frozen_wire == 0 && again.frozen_wire == again.wire);
+    s.frozen_wire = ZO2_WIRE_FP32;
+    zo2_journal_encode_head(&h, &s);
+    assert_true(h.required == (ZO2_JOURNAL_TUNES | ZO2_JOURNAL_FROZEN_WIRE) && h.frozen_wire == ZO2_WIRE_FP32);
+    OK(zo2_journal_decode_head(&h, &again, "wires"));
+    assert_true(again.frozen_wire == ZO2_WIRE_FP32 && again.wire == s.wire);
 }
 
 /* Texts of every length around the padding, and the longest. */
@@ -236,7 +245,8 @@ static void right_checksums_wrong_contents(void **state)
         {12, 256 + 40, "contradicts itself"},
         {12, 256 + 33, "contradicts itself"},
         {24, 0, "contradicts itself"}, /* a choice that no older program was warned of */
-        {24, 3, "needs features 0x2"},
+        {24, 3, "contradicts itself"}, /* a wire of frozen matrices that isn't there */
+        {24, 5, "needs features 0x4"},
         {28, 1, "needs features 0x100000000"},
         {148, 3, "unknown order"},
         {148, UINT32_MAX, "unknown order"},
@@ -249,7 +259,9 @@ static void right_checksums_wrong_contents(void **state)
         {156, UINT32_MAX, "contradicts itself"},
         {156, 26, "is damaged (checksum)"}, /* the same room */
         {160, 0x12345678, "is damaged (checksum)"},
-        {168, 1, "contradicts itself"},
+        {168, 1, "contradicts itself"}, /* one that no older program was warned of */
+        {168, 200, "unknown wire codec of frozen matrices"},
+        {172, 1, "contradicts itself"},
         {244, 1, "contradicts itself"},
     };
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
