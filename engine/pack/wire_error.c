@@ -79,7 +79,7 @@ static void compare_part(void *arg, uint64_t i)
     float *w = malloc(n * sizeof *w);
     zo2_status s = w ? read_values(job, row, rows, w) : no_memory(t);
     if (!s && !zo2_codec_representable(job->codec, w, n))
-        s = zo2_error(ZO2_ERR_NONFINITE, "tensor %s has a weight that the %s wire can't hold: it takes another wire",
+        s = zo2_error(ZO2_ERR_NONFINITE, "tensor %s has a weight that the %s wire can't hold: choose another wire",
                       t->name, zo2_wire_name(job->codec->id));
     if (!s)
         s = compare_rows(job, w, rows, &job->parts[i]);

@@ -46,13 +46,12 @@ static bool list_wires(const bench *b, bench_wires *w)
 }
 
 /* One tensor through one wire. A wire that can't hold it is out of the list of those that are asked. */
-static bool look_at(const bench *b, const bench_wires *w, bench_wire *x, sums *sum, uint64_t i)
+static bool look_at(const bench *b, const bench_wires *w, bench_wire *x, sums *sum, const zo2_tensor_info *t)
 {
-    zo2_tensor_info t;
     zo2_wire_error e;
-    zo2_status s = zo2_pack_tensor(w->pack, i, &t);
-    if (!s && t.rank == 2 && !x->refused[0])
-        s = zo2_pack_wire_error(w->pack, i, x->wire, b->threads, &e);
+    if (t->rank != 2 || x->refused[0])
+        return true;
+    zo2_status s = zo2_pack_wire_error(w->pack, t->id, x->wire, b->threads, &e);
     if (s == ZO2_ERR_NONFINITE || s == ZO2_ERR_UNSUPPORTED) {
         snprintf(x->refused, sizeof x->refused, "%s", zo2_last_error());
         return true;
@@ -61,7 +60,7 @@ static bool look_at(const bench *b, const bench_wires *w, bench_wire *x, sums *s
         cli_fail(b->program, "wires", s);
         return false;
     }
-    if (t.rank != 2 || x->refused[0] || e.wire != x->wire) /* positions have fp32 */
+    if (e.wire != x->wire) /* positions have fp32 */
         return true;
     sum->squares += e.squares;
     sum->error_squares += e.error_squares;
@@ -70,7 +69,7 @@ static bool look_at(const bench *b, const bench_wires *w, bench_wire *x, sums *s
     const double here = relative(e.error_squares, e.squares);
     if (!(here <= x->worst)) { /* NAN before the first */
         x->worst = here;
-        snprintf(x->worst_of, sizeof x->worst_of, "%s", t.name);
+        snprintf(x->worst_of, sizeof x->worst_of, "%s", t->name);
     }
     return true;
 }
@@ -79,6 +78,7 @@ static bool look_at(const bench *b, const bench_wires *w, bench_wire *x, sums *s
 static bool look_at_weights(const bench *b, bench_wires *w, cli_progress *progress)
 {
     bool ok = true;
+    uint64_t done = 0;
     sums *sum = calloc(w->n, sizeof *sum);
     if (!sum) {
         cli_error(b->program, "out of memory");
@@ -86,10 +86,14 @@ static bool look_at_weights(const bench *b, bench_wires *w, cli_progress *progre
     }
     cli_progress_begin(progress, "encoding", 0);
     for (uint64_t i = 0; i < w->info.tensors && ok; i++) {
-        for (unsigned k = 0; k < w->n && ok; k++)
-            ok = !cli_interrupted() && look_at(b, w, &w->wire[k], &sum[k], i);
-        if (cli_progress_due(progress))
-            cli_progress_show(progress, i + 1, w->info.tensors, "");
+        zo2_tensor_info t;
+        zo2_pack_tensor(w->pack, i, &t); /* there are so many */
+        for (unsigned k = 0; k < w->n && ok; k++) {
+            ok = !cli_interrupted() && look_at(b, w, &w->wire[k], &sum[k], &t);
+            done += t.rows * t.cols;
+            if (cli_progress_due(progress))
+                cli_progress_show(progress, done, w->info.parameters * w->n, "");
+        }
     }
     cli_progress_clear(progress);
     for (unsigned k = 0; k < w->n && ok; k++) {
