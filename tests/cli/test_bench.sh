@@ -54,7 +54,7 @@ tiny
 before=$(cksum tiny.zo2)
 expect 0 '^| fp8-e4m3 |  *8.156 |  *2.55' zo2-bench wires --model tiny.zo2
 grep -q 'lines for the loss and the projected gradient' out.txt || fail "wires: doesn't say what --data is for"
-[ "$(grep -c '^| [a-z][a-z0-9-]* *| *[0-9.]* | *[0-9.]* | *[0-9.]* | *- | *- |' out.txt)" -eq "$wires" ] || fail "not a row for every wire"
+[ "$(grep -c '^| [a-z][a-z0-9-]* *|.*| *- | *- |' out.txt)" -eq "$wires" ] || fail "not a row for every wire"
 expect 1 'which model' zo2-bench wires
 expect 1 'has no weights' zo2-bench wires --model opt-125m
 expect 1 'layer 9' zo2-bench wires --model tiny.zo2 --data "$TEXTS/proverbs.test.jsonl" --directions 3 --batch 1 --tokens 8 --tune layers=9
