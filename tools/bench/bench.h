@@ -65,7 +65,7 @@ typedef struct bench {
     unsigned n_missing;
     bool has_gpu; /* section rates measured one */
     gpu_file gpu;
-    struct bench_wires *wires; /* what section wires found (wires.h), NULL before it */
+    struct bench_wires *wires; /* what section wires found (wire_table.h), NULL before it */
 } bench;
 
 /* ---- row.c ---- */

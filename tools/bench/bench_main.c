@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "tools/bench/bench.h"
-#include "tools/bench/wires.h"
+#include "tools/bench/wire_table.h"
 #include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
 #include "tools/cli/interrupt.h"

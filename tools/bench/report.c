@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "tools/bench/bench.h"
-#include "tools/bench/wires.h"
+#include "tools/bench/wire_table.h"
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
 

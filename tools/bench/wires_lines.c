@@ -2,7 +2,7 @@
 #include <inttypes.h>
 
 #include "tools/bench/bench.h"
-#include "tools/bench/wires.h"
+#include "tools/bench/wire_table.h"
 #include "tools/cli/interrupt.h"
 #include "tools/cli/progress.h"
 #include "tools/cli/report.h"

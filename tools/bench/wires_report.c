@@ -3,7 +3,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "tools/bench/wires.h"
+#include "tools/bench/wire_table.h"
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
 #include "tools/cli/report.h"

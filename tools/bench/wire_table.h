@@ -1,6 +1,6 @@
-/* wires.h: what the files of section wires share: a model, the user's lines of text, and what each wire makes of them. */
-#ifndef ZO2_TOOLS_BENCH_WIRES_H
-#define ZO2_TOOLS_BENCH_WIRES_H
+/* wire_table.h: what the files of section wires share: a model, the user's lines of text, and what each wire makes of them. */
+#ifndef ZO2_TOOLS_BENCH_WIRE_TABLE_H
+#define ZO2_TOOLS_BENCH_WIRE_TABLE_H
 
 #include "tools/bench/bench.h"
 #include "tools/cli/jsonout.h"
