@@ -337,6 +337,29 @@ ZO2_API const char *zo2_pack_file_name(const zo2_pack *p, size_t i);
  * first bad chunk by tensor and offset; ZO2_ERR_IO; ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud);
 
+/* What a wire makes of one of a pack's tensors. The relative error (root mean square) is sqrt(error_squares / squares); sums of
+ * several tensors give that of all. */
+typedef struct zo2_wire_error {
+    size_t struct_size;
+    zo2_wire wire;        /* that the tensor gets: fp32 for biases, norms and positions, whatever was asked */
+    uint64_t weights;     /* of the tensor */
+    uint64_t wire_bytes;  /* that cross the link of it: codes, scales, what rows are padded with */
+    double squares;       /* sum over the pack's own values */
+    double error_squares; /* sum over what the wire says minus them */
+} zo2_wire_error;
+
+/* Encodes tensor i of a pack as a run with this wire would when it begins, decodes it and compares, on `threads` threads (0 = usable
+ * CPUs); the sums don't depend on how many. Memory: a chunk of the pack a thread, some five times. Fills *out, struct_size included.
+ * Thread-safe. ZO2_ERR_ARG: an unknown wire; ZO2_ERR_NOTFOUND: no such tensor; ZO2_ERR_UNSUPPORTED: a pack without weights;
+ * ZO2_ERR_NONFINITE: a weight that the wire can't hold; ZO2_ERR_NOMEM, ZO2_ERR_FORMAT, ZO2_ERR_IO. */
+ZO2_API zo2_status zo2_pack_wire_error_sized(const zo2_pack *p, uint64_t i, zo2_wire wire, uint32_t threads,
+                                             zo2_wire_error *out, size_t size);
+static inline zo2_status zo2_pack_wire_error(const zo2_pack *p, uint64_t i, zo2_wire wire, uint32_t threads,
+                                             zo2_wire_error *out)
+{
+    return zo2_pack_wire_error_sized(p, i, wire, threads, out, sizeof *out);
+}
+
 /* What an export is. */
 typedef enum zo2_export_form {
     ZO2_EXPORT_FOLDER = 0, /* a Hugging Face directory */
