@@ -150,7 +150,6 @@ void cudasim_reset(const cudasim_config *c)
     free_everything();
     for (CUevent_st *e : the_device->events)
         delete e;
-    forget_fibers();
     delete the_device;
     the_device = make_device(c);
 }
