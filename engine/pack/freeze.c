@@ -3,6 +3,7 @@
  * it; then it is written in its turn. Wires that were there before come again, in the table's order. */
 #include "codec/codec.h"
 #include "engine/base/checked.h"
+#include "engine/base/finish.h"
 #include "engine/base/opts.h"
 #include "engine/base/pool.h"
 #include "engine/masters/rebuild.h"
@@ -141,8 +142,8 @@ static zo2_status list_all(job *j)
         const zo2_packwire w = zo2_packfile_wire(j->pack->file, i);
         j->items[j->n++] = (item){.wire = w.wire, .tensor = w.tensor, .kept = 1};
         j->wire_bytes += w.bytes;
+        j->most_wire = zo2_max_u64(j->most_wire, w.largest);
     }
-    j->most_wire = h->largest_chunk;
     if (!s)
         s = list_new(j, &a);
     zo2_arch_free(&a);
@@ -311,5 +312,5 @@ zo2_status zo2_pack_freeze(const char *pack, const zo2_freeze_opts *o)
     free(j.items);
     zo2_pack_close(j.pack);
     free(j.path);
-    return s;
+    return zo2_finish(s);
 }

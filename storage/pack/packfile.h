@@ -73,7 +73,7 @@ zo2_status zo2_packfile_restore(const zo2_packfile *p, uint32_t tensor, uint64_t
 typedef struct zo2_packwire {
     zo2_wire wire; /* perhaps one that this program doesn't know */
     uint32_t tensor;
-    uint64_t bytes;
+    uint64_t bytes, largest; /* of the largest chunk */
 } zo2_packwire;
 zo2_packwire zo2_packfile_wire(const zo2_packfile *p, uint32_t i);
 /* Is there this wire of a tensor, or of the one that it is stored as? */

@@ -101,8 +101,11 @@ zo2_packwire zo2_packfile_wire(const zo2_packfile *p, uint32_t i)
 {
     const zo2_pack_wire_record *r = &p->wires[i];
     zo2_packwire out = {.wire = (zo2_wire)r->wire, .tensor = r->tensor};
-    for (uint64_t k = 0; k < zo2_pack_chunk_count(&p->tensors[r->tensor]); k++)
-        out.bytes += p->chunks[r->first_chunk + k].stored_bytes;
+    for (uint64_t k = 0; k < zo2_pack_chunk_count(&p->tensors[r->tensor]); k++) {
+        const uint64_t bytes = p->chunks[r->first_chunk + k].stored_bytes;
+        out.bytes += bytes;
+        out.largest = zo2_max_u64(out.largest, bytes);
+    }
     return out;
 }
 

@@ -1,8 +1,10 @@
 /* test_freeze.c: wires that a pack has of matrices: the bits that a run encodes, read instead of encoding, whatever cuts and tiers; a pack
  * that has them or is as it was; and what is refused. */
+#include "storage/pack/packfile_format.h"
 #include "tests/unit/engine/engine_testing.h"
 
 #include <sys/stat.h>
+#include <xxhash.h>
 
 enum { STEPS = 3, ROWS = 4, SEQ = 12 };
 
@@ -358,6 +360,32 @@ static void a_pack_is_its_contents(void **state)
     free(bytes[1]);
 }
 
+/* A wire of a newer version, of chunks larger than any that are known here: nobody uses it, and it is kept. */
+static void unknown_wires_are_kept(void **state)
+{
+    (void)state;
+    const char *pack = copy_of(pack_of(opt), "unknown.zo2");
+    const uint32_t unknown = 77;
+    uint64_t n;
+    MUST(freeze(pack, ZO2_WIRE_FP32, NULL));
+    char *b = whole(pack, &n);
+    zo2_pack_superblock *super = (zo2_pack_superblock *)(void *)b;
+    for (uint64_t i = 0; i < super->wires.bytes; i += sizeof(zo2_pack_wire_record))
+        memcpy(b + super->wires.offset + i, &unknown, sizeof unknown);
+    super->wires.hash = XXH3_64bits(b + super->wires.offset, super->wires.bytes);
+    super->hash = XXH3_64bits(b, offsetof(zo2_pack_superblock, hash));
+    FILE *f = fopen(pack, "wb");
+    assert_true(f && fwrite(b, n, 1, f) == 1 && !fclose(f));
+    free(b);
+    info_is(pack, 0, (zo2_wire)77, 19);
+    zo2_engine_opts o = opts_of("layers=1", ZO2_WIRE_FP32); /* which it hasn't any more */
+    zo2_engine_close(start(pack, run_name(), &o));
+    MUST(freeze(pack, ZO2_WIRE_E4M3, NULL));
+    info_is(pack, 0, ZO2_WIRE_E4M3, 19);
+    info_is(pack, 1, (zo2_wire)77, 19);
+    verify(pack);
+}
+
 static int cancel(void *ud, const char *what, uint64_t done, uint64_t total)
 {
     uint64_t *left = ud;
@@ -427,10 +455,15 @@ static void refusals(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(every_wire_as_a_run_encodes_it), cmocka_unit_test(chunks_are_put_together),
-        cmocka_unit_test(runs_have_the_same_bits),        cmocka_unit_test(aliased_layers_share_theirs),
-        cmocka_unit_test(wires_are_read_and_checked),     cmocka_unit_test(a_pack_is_its_contents),
-        cmocka_unit_test(interrupted_it_is_as_it_was),    cmocka_unit_test(refusals),
+        cmocka_unit_test(every_wire_as_a_run_encodes_it),
+        cmocka_unit_test(chunks_are_put_together),
+        cmocka_unit_test(runs_have_the_same_bits),
+        cmocka_unit_test(aliased_layers_share_theirs),
+        cmocka_unit_test(wires_are_read_and_checked),
+        cmocka_unit_test(a_pack_is_its_contents),
+        cmocka_unit_test(interrupted_it_is_as_it_was),
+        cmocka_unit_test(unknown_wires_are_kept),
+        cmocka_unit_test(refusals),
     };
     test_device_begin(0);
     return cmocka_run_group_tests(tests, NULL, test_clean);
