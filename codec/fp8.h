@@ -4,13 +4,13 @@
 #define ZO2_CODEC_FP8_H
 
 #include "codec/bf16.h"
+#include "codec/group_scale.h"
 #include "codec/hd.h"
 #include "codec/rn.h"
 
-#define ZO2_FP8_NAN       0x7Fu
-#define ZO2_FP8_MIN_SCALE 0x0080u /* 2^-126, the smallest normal bf16 */
-#define ZO2_FP8_NONFINITE \
-    0x7F7Fu /* scale of a group with a NaN or infinity, the largest bf16; no finite group needs it */
+#define ZO2_FP8_NAN 0x7Fu
+/* Scale of a group with a NaN or infinity, the largest bf16; no finite group needs it. */
+#define ZO2_FP8_NONFINITE 0x7F7Fu
 
 /* A format; compile-time constants wherever these functions are used, so nothing of it is left in machine code. */
 typedef struct zo2_fp8_format {
@@ -41,16 +41,11 @@ ZO2_HD float zo2_fp8_get(zo2_fp8_format f, uint8_t code, uint16_t scale)
     return zo2_bits_float((x & 0x80000000u) | (mag > f.largest << 24 ? special : zo2_float_bits(product)));
 }
 
-/* Smallest bf16 whose product with f.max is at least the magnitude amax (given as fp32 bits), at least 2^-126. A
- * non-finite amax gives the largest bf16, so that its group decodes to NaN and infinities where they were. */
+/* The scale of a group whose largest magnitude is amax (fp32 bits). A non-finite amax gives the largest bf16, so that its group
+ * decodes to NaN and infinities where they were. */
 ZO2_HD uint16_t zo2_fp8_scale(zo2_fp8_format f, uint32_t amax_bits)
 {
-    float amax = zo2_bits_float(amax_bits);
-    uint32_t scale = (zo2_float_bits(zo2_div(amax, f.max)) + 0xFFFFu) >> 16;
-    scale = scale < ZO2_FP8_MIN_SCALE ? ZO2_FP8_MIN_SCALE : scale;
-    /* the quotient may have been rounded down onto a bf16; max * scale is exact (3 significant bits times 8) */
-    if (zo2_mul(zo2_bits_float(scale << 16), f.max) < amax)
-        scale++;
+    uint32_t scale = zo2_group_scale(f.max, amax_bits);
     return (uint16_t)(amax_bits >= 0x7F800000u ? ZO2_FP8_NONFINITE : scale);
 }
 

@@ -8,33 +8,66 @@
 
 /* Rows of values and codes begin at multiples of this, so that a 16-byte load never straddles two. */
 #define ZO2_ROW_ALIGN 16
-/* fp8: weights of a row that share a scale; the last group of a row may be shorter. */
-#define ZO2_FP8_GROUP 128
+/* Weights of a row that share a scale, in wires that have scales; the last group of a row may be shorter. */
+#define ZO2_SCALE_GROUP 128
+
+/* What a wire is made of, a row of wires.h: a plane of codes, a second one with further bits of each code (`more` 0: none), a
+ * plane of bf16 scales (`scaled` 0: none). Constants wherever they are used. */
+typedef struct zo2_wire_shape {
+    uint32_t bits; /* of a code in the first plane: 32, 16, 8 or 4 */
+    uint32_t more; /* in the second: 2 or 0 */
+    int scaled;
+} zo2_wire_shape;
 
 ZO2_HD uint64_t zo2_pad16(uint64_t bytes)
 {
     return (bytes + (ZO2_ROW_ALIGN - 1)) & ~(uint64_t)(ZO2_ROW_ALIGN - 1);
 }
 
-/* Bytes from one row to the next in a plane of elements of `size` bytes: 4 fp32, 2 bf16 and fp16, 1 fp8 codes. */
+/* Bytes from one row to the next in a plane of values of `size` bytes: 4 fp32, 2 bf16 and fp16. */
 ZO2_HD uint64_t zo2_row_stride(uint64_t cols, uint32_t size)
 {
     return zo2_pad16(size * cols);
 }
 
-/* fp8: scales of a row, and where the scales of row `row` begin in the wire of a chunk of `rows` rows (2 bytes aligned).
- */
-ZO2_HD uint64_t zo2_fp8_groups(uint64_t cols)
+/* The same in a plane of codes of `bits` bits. */
+ZO2_HD uint64_t zo2_code_stride(uint64_t cols, uint32_t bits)
 {
-    return (cols + (ZO2_FP8_GROUP - 1)) / ZO2_FP8_GROUP;
+    return zo2_pad16((cols * bits + 7) / 8);
 }
-ZO2_HD uint64_t zo2_fp8_scales_at(uint64_t rows, uint64_t cols, uint64_t row)
+
+/* Where in its row the code of column `col` is: from which byte on, and, of codes shorter than a byte, from which bit of that byte on.
+ * Byte j of 16 holds the codes of columns j, j + 16, ... of its stripe of 16 x 8 / bits columns, the first in its lowest bits: 16
+ * neighbours are 16 bytes under one shift, and a row is never longer than its codes, padded. */
+ZO2_HD uint64_t zo2_code_byte(uint64_t col, uint32_t bits)
 {
-    return rows * zo2_row_stride(cols, 1) + 2 * row * zo2_fp8_groups(cols);
+    return bits >= 8 ? col * (bits / 8) : col / (128 / bits) * 16 + col % 16;
 }
-ZO2_HD uint64_t zo2_fp8_wire_bytes(uint64_t rows, uint64_t cols)
+ZO2_HD uint32_t zo2_code_shift(uint64_t col, uint32_t bits)
 {
-    return zo2_pad16(zo2_fp8_scales_at(rows, cols, rows));
+    return bits >= 8 || bits == 0 ? 0 : bits * (uint32_t)(col / 16 % (8 / bits));
+}
+
+/* Scales of a row. */
+ZO2_HD uint64_t zo2_scale_groups(uint64_t cols)
+{
+    return (cols + (ZO2_SCALE_GROUP - 1)) / ZO2_SCALE_GROUP;
+}
+
+/* Where the second plane begins, and the scales of row `row` (2 bytes aligned), in the wire of a chunk of `rows` rows. */
+ZO2_HD uint64_t zo2_more_at(zo2_wire_shape s, uint64_t rows, uint64_t cols)
+{
+    return rows * zo2_code_stride(cols, s.bits);
+}
+ZO2_HD uint64_t zo2_scales_at(zo2_wire_shape s, uint64_t rows, uint64_t cols, uint64_t row)
+{
+    return zo2_more_at(s, rows, cols) + rows * zo2_code_stride(cols, s.more) + 2 * row * zo2_scale_groups(cols);
+}
+
+/* Bytes of the wire, a multiple of 16. */
+ZO2_HD uint64_t zo2_shape_bytes(zo2_wire_shape s, uint64_t rows, uint64_t cols)
+{
+    return s.scaled ? zo2_pad16(zo2_scales_at(s, rows, cols, rows)) : zo2_more_at(s, rows, cols);
 }
 
 #endif

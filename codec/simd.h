@@ -6,9 +6,15 @@
 #include "codec/codec.h"
 #include "codec/update.h"
 
-typedef void (*zo2_fp8_encode_row)(const float *w, uint64_t cols, uint8_t *codes, void *scales);
-typedef void (*zo2_fp8_stream_row)(const float *w, uint64_t cols, uint8_t *codes, void *scales, float *rest);
-typedef void (*zo2_fp8_decode_row)(const uint8_t *codes, const void *scales, uint64_t cols, float *w);
+/* One row of a wire whose codes share scales (plane_layout.h): cols codes, their bits of the second plane (anything where there
+ * is none), ceil(cols / 128) scales. encode() writes the second plane's padding, and the first's where codes are shorter than a byte.
+ * stream() also copies w to rest; codes, more and rest begin at multiples of 32 bytes, and what they say is written past the
+ * caches as zo2_simd.stream() does. */
+typedef struct zo2_scaled_rows {
+    void (*encode)(const float *w, uint64_t cols, uint8_t *codes, uint8_t *more, void *scales);
+    void (*stream)(const float *w, uint64_t cols, uint8_t *codes, uint8_t *more, void *scales, float *rest);
+    void (*decode)(const uint8_t *codes, const uint8_t *more, const void *scales, uint64_t cols, float *w);
+} zo2_scaled_rows;
 
 typedef struct zo2_simd {
     const char *name;
@@ -38,11 +44,7 @@ typedef struct zo2_simd {
     void (*bf16_round)(float *w, uint64_t n);
     void (*f16_round)(float *w, uint64_t n);
 
-    /* One row: cols codes, ceil(cols / 128) scales. stream_row() also copies w to rest; codes and rest begin at multiples
-     * of 64 bytes and are written past the caches as stream() does. */
-    zo2_fp8_encode_row e4m3_encode_row, e5m2_encode_row;
-    zo2_fp8_stream_row e4m3_stream_row, e5m2_stream_row;
-    zo2_fp8_decode_row e4m3_decode_row, e5m2_decode_row;
+    zo2_scaled_rows e4m3, e5m2, f10, f8, f6;
 
     /* Largest magnitude as fp32 bits without sign: NaN > infinity > finite. 0 if n = 0. */
     uint32_t (*max_bits)(const float *w, uint64_t n);

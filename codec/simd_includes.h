@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "codec/bf16.h"
+#include "codec/e2m.h"
 #include "codec/fp16.h"
 #include "codec/fp8_e4m3.h"
 #include "codec/fp8_e5m2.h"
@@ -13,5 +14,6 @@
 #include "codec/plane_layout.h"
 #include "codec/simd.h"
 #include "codec/update_inline.h"
+#include "codec/wires.h"
 
 #endif

@@ -8,28 +8,32 @@
 #include "codec/wires.h"
 #include "engine/zo2.h"
 
-/* A little-endian value of 1, 2 or 4 bytes at any address. */
-ZO2_HD uint32_t zo2_load_code(const uint8_t *p, uint32_t bytes)
+/* A code of `bits` bits of a row: little-endian, at any address. */
+ZO2_HD uint32_t zo2_load_code(const uint8_t *row, uint64_t col, uint32_t bits)
 {
     uint32_t v = 0;
-    memcpy(&v, p, bytes);
-    return v;
+    memcpy(&v, row + zo2_code_byte(col, bits), bits >= 8 ? bits / 8 : 1);
+    return bits >= 8 ? v : v >> zo2_code_shift(col, bits) & ((1u << bits) - 1);
 }
 
 /* Element (row, col) of the wire of a chunk of rows x cols. 0 for a wire that doesn't exist. */
 ZO2_HD float zo2_wire_get(zo2_wire wire, const void *plane, uint64_t rows, uint64_t cols, uint64_t row, uint64_t col)
 {
     const uint8_t *at = (const uint8_t *)plane;
-    const uint8_t *scale_at = at + zo2_fp8_scales_at(rows, cols, row) + 2 * (col / ZO2_FP8_GROUP);
     uint32_t code;
     uint16_t scale = 0;
     switch (wire) {
-#define ZO2_WIRE_VALUE(wire, number, text, codec, bytes, scaled, value)                    \
-    case wire:                                                                             \
-        code = zo2_load_code(at + row * zo2_row_stride(cols, bytes) + bytes * col, bytes); \
-        if (scaled)                                                                        \
-            scale = (uint16_t)zo2_load_code(scale_at, 2);                                  \
-        return value;
+#define ZO2_WIRE_VALUE(wire, number, text, codec, bits, more, scaled, value)                                          \
+    case wire: {                                                                                                      \
+        zo2_wire_shape shape = zo2_wire_shape_of(wire);                                                               \
+        code = zo2_load_code(at + row * zo2_code_stride(cols, bits), col, bits);                                      \
+        if (more)                                                                                                     \
+            code |= zo2_load_code(at + zo2_more_at(shape, rows, cols) + row * zo2_code_stride(cols, more), col, more) \
+                    << bits % 32;                                                                                     \
+        if (scaled)                                                                                                   \
+            memcpy(&scale, at + zo2_scales_at(shape, rows, cols, row) + 2 * (col / ZO2_SCALE_GROUP), 2);              \
+        return value;                                                                                                 \
+    }
         ZO2_WIRE_MAP(ZO2_WIRE_VALUE)
 #undef ZO2_WIRE_VALUE
     }

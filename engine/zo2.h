@@ -103,6 +103,10 @@ typedef enum zo2_wire {
     ZO2_WIRE_E4M3 = 3, /* fp8-e4m3 with one bf16 scale per 128 weights of a row */
     ZO2_WIRE_E5M2 = 4, /* fp8-e5m2 with the same scales */
     ZO2_WIRE_FP16 = 5, /* IEEE half; weights of magnitude 65520 and more are refused */
+    ZO2_WIRE_F10 =
+        6, /* small floats of 2 bits of exponent, 7 of mantissa, with one bf16 scale per 128 weights of a row */
+    ZO2_WIRE_F8 = 7, /* the same, 5 of mantissa */
+    ZO2_WIRE_F6 = 8, /* the same, 3 of mantissa */
 } zo2_wire;
 
 typedef enum zo2_dist { ZO2_GAUSSIAN = 1, ZO2_RADEMACHER = 2 } zo2_dist; /* default: gaussian */
@@ -353,19 +357,19 @@ typedef struct zo2_tensor_info {
 /* Tensor i of the canonical order, i < zo2_pack_info.tensors; ZO2_ERR_NOTFOUND past the end. */
 ZO2_API zo2_status zo2_pack_tensor(const zo2_pack *p, uint64_t i, zo2_tensor_info *out);
 
-typedef struct zo2_pack_wire_info {
+typedef struct zo2_frozen_wire_info {
     size_t struct_size;
     zo2_wire wire; /* one that this version doesn't know has no name, and is not used */
     uint64_t matrices, parameters;
     uint64_t bytes;
-} zo2_pack_wire_info;
+} zo2_frozen_wire_info;
 
 /* Wire i of those that the pack has of some matrices (zo2_pack_freeze()), in the order of their numbers; ZO2_ERR_NOTFOUND past the last.
  * Thread-safe. */
-ZO2_API zo2_status zo2_pack_wire_sized(const zo2_pack *p, size_t i, zo2_pack_wire_info *out, size_t size);
-static inline zo2_status zo2_pack_wire(const zo2_pack *p, size_t i, zo2_pack_wire_info *out)
+ZO2_API zo2_status zo2_pack_frozen_wire_sized(const zo2_pack *p, size_t i, zo2_frozen_wire_info *out, size_t size);
+static inline zo2_status zo2_pack_frozen_wire(const zo2_pack *p, size_t i, zo2_frozen_wire_info *out)
 {
-    return zo2_pack_wire_sized(p, i, out, sizeof *out);
+    return zo2_pack_frozen_wire_sized(p, i, out, sizeof *out);
 }
 
 /* A file carried in the pack ("config.json", "vocab.json", ...). *data is valid as long as the pack and followed by a
@@ -377,6 +381,29 @@ ZO2_API const char *zo2_pack_file_name(const zo2_pack *p, size_t i);
 /* Reads everything, on all usable CPUs, and checks every hash. progress (may be NULL): bytes. ZO2_ERR_FORMAT names the
  * first bad chunk by tensor and offset; ZO2_ERR_IO; ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud);
+
+/* What a wire makes of one of a pack's tensors. The relative error (root mean square) is sqrt(error_squares / squares); sums of
+ * several tensors give that of all. */
+typedef struct zo2_wire_error {
+    size_t struct_size;
+    zo2_wire wire;        /* that the tensor gets: fp32 for biases, norms and positions, whatever was asked */
+    uint64_t weights;     /* of the tensor */
+    uint64_t wire_bytes;  /* that cross the link of it: codes, scales, what rows are padded with */
+    double squares;       /* sum over the pack's own values */
+    double error_squares; /* sum over what the wire says minus them */
+} zo2_wire_error;
+
+/* Encodes tensor i of a pack as a run with this wire would when it begins, decodes it and compares, on `threads` threads (0 = usable
+ * CPUs); the sums don't depend on how many. Memory: a chunk of the pack a thread, some five times. Fills *out, struct_size included.
+ * Thread-safe. ZO2_ERR_ARG: an unknown wire; ZO2_ERR_NOTFOUND: no such tensor; ZO2_ERR_UNSUPPORTED: a pack without weights;
+ * ZO2_ERR_NONFINITE: a weight that the wire can't hold; ZO2_ERR_NOMEM, ZO2_ERR_FORMAT, ZO2_ERR_IO. */
+ZO2_API zo2_status zo2_pack_wire_error_sized(const zo2_pack *p, uint64_t i, zo2_wire wire, uint32_t threads,
+                                             zo2_wire_error *out, size_t size);
+static inline zo2_status zo2_pack_wire_error(const zo2_pack *p, uint64_t i, zo2_wire wire, uint32_t threads,
+                                             zo2_wire_error *out)
+{
+    return zo2_pack_wire_error_sized(p, i, wire, threads, out, sizeof *out);
+}
 
 /* What an export is. */
 typedef enum zo2_export_form {

@@ -213,11 +213,11 @@ zo2_status zo2_pack_tensor(const zo2_pack *p, uint64_t i, zo2_tensor_info *out)
     return zo2_finish(ZO2_OK);
 }
 
-zo2_status zo2_pack_wire_sized(const zo2_pack *p, size_t i, zo2_pack_wire_info *out, size_t size)
+zo2_status zo2_pack_frozen_wire_sized(const zo2_pack *p, size_t i, zo2_frozen_wire_info *out, size_t size)
 {
-    zo2_pack_wire_info own = {.struct_size = sizeof own};
+    zo2_frozen_wire_info own = {.struct_size = sizeof own};
     if (!p || !out)
-        return zo2_error(ZO2_ERR_ARG, "zo2_pack_wire: pack and out are needed");
+        return zo2_error(ZO2_ERR_ARG, "zo2_pack_frozen_wire: pack and out are needed");
     const uint32_t n = p->file ? zo2_packfile_header(p->file)->wires : 0;
     size_t kinds = 0; /* those of one wire follow each other */
     for (uint32_t k = 0; k < n && kinds <= i + 1; k++) {
@@ -227,7 +227,7 @@ zo2_status zo2_pack_wire_sized(const zo2_pack *p, size_t i, zo2_pack_wire_info *
         if (kinds > i + 1)
             break;
         if (w.wire != own.wire)
-            own = (zo2_pack_wire_info){.struct_size = sizeof own, .wire = w.wire};
+            own = (zo2_frozen_wire_info){.struct_size = sizeof own, .wire = w.wire};
         own.matrices++;
         own.parameters += t->rows * t->cols;
         own.bytes += w.bytes;

@@ -15,25 +15,27 @@
 
 /* A row of wires.h, for the compiler. */
 template <zo2_wire W> struct zo2_wire_form;
-#define ZO2_WIRE_FORM(wire, number, text, codec, bytes, has_scales, value)            \
-    template <> struct zo2_wire_form<wire> {                                          \
-        static constexpr int size = bytes, scaled = has_scales, per_word = 4 / bytes; \
-        __device__ static inline float get(uint32_t code, uint16_t scale)             \
-        {                                                                             \
-            (void)scale;                                                              \
-            return value;                                                             \
-        }                                                                             \
+#define ZO2_WIRE_FORM(wire, number, text, codec, code_bits, more_bits, has_scales, value) \
+    template <> struct zo2_wire_form<wire> {                                              \
+        static constexpr int bits = code_bits, more = more_bits, scaled = has_scales;     \
+        static constexpr int per_word = 32 / code_bits;                                   \
+        __device__ static inline float get(uint32_t code, uint16_t scale)                 \
+        {                                                                                 \
+            (void)scale;                                                                  \
+            return value;                                                                 \
+        }                                                                                 \
     };
 ZO2_WIRE_MAP(ZO2_WIRE_FORM)
 #undef ZO2_WIRE_FORM
 
-/* The elements of a word of codes. */
+/* ---- codes of 8 bits and more: the elements of a word ---- */
+
 template <zo2_wire W> struct zo2_wire_word {
     __device__ static inline void get(uint32_t word, uint16_t scale, float w[zo2_wire_form<W>::per_word])
     {
 #pragma unroll
         for (int i = 0; i < zo2_wire_form<W>::per_word; i++)
-            w[i] = zo2_wire_form<W>::get(word >> (8 * i * zo2_wire_form<W>::size), scale);
+            w[i] = zo2_wire_form<W>::get(word >> (i * zo2_wire_form<W>::bits), scale);
     }
 };
 
@@ -58,5 +60,55 @@ ZO2_FP8_WORD(ZO2_WIRE_E4M3, zo2_cvt_e4m3x2)
 ZO2_FP8_WORD(ZO2_WIRE_E5M2, zo2_cvt_e5m2x2)
 #undef ZO2_FP8_WORD
 #endif
+
+/* ---- e2mM ----
+ * A code's bits go into an f16, exponent in its lowest two bits of exponent, mantissa at the top of the mantissa. That is the
+ * code's value times 2^-12, subnormal ones too, and exact as a float; scales are so that times 2^12 they don't overflow (e2m.h). Two
+ * elements are made at a time: of a word's bytes 0 and 1, or 2 and 3, each becomes the upper byte of a half. */
+
+__device__ static inline float zo2_e2m_factor(uint16_t scale)
+{
+    return zo2_mul(zo2_bf16_get(scale), 0x1p12f);
+}
+
+__device__ static inline void zo2_e2m_pair(uint32_t halves, float factor, float w[2])
+{
+    zo2_cvt_f32x2(halves, w, w + 1);
+    w[0] = zo2_mul(w[0], factor);
+    w[1] = zo2_mul(w[1], factor);
+}
+
+/* Bytes of sign, exponent and five bits of mantissa. */
+template <> struct zo2_wire_word<ZO2_WIRE_F8> {
+    __device__ static inline void get(uint32_t word, uint16_t scale, float w[4])
+    {
+        float factor = zo2_e2m_factor(scale);
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            uint32_t codes = __byte_perm(word, 0, i ? 0x3424 : 0x1404);
+            zo2_e2m_pair((codes & 0x80008000u) | (codes >> 3 & 0x0FE00FE0u), factor, w + 2 * i);
+        }
+    }
+};
+
+/* ---- two planes: four elements from bytes of sign and mantissa, at the top, and bytes with the exponent in bits 2 and 3 ---- */
+
+__device__ static inline void zo2_e2m_word(uint32_t first, uint32_t second, float factor, float w[4])
+{
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        uint32_t pick = i ? 0x3424 : 0x1404;
+        uint32_t codes = __byte_perm(first, 0, pick), exponents = __byte_perm(second, 0, pick);
+        zo2_e2m_pair((codes & 0x80008000u) | (codes >> 5 & 0x03F803F8u) | exponents, factor, w + 2 * i);
+    }
+}
+
+/* Bits [from, from + bits) of each byte moved to the bits from `to` on, the others 0. */
+__device__ static inline uint32_t zo2_field(uint32_t word, uint32_t from, uint32_t bits, uint32_t to)
+{
+    uint32_t by = (from - to) & 31; /* a rotation: what wraps around is masked */
+    word = word >> by | word << (-by & 31);
+    return word & (((1u << bits) - 1) << to) * 0x01010101u;
+}
 
 #endif

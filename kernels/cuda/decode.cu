@@ -76,16 +76,20 @@ template <zo2_wire W, class E, int D> static zo2_status launch_panels(zo2_cuda *
     zo2_panels_args p;
     memset(&p, 0, sizeof p);
     p.src = a->src;
-    if (zo2_wire_form<W>::scaled)
-        p.scales = a->src + zo2_fp8_scales_at(a->rows, a->cols, 0);
+    zo2_wire_shape shape = zo2_wire_shape_of(W);
+    if (shape.more)
+        p.more = a->src + zo2_more_at(shape, a->rows, a->cols);
+    if (shape.scaled)
+        p.scales = a->src + zo2_scales_at(shape, a->rows, a->cols, 0);
     p.first = a->first_row * a->cols;
     memcpy(p.panel, a->panel, sizeof p.panel);
     p.keys = zo2_philox_round_keys((uint32_t)a->key, (uint32_t)(a->key >> 32));
     memcpy(p.eps, a->eps, sizeof p.eps);
     p.rows = (uint32_t)a->rows;
     p.cols = (uint32_t)a->cols;
-    p.src_stride = (uint32_t)zo2_row_stride(a->cols, zo2_wire_form<W>::size);
-    p.scale_stride = (uint32_t)(2 * zo2_fp8_groups(a->cols));
+    p.src_stride = (uint32_t)zo2_code_stride(a->cols, shape.bits);
+    p.more_stride = (uint32_t)zo2_code_stride(a->cols, shape.more);
+    p.scale_stride = (uint32_t)(2 * zo2_scale_groups(a->cols));
     p.ld = (uint32_t)a->ld;
     p.tensor_id = a->tensor_id;
     p.query = a->query;

@@ -42,51 +42,83 @@ typedef struct zo2_decode_args { /* no padding: what is uninitialised would reac
     zo2_dtype type;
 } zo2_decode_args;
 
-/* The codes of a run at p, of whose elements `inside` are in the row; rows are padded to 16 bytes. Zeros past that. */
+/* Where the codes of a run are. `more` only in wires with a second plane; shifts only where codes are shorter than a byte: then
+ * the run's are in 8 neighbouring bytes, all under the same shift (plane_layout.h). */
+typedef struct zo2_codes {
+    const unsigned char *code, *more;
+    uint32_t shift, more_shift;
+} zo2_codes;
+
+/* Of the run at column c, a multiple of 8, of a row whose codes begin at `row` and `more`. */
 template <zo2_wire W>
-__device__ static inline void zo2_read8(const unsigned char *p, uint64_t inside, uint16_t scale,
-                                        float w[ZO2_DECODE_RUN])
+__device__ static inline zo2_codes zo2_codes_at(const unsigned char *row, const unsigned char *more, uint64_t c)
 {
-    constexpr int words = 2 * zo2_wire_form<W>::size, per_word = zo2_wire_form<W>::per_word;
-    uint32_t word[words];
-    if (words == 2) {
-        uint2 v = {0, 0};
-        if (inside)
-            v = *(const uint2 *)(const void *)p;
-        word[0] = v.x;
-        word[1] = v.y;
+    typedef zo2_wire_form<W> form;
+    zo2_codes at = {row + zo2_code_byte(c, form::bits), NULL, zo2_code_shift(c, form::bits), 0};
+    if (form::more) {
+        at.more = more + zo2_code_byte(c, form::more ? form::more : 2);
+        at.more_shift = zo2_code_shift(c, form::more);
+    }
+    return at;
+}
+
+/* The 8 bytes that hold a run's codes of at most a byte. */
+__device__ static inline uint2 zo2_load8(const unsigned char *p, uint64_t inside)
+{
+    uint2 v = {0, 0};
+    if (inside)
+        v = *(const uint2 *)(const void *)p;
+    return v;
+}
+
+/* The elements of a run, of which `inside` are in the row; rows are padded to 16 bytes. Zeros past that. */
+template <zo2_wire W>
+__device__ static inline void zo2_read8(const zo2_codes &at, uint64_t inside, uint16_t scale, float w[ZO2_DECODE_RUN])
+{
+    typedef zo2_wire_form<W> form;
+    if constexpr (form::more != 0) {
+        uint2 v = zo2_load8(at.code, inside), m = zo2_load8(at.more, inside);
+        float factor = zo2_e2m_factor(scale);
+        if (form::bits < 8) {
+            v.x = zo2_field(v.x, at.shift, form::bits, 8 - form::bits);
+            v.y = zo2_field(v.y, at.shift, form::bits, 8 - form::bits);
+        }
+        zo2_e2m_word(v.x, zo2_field(m.x, at.more_shift, 2, 2), factor, w);
+        zo2_e2m_word(v.y, zo2_field(m.y, at.more_shift, 2, 2), factor, w + 4);
+    } else if constexpr (form::bits == 8) {
+        uint2 v = zo2_load8(at.code, inside);
+        zo2_wire_word<W>::get(v.x, scale, w);
+        zo2_wire_word<W>::get(v.y, scale, w + 4);
     } else {
+        constexpr int per_word = form::per_word;
 #pragma unroll
-        for (int i = 0; i < words; i += 4) {
+        for (int i = 0; i < ZO2_DECODE_RUN; i += 4 * per_word) {
             uint4 v = {0, 0, 0, 0};
-            if (inside > (uint64_t)(i * per_word))
-                v = *(const uint4 *)(const void *)(p + 4 * i);
-            word[i] = v.x;
-            word[i + 1] = v.y;
-            word[i + 2] = v.z;
-            word[i + 3] = v.w;
+            if (inside > (uint64_t)i)
+                v = *(const uint4 *)(const void *)(at.code + i / per_word * 4);
+            zo2_wire_word<W>::get(v.x, scale, w + i);
+            zo2_wire_word<W>::get(v.y, scale, w + i + per_word);
+            zo2_wire_word<W>::get(v.z, scale, w + i + 2 * per_word);
+            zo2_wire_word<W>::get(v.w, scale, w + i + 3 * per_word);
         }
     }
-#pragma unroll
-    for (int i = 0; i < words; i++)
-        zo2_wire_word<W>::get(word[i], scale, w + i * per_word);
 }
 
 /* ---- whole runs, no folds ---- */
 
 typedef struct zo2_panels_args { /* no padding; strides in bytes but ld */
-    const unsigned char *src, *scales;
+    const unsigned char *src, *more, *scales;
     uint64_t first; /* the tensor's element that row 0 begins with, a multiple of 8 */
     unsigned char *panel[ZO2_MAX_PANELS];
     zo2_philox_keys keys; /* as kernel parameters they cost no instruction and no register */
     float eps[ZO2_MAX_PANELS];
-    uint32_t rows, cols, src_stride, scale_stride, ld; /* below 2^31 */
-    uint32_t tensor_id, query, panels;
+    uint32_t rows, cols, src_stride, more_stride, scale_stride, ld; /* below 2^31 */
+    uint32_t tensor_id, query, panels, unused;                      /* so that the size is a multiple of 8 */
 } zo2_panels_args;
 
 /* Where the 8 elements of a run are. */
 typedef struct zo2_run {
-    const unsigned char *src;
+    zo2_codes codes;
     const uint16_t *scale; /* of wires that have them, else NULL */
     uint64_t index;        /* in the tensor */
     uint64_t at;           /* in a panel */
@@ -95,21 +127,23 @@ typedef struct zo2_run {
 template <zo2_wire W> __device__ static inline zo2_run zo2_run_of(const zo2_panels_args &a, uint32_t row, uint32_t c)
 {
     zo2_run r;
-    r.src = a.src + ((uint64_t)row * a.src_stride + zo2_wire_form<W>::size * c);
+    r.codes = zo2_codes_at<W>(a.src + (uint64_t)row * a.src_stride, a.more + (uint64_t)row * a.more_stride, c);
     r.scale = NULL;
     if (zo2_wire_form<W>::scaled)
-        r.scale = (const uint16_t *)(const void *)(a.scales + (uint64_t)row * a.scale_stride) + c / ZO2_FP8_GROUP;
+        r.scale = (const uint16_t *)(const void *)(a.scales + (uint64_t)row * a.scale_stride) + c / ZO2_SCALE_GROUP;
     r.index = (uint64_t)row * a.cols + (a.first + c);
     r.at = (uint64_t)row * a.ld + c;
     return r;
 }
 
-/* `by` columns further on. */
+/* `by` columns further on, a multiple of ZO2_SCALE_GROUP: shifts stay. */
 template <zo2_wire W> __device__ static inline zo2_run zo2_run_after(zo2_run r, uint32_t by)
 {
-    r.src += zo2_wire_form<W>::size * by;
+    r.codes.code += zo2_code_byte(by, zo2_wire_form<W>::bits);
+    if (zo2_wire_form<W>::more)
+        r.codes.more += by / 8 * zo2_wire_form<W>::more;
     if (zo2_wire_form<W>::scaled)
-        r.scale += by / ZO2_FP8_GROUP;
+        r.scale += by / ZO2_SCALE_GROUP;
     r.index += by;
     r.at += by;
     return r;
@@ -120,7 +154,7 @@ template <zo2_wire W> __device__ static inline void zo2_read_run(const zo2_run &
     uint16_t scale = 0;
     if (zo2_wire_form<W>::scaled && inside)
         scale = *r.scale;
-    zo2_read8<W>(r.src, inside ? ZO2_DECODE_RUN : 0, scale, w);
+    zo2_read8<W>(r.codes, inside ? ZO2_DECODE_RUN : 0, scale, w);
 }
 
 /* Two runs, of which the second may be past the row's end: it is computed all the same, for then the two are one stretch of code
@@ -164,12 +198,16 @@ template <zo2_wire W, class E, int D> ZO2_LAUNCH_BOUNDS(128) __global__ void zo2
 template <zo2_wire W>
 __device__ static inline void zo2_read_at(const zo2_decode_args &a, uint64_t row, uint64_t c, float w[ZO2_DECODE_RUN])
 {
-    constexpr int size = zo2_wire_form<W>::size;
-    const unsigned char *scales = a.src + zo2_fp8_scales_at(a.rows, a.cols, row);
+    typedef zo2_wire_form<W> form;
+    zo2_wire_shape shape = zo2_wire_shape_of(W);
+    const unsigned char *more = a.src, *codes = a.src + row * zo2_code_stride(a.cols, form::bits);
     uint16_t scale = 0;
-    if (zo2_wire_form<W>::scaled)
-        scale = ((const uint16_t *)(const void *)scales)[c / ZO2_FP8_GROUP];
-    zo2_read8<W>(a.src + row * zo2_row_stride(a.cols, size) + size * c, a.cols - c, scale, w);
+    if (form::more)
+        more += zo2_more_at(shape, a.rows, a.cols) + row * zo2_code_stride(a.cols, form::more);
+    if (form::scaled)
+        scale =
+            ((const uint16_t *)(const void *)(a.src + zo2_scales_at(shape, a.rows, a.cols, row)))[c / ZO2_SCALE_GROUP];
+    zo2_read8<W>(zo2_codes_at<W>(codes, more, c), a.cols - c, scale, w);
 }
 
 template <typename E>

@@ -50,6 +50,18 @@ expect 1 'tune: layer 9' tiny_bench tune --tune layers=9
 expect 0 '^not installed: .*NumPy.*PyTorch' tiny_bench noise --dist rademacher --python /nonexistent
 [ -z "$(ls -A tmp)" ] || fail "left behind: $(ls tmp)"
 
+tiny
+before=$(cksum tiny.zo2)
+expect 0 '^| fp8-e4m3 |  *8.156 |  *2.55' zo2-bench wires --model tiny.zo2
+grep -q 'lines for the loss and the projected gradient' out.txt || fail "wires: doesn't say what --data is for"
+[ "$(grep -c '^| [a-z][a-z0-9-]* *|.*| *- | *- |' out.txt)" -eq "$wires" ] || fail "not a row for every wire"
+expect 1 'which model' zo2-bench wires
+expect 1 'has no weights' zo2-bench wires --model opt-125m
+expect 1 'layer 9' zo2-bench wires --model tiny.zo2 --data "$TEXTS/proverbs.test.jsonl" --directions 3 --batch 1 --tokens 8 --tune layers=9
+expect 1 '/nonexistent' zo2-bench wires --model tiny.zo2 --data /nonexistent
+[ "$(cksum tiny.zo2)" = "$before" ] || fail "wires: the pack isn't what it was"
+[ -z "$(ls -A tmp)" ] || fail "wires: left behind: $(ls tmp)"
+
 mkdir drive
 expect 0 '^| read, spans of 4 MiB ' tiny_bench storage --no-peers --dir drive
 for what in 'write, spans of 4 MiB' 'CPU time of a read' 'CPU time of a write'; do
@@ -82,7 +94,7 @@ status=$?
 [ -z "$(ls -A tmp)" ] || fail "left behind after SIGTERM: $(ls tmp)"
 
 usage 'unknown section "disk"' zo2-bench disk
-usage 'unexpected argument' zo2-bench noise codec update gemm attention panels link step rates storage convert tune noise
+usage 'unexpected argument' zo2-bench noise codec update gemm attention panels link step rates storage convert tune wires noise
 usage 'not one of bf16' zo2-bench codec --wire int4
 usage 'not a number from 1' zo2-bench --repeats 0
 usage 'not one of options' zo2-bench tune --loss none

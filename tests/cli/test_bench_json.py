@@ -85,6 +85,32 @@ def check_tune(folder):
         check((row["median"], row["part_ratio"]) == (6, 1) and near(row["kept_ratio"], 1 / 6), f"tune: {row['name']}")
 
 
+def check_wires(folder):
+    """Errors of the weights are what the codecs' own definitions say; correlations are those of as many directions as are affordable here."""
+    pack = os.path.join(folder, "tiny.zo2")
+    data = os.path.join(os.environ["DATA"], "tiny-opt", "data", "proverbs.test.jsonl")
+    subprocess.run([os.path.join(os.environ["BIN"], "zo2-pack"), "convert", os.path.dirname(MODEL), pack],
+                   stdout=subprocess.DEVNULL, check=True)
+    wires = {}
+    for name in ("bf16", "fp8-e4m3"): # --wire leaves one, and fp32, which it is compared with
+        result = bench(folder, "wires", "--model", pack, "--data", data, "--directions", "6", "--batch", "2",
+                       "--tokens", "16", "--wire", name)
+        table = result["wires"]["table"]
+        check([row["wire"] for row in table] == ["fp32", name], f"wires: rows {table}")
+        wires.update((row["wire"], row) for row in table)
+    check(not result["results"] and result["wires"]["directions"] == 6 and result["wires"]["loss_lines"] == 12, "wires: settings")
+    fp32, bf16, e4m3 = wires["fp32"], wires["bf16"], wires["fp8-e4m3"]
+    check(fp32["error"] == fp32["worst_error"] == fp32["loss_difference"] == 0 and fp32["bits"] == 32, "wires: fp32")
+    check(abs(fp32["correlation"] - 1) < 1e-12 and fp32["worst_tensor"] is None, "wires: fp32 with itself")
+    check(0.001 < bf16["error"] <= bf16["worst_error"] < 0.0025 and bf16["bits"] == 16, "wires: bf16")
+    check(e4m3["error"] > 10 * bf16["error"] and e4m3["worst_error"] > e4m3["error"] and 8.1 < e4m3["bits"] < 8.2, "wires: e4m3")
+    check(0.9 < e4m3["correlation"] < bf16["correlation"] < 1, "wires: correlations")
+    check(0 < abs(bf16["loss_difference"]) < abs(e4m3["loss_difference"]) < 0.1, "wires: losses")
+    check(near(e4m3["loss"] - fp32["loss"], e4m3["loss_difference"]) and 3 < fp32["loss"] < 6, "wires: the loss itself")
+    check(e4m3["worst_tensor"].endswith(".weight") and e4m3["refused"] is None, "wires: the worst tensor")
+    check(sorted(os.listdir(folder)) == ["fio", "python", "requests", "tiny.zo2"], f"wires: left behind: {os.listdir(folder)}")
+
+
 def rows_of(result, section):
     return [row for row in result["results"] if row["section"] == section]
 
@@ -100,13 +126,15 @@ def main():
         check(sorted(os.listdir(folder)) == ["python", "requests"], f"left behind: {os.listdir(folder)}")
         check_storage(folder)
         check_tune(folder)
+        check_wires(folder)
 
     for key in ("version", "cpu", "cpus", "simd", "threads", "repeats", "seconds", "bytes", "results", "not_installed"):
         check(key in result, f"no key {key}")
     check(result["threads"] == 2 and result["repeats"] == 3 and result["bytes"] == 65536, "settings")
     for section in ("noise", "codec", "update", "gemm", "attention", "panels", "link", "step", "rates"):
         check(rows_of(result, section), f"no rows of {section}")
-    check(not any(rows_of(result, section) for section in ("storage", "convert", "tune")), "a section that is to be named")
+    check(not any(rows_of(result, section) for section in ("storage", "convert", "tune")) and "wires" not in result,
+          "a section that is to be named")
 
     for row in result["results"]:
         name = f"{row['section']}: {row['name']}"

@@ -90,7 +90,8 @@ assert all(k["spilled"] == 0 for k in kernels), [k for k in kernels if k["spille
 ceilings = {
     ("fp8-e4m3", "gaussian"): 60, ("fp8-e4m3", "rademacher"): 22, ("bf16", "gaussian"): 58, ("bf16", "rademacher"): 20,
     ("fp8-e5m2", "gaussian"): 60, ("fp8-e5m2", "rademacher"): 22, ("fp16", "gaussian"): 58, ("fp16", "rademacher"): 20,
-    ("fp32", "gaussian"): 58, ("fp32", "rademacher"): 20,
+    ("fp32", "gaussian"): 58, ("fp32", "rademacher"): 20, ("f10", "gaussian"): 58, ("f10", "rademacher"): 25,
+    ("f8", "gaussian"): 58, ("f8", "rademacher"): 22, ("f6", "gaussian"): 58, ("f6", "rademacher"): 26,
 }
 seen, bad = set(), []
 for k in kernels:
@@ -102,6 +103,14 @@ for k in kernels:
         if k["weight"] > ceilings[kind] or not 0 < k["alu"] + k["fma"] < k["weight"]:
             bad.append(k)
 assert seen == set(ceilings), set(ceilings) - seen
+# What decoding adds to panels of a wire that needs none.
+plain = {(k["wire"], k["panel"]): k["weight"] for k in kernels if k["kernel"] == "panels" and k["noise"] == "none"}
+for wire, most in ("f10", 10), ("f6", 10), ("f8", 7):
+    for panel in "fp32", "fp16", "bf16":
+        decoding = plain[wire, panel] - plain["fp32", panel]
+        print("%-9s %-5s decoding   %5.1f of %d" % (wire, panel, decoding, most))
+        if not 0 < decoding <= most:
+            bad.append((wire, panel, decoding))
 
 short, long = (json.load(open(f))["passes"][0]["element"] for f in sys.argv[5:7])
 assert long - short == 40 and 10 < short < 20, (short, long)

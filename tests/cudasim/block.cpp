@@ -97,14 +97,13 @@ std::string doing(const thread &t)
 /* Notes the place; false for a mutant's forgotten barrier. */
 bool is_there(const char *file, int line)
 {
-    const char *name = file_name(file);
     const cudasim_config &c = the_device->config;
     if (the_block->running->number == 0) {
         tsan_ignore_begin();
-        the_device->places.emplace(name, line);
+        the_device->places.emplace(file_name(file), line);
         tsan_ignore_end();
     }
-    return !(c.drop_file && c.drop_line == line && !strcmp(c.drop_file, name));
+    return !(c.drop_file && c.drop_line == line && !strcmp(c.drop_file, file_name(file)));
 }
 
 void wait_as(thread &t, state now)
@@ -126,10 +125,10 @@ void take_turn(thread &t)
     f->resume(
         [](void *argument) {
             thread *self = static_cast<thread *>(argument);
-            tsan_acquire(&the_block->launched);
+            tsan_acquire(&the_block->grid->launched);
             the_block->l->call(the_block->l->arguments);
             self->now = state::returned;
-            tsan_release(&the_block->finished);
+            tsan_release(&the_block->grid->finished);
         },
         &t);
 }
@@ -169,12 +168,15 @@ void multiply(unsigned first)
 
 void run_block(const order &turns)
 {
+    static_assert(sizeof(unsigned) * 8 == lanes, "a bit for each lane");
     the_block->waiting = 0;
     the_block->generation = 0;
     memset(the_block->warp_generation, 0, sizeof the_block->warp_generation);
+    memset(the_block->in_warp, 0, sizeof the_block->in_warp);
     the_block->edge = new edges();
     for (unsigned i = 0; i < the_block->n; i++) {
         thread &t = the_block->threads[i];
+        the_block->turns[i] = static_cast<unsigned>(turns(i));
         t = {};
         t.number = i;
         t.index = {i % blockDim.x, i / blockDim.x % blockDim.y, i / blockDim.x / blockDim.y};
@@ -182,7 +184,7 @@ void run_block(const order &turns)
     for (unsigned left = the_block->n; left && !the_block->failed;) {
         bool any = false;
         for (unsigned i = 0; i < the_block->n && !the_block->failed; i++) {
-            thread &t = the_block->threads[turns(i)];
+            thread &t = the_block->threads[the_block->turns[i]];
             if (t.now != state::ready)
                 continue;
             any = true;
@@ -207,8 +209,11 @@ void forget_fibers()
 
 cudaError_t run_grid(const launch &l, unsigned stream_number)
 {
+    static block &the_only = *new block(); /* 100 KB: made once */
     tsan_ignore_begin();
-    the_block = new block();
+    the_block = &the_only;
+    the_block->failed = false;
+    the_block->grid = new grid_edges();
     the_block->l = &l;
     the_block->n = l.block.x * l.block.y * l.block.z;
     blockDim = l.block;
@@ -216,7 +221,7 @@ cudaError_t run_grid(const launch &l, unsigned stream_number)
     cudasim_config &c = the_device->config;
     uint64_t n_blocks = uint64_t{l.grid.x} * l.grid.y * l.grid.z;
     order blocks(n_blocks, c.threads, &the_device->random);
-    tsan_release(&the_block->launched);
+    tsan_release(&the_block->grid->launched);
     for (uint64_t i = 0; i < n_blocks && !the_block->failed; i++) {
         uint64_t k = blocks(i);
         blockIdx = {static_cast<unsigned>(k % l.grid.x), static_cast<unsigned>(k / l.grid.x % l.grid.y),
@@ -224,11 +229,11 @@ cudaError_t run_grid(const launch &l, unsigned stream_number)
         the_block->identity = (stream_number & 1) * 2 + (i & 1);
         run_block(order(the_block->n, c.threads, &the_device->random));
     }
-    tsan_acquire(&the_block->finished);
+    tsan_acquire(&the_block->grid->finished);
     bool failed = the_block->failed;
     if (failed)
         forget_fibers(); /* some are in the middle of something */
-    delete the_block;
+    delete the_block->grid;
     the_block = nullptr;
     tsan_ignore_end();
     return failed ? cudaErrorLaunchFailure : cudaSuccess;
@@ -290,20 +295,23 @@ uint64_t warp(warp_op op, unsigned mask, uint64_t value, unsigned source, const 
                mask);
         fail_here();
     }
-    const uint64_t *edge = &the_block->edge->warp[first / lanes][the_block->warp_generation[first / lanes] & 1];
-    if (op == warp_op::sync)
-        tsan_release(edge);
-    bool complete = true;
-    for (unsigned i = 0; i < lanes && complete; i++) { /* who comes last looks at all */
-        if (!(mask >> i & 1))
-            continue;
-        if (first + i >= the_block->n) {
+    for (unsigned i = the_block->n - first; i < lanes; i++)
+        if (mask >> i & 1) {
             report("%s %s with lane %u, but the block has %u threads", place(t).c_str(), doing(t).c_str(), i,
                    the_block->n);
             fail_here();
         }
+    const uint64_t *edge = &the_block->edge->warp[first / lanes][the_block->warp_generation[first / lanes] & 1];
+    if (op == warp_op::sync)
+        tsan_release(edge);
+    unsigned &there = the_block->in_warp[first / lanes];
+    there |= 1u << self;
+    bool complete = (there & mask) == mask;
+    for (unsigned i = 0; i < lanes && complete; i++) { /* who comes last looks at all */
         const thread &o = the_block->threads[first + i];
-        if (o.now != state::in_warp || o.mask != mask)
+        if (!(mask >> i & 1))
+            continue;
+        if (o.mask != mask)
             complete = false;
         else if (o.op != op || o.line != line || (o.file != file && strcmp(o.file, file))) {
             report("%s %s, but lane %u %s", place(t).c_str(), doing(t).c_str(), i, doing(o).c_str());
@@ -316,7 +324,7 @@ uint64_t warp(warp_op op, unsigned mask, uint64_t value, unsigned source, const 
         if (op == warp_op::matrix)
             multiply(first);
         unsigned ballot = 0;
-        for (unsigned i = 0; i < lanes; i++)
+        for (unsigned i = 0; i < lanes && op == warp_op::ballot; i++)
             if (mask >> i & 1)
                 ballot |= static_cast<unsigned>(the_block->threads[first + i].value != 0) << i;
         for (unsigned i = 0; i < lanes; i++)
@@ -325,6 +333,7 @@ uint64_t warp(warp_op op, unsigned mask, uint64_t value, unsigned source, const 
                 o.result = op == warp_op::shuffle ? the_block->threads[first + o.source].value : ballot;
                 o.now = state::ready;
             }
+        there &= ~mask;
         the_block->warp_generation[first / lanes]++;
     }
     if (op == warp_op::sync)

@@ -37,19 +37,25 @@ struct edges {
     uint64_t barrier[2], warp[max_threads / lanes][2];
 };
 
+struct grid_edges { /* new for each grid */
+    uint64_t launched, finished;
+};
+
 struct block {
     const launch *l;
+    grid_edges *grid;
     edges *edge;
-    uint64_t launched, finished; /* edges of the whole grid */
     unsigned n, waiting, identity;
     unsigned generation, warp_generation[max_threads / lanes];
+    unsigned in_warp[max_threads / lanes]; /* a bit for each lane that is there */
+    unsigned turns[max_threads];           /* whose turn it is, one after another */
     thread threads[max_threads];
     thread *running;
     std::vector<shared_array> arrays;
     bool failed;
 };
 
-/* Only one runs, under the simulator's lock. */
+/* NULL: none. Only one runs, under the simulator's lock. */
 extern block *the_block;
 
 /* "kernel: block (0, 0, 0), thread (1, 0, 0)" */

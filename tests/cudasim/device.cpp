@@ -1,7 +1,9 @@
 /* device.cpp: the one simulated device: its set-up, facts and errors. */
 #include "sim.h"
 
-#include <sched.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdarg>
 #include <cstdio>
@@ -14,8 +16,30 @@ namespace cudasim
 namespace
 {
 
-/* A lock that ThreadSanitizer doesn't see, so that it orders nothing: two host threads that meet only in here race. */
-bool locked;
+/* A lock that ThreadSanitizer doesn't see, so that it orders nothing: two host threads that meet only in here race. Who
+ * waits sleeps: the one that lets the device run is long in here. */
+enum { FREE, TAKEN, AWAITED };
+int lock_state;
+
+void futex(int operation, int value)
+{
+    syscall(SYS_futex, &lock_state, operation, value, nullptr, nullptr, 0);
+}
+
+void take_lock()
+{
+    int state = FREE;
+    if (__atomic_compare_exchange_n(&lock_state, &state, TAKEN, false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
+        return;
+    while (__atomic_exchange_n(&lock_state, AWAITED, __ATOMIC_ACQUIRE) != FREE)
+        futex(FUTEX_WAIT_PRIVATE, AWAITED);
+}
+
+void give_lock()
+{
+    if (__atomic_exchange_n(&lock_state, FREE, __ATOMIC_RELEASE) == AWAITED)
+        futex(FUTEX_WAKE_PRIVATE, 1);
+}
 
 void set_defaults(cudasim_config *c)
 {
@@ -73,8 +97,7 @@ device *the_device;
 
 guard::guard()
 {
-    while (__atomic_test_and_set(&locked, __ATOMIC_ACQUIRE))
-        sched_yield();
+    take_lock();
     tsan_ignore_begin();
     if (!the_device)
         the_device = make_device(nullptr);
@@ -83,7 +106,7 @@ guard::guard()
 guard::~guard()
 {
     tsan_ignore_end();
-    __atomic_clear(&locked, __ATOMIC_RELEASE);
+    give_lock();
 }
 
 uint64_t next_random(uint64_t *state)
@@ -150,7 +173,6 @@ void cudasim_reset(const cudasim_config *c)
     free_everything();
     for (CUevent_st *e : the_device->events)
         delete e;
-    forget_fibers();
     delete the_device;
     the_device = make_device(c);
 }

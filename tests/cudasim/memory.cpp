@@ -14,7 +14,8 @@ namespace cudasim
 namespace
 {
 
-constexpr size_t granule = 512; /* what sizes are rounded up to; CUDA's small allocations share larger pieces */
+constexpr size_t granule = 512;        /* what sizes are rounded up to; CUDA's small allocations share larger pieces */
+constexpr size_t fill_bytes = 4 << 20; /* mapped again and again */
 
 size_t page_bytes()
 {
@@ -40,6 +41,36 @@ void protect(const allocation &a, bool open)
     }
 }
 
+int filled_file()
+{
+    static unsigned char piece[64 << 10];
+    memset(piece, 0xFF, sizeof piece);
+    int file = memfd_create("cudasim", MFD_CLOEXEC);
+    for (size_t done = 0; file >= 0 && done < fill_bytes; done += sizeof piece)
+        if (write(file, piece, sizeof piece) != static_cast<ssize_t>(sizeof piece)) {
+            close(file);
+            file = -1;
+        }
+    if (file < 0) {
+        perror("cudasim: memory's first contents");
+        abort();
+    }
+    return file;
+}
+
+/* Pages that begin as 0xFF, a NaN in every float type: copies of one file's, made when they are written. So a large arena
+ * of which a test touches little costs little, to fill and to protect. */
+bool map_filled(unsigned char *at, size_t bytes)
+{
+    static const int file = filled_file();
+    for (size_t done = 0; done < bytes; done += fill_bytes) {
+        size_t n = bytes - done < fill_bytes ? bytes - done : fill_bytes;
+        if (mmap(at + done, n, PROT_NONE, MAP_PRIVATE | MAP_FIXED | MAP_NORESERVE, file, 0) == MAP_FAILED)
+            return false;
+    }
+    return true;
+}
+
 /* The range's last byte is the last before a guard page, up to the alignment of 256 that cudaMalloc() promises. */
 void *map_allocation(size_t bytes, allocation *a)
 {
@@ -50,11 +81,12 @@ void *map_allocation(size_t bytes, allocation *a)
     if (p == MAP_FAILED)
         return nullptr;
     a->map = static_cast<unsigned char *>(p);
-    protect(*a, true);
-    memset(a->map + page, 0xFF, body); /* NaN in every float type */
+    if (!map_filled(a->map + page, body)) {
+        munmap(p, a->map_bytes);
+        return nullptr;
+    }
     asan_poison(a->map + page, at - page);
     asan_poison(a->map + at + bytes, page + body - at - bytes);
-    protect(*a, false);
     return a->map + at;
 }
 

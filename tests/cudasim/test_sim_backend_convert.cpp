@@ -5,6 +5,7 @@
 
 #include "codec/codec.h"
 #include "kernels/cuda/convert.cuh"
+#include "kernels/cuda/decode_kernel.cuh"
 
 static float from_bits(uint32_t u)
 {
@@ -105,11 +106,11 @@ static void halves(void **state)
     }
 }
 
-/* Every code with every scale that is neither negative nor NaN. 0 and infinity, which encoders don't write, times a code that is
+/* Every code with every scale below `most`, which are neither negative nor NaN. 0 and infinity, which encoders don't write, times a code that is
  * infinite or 0 are NaN here and not there; those are left out. */
-template <zo2_wire W> static void check_scales()
+template <zo2_wire W> static void check_scales(uint32_t most)
 {
-    for (uint32_t scale = 0; scale < 0x7F80; scale++)
+    for (uint32_t scale = 0; scale < most; scale++)
         for (uint32_t code = 0; code < 256; code++) {
             if (scale == 0 && W == ZO2_WIRE_E5M2 && (code & 0x7F) == 0x7C)
                 continue;
@@ -123,11 +124,36 @@ template <zo2_wire W> static void check_scales()
         check_word<W>(code, 0x3F80);
 }
 
+/* Wires of two planes: every code at every place of a run, at every shift that a plane has, with every scale that encoders
+ * write. What lies beside it in the planes has all other bits set. */
+template <zo2_wire W> static void check_planes()
+{
+    constexpr uint32_t bits = zo2_wire_form<W>::bits, more = zo2_wire_form<W>::more, codes = 1u << (bits + more);
+    for (uint32_t scale = ZO2_MIN_SCALE; scale < ZO2_E2M_LIMIT_BITS >> 16; scale++)
+        for (uint32_t k = 0; k < codes; k += scale % 64 ? 61 : 1) {
+            uint32_t code = (k + scale) % codes, place = (k + scale) % 8, stripe = (k ^ scale) % 16;
+            alignas(16) unsigned char first[8], second[8];
+            zo2_codes at = {first, second, zo2_code_shift(16 * stripe, bits), zo2_code_shift(16 * stripe, more)};
+            memset(first, 0xFF, sizeof first);
+            memset(second, 0xFF, sizeof second);
+            first[place] = (unsigned char)(first[place] ^ (~code & ((1u << bits) - 1)) << at.shift);
+            second[place] = (unsigned char)(second[place] ^ (~(code >> bits) & ((1u << more) - 1)) << at.more_shift);
+            float w[8];
+            zo2_read8<W>(at, 8, (uint16_t)scale, w);
+            for (uint32_t i = 0; i < 8; i++)
+                if (!same(w[i], zo2_wire_form<W>::get(i == place ? code : codes - 1, (uint16_t)scale)))
+                    fail_msg("wire %d, code %#x at %u, scale %#x: %a", (int)W, code, i, scale, (double)w[i]);
+        }
+}
+
 static void codes(void **state)
 {
     (void)state;
-    check_scales<ZO2_WIRE_E4M3>();
-    check_scales<ZO2_WIRE_E5M2>();
+    check_scales<ZO2_WIRE_E4M3>(0x7F80);
+    check_scales<ZO2_WIRE_E5M2>(0x7F80);
+    check_scales<ZO2_WIRE_F8>(ZO2_E2M_LIMIT_BITS >> 16);
+    check_planes<ZO2_WIRE_F10>();
+    check_planes<ZO2_WIRE_F6>();
     /* what is NaN there is NaN here, and nothing else is */
     for (uint32_t code = 0; code < 256; code++) {
         float w[4];

@@ -15,7 +15,7 @@ enum { BENCH_MAX_REPEATS = 99, BENCH_MAX_SIDES = 8 };
 /* What the command line says. */
 typedef struct bench_options {
     cli_value threads, repeats, seconds, bytes, model, tokens, wire, dist, backend, all, dir, checkpoint, python,
-        no_peers, json, tune, queries, loss;
+        no_peers, json, tune, queries, loss, data, batch, directions, eps;
 } bench_options;
 
 typedef struct bench_stat {
@@ -47,6 +47,8 @@ typedef struct bench_row {
     unsigned n;
 } bench_row;
 
+struct bench_wires;
+
 typedef struct bench {
     const char *program;
     bench_options options;
@@ -63,6 +65,7 @@ typedef struct bench {
     unsigned n_missing;
     bool has_gpu; /* section rates measured one */
     gpu_file gpu;
+    struct bench_wires *wires; /* what section wires found (wire_table.h), NULL before it */
 } bench;
 
 /* ---- row.c ---- */
@@ -142,5 +145,6 @@ bool bench_tune(bench *b);
 bool bench_storage(bench *b);
 bool bench_convert(bench *b);
 bool bench_rates(bench *b);
+bool bench_wires_section(bench *b);
 
 #endif

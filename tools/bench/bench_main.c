@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tools/bench/bench.h"
+#include "tools/bench/wire_table.h"
 #include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
 #include "tools/cli/interrupt.h"
@@ -16,10 +17,11 @@ static const struct section {
     bool (*run)(bench *b);
     bool only_named; /* not by default */
 } sections[] = {
-    {"noise", bench_noise, false},    {"codec", bench_codec, false},         {"update", bench_update, false},
-    {"gemm", bench_gemm, false},      {"attention", bench_attention, false}, {"panels", bench_panels, false},
-    {"link", bench_link, false},      {"step", bench_step, false},           {"rates", bench_rates, false},
-    {"storage", bench_storage, true}, {"convert", bench_convert, true},      {"tune", bench_tune, true},
+    {"noise", bench_noise, false},        {"codec", bench_codec, false},         {"update", bench_update, false},
+    {"gemm", bench_gemm, false},          {"attention", bench_attention, false}, {"panels", bench_panels, false},
+    {"link", bench_link, false},          {"step", bench_step, false},           {"rates", bench_rates, false},
+    {"storage", bench_storage, true},     {"convert", bench_convert, true},      {"tune", bench_tune, true},
+    {"wires", bench_wires_section, true},
 };
 
 enum { SECTIONS = sizeof sections / sizeof *sections };
@@ -27,27 +29,34 @@ enum { SECTIONS = sizeof sections / sizeof *sections };
 #define OPTION(field) offsetof(bench_options, field)
 
 static const cli_option what_options[] = {
-    {"wire", NULL, CLI_WIRE, OPTION(wire), "only this wire (codec, update, panels: bf16 and fp8-e4m3; others: bf16)", 0,
-     0},
+    {"wire", NULL, CLI_WIRE, OPTION(wire),
+     "only this wire (codec, update, panels: bf16 and fp8-e4m3; wires: all; others: bf16)", 0, 0},
     {"all", NULL, CLI_FLAG, OPTION(all), "codec, update, panels: every wire", 0, 0},
     {"dist", "gaussian|rademacher", CLI_CHOICE, OPTION(dist), "only this noise (default: both; step, rates: gaussian)",
      0, 0},
     {"model", "MODEL", CLI_TEXT, OPTION(model),
-     "gemm, attention, step, rates, convert, tune: architecture or pack (default opt-125m)", 0, 0},
+     "gemm, attention, step, rates, convert, tune: architecture or pack (default opt-125m); wires: pack", 0, 0},
     {"tokens", "N", CLI_COUNT, OPTION(tokens),
-     "gemm, attention, step, rates, tune: tokens of the batch, one row but for tune (512); link: of streams (2048)", 2,
+     "tokens of the batch, one row but for tune (512); link: of streams (2048); wires: of the longest row (512)", 2,
      1 << 20},
     {"backend", CLI_BACKENDS, CLI_CHOICE, OPTION(backend),
-     "gemm, attention, panels, link, rates: on which device (default auto: the fastest here)", 0, 0},
+     "gemm, attention, panels, link, rates: on which device (default auto: the fastest here); wires (cpu)", 0, 0},
     {"bytes", "SIZE", CLI_SIZE, OPTION(bytes),
      "codec, update, panels, link: fp32 bytes of a matrix (default 256M); storage: bytes of the file (2G)", 1 << 16, 0},
     {"dir", "DIR", CLI_TEXT, OPTION(dir),
      "storage, convert: the folder whose drive is measured (default: the current one)", 0, 0},
     {"tune", "CHOICE", CLI_TEXT, OPTION(tune),
-     "tune: what moves, as for zo2-tune train (default: the matrices of the last two layers)", 0, 0},
+     "what moves, as for zo2-tune train; tune (the matrices of the last two layers), wires: in the directions (all)", 0,
+     0},
     {"queries", "N", CLI_COUNT, OPTION(queries), "tune: of a step (default 4)", 1, ZO2_MAX_QUERIES},
     {"loss", "options|text", CLI_CHOICE, OPTION(loss),
      "tune: of the last tokens of pairs of rows, as of lines with options (default), or of all tokens", 0, 0},
+    {"data", "FILE", CLI_TEXT, OPTION(data),
+     "wires: lines for the loss and the gradient, as for zo2-tune train (default: weights alone)", 0, 0},
+    {"directions", "N", CLI_COUNT, OPTION(directions), "wires: projected gradients that are compared (default 64)", 3,
+     1 << 20},
+    {"batch", "N", CLI_COUNT, OPTION(batch), "wires: lines of each (default 16)", 1, CLI_MAX_BATCH},
+    {"eps", "F", CLI_ABOVE0, OPTION(eps), "wires: length of the perturbation (default 1e-3)", 0, 0},
     {"checkpoint", "HF_DIR", CLI_TEXT, OPTION(checkpoint), "convert: this model (default: random weights of --model)",
      0, 0},
     {0},
@@ -81,7 +90,7 @@ static bool choose_sections(const cli_command *command, const char *const names[
     return true;
 }
 
-static_assert(SECTIONS == 12, "as many positionals below");
+static_assert(SECTIONS == 13, "as many positionals below");
 
 static bool settle_options(bench *b)
 {
@@ -114,8 +123,8 @@ int main(int argc, char **argv)
     const char *names[SECTIONS];
     bool wanted[SECTIONS] = {false};
     const cli_positional positionals[] = {
-        {"noise|codec|update|gemm|attention|panels|link|step|rates|storage|convert|tune",
-         "what to measure: one or more, default all but the last three", &names[0], true},
+        {"noise|codec|update|gemm|attention|panels|link|step|rates|storage|convert|tune|wires",
+         "what to measure: one or more, default all but the last four", &names[0], true},
         {"", NULL, &names[1], true},
         {"", NULL, &names[2], true},
         {"", NULL, &names[3], true},
@@ -127,6 +136,7 @@ int main(int argc, char **argv)
         {"", NULL, &names[9], true},
         {"", NULL, &names[10], true},
         {"", NULL, &names[11], true},
+        {"", NULL, &names[12], true},
         {0},
     };
     const cli_group groups[] = {
@@ -151,6 +161,7 @@ int main(int argc, char **argv)
         "storage  a file of --bytes in --dir read and written some 25 times, against fio on the same file\n"
         "convert  a checkpoint's way into a pack in --dir, from drive to drive, against cp of the files\n"
         "tune    a step that moves a part of a model, without its trunk kept and with it, against one that moves all\n"
+        "wires   of a pack: bits and error of every wire; with --data, loss and projected gradient beside fp32's\n"
         "Sides of a row are measured in turn. Leave the machine idle meanwhile.\n"
         "A program that is not installed is named and left out; the exit status is 0 all the same.",
     };
@@ -175,6 +186,7 @@ int main(int argc, char **argv)
     else if (ok) /* half an object helps nobody */
         bench_print_json(&b);
     bench_work_remove(&b);
+    bench_wires_free(b.wires);
     free(b.rows);
     return cli_finish(b.program, ok ? CLI_EXIT_OK : cli_interrupted() ? CLI_EXIT_INTERRUPTED : CLI_EXIT_FAILED);
 }

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "tools/bench/bench.h"
+#include "tools/bench/wire_table.h"
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
 
@@ -166,6 +167,8 @@ void bench_print_json(const bench *b)
     cli_json_close(&j, ']');
     if (b->has_gpu)
         gpu_file_json(&j, GPU_FILE_RATES, &b->gpu);
+    if (b->wires)
+        bench_wires_json(&j, b->wires);
     cli_json_close(&j, '}');
     cli_json_end(&j);
 }

@@ -28,9 +28,9 @@ static const cli_option options[] = {
 static zo2_status show(const char *path, zo2_wire wire)
 {
     zo2_pack *pack = NULL;
-    zo2_pack_wire_info w;
+    zo2_frozen_wire_info w;
     zo2_status s = zo2_pack_open(&pack, path);
-    for (size_t i = 0; s == ZO2_OK && (s = zo2_pack_wire(pack, i, &w)) == ZO2_OK && w.wire != wire; i++)
+    for (size_t i = 0; s == ZO2_OK && (s = zo2_pack_frozen_wire(pack, i, &w)) == ZO2_OK && w.wire != wire; i++)
         ;
     if (s == ZO2_OK) {
         char count[CLI_TEXT_BYTES], size[CLI_TEXT_BYTES];

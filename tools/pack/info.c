@@ -24,8 +24,8 @@ static const char *shape_text(char out[CLI_TEXT_BYTES], const zo2_tensor_info *t
 /* What zo2-pack freeze wrote. */
 static void print_wires(const zo2_pack *pack)
 {
-    zo2_pack_wire_info w;
-    for (size_t i = 0; zo2_pack_wire(pack, i, &w) == ZO2_OK; i++) {
+    zo2_frozen_wire_info w;
+    for (size_t i = 0; zo2_pack_frozen_wire(pack, i, &w) == ZO2_OK; i++) {
         char count[CLI_TEXT_BYTES], size[CLI_TEXT_BYTES];
         const char *name = zo2_wire_name(w.wire);
         printf("%-12s %s of %s matrices, %s\n", i ? "" : "frozen wires", name ? name : "(of a newer version)",
@@ -35,9 +35,9 @@ static void print_wires(const zo2_pack *pack)
 
 static void wires_json(cli_json *j, const zo2_pack *pack)
 {
-    zo2_pack_wire_info w;
+    zo2_frozen_wire_info w;
     cli_json_open(j, "frozen_wires", '[');
-    for (size_t i = 0; zo2_pack_wire(pack, i, &w) == ZO2_OK; i++) {
+    for (size_t i = 0; zo2_pack_frozen_wire(pack, i, &w) == ZO2_OK; i++) {
         cli_json_open(j, NULL, '{');
         cli_json_text(j, "wire", zo2_wire_name(w.wire));
         cli_json_u64(j, "matrices", w.matrices);

@@ -28,11 +28,14 @@ const gpu_card gpu_cards[] = {
 /* Cycles of a multiprocessor that the instructions of a weight take, both panels in fp16: the fullest of its pipes, by the
  * counts of tools/sass-count (kernels/cuda/README.md). Two wires of a kind differ by a twentieth; the slower one is here. */
 static const struct {
-    double bits16[2], bits8[2]; /* wires of 16 and more bits, of 8; Gaussian noise, Rademacher */
+    double bits16[2], fp8[2], e2m[2]; /* wires of 16 and more bits, fp8-*, f10, f8 and f6; Gaussian noise, Rademacher */
 } decode_cycles[] = {
-    [GPU_SM75] = {{0.383, 0.145}, {0.440, 0.225}}, [GPU_SM80] = {{0.383, 0.129}, {0.422, 0.227}},
-    [GPU_SM86] = {{0.341, 0.129}, {0.421, 0.242}}, [GPU_SM89] = {{0.341, 0.129}, {0.361, 0.142}},
-    [GPU_SM90] = {{0.353, 0.145}, {0.370, 0.157}}, [GPU_SM120] = {{0.347, 0.133}, {0.365, 0.152}},
+    [GPU_SM75] = {{0.383, 0.145}, {0.440, 0.225}, {0.412, 0.196}},
+    [GPU_SM80] = {{0.383, 0.129}, {0.422, 0.227}, {0.406, 0.197}},
+    [GPU_SM86] = {{0.341, 0.129}, {0.421, 0.242}, {0.403, 0.197}},
+    [GPU_SM89] = {{0.341, 0.129}, {0.361, 0.142}, {0.403, 0.197}},
+    [GPU_SM90] = {{0.353, 0.145}, {0.370, 0.157}, {0.409, 0.196}},
+    [GPU_SM120] = {{0.347, 0.133}, {0.365, 0.152}, {0.399, 0.186}},
 };
 
 /* The same of one pending update of one query: 49 instructions and 22, of which a cycle takes 128. */
@@ -49,8 +52,24 @@ static double wire_bytes(zo2_wire wire)
     switch (wire) {
     case ZO2_WIRE_FP32: return 4;
     case ZO2_WIRE_E4M3:
-    case ZO2_WIRE_E5M2: return 1 + 2.0 / 128;
+    case ZO2_WIRE_E5M2:
+    case ZO2_WIRE_F8: return 1 + 2.0 / 128;
+    case ZO2_WIRE_F10: return 1.25 + 2.0 / 128;
+    case ZO2_WIRE_F6: return 0.75 + 2.0 / 128;
     default: return 2;
+    }
+}
+
+static double cycles_of(gpu_architecture a, zo2_wire wire, zo2_dist dist)
+{
+    int noise = dist == ZO2_RADEMACHER;
+    switch (wire) {
+    case ZO2_WIRE_E4M3:
+    case ZO2_WIRE_E5M2: return decode_cycles[a].fp8[noise];
+    case ZO2_WIRE_F10:
+    case ZO2_WIRE_F8:
+    case ZO2_WIRE_F6: return decode_cycles[a].e2m[noise];
+    default: return decode_cycles[a].bits16[noise];
     }
 }
 
@@ -58,13 +77,12 @@ zo2_device_rates gpu_card_rates(const gpu_card *c, zo2_wire wire, zo2_dist dist,
 {
     double cycles = c->processors * c->ghz * 1e9 * OF_INSTRUCTIONS, bytes = wire_bytes(wire);
     int noise = dist == ZO2_RADEMACHER;
-    const double *decode = bytes < 2 ? decode_cycles[c->architecture].bits8 : decode_cycles[c->architecture].bits16;
     double moved = c->memory_gb_s * 1e9 * OF_MEMORY / (bytes + 2 * 2); /* a wire is read, two panels are written */
     return (zo2_device_rates){
         .struct_size = sizeof(zo2_device_rates),
         .upload_rate = lane_bytes(pcie && pcie < c->pcie ? pcie : c->pcie) * c->lanes * OF_LINK,
         .gemm_rate = c->tflops * 1e12 * OF_PRODUCTS,
-        .decode_rate = fmin(cycles / decode[noise], moved),
+        .decode_rate = fmin(cycles / cycles_of(c->architecture, wire, dist), moved),
         .fold_rate = cycles / fold_cycles[noise],
     };
 }

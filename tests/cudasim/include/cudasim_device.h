@@ -317,6 +317,16 @@ inline float __int_as_float(int v)
     return cudasim::bit_cast<float>(v);
 }
 
+/* Byte i of the result is the one of the eight bytes of a (0 to 3) and b (4 to 7) that nibble i of the selector names. */
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector)
+{
+    uint64_t from = static_cast<uint64_t>(b) << 32 | a;
+    unsigned result = 0;
+    for (int i = 0; i < 4; i++)
+        result |= static_cast<unsigned>(from >> 8 * (selector >> 4 * i & 7) & 0xFF) << 8 * i;
+    return result;
+}
+
 inline unsigned __umulhi(unsigned a, unsigned b)
 {
     return static_cast<unsigned>((uint64_t{a} * b) >> 32);

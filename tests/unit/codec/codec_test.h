@@ -21,10 +21,9 @@ typedef struct test_wire {
     zo2_wire wire;
     int number;
     const char *text;
-    uint32_t bytes;
-    int scaled;
+    zo2_wire_shape shape;
 } test_wire;
-#define TEST_WIRE(wire, number, text, codec, bytes, scaled, ...) {wire, number, text, bytes, scaled},
+#define TEST_WIRE(wire, number, text, codec, bits, more, scaled, ...) {wire, number, text, {bits, more, scaled}},
 static const test_wire test_wires[] = {ZO2_WIRE_MAP(TEST_WIRE)};
 enum { TEST_WIRES = sizeof test_wires / sizeof test_wires[0] };
 

@@ -15,15 +15,37 @@ static uint64_t pad16(uint64_t x)
     return (x + 15) / 16 * 16;
 }
 
-static int is_fp8(const zo2_codec *k)
+/* The planes of a wire, from its row in wires.h: codes, further bits of them, scales. */
+typedef struct planes {
+    uint64_t at[4];     /* where they begin, and the end */
+    uint64_t stride[3]; /* of a row, 0 for a plane that isn't there */
+    uint64_t used[3];   /* bytes of a row that aren't all padding */
+} planes;
+
+static planes planes_of(const zo2_codec *k, uint64_t rows, uint64_t cols)
 {
-    return test_wires[k->id - 1].scaled;
+    zo2_wire_shape s = test_wires[k->id - 1].shape;
+    planes p = {.used = {(cols * s.bits + 7) / 8, (cols * s.more + 7) / 8, s.scaled ? 2 * ((cols + 127) / 128) : 0}};
+    for (int i = 0; i < 3; i++) {
+        p.stride[i] = i < 2 ? pad16(p.used[i]) : p.used[i];
+        p.at[i + 1] = pad16(p.at[i] + rows * p.stride[i]);
+        /* codes shorter than a byte lie 16 apart: of a stripe that isn't full no byte need be padding */
+        p.used[i] = (i == 0 && s.bits < 8) || i == 1 ? p.stride[i] : p.used[i];
+    }
+    return p;
 }
 
-/* Bytes of an element of the wire. */
-static uint64_t element_bytes(const zo2_codec *k)
+/* Which row byte b of the wire belongs to; the padding behind the scales is the last one's. */
+static uint64_t row_of_byte(const planes *p, uint64_t rows, uint64_t b)
 {
-    return test_wires[k->id - 1].bytes;
+    int i = b >= p->at[2] && p->stride[2] ? 2 : b >= p->at[1] && p->stride[1] ? 1 : 0;
+    uint64_t row = (b - p->at[i]) / p->stride[i];
+    return row < rows ? row : rows - 1;
+}
+
+static int is_scaled(const zo2_codec *k)
+{
+    return test_wires[k->id - 1].shape.scaled;
 }
 
 static void plane_sizes(void **state)
@@ -47,11 +69,21 @@ static void plane_sizes(void **state)
                                  rows * pad16(cols) + pad16(rows * ((cols + 127) / 128) * 2));
                 assert_int_equal(k->rest_bytes(rows, cols), rows * pad16(4 * cols));
             }
+            uint64_t scales = pad16(rows * ((cols + 127) / 128) * 2), quarter = pad16((cols + 3) / 4);
+            k = zo2_codec_get(ZO2_WIRE_F10);
+            assert_int_equal(k->wire_bytes(rows, cols), rows * (pad16(cols) + quarter) + scales);
+            k = zo2_codec_get(ZO2_WIRE_F8);
+            assert_int_equal(k->wire_bytes(rows, cols), rows * pad16(cols) + scales);
+            k = zo2_codec_get(ZO2_WIRE_F6);
+            assert_int_equal(k->wire_bytes(rows, cols), rows * (pad16((cols + 1) / 2) + quarter) + scales);
+            assert_int_equal(k->rest_bytes(rows, cols), rows * pad16(4 * cols));
         }
     }
     /* opt-175b's widest matrix, without overflow or rounding */
     assert_true(zo2_codec_get(ZO2_WIRE_E4M3)->wire_bytes(49152, 12288) == 49152ull * 12288 + 49152ull * 96 * 2);
     assert_true(zo2_codec_get(ZO2_WIRE_BF16)->wire_bytes(1 << 20, 1 << 19) == 1ull << 40);
+    assert_true(zo2_codec_get(ZO2_WIRE_F10)->wire_bytes(49152, 12288) == 49152ull * 12288 / 8 * 10 + 49152ull * 96 * 2);
+    assert_true(zo2_codec_get(ZO2_WIRE_F6)->wire_bytes(49152, 12288) == 49152ull * 12288 / 8 * 6 + 49152ull * 96 * 2);
 }
 
 static void table(void **state)
@@ -113,15 +145,12 @@ static void join_is_exact(void **state)
                 assert_poison(got + n * cols, 8 * sizeof *got);
                 free(got);
             }
-            uint64_t stride = (c.wire_bytes - (is_fp8(k) ? pad16(2 * rows * ((cols + 127) / 128)) : 0)) / rows;
-            uint64_t used = cols * element_bytes(k);
-            for (uint64_t at = 0; at < rows * stride; at++) {
-                if (at % stride >= used)
-                    assert_int_equal(c.wire[at], 0);
-            }
-            if (is_fp8(k)) {
-                for (uint64_t at = rows * stride + 2 * rows * ((cols + 127) / 128); at < c.wire_bytes; at++)
-                    assert_int_equal(c.wire[at], 0);
+            planes p = planes_of(k, rows, cols);
+            assert_int_equal(p.at[3], c.wire_bytes);
+            for (int j = 0; j < 3; j++) {
+                for (uint64_t at = p.at[j]; at < p.at[j + 1]; at++)
+                    if (at - p.at[j] >= rows * p.stride[j] || (at - p.at[j]) % p.stride[j] >= p.used[j])
+                        assert_int_equal(c.wire[at], 0);
             }
             free_chunk(&c);
         }
@@ -170,9 +199,9 @@ static void decode_is_close(void **state)
                     double w = (double)row[j], d = (double)got[r * cols + j], amax = 0;
                     for (uint64_t g = j / 128 * 128; g < cols && g < j / 128 * 128 + 128; g++)
                         amax = fmax(amax, fabs((double)row[g]));
-                    /* half a step: of the value, or of the wire's smallest ones. bf16: an ulp at most, 2^-8; fp8: at most
+                    /* half a step: of the value, or of the wire's smallest ones. bf16: an ulp at most, 2^-8; others: at most
                      * (1 + 2^-7) amax / max, the scale, times half the smallest code */
-                    double max = k->id == ZO2_WIRE_E4M3 ? 448 : 57344;
+                    double max = k->id == ZO2_WIRE_E4M3 ? 448 : k->id == ZO2_WIRE_E5M2 ? 57344 : 1.875;
                     double scale = fmax(amax / max * (1 + 0x1p-7), 0x1p-126);
                     double bound = 0;
                     switch (k->id) {
@@ -181,6 +210,9 @@ static void decode_is_close(void **state)
                     case ZO2_WIRE_FP16: bound = fmax(fabs(w) * 0x1p-11, 0x1p-25); break;
                     case ZO2_WIRE_E4M3: bound = fmax(fabs(w) * 0x1.0001p-4, scale * 0x1.0001p-10); break;
                     case ZO2_WIRE_E5M2: bound = fmax(fabs(w) * 0x1.0001p-3, scale * 0x1.0001p-17); break;
+                    case ZO2_WIRE_F10: bound = fmax(fabs(w) * 0x1.0001p-8, scale * 0x1.0001p-10); break;
+                    case ZO2_WIRE_F8: bound = fmax(fabs(w) * 0x1.0001p-6, scale * 0x1.0001p-8); break;
+                    case ZO2_WIRE_F6: bound = fmax(fabs(w) * 0x1.0001p-4, scale * 0x1.0001p-6); break;
                     }
                     assert_true(fabs(d - w) <= bound);
                     assert_true(!signbit(d) == !signbit(w)); /* of zeros too */
@@ -245,12 +277,10 @@ static void other_rows_stay(void **state)
             memset(wire, poison, c.wire_bytes);
             memset(rest, poison, c.rest_bytes + 1);
             k->split(c.w + cols, rows, cols, 1, 2, wire, rest); /* rows 1 and 2 of 0...3 */
-            uint64_t scales = is_fp8(k) ? zo2_fp8_scales_at(rows, cols, 0) : c.wire_bytes;
-            uint64_t stride = scales / rows, groups = 2 * zo2_fp8_groups(cols);
+            planes p = planes_of(k, rows, cols);
             for (uint64_t b = 0; b < c.wire_bytes; b++) {
-                int inside = b < scales ? b / stride == 1 || b / stride == 2
-                                        : (b - scales) / groups == 1 || (b - scales) / groups == 2;
-                assert_int_equal(wire[b], inside ? c.wire[b] : poison);
+                uint64_t row = row_of_byte(&p, rows, b);
+                assert_int_equal(wire[b], row == 1 || row == 2 ? c.wire[b] : poison);
             }
             for (uint64_t b = 0; b < c.rest_bytes; b++) {
                 uint64_t r = b / (c.rest_bytes / rows);
@@ -296,11 +326,11 @@ static void representable(void **state)
     (void)state;
     static const struct {
         uint32_t bits;
-        int fp32, fp16, others;
+        int fp32, fp16, e2m, others;
     } cases[] = {
-        {0, 1, 1, 1},          {1, 1, 1, 1},          {0x477FEFFF, 1, 1, 1}, {0x477FF000, 1, 0, 1},
-        {0x7F7F7FFF, 1, 0, 1}, {0x7F7F8000, 1, 0, 0}, {0x7F7FFFFF, 1, 0, 0}, {0x7F800000, 0, 0, 0},
-        {0x7F800001, 0, 0, 0}, {0x7FC00000, 0, 0, 0},
+        {0, 1, 1, 1, 1},          {1, 1, 1, 1, 1},          {0x477FEFFF, 1, 1, 1, 1}, {0x477FF000, 1, 0, 1, 1},
+        {0x78FFFFFF, 1, 0, 1, 1}, {0x79000000, 1, 0, 0, 1}, {0x7F7F7FFF, 1, 0, 0, 1}, {0x7F7F8000, 1, 0, 0, 0},
+        {0x7F7FFFFF, 1, 0, 0, 0}, {0x7F800000, 0, 0, 0, 0}, {0x7F800001, 0, 0, 0, 0}, {0x7FC00000, 0, 0, 0, 0},
     };
     float w[70];
     FOR_EACH_ISA(isa)
@@ -309,6 +339,7 @@ static void representable(void **state)
             const zo2_codec *k = zo2_codec_get(test_wires[i % WIRES].wire);
             int want = k->id == ZO2_WIRE_FP32   ? cases[i / WIRES].fp32
                        : k->id == ZO2_WIRE_FP16 ? cases[i / WIRES].fp16
+                       : k->id >= ZO2_WIRE_F10  ? cases[i / WIRES].e2m
                                                 : cases[i / WIRES].others;
             for (uint32_t at = 0; at < 70; at++) {
                 memset(w, 0, sizeof w);
@@ -321,8 +352,8 @@ static void representable(void **state)
     /* what is representable decodes to something finite; the next value would not, for fp8 the one after that */
     for (int i = 0; i < WIRES; i++) {
         const zo2_codec *k = zo2_codec_get(test_wires[i].wire);
-        float most = test_float(k->limit_bits - 1), over = test_float(k->limit_bits + (uint32_t)is_fp8(k)), got;
-        uint32_t wire[8], rest[8];
+        float most = test_float(k->limit_bits - 1), over = test_float(k->limit_bits + (uint32_t)is_scaled(k)), got;
+        uint32_t wire[16], rest[8];
         k->split(&most, 1, 1, 0, 1, wire, rest);
         k->decode(wire, 1, 1, 0, 1, &got);
         assert_true(isfinite(got));

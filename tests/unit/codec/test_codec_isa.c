@@ -2,6 +2,7 @@
  * pointers, all bit patterns that matter, both distributions and several queries. */
 #include "tests/unit/codec/codec_test.h"
 
+#include "codec/e2m.h"
 #include "codec/fp8_e4m3.h"
 #include "codec/fp8_e5m2.h"
 #include "codec/simd.h"
@@ -102,34 +103,41 @@ static void conversions(void **state)
     }
 }
 
-static void fp8_rows(void **state)
+/* Rows of wires whose codes share scales: codes, further bits and scales at places of their own. */
+static void scaled_rows(void **state)
 {
     (void)state;
     static unsigned char input[BYTES];
-    for (size_t s = 0; s < COUNT(sizes) * 6; s++) {
-        uint64_t n = sizes[s / 6], from = test_random(&rng) % 64, to = test_random(&rng) % 64;
-        int e5m2 = s % 2;
-        zo2_fp8_encode_row encode = e5m2 ? scalar->e5m2_encode_row : scalar->e4m3_encode_row;
-        zo2_fp8_encode_row same_encode = e5m2 ? other->e5m2_encode_row : other->e4m3_encode_row;
-        zo2_fp8_decode_row decode = e5m2 ? scalar->e5m2_decode_row : scalar->e4m3_decode_row;
-        zo2_fp8_decode_row same_decode = e5m2 ? other->e5m2_decode_row : other->e4m3_decode_row;
+    const struct {
+        const char *name;
+        zo2_scaled_rows scalar, other;
+        uint16_t (*scale)(uint32_t amax_bits);
+    } wires[] = {{"fp8-e4m3", scalar->e4m3, other->e4m3, zo2_e4m3_scale},
+                 {"fp8-e5m2", scalar->e5m2, other->e5m2, zo2_e5m2_scale},
+                 {"f10", scalar->f10, other->f10, NULL},
+                 {"f8", scalar->f8, other->f8, NULL},
+                 {"f6", scalar->f6, other->f6, NULL}};
+    for (size_t s = 0; s < COUNT(sizes) * 15; s++) {
+        uint64_t n = sizes[s / 15], from = test_random(&rng) % 64, to = test_random(&rng) % 64;
+        uint64_t more = MOST + GUARD, scales = 2 * more + from;
         float *w = (float *)(input + (from & ~3ull));
-        fill(w, n, s % 6 == 5 || s % 6 == 4);
+        fill(w, n, s % 3 == 2);
         poison();
-        encode(w, n, want + to, want + MOST + GUARD + from);
-        same_encode(w, n, got + to, got + MOST + GUARD + from);
-        assert_same("fp8 encode", n);
+        wires[s % 5].scalar.encode(w, n, want + to, want + more + to, want + scales);
+        wires[s % 5].other.encode(w, n, got + to, got + more + to, got + scales);
+        assert_same(wires[s % 5].name, n);
         for (uint64_t i = 0; i < BYTES; i++)
             input[i] = (unsigned char)test_random(&rng);
         for (uint64_t g = 0; g < n / 128 + 1; g++) { /* scales that an encoder could have written */
-            uint16_t scale = e5m2 ? zo2_e5m2_scale((uint32_t)test_random(&rng) % 0x7F7F8000u)
-                                  : zo2_e4m3_scale((uint32_t)test_random(&rng) % 0x7F7F8000u);
-            memcpy(input + MOST + 64 + from + 2 * g, &scale, 2);
+            uint32_t amax = (uint32_t)test_random(&rng) % (s % 5 < 2 ? 0x7F7F8000u : ZO2_E2M_LIMIT_BITS);
+            uint16_t scale = s % 5 < 2 ? wires[s % 5].scale(amax) : zo2_e2m_scale(3, amax);
+            memcpy(input + scales + 2 * g, &scale, 2);
         }
         poison();
-        decode(input + from, input + MOST + 64 + from, n, (float *)(want + (to & ~3ull)));
-        same_decode(input + from, input + MOST + 64 + from, n, (float *)(got + (to & ~3ull)));
-        assert_same("fp8 decode", n);
+        wires[s % 5].scalar.decode(input + from, input + more + from, input + scales, n,
+                                   (float *)(want + (to & ~3ull)));
+        wires[s % 5].other.decode(input + from, input + more + from, input + scales, n, (float *)(got + (to & ~3ull)));
+        assert_same(wires[s % 5].name, n);
     }
 }
 
@@ -210,7 +218,7 @@ int main(void)
     static const char *const names[] = {"avx2", "avx512"};
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(conversions),
-        cmocka_unit_test(fp8_rows),
+        cmocka_unit_test(scaled_rows),
         cmocka_unit_test(noise_and_perturbation),
         cmocka_unit_test(updates),
     };

@@ -242,6 +242,7 @@ static void test_last_error(void **state)
     zo2_scores scores;
     zo2_pack_info info;
     zo2_tensor_info tensor;
+    zo2_wire_error wire_error;
     zo2_run_record record;
     zo2_measure_spec spec;
     test_batch batch;
@@ -263,6 +264,7 @@ static void test_last_error(void **state)
     DONE(zo2_pack_tensor(p, 0, &tensor));
     DONE(zo2_pack_file(p, "config.json", &data, &bytes));
     DONE(zo2_pack_verify(p, NULL, NULL));
+    DONE(zo2_pack_wire_error(p, 0, ZO2_WIRE_BF16, 1, &wire_error));
     DONE(zo2_pack_export(pack, scratch_path(path, sizeof path, "last-export"), NULL));
     DONE(zo2_pack_convert(path, scratch_path(other, sizeof other, "last.zo2"), NULL));
     DONE(zo2_plan_estimate("opt-125m", &o, &plan));
@@ -291,6 +293,7 @@ static void test_last_error(void **state)
     REFUSED(zo2_pack_tensor(NULL, 0, &tensor));
     REFUSED(zo2_pack_file(NULL, "a", &data, &bytes));
     REFUSED(zo2_pack_verify(NULL, NULL, NULL));
+    REFUSED(zo2_pack_wire_error(NULL, 0, ZO2_WIRE_BF16, 1, &wire_error));
     REFUSED(zo2_pack_export(NULL, "a", NULL));
     REFUSED(zo2_pack_convert(NULL, "a", NULL));
     REFUSED(zo2_pack_synth(NULL, "a", NULL));

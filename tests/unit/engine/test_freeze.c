@@ -301,9 +301,9 @@ static void wires_are_read_and_checked(void **state)
 static void info_is(const char *pack, size_t i, zo2_wire wire, uint64_t matrices)
 {
     zo2_pack *p;
-    zo2_pack_wire_info w = {.struct_size = sizeof w};
+    zo2_frozen_wire_info w = {.struct_size = sizeof w};
     MUST(zo2_pack_open(&p, pack));
-    const zo2_status s = zo2_pack_wire(p, i, &w);
+    const zo2_status s = zo2_pack_frozen_wire(p, i, &w);
     zo2_pack_close(p);
     if (!matrices) {
         assert_int_equal(s, ZO2_ERR_NOTFOUND);

@@ -197,7 +197,8 @@ static void check_extremes(zo2_wire wire, zo2_dtype type)
         else
             assert_memory_equal(&panel[i], &want, sizeof want);
     }
-    assert_true(isnan(panel[2 * COLS]) && (wire == ZO2_WIRE_FP16 || type != ZO2_F16 || isinf(panel[0])));
+    /* the e2mM wires refuse 3e38: its group is NaN */
+    assert_true(isnan(panel[2 * COLS]) && (wire == ZO2_WIRE_FP16 || type != ZO2_F16 || !isfinite(panel[0])));
     free(w);
     free(rest);
     test_close(&t);

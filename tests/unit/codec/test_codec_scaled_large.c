@@ -1,4 +1,4 @@
-/* fp8 chunks so large that split() writes past the caches: the bytes of the same rows stored as chunks of their own, which
+/* Chunks of wires with scales so large that split() writes past the caches: the bytes of the same rows stored as chunks of their own, which
  * are small, and no byte beside them. At addresses that allow it and at others. For every instruction set. */
 #include "tests/unit/codec/codec_test.h"
 
@@ -41,14 +41,17 @@ static void chunk_close(chunk *c)
 /* Row `row` holds w[cols]; its bytes become poison again. */
 static void assert_row(chunk *c, uint64_t row, const float *w)
 {
-    uint64_t cols = c->cols, stride = zo2_row_stride(cols, 1), groups = zo2_fp8_groups(cols);
+    uint64_t cols = c->cols, groups = zo2_scale_groups(cols);
+    zo2_wire_shape s = zo2_wire_shape_of(c->k->id);
     unsigned char *wire = test_alloc(c->k->wire_bytes(1, cols)), *rest = test_alloc(c->k->rest_bytes(1, cols));
     c->k->split(w, 1, cols, 0, 1, wire, rest);
-    unsigned char *got[3] = {c->wire + row * stride, c->rest + row * zo2_row_stride(cols, 4),
-                             c->wire + zo2_fp8_scales_at(c->rows, cols, row)};
-    const unsigned char *want[3] = {wire, rest, wire + stride};
-    uint64_t bytes[3] = {stride, zo2_row_stride(cols, 4), 2 * groups};
-    for (int i = 0; i < 3; i++) {
+    uint64_t bytes[4] = {zo2_code_stride(cols, s.bits), zo2_row_stride(cols, 4), 2 * groups,
+                         zo2_code_stride(cols, s.more)};
+    unsigned char *got[4] = {c->wire + row * bytes[0], c->rest + row * bytes[1],
+                             c->wire + zo2_scales_at(s, c->rows, cols, row),
+                             c->wire + zo2_more_at(s, c->rows, cols) + row * bytes[3]};
+    const unsigned char *want[4] = {wire, rest, wire + bytes[0] + bytes[3], wire + bytes[0]};
+    for (int i = 0; i < 4; i++) {
         assert_memory_equal(got[i], want[i], bytes[i]);
         memset(got[i], POISON, bytes[i]);
     }
@@ -66,7 +69,8 @@ static void store_and_compare(chunk *c, uint64_t row, uint64_t n, uint64_t *rng)
     c->k->split(w, c->rows, c->cols, row, n, c->wire, c->rest);
     for (uint64_t r = 0; r < n; r++)
         assert_row(c, row + r, w + r * c->cols);
-    uint64_t end = zo2_fp8_scales_at(c->rows, c->cols, c->rows), all = c->k->wire_bytes(c->rows, c->cols);
+    uint64_t end = zo2_scales_at(zo2_wire_shape_of(c->k->id), c->rows, c->cols, c->rows),
+             all = c->k->wire_bytes(c->rows, c->cols);
     if (row + n == c->rows) { /* the padding behind the last scale is the last row's */
         for (uint64_t i = end; i < all; i++)
             assert_int_equal(c->wire[i], 0);
@@ -86,8 +90,10 @@ static void same_bytes_as_small_chunks(void **state)
 {
     (void)state;
     uint64_t rng = 11;
-    for (int i = 0; i < 2; i++) {
-        const zo2_codec *k = zo2_codec_get(i ? ZO2_WIRE_E5M2 : ZO2_WIRE_E4M3);
+    for (int i = 0; i < TEST_WIRES; i++) {
+        if (!test_wires[i].shape.scaled)
+            continue;
+        const zo2_codec *k = zo2_codec_get(test_wires[i].wire);
         for (size_t s = 0; s < COUNT(all_cols) * COUNT(offsets); s++) {
             chunk c;
             chunk_open(&c, k, all_cols[s / COUNT(offsets)], offsets[s % COUNT(offsets)]);
