@@ -584,6 +584,7 @@ static void settings_are_the_runs(void **state)
     assert_int_equal(got.tune_rotate, 3);
     assert_int_equal(got.tune_order, ZO2_ORDER_TOP);
     assert_int_equal(got.trunk_type, ZO2_BF16);
+    assert_int_equal(got.frozen_wire, 0); /* as wire: another wire alone that is asked for is what is told */
     zo2_engine_close(e);
     char path[512];
     o.tune = "layers=1";
