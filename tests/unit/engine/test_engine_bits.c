@@ -204,6 +204,9 @@ static void e5m2_and_fp16(void **state)
     (void)state;
     each_wire(ZO2_WIRE_E5M2, 1, 1, UINT32_MAX);
     each_wire(ZO2_WIRE_FP16, 1, 0, UINT32_MAX);
+    each_wire(ZO2_WIRE_F10, 1, 1, UINT32_MAX);
+    each_wire(ZO2_WIRE_F8, 2, 0, 2);
+    each_wire(ZO2_WIRE_F6, 1, 0, UINT32_MAX);
 }
 
 /* On the cpu a library of its own multiplies these. */

@@ -60,8 +60,8 @@ static void compare(zo2_engine_opts o, model_kind k, room last)
 static void any_wire(void **state)
 {
     (void)state;
-    static const zo2_wire wires[] = {ZO2_WIRE_BF16, ZO2_WIRE_FP32, ZO2_WIRE_E4M3};
-    static const room last[] = {ALL, LEAST, HALF};
+    static const zo2_wire wires[] = {ZO2_WIRE_BF16, ZO2_WIRE_FP32, ZO2_WIRE_E4M3, ZO2_WIRE_F6};
+    static const room last[] = {ALL, LEAST, HALF, LEAST};
     for (size_t i = 0; i < sizeof wires / sizeof wires[0]; i++) {
         zo2_engine_opts o = usual();
         o.wire = wires[i];

@@ -215,7 +215,7 @@ static void layers(void **state)
 {
     (void)state;
     each_way(&(choice){.model = opt, .vocab = 120, .tune = "layers=2"});
-    each_way(&(choice){.model = opt, .vocab = 120, .tune = "layers=1-2", .queries = 3, .wire = ZO2_WIRE_E4M3});
+    each_way(&(choice){.model = opt, .vocab = 120, .tune = "layers=1-2", .queries = 3, .wire = ZO2_WIRE_F10});
 }
 
 static void matrices(void **state)
@@ -274,7 +274,7 @@ static void bf16_trunk(void **state)
 static void frozen_wires(void **state)
 {
     (void)state;
-    each_way(&(choice){.model = opt, .vocab = 120, .tune = "layers=2", .frozen_wire = ZO2_WIRE_E4M3, .micro_batch = 1});
+    each_way(&(choice){.model = opt, .vocab = 120, .tune = "layers=2", .frozen_wire = ZO2_WIRE_F6, .micro_batch = 1});
     each_way(&(choice){.model = projections,
                        .vocab = 101,
                        .tune = "matrices=1+rows=0-9",
