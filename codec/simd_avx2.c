@@ -10,8 +10,8 @@
  * and where its product has both halves. The upper halves hold garbage, which no product reads. Even-numbered blocks
  * are in one vector, odd ones in another, so that a blend puts the words in order. One such pair fills the 16
  * registers; iterations overlap. */
-static void philox_planes(uint32_t *restrict w, uint32_t calls, uint32_t lo, uint32_t hi, uint32_t tensor_id,
-                          uint32_t query, uint32_t k0, uint32_t k1)
+ZO2_UNSHARED static void philox_planes(uint32_t *restrict w, uint32_t calls, uint32_t lo, uint32_t hi,
+                                       uint32_t tensor_id, uint32_t query, uint32_t k0, uint32_t k1)
 {
     enum { VECTORS = 2, BLOCKS = 4 * VECTORS };
     const __m256i m0 = _mm256_set1_epi64x(ZO2_PHILOX_M0), m1 = _mm256_set1_epi64x(ZO2_PHILOX_M1);

@@ -40,8 +40,8 @@ static inline __attribute__((always_inline)) void philox_group(uint32_t *restric
     }
 }
 
-static void philox_planes(uint32_t *restrict w, uint32_t calls, uint32_t lo, uint32_t hi, uint32_t tensor_id,
-                          uint32_t query, uint32_t k0, uint32_t k1)
+ZO2_UNSHARED static void philox_planes(uint32_t *restrict w, uint32_t calls, uint32_t lo, uint32_t hi,
+                                       uint32_t tensor_id, uint32_t query, uint32_t k0, uint32_t k1)
 {
     uint32_t first = 0;
     for (; first + 32 <= calls; first += 32)

@@ -4,8 +4,8 @@
 #include "codec/simd.h"
 #include "codec/simd_includes.h"
 
-static void philox_planes(uint32_t *restrict w, uint32_t calls, uint32_t lo, uint32_t hi, uint32_t tensor_id,
-                          uint32_t query, uint32_t k0, uint32_t k1)
+ZO2_UNSHARED static void philox_planes(uint32_t *restrict w, uint32_t calls, uint32_t lo, uint32_t hi,
+                                       uint32_t tensor_id, uint32_t query, uint32_t k0, uint32_t k1)
 {
     for (uint32_t i = 0; i < calls; i++) {
         uint32_t block[4];
