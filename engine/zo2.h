@@ -262,13 +262,14 @@ ZO2_API zo2_status zo2_pack_set_tokenizer(const char *pack, const char *dir, con
 typedef struct zo2_freeze_opts {
     size_t struct_size;
     zo2_wire wire; /* needed */
-    const char
-        *tune; /* only matrices that a run with this choice (zo2_engine_opts.tune) leaves as they are; NULL: all */
+    /* only matrices that a run with this choice (zo2_engine_opts.tune) leaves as they are; NULL: all */
+    const char *tune;
+    int remove;       /* 1: takes these wires out of the pack instead */
     uint32_t threads; /* 0 = usable CPUs */
     zo2_log_fn log;
     void *log_ud;
-    zo2_progress_fn
-        progress; /* "copy": stored bytes of the weights, where they are copied; "freeze": bytes of weights */
+    /* "copy": stored bytes of the weights, where they are copied; "freeze": bytes of weights */
+    zo2_progress_fn progress;
     void *progress_ud;
 } zo2_freeze_opts;
 

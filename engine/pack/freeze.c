@@ -35,8 +35,8 @@ typedef struct job {
     char *path;             /* of the pack itself, whatever links lead to it */
     zo2_pack *pack;
     zo2_packwriter *w;
-    item *items; /* [n + 1]: the last one is what there is behind them */
-    uint32_t n, added;
+    item *items;                     /* [n + 1]: the last one is what there is behind them */
+    uint32_t n, changed;             /* the latter: wires that come or go */
     uint64_t wire_bytes;             /* of them all, with their padding */
     uint64_t most_wire, most_source; /* bytes of the largest chunks */
     uint64_t most_piece;             /* values that are encoded at a time */
@@ -78,29 +78,57 @@ static int is_wanted(const job *j, const zo2_tensor *t, int all)
            zo2_packfile_tensor(file, t->stored)->stored_as == t->stored;
 }
 
-static zo2_status list_new(job *j, const zo2_arch *a)
+/* wanted: [tensors of the pack]. */
+static zo2_status mark_wanted(const job *j, uint8_t *wanted)
 {
-    uint32_t wanted = 0, own = 0;
-    const zo2_packfile *file = j->pack->file;
-    for (uint32_t i = 0; i < a->n_tensors; i++) {
-        const zo2_tensor *t = &a->tensors[i];
-        if (!is_wanted(j, t, !j->o.tune))
+    zo2_arch a;
+    uint32_t n = 0;
+    zo2_status s = zo2_arch_tune(&a, &j->pack->arch, j->o.tune, 0);
+    for (uint32_t i = 0; i < a.n_tensors && !s; i++)
+        if (is_wanted(j, &a.tensors[i], !j->o.tune)) {
+            wanted[a.tensors[i].stored] = 1;
+            n++;
+        }
+    zo2_arch_free(&a);
+    if (s || n)
+        return s;
+    return zo2_error(ZO2_ERR_ARG, "tune %s: no matrix of the model stays as it is, so there is nothing to do",
+                     j->o.tune);
+}
+
+/* Those that the pack has and keeps. */
+static void list_kept(job *j, const uint8_t *wanted)
+{
+    for (uint32_t i = 0; i < zo2_packfile_header(j->pack->file)->wires; i++) {
+        const zo2_packwire w = zo2_packfile_wire(j->pack->file, i);
+        if (j->o.remove && w.wire == j->o.wire && wanted[w.tensor]) {
+            j->changed++;
             continue;
-        wanted++;
-        if (zo2_wire_is_type(j->o.wire, zo2_packfile_tensor(file, t->stored)->dtype))
-            own++;
-        else if (!zo2_packfile_has_wire(file, t->stored, j->o.wire))
-            j->items[j->n++] = (item){.wire = j->o.wire, .tensor = t->stored};
+        }
+        j->items[j->n++] = (item){.wire = w.wire, .tensor = w.tensor, .kept = 1};
+        j->wire_bytes += w.bytes;
+        j->most_wire = zo2_max_u64(j->most_wire, w.largest);
     }
-    j->added = j->n - zo2_packfile_header(file)->wires;
-    if (!wanted)
-        return zo2_error(ZO2_ERR_ARG, "tune %s: no matrix of the model stays as it is, so there is nothing to write",
-                         j->o.tune);
-    if (wanted == own)
-        return zo2_error(ZO2_ERR_ARG,
-                         "the %s wire of %s is its matrices' own bits, which runs take from there: nothing to write",
-                         zo2_wire_name(j->o.wire), j->path);
-    return ZO2_OK;
+}
+
+static zo2_status list_new(job *j, const uint8_t *wanted)
+{
+    const zo2_packfile *file = j->pack->file;
+    int useful = 0;
+    for (uint32_t i = 0; i < zo2_packfile_header(file)->tensors; i++) {
+        if (!wanted[i] || zo2_wire_is_type(j->o.wire, zo2_packfile_tensor(file, i)->dtype))
+            continue;
+        useful = 1;
+        if (zo2_packfile_has_wire(file, i, j->o.wire))
+            continue;
+        j->items[j->n++] = (item){.wire = j->o.wire, .tensor = i};
+        j->changed++;
+    }
+    if (useful)
+        return ZO2_OK;
+    return zo2_error(ZO2_ERR_ARG,
+                     "the %s wire of %s is its matrices' own bits, which runs take from there: nothing to write",
+                     zo2_wire_name(j->o.wire), j->path);
 }
 
 static void measure(job *j)
@@ -131,22 +159,15 @@ static void measure(job *j)
 static zo2_status list_all(job *j)
 {
     const zo2_packheader *h = zo2_packfile_header(j->pack->file);
-    zo2_arch a;
-    zo2_status s = zo2_arch_tune(&a, &j->pack->arch, j->o.tune, 0);
-    if (s)
-        return s;
-    j->items = calloc((size_t)h->wires + a.n_tensors + 1, sizeof *j->items);
-    if (!j->items)
-        s = zo2_error(ZO2_ERR_NOMEM, "out of memory for the tables of %s", j->path);
-    for (uint32_t i = 0; i < h->wires && !s; i++) {
-        const zo2_packwire w = zo2_packfile_wire(j->pack->file, i);
-        j->items[j->n++] = (item){.wire = w.wire, .tensor = w.tensor, .kept = 1};
-        j->wire_bytes += w.bytes;
-        j->most_wire = zo2_max_u64(j->most_wire, w.largest);
-    }
+    uint8_t *wanted = calloc(h->tensors, 1);
+    j->items = calloc((size_t)h->wires + h->tensors + 2, sizeof *j->items);
+    zo2_status s = wanted && j->items ? mark_wanted(j, wanted)
+                                      : zo2_error(ZO2_ERR_NOMEM, "out of memory for the tables of %s", j->path);
     if (!s)
-        s = list_new(j, &a);
-    zo2_arch_free(&a);
+        list_kept(j, wanted);
+    if (!s && !j->o.remove)
+        s = list_new(j, wanted);
+    free(wanted);
     if (s)
         return s;
     qsort(j->items, j->n, sizeof *j->items, by_place);
@@ -266,7 +287,7 @@ static zo2_status write_pack(job *j)
     }
     if (!s)
         s = zo2_packwriter_copy(j->w, from, 0, j->wire_bytes, j->o.progress, j->o.progress_ud);
-    if (!s)
+    if (!s && j->n)
         s = write_wires(j);
     if (!s)
         s = zo2_packwriter_commit(j->w, NULL);
@@ -287,10 +308,11 @@ static zo2_status freeze(job *j, const char *pack)
         s = list_all(j);
     if (s)
         return s;
-    if (j->added)
+    if (j->changed)
         return write_pack(j);
     if (j->o.log)
-        j->o.log(j->o.log_ud, ZO2_LOG_INFO, "the pack has these wires already");
+        j->o.log(j->o.log_ud, ZO2_LOG_INFO,
+                 j->o.remove ? "the pack has no such wires" : "the pack has these wires already");
     return ZO2_OK;
 }
 
