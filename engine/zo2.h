@@ -379,8 +379,8 @@ ZO2_API zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char
 /* Name of carried file i, NULL past the end. */
 ZO2_API const char *zo2_pack_file_name(const zo2_pack *p, size_t i);
 
-/* Reads everything, on all usable CPUs, and checks every hash. progress (may be NULL): bytes. ZO2_ERR_FORMAT names the
- * first bad chunk by tensor and offset; ZO2_ERR_IO; ZO2_ERR_CANCELLED. */
+/* Reads everything, on all usable CPUs, and checks every hash; stored wires (zo2_pack_freeze()) are encoded again and compared. progress
+ * (may be NULL): bytes. ZO2_ERR_FORMAT names the first bad chunk by tensor and offset; ZO2_ERR_IO; ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud);
 
 /* What a wire makes of one of a pack's tensors. The relative error (root mean square) is sqrt(error_squares / squares); sums of

@@ -4,13 +4,14 @@
 #include "codec/codec.h"
 #include "engine/base/checked.h"
 #include "engine/base/finish.h"
+#include "engine/base/fpenv.h"
 #include "engine/base/opts.h"
 #include "engine/base/pool.h"
-#include "engine/masters/rebuild.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "engine/model/tune.h"
 #include "engine/pack/pack_api.h"
+#include "engine/pack/wire_chunk.h"
 #include "storage/io/io.h"
 #include "storage/io/ordered.h"
 #include "storage/pack/packfile.h"
@@ -35,29 +36,18 @@ typedef struct job {
     char *path;             /* of the pack itself, whatever links lead to it */
     zo2_pack *pack;
     zo2_packwriter *w;
-    item *items;                     /* [n + 1]: the last one is what there is behind them */
-    uint32_t n, changed;             /* the latter: wires that come or go */
-    uint64_t wire_bytes;             /* of them all, with their padding */
-    uint64_t most_wire, most_source; /* bytes of the largest chunks */
-    uint64_t most_piece;             /* values that are encoded at a time */
+    item *items;         /* [n + 1]: the last one is what there is behind them */
+    uint32_t n, changed; /* the latter: wires that come or go */
+    uint64_t wire_bytes; /* of them all, with their padding */
+    uint64_t most_wire;  /* bytes of the largest chunk */
 } job;
 
-/* At the start of a task's buffer; the wire, then source bits and values follow. */
+/* At the start of a task's buffer; the wire follows. */
 typedef struct made {
     uint64_t bytes, hash;
 } made;
 
 #define MADE_BYTES ((uint64_t)64)
-
-static void *source_of(const job *j, void *buffer)
-{
-    return (unsigned char *)buffer + MADE_BYTES + zo2_round_up(j->most_wire, 64);
-}
-
-static float *values_of(const job *j, void *buffer)
-{
-    return (float *)(void *)((unsigned char *)source_of(j, buffer) + zo2_round_up(j->most_source, 64));
-}
 
 /* ---- what to write ---- */
 
@@ -150,8 +140,6 @@ static void measure(job *j)
         const uint64_t wire = j->codec->wire_bytes(rows, t->cols);
         j->wire_bytes += (t->rows + rows - 1) / rows * zo2_round_up(wire, 4096);
         j->most_wire = zo2_max_u64(j->most_wire, wire);
-        j->most_source = zo2_max_u64(j->most_source, rows * row);
-        j->most_piece = zo2_max_u64(j->most_piece, zo2_max_u64(ZO2_MASTERS_PIECE, t->cols));
     }
 }
 
@@ -190,24 +178,6 @@ static const item *item_of(const job *j, uint64_t chunk)
     return &j->items[low];
 }
 
-static zo2_status encode(const job *j, const item *it, uint64_t row, uint64_t rows, void *buffer, unsigned char *wire)
-{
-    const zo2_packtensor *t = zo2_packfile_tensor(j->pack->file, it->tensor);
-    const zo2_tensor *model = &j->pack->arch.tensors[it->tensor];
-    const uint64_t row_bytes = t->cols * zo2_dtype_bytes(t->dtype), most = zo2_max_u64(ZO2_MASTERS_PIECE / t->cols, 1);
-    const unsigned char *bits = source_of(j, buffer);
-    float *values = values_of(j, buffer);
-    zo2_status s = zo2_packfile_read_rows(j->pack->file, it->tensor, row, rows, source_of(j, buffer));
-    for (uint64_t r = 0, n; r < rows && !s; r += n) {
-        n = zo2_min_u64(most, rows - r);
-        zo2_source_decode(t->dtype, bits + r * row_bytes, n * t->cols, values);
-        s = zo2_rebuild_check(model, j->codec, values, n * t->cols, 0);
-        if (!s)
-            j->codec->split(values, rows, t->cols, r, n, wire, NULL);
-    }
-    return s;
-}
-
 static zo2_status make_chunk(void *arg, uint64_t i, void *buffer)
 {
     const job *j = arg;
@@ -226,8 +196,7 @@ static zo2_status make_chunk(void *arg, uint64_t i, void *buffer)
         m->bytes = s ? 0 : place.bytes;
     } else {
         m->bytes = j->codec->wire_bytes(rows, t->cols);
-        memset(wire, 0, m->bytes); /* a pack is a function of its contents, whatever a codec leaves between rows */
-        s = encode(j, it, row, rows, buffer, wire);
+        s = zo2_wire_chunk_make(j->pack, j->codec, it->tensor, row, rows, wire);
     }
     m->hash = s ? 0 : XXH3_64bits(wire, m->bytes);
     return s;
@@ -263,8 +232,7 @@ static zo2_status write_wires(job *j)
         return s;
     zo2_ordered o = {.workers = zo2_pool_parallel(pool),
                      .n = j->items[j->n].first,
-                     .buffer_bytes = MADE_BYTES + zo2_round_up(j->most_wire, 64) + zo2_round_up(j->most_source, 64) +
-                                     j->most_piece * sizeof(float),
+                     .buffer_bytes = MADE_BYTES + j->most_wire,
                      .work = make_chunk,
                      .finish = write_chunk,
                      .report = report,
@@ -330,7 +298,10 @@ zo2_status zo2_pack_freeze(const char *pack, const zo2_freeze_opts *o)
     zo2_freeze_opts_init(&j.o);
     if (!zo2_opts_take(&j.o, sizeof j.o, o))
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_freeze: struct_size is not set: use zo2_freeze_opts_init()");
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv); /* as a run's: the bits have to be its */
     zo2_status s = freeze(&j, pack);
+    zo2_fpenv_restore(&fenv);
     free(j.items);
     zo2_pack_close(j.pack);
     free(j.path);

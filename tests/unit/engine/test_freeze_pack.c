@@ -3,6 +3,7 @@
 #include "storage/pack/packfile_format.h"
 #include "tests/unit/engine/freeze_testing.h"
 
+#include <fenv.h>
 #include <xxhash.h>
 
 /* The same contents make the same file, in whatever order and pieces they came; other tokenizer files leave the wires. */
@@ -98,6 +99,54 @@ static void wires_are_taken_out(void **state)
     free(is);
 }
 
+/* The caller's rounding changes no bit, and is his again. */
+static void the_callers_arithmetic_is_his_own(void **state)
+{
+    (void)state;
+    uint64_t n[2];
+    char *a = copy_of(pack_of(opt), "nearest.zo2"), *b = copy_of(pack_of(opt), "upward.zo2");
+    MUST(freeze(a, ZO2_WIRE_E4M3, NULL));
+    assert_int_equal(fesetround(FE_UPWARD), 0);
+    const zo2_status s = freeze(b, ZO2_WIRE_E4M3, NULL);
+    const int rounding = fegetround();
+    verify(b);
+    fesetround(FE_TONEAREST);
+    MUST(s);
+    assert_int_equal(rounding, FE_UPWARD);
+    char *bytes[2] = {whole(a, &n[0]), whole(b, &n[1])};
+    assert_int_equal(n[0], n[1]);
+    assert_memory_equal(bytes[0], bytes[1], n[0]);
+    free(bytes[0]);
+    free(bytes[1]);
+}
+
+/* All hashes are right, and it is the wire of other weights: a run would compute with them. */
+static void a_wire_of_other_weights_is_found(void **state)
+{
+    (void)state;
+    const char *pack = copy_of(pack_of(opt), "other-weights.zo2");
+    uint64_t n;
+    MUST(freeze(pack, ZO2_WIRE_E4M3, NULL));
+    verify(pack);
+    char *b = whole(pack, &n);
+    zo2_pack_superblock *super = (zo2_pack_superblock *)(void *)b;
+    zo2_pack_section *table = &super->table[ZO2_PACK_CHUNKS];
+    zo2_pack_chunk_record *c = (zo2_pack_chunk_record *)(void *)(b + table->offset) + super->chunks - 1;
+    b[c->offset + 3] ^= 1;
+    c->stored_hash = c->decoded_hash = XXH3_64bits(b + c->offset, c->stored_bytes);
+    table->hash = XXH3_64bits(b + table->offset, table->bytes);
+    super->hash = XXH3_64bits(b, offsetof(zo2_pack_superblock, hash));
+    FILE *f = fopen(pack, "wb");
+    assert_true(f && fwrite(b, n, 1, f) == 1 && !fclose(f));
+    free(b);
+    zo2_pack *p;
+    MUST(zo2_pack_open(&p, pack));
+    assert_int_equal(zo2_pack_verify(p, NULL, NULL), ZO2_ERR_FORMAT);
+    assert_non_null(
+        strstr(zo2_last_error(), "the stored fp8-e4m3 wire of tensor model.decoder.layers.2.fc2.weight, rows 0 to "));
+    zo2_pack_close(p);
+}
+
 static int cancel(void *ud, const char *what, uint64_t done, uint64_t total)
 {
     uint64_t *left = ud;
@@ -171,6 +220,8 @@ int main(void)
         cmocka_unit_test(interrupted_it_is_as_it_was),
         cmocka_unit_test(unknown_wires_are_kept),
         cmocka_unit_test(wires_are_taken_out),
+        cmocka_unit_test(the_callers_arithmetic_is_his_own),
+        cmocka_unit_test(a_wire_of_other_weights_is_found),
         cmocka_unit_test(refusals),
     };
     test_device_begin(0);
