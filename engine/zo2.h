@@ -262,13 +262,14 @@ ZO2_API zo2_status zo2_pack_set_tokenizer(const char *pack, const char *dir, con
 typedef struct zo2_freeze_opts {
     size_t struct_size;
     zo2_wire wire; /* needed */
-    const char
-        *tune; /* only matrices that a run with this choice (zo2_engine_opts.tune) leaves as they are; NULL: all */
+    /* only matrices that a run with this choice (zo2_engine_opts.tune) leaves as they are; NULL: all */
+    const char *tune;
+    int remove;       /* 1: takes these wires out of the pack instead */
     uint32_t threads; /* 0 = usable CPUs */
     zo2_log_fn log;
     void *log_ud;
-    zo2_progress_fn
-        progress; /* "copy": stored bytes of the weights, where they are copied; "freeze": bytes of weights */
+    /* "copy": stored bytes of the weights, where they are copied; "freeze": bytes of weights */
+    zo2_progress_fn progress;
     void *progress_ud;
 } zo2_freeze_opts;
 
@@ -378,8 +379,8 @@ ZO2_API zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char
 /* Name of carried file i, NULL past the end. */
 ZO2_API const char *zo2_pack_file_name(const zo2_pack *p, size_t i);
 
-/* Reads everything, on all usable CPUs, and checks every hash. progress (may be NULL): bytes. ZO2_ERR_FORMAT names the
- * first bad chunk by tensor and offset; ZO2_ERR_IO; ZO2_ERR_CANCELLED. */
+/* Reads everything, on all usable CPUs, and checks every hash; stored wires (zo2_pack_freeze()) are encoded again and compared. progress
+ * (may be NULL): bytes. ZO2_ERR_FORMAT names the first bad chunk by tensor and offset; ZO2_ERR_IO; ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud);
 
 /* What a wire makes of one of a pack's tensors. The relative error (root mean square) is sqrt(error_squares / squares); sums of

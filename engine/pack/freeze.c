@@ -4,13 +4,14 @@
 #include "codec/codec.h"
 #include "engine/base/checked.h"
 #include "engine/base/finish.h"
+#include "engine/base/fpenv.h"
 #include "engine/base/opts.h"
 #include "engine/base/pool.h"
-#include "engine/masters/rebuild.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "engine/model/tune.h"
 #include "engine/pack/pack_api.h"
+#include "engine/pack/wire_chunk.h"
 #include "storage/io/io.h"
 #include "storage/io/ordered.h"
 #include "storage/pack/packfile.h"
@@ -35,29 +36,18 @@ typedef struct job {
     char *path;             /* of the pack itself, whatever links lead to it */
     zo2_pack *pack;
     zo2_packwriter *w;
-    item *items; /* [n + 1]: the last one is what there is behind them */
-    uint32_t n, added;
-    uint64_t wire_bytes;             /* of them all, with their padding */
-    uint64_t most_wire, most_source; /* bytes of the largest chunks */
-    uint64_t most_piece;             /* values that are encoded at a time */
+    item *items;         /* [n + 1]: the last one is what there is behind them */
+    uint32_t n, changed; /* the latter: wires that come or go */
+    uint64_t wire_bytes; /* of them all, with their padding */
+    uint64_t most_wire;  /* bytes of the largest chunk */
 } job;
 
-/* At the start of a task's buffer; the wire, then source bits and values follow. */
+/* At the start of a task's buffer; the wire follows. */
 typedef struct made {
     uint64_t bytes, hash;
 } made;
 
 #define MADE_BYTES ((uint64_t)64)
-
-static void *source_of(const job *j, void *buffer)
-{
-    return (unsigned char *)buffer + MADE_BYTES + zo2_round_up(j->most_wire, 64);
-}
-
-static float *values_of(const job *j, void *buffer)
-{
-    return (float *)(void *)((unsigned char *)source_of(j, buffer) + zo2_round_up(j->most_source, 64));
-}
 
 /* ---- what to write ---- */
 
@@ -78,29 +68,57 @@ static int is_wanted(const job *j, const zo2_tensor *t, int all)
            zo2_packfile_tensor(file, t->stored)->stored_as == t->stored;
 }
 
-static zo2_status list_new(job *j, const zo2_arch *a)
+/* wanted: [tensors of the pack]. */
+static zo2_status mark_wanted(const job *j, uint8_t *wanted)
 {
-    uint32_t wanted = 0, own = 0;
-    const zo2_packfile *file = j->pack->file;
-    for (uint32_t i = 0; i < a->n_tensors; i++) {
-        const zo2_tensor *t = &a->tensors[i];
-        if (!is_wanted(j, t, !j->o.tune))
+    zo2_arch a;
+    uint32_t n = 0;
+    zo2_status s = zo2_arch_tune(&a, &j->pack->arch, j->o.tune, 0);
+    for (uint32_t i = 0; i < a.n_tensors && !s; i++)
+        if (is_wanted(j, &a.tensors[i], !j->o.tune)) {
+            wanted[a.tensors[i].stored] = 1;
+            n++;
+        }
+    zo2_arch_free(&a);
+    if (s || n)
+        return s;
+    return zo2_error(ZO2_ERR_ARG, "tune %s: no matrix of the model stays as it is, so there is nothing to do",
+                     j->o.tune);
+}
+
+/* Those that the pack has and keeps. */
+static void list_kept(job *j, const uint8_t *wanted)
+{
+    for (uint32_t i = 0; i < zo2_packfile_header(j->pack->file)->wires; i++) {
+        const zo2_packwire w = zo2_packfile_wire(j->pack->file, i);
+        if (j->o.remove && w.wire == j->o.wire && wanted[w.tensor]) {
+            j->changed++;
             continue;
-        wanted++;
-        if (zo2_wire_is_type(j->o.wire, zo2_packfile_tensor(file, t->stored)->dtype))
-            own++;
-        else if (!zo2_packfile_has_wire(file, t->stored, j->o.wire))
-            j->items[j->n++] = (item){.wire = j->o.wire, .tensor = t->stored};
+        }
+        j->items[j->n++] = (item){.wire = w.wire, .tensor = w.tensor, .kept = 1};
+        j->wire_bytes += w.bytes;
+        j->most_wire = zo2_max_u64(j->most_wire, w.largest);
     }
-    j->added = j->n - zo2_packfile_header(file)->wires;
-    if (!wanted)
-        return zo2_error(ZO2_ERR_ARG, "tune %s: no matrix of the model stays as it is, so there is nothing to write",
-                         j->o.tune);
-    if (wanted == own)
-        return zo2_error(ZO2_ERR_ARG,
-                         "the %s wire of %s is its matrices' own bits, which runs take from there: nothing to write",
-                         zo2_wire_name(j->o.wire), j->path);
-    return ZO2_OK;
+}
+
+static zo2_status list_new(job *j, const uint8_t *wanted)
+{
+    const zo2_packfile *file = j->pack->file;
+    int useful = 0;
+    for (uint32_t i = 0; i < zo2_packfile_header(file)->tensors; i++) {
+        if (!wanted[i] || zo2_wire_is_type(j->o.wire, zo2_packfile_tensor(file, i)->dtype))
+            continue;
+        useful = 1;
+        if (zo2_packfile_has_wire(file, i, j->o.wire))
+            continue;
+        j->items[j->n++] = (item){.wire = j->o.wire, .tensor = i};
+        j->changed++;
+    }
+    if (useful)
+        return ZO2_OK;
+    return zo2_error(ZO2_ERR_ARG,
+                     "the %s wire of %s is its matrices' own bits, which runs take from there: nothing to write",
+                     zo2_wire_name(j->o.wire), j->path);
 }
 
 static void measure(job *j)
@@ -122,8 +140,6 @@ static void measure(job *j)
         const uint64_t wire = j->codec->wire_bytes(rows, t->cols);
         j->wire_bytes += (t->rows + rows - 1) / rows * zo2_round_up(wire, 4096);
         j->most_wire = zo2_max_u64(j->most_wire, wire);
-        j->most_source = zo2_max_u64(j->most_source, rows * row);
-        j->most_piece = zo2_max_u64(j->most_piece, zo2_max_u64(ZO2_MASTERS_PIECE, t->cols));
     }
 }
 
@@ -131,22 +147,15 @@ static void measure(job *j)
 static zo2_status list_all(job *j)
 {
     const zo2_packheader *h = zo2_packfile_header(j->pack->file);
-    zo2_arch a;
-    zo2_status s = zo2_arch_tune(&a, &j->pack->arch, j->o.tune, 0);
-    if (s)
-        return s;
-    j->items = calloc((size_t)h->wires + a.n_tensors + 1, sizeof *j->items);
-    if (!j->items)
-        s = zo2_error(ZO2_ERR_NOMEM, "out of memory for the tables of %s", j->path);
-    for (uint32_t i = 0; i < h->wires && !s; i++) {
-        const zo2_packwire w = zo2_packfile_wire(j->pack->file, i);
-        j->items[j->n++] = (item){.wire = w.wire, .tensor = w.tensor, .kept = 1};
-        j->wire_bytes += w.bytes;
-        j->most_wire = zo2_max_u64(j->most_wire, w.largest);
-    }
+    uint8_t *wanted = calloc(h->tensors, 1);
+    j->items = calloc((size_t)h->wires + h->tensors + 2, sizeof *j->items);
+    zo2_status s = wanted && j->items ? mark_wanted(j, wanted)
+                                      : zo2_error(ZO2_ERR_NOMEM, "out of memory for the tables of %s", j->path);
     if (!s)
-        s = list_new(j, &a);
-    zo2_arch_free(&a);
+        list_kept(j, wanted);
+    if (!s && !j->o.remove)
+        s = list_new(j, wanted);
+    free(wanted);
     if (s)
         return s;
     qsort(j->items, j->n, sizeof *j->items, by_place);
@@ -169,24 +178,6 @@ static const item *item_of(const job *j, uint64_t chunk)
     return &j->items[low];
 }
 
-static zo2_status encode(const job *j, const item *it, uint64_t row, uint64_t rows, void *buffer, unsigned char *wire)
-{
-    const zo2_packtensor *t = zo2_packfile_tensor(j->pack->file, it->tensor);
-    const zo2_tensor *model = &j->pack->arch.tensors[it->tensor];
-    const uint64_t row_bytes = t->cols * zo2_dtype_bytes(t->dtype), most = zo2_max_u64(ZO2_MASTERS_PIECE / t->cols, 1);
-    const unsigned char *bits = source_of(j, buffer);
-    float *values = values_of(j, buffer);
-    zo2_status s = zo2_packfile_read_rows(j->pack->file, it->tensor, row, rows, source_of(j, buffer));
-    for (uint64_t r = 0, n; r < rows && !s; r += n) {
-        n = zo2_min_u64(most, rows - r);
-        zo2_source_decode(t->dtype, bits + r * row_bytes, n * t->cols, values);
-        s = zo2_rebuild_check(model, j->codec, values, n * t->cols, 0);
-        if (!s)
-            j->codec->split(values, rows, t->cols, r, n, wire, NULL);
-    }
-    return s;
-}
-
 static zo2_status make_chunk(void *arg, uint64_t i, void *buffer)
 {
     const job *j = arg;
@@ -205,8 +196,7 @@ static zo2_status make_chunk(void *arg, uint64_t i, void *buffer)
         m->bytes = s ? 0 : place.bytes;
     } else {
         m->bytes = j->codec->wire_bytes(rows, t->cols);
-        memset(wire, 0, m->bytes); /* a pack is a function of its contents, whatever a codec leaves between rows */
-        s = encode(j, it, row, rows, buffer, wire);
+        s = zo2_wire_chunk_make(j->pack, j->codec, it->tensor, row, rows, wire);
     }
     m->hash = s ? 0 : XXH3_64bits(wire, m->bytes);
     return s;
@@ -242,8 +232,7 @@ static zo2_status write_wires(job *j)
         return s;
     zo2_ordered o = {.workers = zo2_pool_parallel(pool),
                      .n = j->items[j->n].first,
-                     .buffer_bytes = MADE_BYTES + zo2_round_up(j->most_wire, 64) + zo2_round_up(j->most_source, 64) +
-                                     j->most_piece * sizeof(float),
+                     .buffer_bytes = MADE_BYTES + j->most_wire,
                      .work = make_chunk,
                      .finish = write_chunk,
                      .report = report,
@@ -266,7 +255,7 @@ static zo2_status write_pack(job *j)
     }
     if (!s)
         s = zo2_packwriter_copy(j->w, from, 0, j->wire_bytes, j->o.progress, j->o.progress_ud);
-    if (!s)
+    if (!s && j->n)
         s = write_wires(j);
     if (!s)
         s = zo2_packwriter_commit(j->w, NULL);
@@ -287,10 +276,11 @@ static zo2_status freeze(job *j, const char *pack)
         s = list_all(j);
     if (s)
         return s;
-    if (j->added)
+    if (j->changed)
         return write_pack(j);
     if (j->o.log)
-        j->o.log(j->o.log_ud, ZO2_LOG_INFO, "the pack has these wires already");
+        j->o.log(j->o.log_ud, ZO2_LOG_INFO,
+                 j->o.remove ? "the pack has no such wires" : "the pack has these wires already");
     return ZO2_OK;
 }
 
@@ -308,7 +298,10 @@ zo2_status zo2_pack_freeze(const char *pack, const zo2_freeze_opts *o)
     zo2_freeze_opts_init(&j.o);
     if (!zo2_opts_take(&j.o, sizeof j.o, o))
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_freeze: struct_size is not set: use zo2_freeze_opts_init()");
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv); /* as a run's: the bits have to be its */
     zo2_status s = freeze(&j, pack);
+    zo2_fpenv_restore(&fenv);
     free(j.items);
     zo2_pack_close(j.pack);
     free(j.path);

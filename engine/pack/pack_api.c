@@ -1,10 +1,12 @@
 /* pack_api.c: the public readers of packs, and the helpers of pack_api.h. */
 #include "engine/pack/pack_api.h"
 #include "engine/base/finish.h"
+#include "engine/base/fpenv.h"
 #include "engine/base/opts.h"
 #include "engine/base/parallel.h"
 #include "engine/base/pool.h"
 #include "engine/families/families.h"
+#include "engine/pack/wire_chunk.h"
 
 #include "codec/codec.h"
 
@@ -259,12 +261,17 @@ zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud
     if (!p->file)
         return zo2_error(ZO2_ERR_UNSUPPORTED, "an architecture without a pack has nothing to verify");
     zo2_pool *pool;
+    fenv_t fenv;
+    zo2_fpenv_pin(&fenv); /* wires are encoded again */
     zo2_status s = zo2_pool_create(&pool, 0);
-    if (s)
-        return s;
-    zo2_parallel workers = zo2_pool_parallel(pool);
-    s = zo2_packfile_verify(p->file, &workers, progress, ud);
-    zo2_pool_destroy(pool);
+    if (!s) {
+        zo2_parallel workers = zo2_pool_parallel(pool);
+        s = zo2_packfile_verify(p->file, &workers, progress, ud);
+        if (!s)
+            s = zo2_wire_chunks_verify(p, &workers, progress, ud);
+        zo2_pool_destroy(pool);
+    }
+    zo2_fpenv_restore(&fenv);
     return zo2_finish(s);
 }
 

@@ -38,6 +38,9 @@ grep -q 'tiny.zo2' err.txt || fail "no room: $(cat err.txt)"
 cmp tiny.zo2 frozen.zo2 || fail "a refusal changed the pack"
 [ "$(find . -maxdepth 1 -name 'tiny.zo2*' | wc -l)" -eq 1 ] || fail "something is left beside the pack: $(ls)"
 
+expect 0 '^frozen.zo2: no fp8-e4m3 wires$' zo2-pack freeze frozen.zo2 --wire fp8-e4m3 --remove
+cmp frozen.zo2 before.zo2 || fail "without its wires it is another pack"
+
 # Damage is named, by tensor and wire.
 at=$(($(wc -c <tiny.zo2) / 4096)) # in 4 KiB: the wires lie behind the weights, which before.zo2 has, too
 at=$((at * 3 / 4 * 4096 + 7))

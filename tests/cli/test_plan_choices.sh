@@ -62,4 +62,23 @@ for model in opt-13b opt-66b opt-175b llama-3.1-70b; do
     lines=$((lines + $(wc -l <out.txt) - 2))
 done
 [ "$(grep -c '^| [a-z0-9.-]* | \(all\|vectors\|last 8 layers\|lora, .*\) |' "$README")" -eq $lines ] || fail "the README has other lines"
+
+# and the one of frozen wires
+frozen() { # model, layers, GiB of RAM, wire
+    expect 0 '' zo2-plan "$1" --batch 4 --seq 512 --dist rademacher --pending 63 --threads 16 --gpu rtx-4090 --update-rate 12 \
+        --host-mem "$3G" --spill drive --spill-read-rate 7 --spill-write-rate 5 --endurance 100000T --trunk-cache 200G --tune "layers=$2" --frozen-wire "$4" --json
+    awk "BEGIN { printf \"| $1, $3 GiB | $4 | %.0f | %.0f | %.0f | %.0f | %.1f | %.2f | %.0f |\n\", $(value frozen_bytes) / 1e9, \
+        $(value spilled_bytes) / 1e9, $(value read_bytes_per_step) / 1e9, $(value wire_bytes_per_step) / 1e9, $(value seconds_per_step), \
+        $(value seconds_per_step_filled), $(value written_bytes_per_step) * 20000 / 1e12 }"
+}
+for gib in 16 64; do
+    for wire in bf16 f6; do
+        frozen llama-3.1-70b 72-79 $gib $wire
+        frozen opt-175b 88-95 $gib $wire
+    done
+done >frozen.txt
+while read -r line; do
+    grep -qxF "$line" "$README" || fail "the README has no line: $line"
+done <frozen.txt
+[ "$(wc -l <frozen.txt)" -eq 8 ] || fail "not eight lines of frozen wires"
 finish

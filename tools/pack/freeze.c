@@ -10,7 +10,7 @@
 #include "tools/pack/work.h"
 
 typedef struct freeze_flags {
-    cli_value wire, tune, threads;
+    cli_value wire, tune, threads, remove;
 } freeze_flags;
 
 #define AT(member) offsetof(freeze_flags, member)
@@ -19,6 +19,7 @@ typedef struct freeze_flags {
 static const cli_option options[] = {
     {"wire", NULL, CLI_WIRE, AT(wire), "codec to write them in", CLI_NEEDED, 0},
     {"tune", "CHOICE", CLI_TEXT, AT(tune), "only those that a run with this choice leaves as they are (all)", 0, 0},
+    {"remove", NULL, CLI_FLAG, AT(remove), "take such wires out of the pack again", 0, 0},
     {"threads", "N", CLI_COUNT, AT(threads), "threads (usable CPUs)", 1, 4096},
     {0},
 };
@@ -32,7 +33,10 @@ static zo2_status show(const char *path, zo2_wire wire)
     zo2_status s = zo2_pack_open(&pack, path);
     for (size_t i = 0; s == ZO2_OK && (s = zo2_pack_frozen_wire(pack, i, &w)) == ZO2_OK && w.wire != wire; i++)
         ;
-    if (s == ZO2_OK) {
+    if (s == ZO2_ERR_NOTFOUND) {
+        printf("%s: no %s wires\n", path, zo2_wire_name(wire));
+        s = ZO2_OK;
+    } else if (s == ZO2_OK) {
         char count[CLI_TEXT_BYTES], size[CLI_TEXT_BYTES];
         printf("%s: %s wires of %s matrices, %s\n", path, zo2_wire_name(wire), cli_human_count(count, w.matrices),
                cli_human_size(size, w.bytes));
@@ -54,8 +58,8 @@ int pack_freeze(int argc, char **argv)
         groups,
         "A run with --frozen-wire (or --wire) of that codec reads them instead of encoding, with the same bits. The weights' own\n"
         "bits stay, and so does the model hash: runs made from the pack go on. Exports have the weights' own bits.\n"
-        "Other wires may be added later. FILE is written anew and replaced when that is complete: what the weights take is\n"
-        "shared on XFS and Btrfs, elsewhere copied, which needs as much room again for a while.",
+        "Other wires may be added later, and all be taken out again. FILE is written anew and replaced when that is complete: on\n"
+        "XFS and Btrfs it shares what the weights take, elsewhere that is copied, which needs as much room again for a while.",
     };
     int status;
     if (!cli_parse(&command, argc, argv, &status))
@@ -68,6 +72,7 @@ int pack_freeze(int argc, char **argv)
     o.wire = zo2_wire_parse(flags.wire.text);
     o.tune = flags.tune.text;
     o.threads = (uint32_t)flags.threads.u;
+    o.remove = flags.remove.given;
     pack_work_callbacks(&work, &o.log, &o.log_ud, &o.progress, &o.progress_ud);
     zo2_status s = zo2_pack_freeze(path, &o);
     cli_progress_clear(&work.progress);
