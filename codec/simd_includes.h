@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "codec/bf12.h"
 #include "codec/bf16.h"
 #include "codec/e2m.h"
 #include "codec/fp16.h"
