@@ -3,6 +3,7 @@
 #ifndef ZO2_CODEC_WIRE_INLINE_H
 #define ZO2_CODEC_WIRE_INLINE_H
 
+#include "codec/bf12.h"
 #include "codec/hd.h"
 #include "codec/plane_layout.h"
 #include "codec/wires.h"
