@@ -23,9 +23,10 @@ ZO2_HD float zo2_bf12_get(uint32_t code)
     return zo2_bf16_get((uint16_t)(code >> 1 | code << 15));
 }
 
-/* Escape k of a row. */
-ZO2_HD uint32_t zo2_bf12_escape(const uint8_t *escapes, uint32_t k)
+/* Escape k of a row that has room for so many. Bytes that no encoder wrote may say any k: none reads elsewhere. */
+ZO2_HD uint32_t zo2_bf12_escape(const uint8_t *escapes, uint32_t room, uint32_t k)
 {
+    k = k < room ? k : 0;
     return escapes[2 * k] | (uint32_t)escapes[2 * k + 1] << 8;
 }
 
@@ -37,7 +38,7 @@ ZO2_HD uint32_t zo2_bf12_code(const uint8_t *head, const uint8_t *high, uint64_t
     if (base == ZO2_BF12_WIDE)
         return low | exponent << 8 | (uint32_t)(high[zo2_code_byte(col, 4)] >> zo2_code_shift(col, 4) & 15) << 12;
     if (exponent == ZO2_BF12_ESCAPE)
-        return zo2_bf12_escape(head + zo2_windows(cols), low);
+        return zo2_bf12_escape(head + zo2_windows(cols), (uint32_t)zo2_escape_room(cols), low);
     return low | (base + exponent) << 8;
 }
 

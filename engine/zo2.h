@@ -259,6 +259,35 @@ static inline void zo2_tokenizer_opts_init(zo2_tokenizer_opts *o)
  * Errors as of zo2_pack_convert(); ZO2_ERR_NOTFOUND: no pack, or no tokenizer in the folder. */
 ZO2_API zo2_status zo2_pack_set_tokenizer(const char *pack, const char *dir, const zo2_tokenizer_opts *o);
 
+typedef struct zo2_freeze_opts {
+    size_t struct_size;
+    zo2_wire wire; /* needed */
+    const char
+        *tune; /* only matrices that a run with this choice (zo2_engine_opts.tune) leaves as they are; NULL: all */
+    uint32_t threads; /* 0 = usable CPUs */
+    zo2_log_fn log;
+    void *log_ud;
+    zo2_progress_fn
+        progress; /* "copy": stored bytes of the weights, where they are copied; "freeze": bytes of weights */
+    void *progress_ud;
+} zo2_freeze_opts;
+
+/* Sets struct_size and defaults. */
+ZO2_API void zo2_freeze_opts_init_sized(zo2_freeze_opts *o, size_t size);
+static inline void zo2_freeze_opts_init(zo2_freeze_opts *o)
+{
+    zo2_freeze_opts_init_sized(o, sizeof *o);
+}
+
+/* Writes a wire of matrices into a pack, beside their own bits: what a run encodes of those that don't move (zo2_engine_opts.frozen_wire, or
+ * wire), once and for all. Such a run reads them, with the same bits, instead of encoding; nothing else knows of them, and the model hash
+ * stays: runs made from the pack are runs of it. A pack may have several wires, and later calls add to it; what it has stays. Matrices whose
+ * own type the wire is are left out, since theirs is there. A new file takes the pack's place as by zo2_pack_set_tokenizer():
+ * it has the wires or it is as it was, whatever happens. Needs memory for a chunk a thread, three to four times its 4 MiB.
+ * Errors: as of zo2_pack_set_tokenizer(); ZO2_ERR_ARG (no such wire; a choice that leaves no matrix as it is; a wire that is the type of all of them),
+ * ZO2_ERR_NONFINITE (a weight that the wire can't hold, by tensor), ZO2_ERR_NOSPACE. */
+ZO2_API zo2_status zo2_pack_freeze(const char *pack, const zo2_freeze_opts *o);
+
 typedef struct zo2_synth_opts {
     size_t struct_size;
     zo2_dtype dtype; /* 0 = fp16 */
@@ -327,6 +356,21 @@ typedef struct zo2_tensor_info {
 
 /* Tensor i of the canonical order, i < zo2_pack_info.tensors; ZO2_ERR_NOTFOUND past the end. */
 ZO2_API zo2_status zo2_pack_tensor(const zo2_pack *p, uint64_t i, zo2_tensor_info *out);
+
+typedef struct zo2_frozen_wire_info {
+    size_t struct_size;
+    zo2_wire wire; /* one that this version doesn't know has no name, and is not used */
+    uint64_t matrices, parameters;
+    uint64_t bytes;
+} zo2_frozen_wire_info;
+
+/* Wire i of those that the pack has of some matrices (zo2_pack_freeze()), in the order of their numbers; ZO2_ERR_NOTFOUND past the last.
+ * Thread-safe. */
+ZO2_API zo2_status zo2_pack_frozen_wire_sized(const zo2_pack *p, size_t i, zo2_frozen_wire_info *out, size_t size);
+static inline zo2_status zo2_pack_frozen_wire(const zo2_pack *p, size_t i, zo2_frozen_wire_info *out)
+{
+    return zo2_pack_frozen_wire_sized(p, i, out, sizeof *out);
+}
 
 /* A file carried in the pack ("config.json", "vocab.json", ...). *data is valid as long as the pack and followed by a
  * NUL byte that *bytes does not count. ZO2_ERR_NOTFOUND: there is none of that name. */

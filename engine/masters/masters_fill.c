@@ -1,10 +1,13 @@
 /* masters_fill.c: filling the masters from a pack or a snapshot plus the journal. */
+#include "engine/base/checked.h"
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
+#include "engine/masters/home.h"
 #include "engine/masters/masters.h"
 #include "engine/masters/rebuild.h"
 #include "engine/masters/snapshot_find.h"
+#include "engine/masters/stored_wire.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 
@@ -50,6 +53,30 @@ static zo2_status load_rows(load_job *job, uint32_t tensor, uint64_t row, uint64
     return s;
 }
 
+/* The same of frozen rows whose wire the pack has: they lie in one chunk of it, perhaps in several of the masters'. */
+static zo2_status load_stored(const load_job *job, const zo2_span *span, uint64_t row, uint64_t rows)
+{
+    const uint64_t end = row + rows;
+    zo2_stored_wire held;
+    zo2_status s = zo2_stored_wire_hold(&held, job->how->pack, NULL, job->m->layout->arch, span, row);
+    if (s)
+        return s;
+    while (row < end && !s) {
+        const zo2_span *to;
+        zo2_planes p;
+        uint32_t chunk = zo2_layout_chunk(job->m->layout, span->tensor, row, &to);
+        uint64_t here = zo2_min_u64(to->row + to->rows, end) - row;
+        s = zo2_masters_acquire(job->m, chunk, ZO2_PLANE_WIRE, ZO2_ACCESS_WRITE, &p);
+        if (s)
+            break;
+        zo2_stored_wire_copy(&held, to, row, here, zo2_planes_wire(&p, to));
+        zo2_masters_release(&p);
+        row += here;
+    }
+    zo2_stored_wire_release(&held);
+    return s;
+}
+
 static void load_piece(void *arg, uint64_t i)
 {
     load_job *job = arg;
@@ -66,7 +93,12 @@ static void load_piece(void *arg, uint64_t i)
         from = from > u->row ? from : u->row;
         to = to < end ? to : end;
         uint64_t cols = job->m->layout->arch->tensors[u->tensor].cols;
-        s = load_rows(job, u->tensor, from, to - from, job->values ? job->values + (from - u->row) * cols : NULL);
+        const zo2_layout *l = job->m->layout;
+        const zo2_span *span = &l->spans[l->chunks[u->first_chunk].first_span];
+        if (zo2_is_stored_wire(job->how->pack, l->arch, span))
+            s = load_stored(job, span, from, to - from);
+        else
+            s = load_rows(job, u->tensor, from, to - from, job->values ? job->values + (from - u->row) * cols : NULL);
     }
     if (s)
         zo2_job_error_set(&job->error, s);

@@ -1,7 +1,6 @@
 /* pack_window.c: see pack_window.h. Who wants a chunk that isn't there takes the piece that was let go of longest ago and reads;
  * others that want it meanwhile wait. A task holds one piece at a time, so somebody always goes on. */
 #include "engine/masters/pack_window.h"
-#include "codec/codec.h"
 #include "engine/base/checked.h"
 #include "storage/io/aio.h"
 #include "storage/pack/packfile.h"
@@ -12,23 +11,12 @@
 
 #define NO_CHUNK UINT64_MAX
 
-/* Bytes of the largest chunk of any tensor. */
-static uint64_t largest_chunk(const zo2_packfile *p)
-{
-    uint64_t most = 1;
-    for (uint32_t i = 0; i < zo2_packfile_header(p)->tensors; i++) {
-        const zo2_packtensor *t = zo2_packfile_tensor(p, i);
-        most = zo2_max_u64(most, zo2_packfile_chunk_rows(p, i) * t->cols * zo2_dtype_bytes(t->dtype));
-    }
-    return most;
-}
-
 /* The whole chunk, checked and decompressed, into a piece that the caller alone has. */
 static zo2_status read_chunk(const zo2_pack_window *w, uint32_t tensor, const zo2_packplace *place, zo2_pack_piece *p)
 {
     const char *name = zo2_packfile_tensor(w->pack, tensor)->name;
     if (!p->bits)
-        p->bits = aligned_alloc(ZO2_AIO_PAGE, zo2_round_up(largest_chunk(w->pack), ZO2_AIO_PAGE));
+        p->bits = aligned_alloc(ZO2_AIO_PAGE, zo2_round_up(zo2_packfile_header(w->pack)->largest_chunk, ZO2_AIO_PAGE));
     void *scratch = place->compressed ? malloc(place->bytes) : NULL;
     zo2_status s = ZO2_OK;
     if (!p->bits || (place->compressed && !scratch))
@@ -58,8 +46,7 @@ static zo2_pack_piece *oldest_free(const zo2_pack_window *w)
     return oldest;
 }
 
-/* The chunk at a place, held until release(). */
-static zo2_status hold(zo2_pack_window *w, uint32_t tensor, const zo2_packplace *place, zo2_pack_piece **out)
+zo2_status zo2_pack_window_hold(zo2_pack_window *w, uint32_t tensor, const zo2_packplace *place, zo2_pack_piece **out)
 {
     zo2_status s = ZO2_OK;
     pthread_mutex_lock(&w->mutex);
@@ -87,7 +74,7 @@ static zo2_status hold(zo2_pack_window *w, uint32_t tensor, const zo2_packplace 
     return s;
 }
 
-static void release(zo2_pack_window *w, zo2_pack_piece *p)
+void zo2_pack_window_release(zo2_pack_window *w, zo2_pack_piece *p)
 {
     pthread_mutex_lock(&w->mutex);
     p->holders--;
@@ -105,12 +92,12 @@ zo2_status zo2_pack_window_rows(zo2_pack_window *w, uint32_t tensor, uint64_t ro
         zo2_pack_piece *p;
         s = zo2_packfile_place(w->pack, tensor, row, &place);
         if (!s)
-            s = hold(w, tensor, &place, &p);
+            s = zo2_pack_window_hold(w, tensor, &place, &p);
         if (s)
             break;
         uint64_t here = zo2_min_u64(place.row + place.rows - row, n), row_bytes = place.bytes / place.rows;
         memcpy(to, p->bits + (row - place.row) * row_bytes, here * row_bytes);
-        release(w, p);
+        zo2_pack_window_release(w, p);
         to += here * row_bytes;
         row += here;
         n -= here;

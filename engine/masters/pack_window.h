@@ -34,6 +34,11 @@ typedef struct zo2_pack_window {
 zo2_status zo2_pack_window_create(zo2_pack_window *w, const zo2_packfile *pack, const zo2_io *io, uint32_t n);
 void zo2_pack_window_free(zo2_pack_window *w); /* zeroed is fine */
 
+/* A chunk of the pack, of a tensor's source bits or of a stored wire (storage/pack/packfile.h), whole and checked: its bytes are at
+ * (*out)->bits until it is released. Who holds one asks for no other. Thread-safe. */
+zo2_status zo2_pack_window_hold(zo2_pack_window *w, uint32_t tensor, const zo2_packplace *place, zo2_pack_piece **out);
+void zo2_pack_window_release(zo2_pack_window *w, zo2_pack_piece *p);
+
 /* As zo2_packfile_read_rows(). Thread-safe. */
 zo2_status zo2_pack_window_rows(zo2_pack_window *w, uint32_t tensor, uint64_t row, uint64_t n, void *dst);
 

@@ -7,6 +7,7 @@
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
 #include "engine/masters/pack_window.h"
+#include "engine/masters/stored_wire.h"
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "storage/pack/packfile.h"
@@ -138,6 +139,18 @@ static zo2_status load_rows(const load_job *job, const zo2_span *span, uint64_t 
     return s;
 }
 
+/* The same of rows that lie in one chunk of the pack, which has them encoded. */
+static zo2_status load_stored(const load_job *job, const zo2_span *span, uint64_t row, uint64_t rows)
+{
+    zo2_stored_wire held;
+    zo2_status s = zo2_stored_wire_hold(&held, job->s->pack, job->s->window, job->s->layout->arch, span, row);
+    if (s)
+        return s;
+    zo2_stored_wire_copy(&held, span, row, rows, job->wire + span->wire_at);
+    zo2_stored_wire_release(&held);
+    return ZO2_OK;
+}
+
 static void load_piece(void *arg, uint64_t i)
 {
     load_job *job = arg;
@@ -154,8 +167,9 @@ static void load_piece(void *arg, uint64_t i)
         /* A window keeps the pack's chunk, so its rows may be taken a few at a time: small buffers stay in the cache, and large ones
          * that come and go leave an allocator holding many times what is used. */
         uint64_t most = job->s->window ? zo2_max_u64(ZO2_MASTERS_PIECE / span->cols, 1) : to - from;
-        s = ZO2_OK;
-        for (uint64_t row = from; row < to && !s; row += most)
+        const int stored = zo2_is_stored_wire(job->s->pack, job->s->layout->arch, span);
+        s = stored ? load_stored(job, span, from, to - from) : ZO2_OK;
+        for (uint64_t row = from; row < to && !s && !stored; row += most)
             s = load_rows(job, span, row, zo2_min_u64(most, to - row));
     }
     if (s)

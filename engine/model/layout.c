@@ -91,7 +91,7 @@ uint64_t zo2_unit_due_step(const zo2_unit *u, uint64_t t, uint32_t pending)
     return over > t ? 0 : t - over;
 }
 
-static int is_type_of(zo2_wire wire, zo2_dtype type)
+int zo2_wire_is_type(zo2_wire wire, zo2_dtype type)
 {
     switch (type) {
     case ZO2_F32: return wire == ZO2_WIRE_FP32;
@@ -107,7 +107,8 @@ int zo2_chunk_is_source(const zo2_layout *l, uint32_t chunk)
     int is = l->units[c->unit].frozen;
     for (uint32_t i = 0; i < c->n_spans; i++) {
         const zo2_span *s = &l->spans[c->first_span + i];
-        is = is && l->arch->tensors[s->tensor].stored != ZO2_NO_TENSOR && is_type_of(s->codec->id, l->arch->dtype);
+        is =
+            is && l->arch->tensors[s->tensor].stored != ZO2_NO_TENSOR && zo2_wire_is_type(s->codec->id, l->arch->dtype);
     }
     return is;
 }

@@ -95,6 +95,9 @@ uint32_t zo2_layout_unit(const zo2_layout *l, uint32_t tensor, uint64_t row);
 /* Chunk that such a row lies in, and the tensor's span of it. */
 uint32_t zo2_layout_chunk(const zo2_layout *l, uint32_t tensor, uint64_t row, const zo2_span **span);
 
+/* Are the codes of a wire values of this type as they are? */
+int zo2_wire_is_type(zo2_wire wire, zo2_dtype type);
+
 /* Is a chunk's wire the checkpoint's own bits, and stays so? Frozen, in the type that the model is stored in: then the pack has it. */
 int zo2_chunk_is_source(const zo2_layout *l, uint32_t chunk);
 

@@ -1,6 +1,7 @@
 /* pack_api.c: the public readers of packs, and the helpers of pack_api.h. */
 #include "engine/pack/pack_api.h"
 #include "engine/base/finish.h"
+#include "engine/base/opts.h"
 #include "engine/base/parallel.h"
 #include "engine/base/pool.h"
 #include "engine/families/families.h"
@@ -209,6 +210,31 @@ zo2_status zo2_pack_tensor(const zo2_pack *p, uint64_t i, zo2_tensor_info *out)
         .cols = t->cols,
         .decays = t->decays,
     };
+    return zo2_finish(ZO2_OK);
+}
+
+zo2_status zo2_pack_frozen_wire_sized(const zo2_pack *p, size_t i, zo2_frozen_wire_info *out, size_t size)
+{
+    zo2_frozen_wire_info own = {.struct_size = sizeof own};
+    if (!p || !out)
+        return zo2_error(ZO2_ERR_ARG, "zo2_pack_frozen_wire: pack and out are needed");
+    const uint32_t n = p->file ? zo2_packfile_header(p->file)->wires : 0;
+    size_t kinds = 0; /* those of one wire follow each other */
+    for (uint32_t k = 0; k < n && kinds <= i + 1; k++) {
+        const zo2_packwire w = zo2_packfile_wire(p->file, k);
+        const zo2_packtensor *t = zo2_packfile_tensor(p->file, w.tensor);
+        kinds += !kinds || w.wire != own.wire;
+        if (kinds > i + 1)
+            break;
+        if (w.wire != own.wire)
+            own = (zo2_frozen_wire_info){.struct_size = sizeof own, .wire = w.wire};
+        own.matrices++;
+        own.parameters += t->rows * t->cols;
+        own.bytes += w.bytes;
+    }
+    if (kinds <= i)
+        return zo2_error(ZO2_ERR_NOTFOUND, "the pack has %zu stored wires, there is no number %zu", kinds, i);
+    zo2_opts_give(out, size, &own, sizeof own);
     return zo2_finish(ZO2_OK);
 }
 

@@ -124,7 +124,7 @@ static zo2_status write_pack(job *j)
         if (j->files[i].data)
             s = zo2_packwriter_file(w, j->files[i].name, j->files[i].data, j->files[i].bytes);
     if (!s)
-        s = zo2_packwriter_copy(w, j->pack->file, j->o.progress, j->o.progress_ud);
+        s = zo2_packwriter_copy(w, j->pack->file, 1, 0, j->o.progress, j->o.progress_ud);
     if (!s)
         s = zo2_packwriter_commit(w, NULL);
     zo2_packwriter_close(w);

@@ -193,6 +193,8 @@ void zo2_settings_to_opts(const zo2_run_settings *s, zo2_engine_opts *o)
 #define GIVE(field, ...) o->field = s->field;
     ZO2_RUN_SETTINGS(GIVE)
 #undef GIVE
+    if (s->frozen_wire == s->wire) /* whatever the caller makes of `wire` then */
+        o->frozen_wire = 0;
     o->seed_set = 1;
     o->tile_rule = s->tile_rule;
     o->tune = s->tune;

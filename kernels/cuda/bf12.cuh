@@ -22,11 +22,11 @@ typedef struct zo2_bf12_words {
     uint4 low, exponents;
 } zo2_bf12_words;
 
-/* Where what they don't say is: the escapes of their row; in the last plane the 8 bytes of the first run, the second's `between` bytes
+/* Where what they don't say is: the escapes of their row, and how many have room there; in the last plane the 8 bytes of the first run, the second's `between` bytes
  * further on, of which theirs are the four bits from `shift` on. */
 typedef struct zo2_bf12_row {
     const unsigned char *escapes, *high;
-    uint32_t between, shift;
+    uint32_t room, between, shift;
 } zo2_bf12_row;
 
 /* Four elements. The word returned has their exponents; in *low escapes replace what said where they are. */
@@ -40,7 +40,7 @@ __device__ static inline uint32_t zo2_bf12_mend_word(uint32_t *low, uint32_t cod
         if (base == ZO2_BF12_WIDE)
             code = rest | (exponent | (high[i] >> row.shift & 15u) << 4) << 8;
         else if (exponent == ZO2_BF12_ESCAPE)
-            code = zo2_bf12_escape(row.escapes, rest);
+            code = zo2_bf12_escape(row.escapes, row.room, rest);
         v = v >> 8 | code << 24;
         codes = codes >> 8 | code >> 8 << 24;
     }

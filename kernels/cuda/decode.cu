@@ -83,6 +83,7 @@ template <zo2_wire W, class E, int D> static zo2_status launch_panels(zo2_cuda *
         p.scales = a->src + zo2_scales_at(shape, a->rows, a->cols, 0);
     if (shape.scaled == 2) {
         p.escapes = p.scales + zo2_windows(a->cols);
+        p.escape_room = zo2_escape_room(a->cols);
         p.high = zo2_high_at(shape, a->rows, a->cols) - zo2_more_at(shape, a->rows, a->cols);
     }
     p.first = a->first_row * a->cols;

@@ -119,9 +119,11 @@ __device__ static inline zo2_bf12_run zo2_bf12_load(const zo2_codes &at, uint64_
 
 typedef struct zo2_panels_args { /* no padding; strides in bytes but ld */
     const unsigned char *src, *more, *scales;
-    /* of the wire that has heads: escapes of row 0, and how far the plane behind the heads is behind the second one */
+    /* of the wire that has heads: escapes of row 0, how far the plane behind the heads is behind the second one, how many escapes
+     * have room */
     const unsigned char *escapes;
     uint64_t high;
+    uint64_t escape_room;
     uint64_t first; /* the tensor's element that row 0 begins with, a multiple of 8 */
     unsigned char *panel[ZO2_MAX_PANELS];
     zo2_philox_keys keys; /* as kernel parameters they cost no instruction and no register */
@@ -190,8 +192,8 @@ __device__ static inline void zo2_read_span(const zo2_panels_args &a, const zo2_
 {
     zo2_run after = zo2_run_after<W>(r, ZO2_DECODE_STEP);
     if constexpr (zo2_wire_form<W>::scaled == 2) {
-        zo2_bf12_row row = {a.escapes + (uint64_t)r.row * a.scale_stride, r.codes.more + a.high, ZO2_DECODE_STEP / 2,
-                            r.codes.more_shift};
+        zo2_bf12_row row = {a.escapes + (uint64_t)r.row * a.scale_stride, r.codes.more + a.high,
+                            (uint32_t)a.escape_room, ZO2_DECODE_STEP / 2, r.codes.more_shift};
         zo2_bf12_read(zo2_bf12_load(r.codes, ZO2_DECODE_RUN, *r.scale),
                       zo2_bf12_load(after.codes, second ? ZO2_DECODE_RUN : 0, second ? *after.scale : 0), row, w);
     } else {
@@ -254,7 +256,8 @@ __device__ static inline void zo2_read_at(const zo2_decode_args &a, uint64_t row
     zo2_codes at = zo2_codes_at<W>(codes, more, c);
     if constexpr (form::scaled == 2) {
         const unsigned char *high = at.more + (zo2_high_at(shape, a.rows, a.cols) - zo2_more_at(shape, a.rows, a.cols));
-        zo2_bf12_row of_row = {head + zo2_windows(a.cols), high, ZO2_DECODE_STEP / 2, at.more_shift};
+        zo2_bf12_row of_row = {head + zo2_windows(a.cols), high, (uint32_t)zo2_escape_room(a.cols), ZO2_DECODE_STEP / 2,
+                               at.more_shift};
         float two[2 * ZO2_DECODE_RUN];
         zo2_bf12_read(zo2_bf12_load(at, a.cols - c, scale), zo2_bf12_run(), of_row, two);
 #pragma unroll

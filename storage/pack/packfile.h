@@ -25,6 +25,9 @@ typedef struct zo2_packheader {
     uint64_t source_bytes, stored_bytes; /* of all chunks, decoded and in the file */
     int compressed;                      /* some chunk is */
     int aliased;                         /* some tensor is stored as another */
+    uint64_t largest_chunk;              /* decoded bytes of the largest one, known wires' among them */
+    uint32_t wires;                      /* stored wires, of a tensor each */
+    uint64_t wire_bytes;                 /* of them all */
     char arch[32];
 } zo2_packheader;
 
@@ -64,6 +67,23 @@ zo2_status zo2_packfile_place(const zo2_packfile *p, uint32_t tensor, uint64_t r
  * scratch: room for `bytes` if it is compressed, else it may be NULL. Thread-safe. ZO2_ERR_FORMAT names tensor and offset of
  * a damaged chunk; what data then holds is undefined. ZO2_ERR_NOMEM. */
 zo2_status zo2_packfile_restore(const zo2_packfile *p, uint32_t tensor, uint64_t chunk, void *data, void *scratch);
+
+/* ---- stored wires: what a run encodes of a matrix, there already (PACK.md, "Wires") ---- */
+/* Number i of them, i < wires of the header, by wire and then by tensor; bytes: all of its chunks. */
+typedef struct zo2_packwire {
+    zo2_wire wire; /* perhaps one that this program doesn't know */
+    uint32_t tensor;
+    uint64_t bytes, largest; /* of the largest chunk */
+} zo2_packwire;
+zo2_packwire zo2_packfile_wire(const zo2_packfile *p, uint32_t i);
+/* Is there this wire of a tensor, or of the one that it is stored as? */
+int zo2_packfile_has_wire(const zo2_packfile *p, uint32_t tensor, zo2_wire wire);
+/* The chunk of it that holds a row: `bytes` bytes, the wire of a codec's chunk of out->rows rows. ZO2_ERR_NOTFOUND: there is no such wire.
+ * zo2_packfile_restore() is for those who read it themselves. */
+zo2_status zo2_packfile_wire_place(const zo2_packfile *p, uint32_t tensor, zo2_wire wire, uint64_t row,
+                                   zo2_packplace *out);
+/* Reads a chunk's `bytes` into dst and checks them. Thread-safe. ZO2_ERR_FORMAT names tensor, wire and offset of a damaged one. */
+zo2_status zo2_packfile_read_place(const zo2_packfile *p, uint32_t tensor, const zo2_packplace *place, void *dst);
 
 /* Which tensor each is stored as: [tensors], the caller's to free(); NULL if none is stored as another. ZO2_ERR_NOMEM. */
 zo2_status zo2_packfile_aliases(const zo2_packfile *p, uint32_t **out);
@@ -112,11 +132,16 @@ uint64_t zo2_pack_partial_bytes(const char *path);
 /* The next tensor in canonical order shares the bytes of an earlier one of equal shape and type. */
 zo2_status zo2_packwriter_alias(zo2_packwriter *w, const zo2_packtensor *t, uint32_t stored_as);
 zo2_status zo2_packwriter_file(zo2_packwriter *w, const char *name, const void *data, size_t bytes);
-/* All tensors of another pack, as they are stored there, into a writer that has none yet; with the file's mode. Shares
- * the other file's blocks where the file system can, else copies chunk by chunk (progress: "copy", in stored bytes) and
- * checks each one's hash. ZO2_ERR_FORMAT names a damaged chunk; ZO2_ERR_NOSPACE before anything is copied. In
- * packfile_copy.c. */
-zo2_status zo2_packwriter_copy(zo2_packwriter *w, const zo2_packfile *from, zo2_progress_fn progress, void *ud);
+/* All tensors of another pack, as they are stored there, into a writer that has none yet; with the file's mode; and its stored wires,
+ * if `wires`. Shares the other file's blocks where the file system can, else copies chunk by chunk (progress: "copy", in stored
+ * bytes) and checks each one's hash. ZO2_ERR_FORMAT names a damaged chunk; ZO2_ERR_NOSPACE before anything is copied, if there is
+ * no room for it and the `more` bytes that the caller is going to write. In packfile_copy.c. */
+zo2_status zo2_packwriter_copy(zo2_packwriter *w, const zo2_packfile *from, int wires, uint64_t more,
+                               zo2_progress_fn progress, void *ud);
+/* Behind all tensors: begins the wire of a matrix that has bytes of its own. In the order of zo2_packfile_wire(). Then its chunks in order, cut
+ * at the rows of the tensor's (hash: XXH3-64 of their bytes). In packfile_wires.c. */
+zo2_status zo2_packwriter_wire(zo2_packwriter *w, zo2_wire wire, uint32_t tensor);
+zo2_status zo2_packwriter_wire_chunk(zo2_packwriter *w, const void *data, uint64_t bytes, uint64_t hash);
 zo2_status zo2_packwriter_commit(zo2_packwriter *w,
                                  uint64_t *model_hash); /* fsync, rename, fsync of the folder; model_hash may be NULL */
 /* Frees; without a commit before it the temporary file is removed. NULL is fine. */

@@ -97,6 +97,8 @@ static zo2_status write_all(zo2_packwriter *w, zo2_pack_file_record *files, char
     };
     for (int i = 0; s == ZO2_OK && i < ZO2_PACK_TABLES; i++)
         s = put_part(w, table[i].data, table[i].bytes, &b->table[i]);
+    if (s == ZO2_OK && w->n_wires)
+        s = put_part(w, w->wires, w->n_wires * sizeof *w->wires, &b->wires);
     if (s == ZO2_OK && w->file.io->ftruncate(w->file.io->ud, w->file.fd, (off_t)w->end) != 0)
         s = zo2_io_error("cannot set the length of", w->file.tmp); /* the last part's padding */
     if (s != ZO2_OK)
@@ -121,6 +123,8 @@ zo2_status zo2_packwriter_commit(zo2_packwriter *w, uint64_t *model_hash)
     if (!w->file.io)
         return zo2_error(ZO2_ERR_ARG, "%s was committed before", w->path);
     zo2_status s = zo2_packwriter_finish_tensor(w);
+    if (s == ZO2_OK)
+        s = zo2_packwriter_finish_wire(w);
     if (s != ZO2_OK)
         return s;
     size_t most = (size_t)w->n_tensors + w->n_files + 1, name_bytes = 1;

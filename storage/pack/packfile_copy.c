@@ -15,11 +15,24 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* Stored wires as the other pack has them. */
+static zo2_status copy_wires(zo2_packwriter *w, const zo2_packfile *from)
+{
+    const uint64_t n = from->header.wires;
+    w->wires = malloc((n + 1) * sizeof *w->wires);
+    if (!w->wires)
+        return zo2_error(ZO2_ERR_NOMEM, "out of memory for the tables of %s", w->path);
+    memcpy(w->wires, from->wires, n * sizeof *w->wires);
+    w->n_wires = n;
+    w->cap_wires = n + 1;
+    return ZO2_OK;
+}
+
 /* Tensors and chunks as the other pack has them. What was allocated is the writer's on every way out. */
-static zo2_status copy_tables(zo2_packwriter *w, const zo2_packfile *from)
+static zo2_status copy_tables(zo2_packwriter *w, const zo2_packfile *from, int wires)
 {
     const uint32_t n = from->super.tensors;
-    const uint64_t chunks = from->super.chunks;
+    const uint64_t chunks = wires ? from->super.chunks : from->source_chunks;
     w->tensors = malloc(((size_t)n + 1) * sizeof *w->tensors);
     w->tensor_names = malloc(((size_t)n + 1) * sizeof *w->tensor_names);
     w->chunks = malloc(((size_t)chunks + 1) * sizeof *w->chunks);
@@ -36,6 +49,9 @@ static zo2_status copy_tables(zo2_packwriter *w, const zo2_packfile *from)
     if (chunks)
         w->end = zo2_round_up(from->chunks[chunks - 1].offset + from->chunks[chunks - 1].stored_bytes, ZO2_PACK_ALIGN);
     w->features = from->super.features;
+    if (wires && from->header.wires)
+        return copy_wires(w, from);
+    w->features &= ~ZO2_PACK_FEATURE_WIRES;
     return ZO2_OK;
 }
 
@@ -50,28 +66,34 @@ static zo2_status clone_weights(zo2_packwriter *w, const zo2_packfile *from, int
 }
 
 /* Chunk by chunk. What isn't what was once written ends it: a copy would outlive the original. */
-static zo2_status copy_weights(zo2_packwriter *w, const zo2_packfile *from, zo2_progress_fn progress, void *ud)
+static zo2_status copy_weights(zo2_packwriter *w, const zo2_packfile *from, uint64_t more, zo2_progress_fn progress,
+                               void *ud)
 {
-    uint64_t largest = 1, done = 0;
-    for (uint64_t c = 0; c < w->n_chunks; c++)
+    uint64_t largest = 1, done = 0, total = 0;
+    for (uint64_t c = 0; c < w->n_chunks; c++) {
         largest = zo2_max_u64(largest, w->chunks[c].stored_bytes);
-    zo2_status s = zo2_require_space(w->path, w->end);
-    void *stored = s ? NULL : malloc((size_t)largest);
-    if (!s && !stored)
-        s = zo2_error(ZO2_ERR_NOMEM, "out of memory to copy a chunk of %" PRIu64 " bytes", largest);
-    for (uint32_t i = 0; i < w->n_tensors; i++) {
-        const zo2_pack_tensor_record *t = &w->tensors[i];
-        for (uint64_t k = 0; t->stored_as == i && k < zo2_pack_chunk_count(t) && !s; k++) {
-            const zo2_pack_chunk_record *c = &w->chunks[t->first_chunk + k];
-            if (progress && progress(ud, "copy", done, from->header.stored_bytes))
-                s = zo2_error(ZO2_ERR_CANCELLED, "writing %s was cancelled", w->path);
-            if (!s)
-                s = zo2_packfile_read_stored(from, i, t->first_chunk + k, stored);
-            if (!s)
-                s = zo2_io_write(w->file.io, w->file.fd, stored, c->stored_bytes, c->offset, w->file.tmp);
-            done += c->stored_bytes;
-        }
+        total += w->chunks[c].stored_bytes;
     }
+    zo2_status s = zo2_require_space(w->path, w->end + more);
+    void *stored = s ? NULL : malloc((size_t)largest);
+    uint32_t *owner = s ? NULL : calloc((size_t)from->source_chunks + 1, sizeof *owner); /* tensor of each chunk */
+    if (!s && (!stored || !owner))
+        s = zo2_error(ZO2_ERR_NOMEM, "out of memory to copy a chunk of %" PRIu64 " bytes", largest);
+    for (uint32_t i = 0; i < w->n_tensors; i++)
+        for (uint64_t k = 0; w->tensors[i].stored_as == i && k < zo2_pack_chunk_count(&w->tensors[i]); k++)
+            owner[w->tensors[i].first_chunk + k] = i;
+    for (uint64_t i = 0; i < w->n_chunks && !s; i++) {
+        const zo2_pack_chunk_record *c = &w->chunks[i];
+        const uint32_t tensor = i < from->source_chunks ? owner[i] : zo2_packfile_wire_of(from, i)->tensor;
+        if (progress && progress(ud, "copy", done, total))
+            s = zo2_error(ZO2_ERR_CANCELLED, "writing %s was cancelled", w->path);
+        if (!s)
+            s = zo2_packfile_read_stored(from, tensor, i, stored);
+        if (!s)
+            s = zo2_io_write(w->file.io, w->file.fd, stored, c->stored_bytes, c->offset, w->file.tmp);
+        done += c->stored_bytes;
+    }
+    free(owner);
     free(stored);
     return s;
 }
@@ -87,17 +109,20 @@ static zo2_status copy_mode(zo2_packwriter *w, const zo2_packfile *from)
     return fchmod(w->file.fd, st.st_mode & 07777) == 0 ? ZO2_OK : zo2_io_error("cannot set the mode of", w->file.tmp);
 }
 
-zo2_status zo2_packwriter_copy(zo2_packwriter *w, const zo2_packfile *from, zo2_progress_fn progress, void *ud)
+zo2_status zo2_packwriter_copy(zo2_packwriter *w, const zo2_packfile *from, int wires, uint64_t more,
+                               zo2_progress_fn progress, void *ud)
 {
     if (w->failed || w->n_tensors)
         return zo2_packwriter_fail(w, zo2_error(ZO2_ERR_ARG, "weights can't be copied into %s any more", w->path));
     int cloned = 0;
-    zo2_status s = copy_tables(w, from);
+    zo2_status s = copy_tables(w, from, wires);
     if (!s)
         s = copy_mode(w, from);
+    if (!s && more)
+        s = zo2_require_space(w->path, more);
     if (!s)
         s = clone_weights(w, from, &cloned);
     if (!s && !cloned)
-        s = copy_weights(w, from, progress, ud);
+        s = copy_weights(w, from, more, progress, ud);
     return s ? zo2_packwriter_fail(w, s) : ZO2_OK;
 }

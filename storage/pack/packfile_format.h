@@ -21,7 +21,8 @@
 #define ZO2_PACK_ENCODING_RAW   0
 #define ZO2_PACK_ENCODING_ZSTD  1
 #define ZO2_PACK_FEATURE_ZSTD   (UINT64_C(1) << 0) /* set if and only if a chunk has encoding 1 */
-#define ZO2_PACK_KNOWN_FEATURES ZO2_PACK_FEATURE_ZSTD
+#define ZO2_PACK_FEATURE_WIRES  (UINT64_C(1) << 1) /* set if and only if there is a wire table */
+#define ZO2_PACK_KNOWN_FEATURES (ZO2_PACK_FEATURE_ZSTD | ZO2_PACK_FEATURE_WIRES)
 
 /* Limits, all inclusive. They bound what a reader allocates for a hostile file. */
 #define ZO2_PACK_MAX_TENSORS     (UINT32_C(1) << 20)
@@ -29,6 +30,8 @@
 #define ZO2_PACK_MAX_CHUNKS      (UINT64_C(1) << 24)
 #define ZO2_PACK_MAX_ELEMENTS    ((UINT64_C(1) << 40) - 1) /* of a tensor */
 #define ZO2_PACK_MAX_CHUNK_BYTES (UINT64_C(1) << 30)       /* so a row has at most 1 GiB */
+#define ZO2_PACK_MAX_WIRE        255
+#define ZO2_PACK_MAX_WIRE_BYTES  (UINT64_C(1) << 32) /* of a chunk of a wire */
 #define ZO2_PACK_MAX_NAME        512
 #define ZO2_PACK_MAX_FILE_NAME   200 /* exports write under a longer, temporary name, which must fit the 255 of Linux */
 #define ZO2_PACK_MAX_FILES       1024
@@ -57,7 +60,8 @@ typedef struct zo2_pack_superblock {
     uint32_t reserved;
     zo2_pack_section table[ZO2_PACK_TABLES];
     char arch[32];
-    uint8_t zero[3888];
+    zo2_pack_section wires; /* the wire table; zeros where there is none */
+    uint8_t zero[3864];
     uint64_t hash; /* XXH3-64 of the 4,088 bytes before it */
 } zo2_pack_superblock;
 
@@ -87,6 +91,12 @@ typedef struct zo2_pack_chunk_record {
     uint64_t decoded_hash; /* XXH3-64 of the decoded bytes */
 } zo2_pack_chunk_record;
 
+typedef struct zo2_pack_wire_record {
+    uint32_t wire; /* zo2_wire */
+    uint32_t tensor;
+    uint64_t first_chunk; /* of as many as the tensor has, cut at the same rows */
+} zo2_pack_wire_record;
+
 typedef struct zo2_pack_file_record {
     uint64_t offset;
     uint64_t bytes;
@@ -101,13 +111,15 @@ static_assert(offsetof(zo2_pack_superblock, features) == 16, "PACK.md");
 static_assert(offsetof(zo2_pack_superblock, tensors) == 56, "PACK.md");
 static_assert(offsetof(zo2_pack_superblock, table) == 72, "PACK.md");
 static_assert(offsetof(zo2_pack_superblock, arch) == 168, "PACK.md");
-static_assert(offsetof(zo2_pack_superblock, zero) == 200, "PACK.md");
+static_assert(offsetof(zo2_pack_superblock, wires) == 200, "PACK.md");
+static_assert(offsetof(zo2_pack_superblock, zero) == 224, "PACK.md");
 static_assert(offsetof(zo2_pack_superblock, hash) == 4088, "PACK.md");
 static_assert(sizeof(zo2_pack_tensor_record) == 64, "PACK.md");
 static_assert(offsetof(zo2_pack_tensor_record, name_offset) == 40, "PACK.md");
 static_assert(offsetof(zo2_pack_tensor_record, dtype) == 56, "PACK.md");
 static_assert(sizeof(zo2_pack_chunk_record) == 48, "PACK.md");
 static_assert(offsetof(zo2_pack_chunk_record, encoding) == 24, "PACK.md");
+static_assert(sizeof(zo2_pack_wire_record) == 16, "PACK.md");
 static_assert(sizeof(zo2_pack_file_record) == 32, "PACK.md");
 
 #define ZO2_PACK_DECAYS 1u /* tensor flag */
@@ -135,6 +147,18 @@ int zo2_pack_sorted_duplicate(const char **names, size_t n, const char **duplica
 
 /* Rows of a chunk as this version writes them. The shape is an allowed one. */
 uint64_t zo2_pack_chunk_rows(uint32_t dtype, uint64_t rows, uint64_t cols);
+
+/* Rows of chunk k of a tensor, and the order of the wire table: by wire, then by tensor. */
+static inline uint64_t zo2_pack_rows_of(const zo2_pack_tensor_record *t, uint64_t k)
+{
+    uint64_t left = t->rows - k * t->chunk_rows;
+    return left < t->chunk_rows ? left : t->chunk_rows;
+}
+
+static inline int zo2_pack_wire_before(const zo2_pack_wire_record *a, uint32_t wire, uint32_t tensor)
+{
+    return a->wire < wire || (a->wire == wire && a->tensor < tensor);
+}
 
 /* Most bytes of a pack of that many stored tensors, source_bytes together, and up to 1 MiB of carried files: for the check
  * of the disk before it is written. */

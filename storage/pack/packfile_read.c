@@ -8,6 +8,7 @@
 
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,6 +54,7 @@ void zo2_packfile_close(zo2_packfile *p)
     free(p->views);
     free(p->names);
     free(p->files);
+    free(p->wires);
     free(p->chunks);
     free(p->tensors);
     free(p->path);
@@ -101,12 +103,17 @@ static zo2_status chunk_error(const zo2_packfile *p, uint32_t tensor, uint64_t c
 {
     const zo2_pack_chunk_record *r = &p->chunks[c];
     const zo2_pack_tensor_record *t = &p->tensors[tensor];
-    uint64_t row = (c - t->first_chunk) * t->chunk_rows;
-    uint64_t end = row + t->chunk_rows < t->rows ? row + t->chunk_rows : t->rows;
+    const zo2_pack_wire_record *wire = c < p->source_chunks ? NULL : zo2_packfile_wire_of(p, c);
+    uint64_t k = c - (wire ? wire->first_chunk : t->first_chunk), row = k * t->chunk_rows;
+    char what[80] = "";
+    if (wire)
+        snprintf(what, sizeof what, "stored wire %" PRIu32 " (%s), ", wire->wire,
+                 zo2_wire_name((zo2_wire)wire->wire) ? zo2_wire_name((zo2_wire)wire->wire) : "unknown");
     return zo2_error(ZO2_ERR_FORMAT,
-                     "%s: tensor %s, rows %" PRIu64 " to %" PRIu64 " (offset %" PRIu64 ", %" PRIu64
+                     "%s: tensor %s, %srows %" PRIu64 " to %" PRIu64 " (offset %" PRIu64 ", %" PRIu64
                      " bytes): %s; the file is damaged: copy or convert it again",
-                     p->path, p->views[tensor].name, row, end - 1, r->offset, r->stored_bytes, fault);
+                     p->path, p->views[tensor].name, what, row, row + zo2_pack_rows_of(t, k) - 1, r->offset,
+                     r->stored_bytes, fault);
 }
 
 static zo2_status fetch(const zo2_packfile *p, uint32_t tensor, uint64_t c, void *dst)
@@ -225,6 +232,30 @@ zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64
     }
     free(whole);
     return s;
+}
+
+zo2_status zo2_packfile_wire_place(const zo2_packfile *p, uint32_t tensor, zo2_wire wire, uint64_t row,
+                                   zo2_packplace *out)
+{
+    const zo2_pack_wire_record *r = zo2_packfile_find_wire(p, tensor, wire);
+    zo2_status s = zo2_packfile_place(p, tensor, row, out);
+    if (s != ZO2_OK)
+        return s;
+    if (!r)
+        return zo2_error(ZO2_ERR_NOTFOUND, "%s has no stored %s wire of tensor %s", p->path, zo2_wire_name(wire),
+                         p->views[tensor].name);
+    const uint64_t k = row / p->tensors[tensor].chunk_rows;
+    const zo2_pack_chunk_record *c = &p->chunks[r->first_chunk + k];
+    out->chunk = r->first_chunk + k;
+    out->offset = c->offset;
+    out->stored_bytes = out->bytes = c->stored_bytes;
+    out->compressed = 0;
+    return ZO2_OK;
+}
+
+zo2_status zo2_packfile_read_place(const zo2_packfile *p, uint32_t tensor, const zo2_packplace *place, void *dst)
+{
+    return zo2_packfile_read_chunk(p, tensor, place->chunk, dst);
 }
 
 zo2_status zo2_packfile_aliases(const zo2_packfile *p, uint32_t **out)

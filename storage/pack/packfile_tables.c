@@ -98,6 +98,17 @@ static zo2_status check_counts(const zo2_packfile *p)
                              " bytes) doesn't fit its counts or the file; " AGAIN,
                              p->path, label[i], t->offset, t->bytes);
     }
+    const zo2_pack_section *w = &b->wires;
+    uint64_t end;
+    const int has = (b->features & ZO2_PACK_FEATURE_WIRES) != 0;
+    if (has ? !w->bytes || w->bytes % sizeof(zo2_pack_wire_record) ||
+                  w->bytes / sizeof(zo2_pack_wire_record) > b->chunks || w->offset % ZO2_PACK_ALIGN ||
+                  !zo2_add_u64(w->offset, w->bytes, &end) || end > b->file_bytes
+            : w->offset || w->bytes || w->hash)
+        return zo2_error(ZO2_ERR_FORMAT,
+                         "%s: the wire table (offset %" PRIu64 ", %" PRIu64
+                         " bytes) doesn't fit the features, its counts or the file; " AGAIN,
+                         p->path, w->offset, w->bytes);
     return ZO2_OK;
 }
 
@@ -187,6 +198,7 @@ static zo2_status check_chunks(zo2_packfile *p, uint32_t i, uint64_t *chunk, uin
         p->header.source_bytes += c->decoded_bytes; /* of at most 2^24 chunks of 2^30 bytes */
         p->header.stored_bytes += c->stored_bytes;
         p->header.compressed |= !raw;
+        p->header.largest_chunk = zo2_max_u64(p->header.largest_chunk, c->decoded_bytes);
     }
     return ZO2_OK;
 }
@@ -238,6 +250,10 @@ static zo2_status check_tensors(zo2_packfile *p, uint64_t *cursor, uint64_t *nam
             .hash = t->hash,
         };
     }
+    p->source_chunks = chunk;
+    zo2_status s = zo2_packfile_check_wires(p, &chunk, cursor);
+    if (s != ZO2_OK)
+        return s;
     if (chunk != b->chunks || blocks != b->blocks || parameters != b->parameters)
         return zo2_error(ZO2_ERR_FORMAT,
                          "%s: the tensor table doesn't have the superblock's chunks, blocks and parameters; " AGAIN,
@@ -307,6 +323,8 @@ zo2_status zo2_packfile_load(zo2_packfile *p)
         s = check_counts(p);
     for (int i = 0; s == ZO2_OK && i < ZO2_PACK_TABLES; i++)
         s = load(p, b->table[i].offset, b->table[i].bytes, b->table[i].hash, label[i], into[i]);
+    if (s == ZO2_OK && b->wires.bytes)
+        s = load(p, b->wires.offset, b->wires.bytes, b->wires.hash, "the wire table", &p->wires);
     if (s != ZO2_OK)
         return s;
     p->views = calloc((size_t)b->tensors + 1, sizeof *p->views);
@@ -323,6 +341,10 @@ zo2_status zo2_packfile_load(zo2_packfile *p)
                              label[i], b->table[i].offset, cursor);
         cursor = zo2_round_up(cursor + b->table[i].bytes, ZO2_PACK_ALIGN);
     }
+    if (b->wires.bytes && b->wires.offset != cursor)
+        return zo2_error(ZO2_ERR_FORMAT, "%s: the wire table is at offset %" PRIu64 ", not at %" PRIu64 "; " AGAIN,
+                         p->path, b->wires.offset, cursor);
+    cursor = zo2_round_up(cursor + b->wires.bytes, ZO2_PACK_ALIGN);
     if (cursor != b->file_bytes || name != b->table[ZO2_PACK_NAMES].bytes)
         return zo2_error(ZO2_ERR_FORMAT, "%s: there are bytes behind the tables or the last name; " AGAIN, p->path);
     p->header = (zo2_packheader){
@@ -337,6 +359,9 @@ zo2_status zo2_packfile_load(zo2_packfile *p)
         .stored_bytes = p->header.stored_bytes,
         .compressed = p->header.compressed,
         .aliased = p->header.aliased,
+        .largest_chunk = p->header.largest_chunk,
+        .wires = p->header.wires,
+        .wire_bytes = p->header.wire_bytes,
     };
     memcpy(p->header.arch, b->arch, sizeof p->header.arch);
     return check_unique(p);

@@ -89,6 +89,8 @@ static zo2_status hash_chunk(void *arg, uint64_t c, void *decoded)
     const zo2_packfile *p = w->p;
     uint32_t i = w->owner[c];
     const zo2_pack_tensor_record *t = &p->tensors[i];
+    if (c >= p->source_chunks) /* a wire's: the chunk's own hash is all there is */
+        return ZO2_OK;
     if (c == t->first_chunk)
         XXH3_64bits_reset(w->hash);
     XXH3_64bits_update(w->hash, decoded, (size_t)p->chunks[c].decoded_bytes);
@@ -114,6 +116,8 @@ static zo2_status check_chunks(walk *w, const zo2_parallel *workers)
     for (uint32_t i = 0; i < p->super.tensors; i++)
         for (uint64_t k = 0; p->tensors[i].stored_as == i && k < zo2_pack_chunk_count(&p->tensors[i]); k++)
             w->owner[p->tensors[i].first_chunk + k] = i;
+    for (uint64_t c = p->source_chunks; c < p->super.chunks; c++)
+        w->owner[c] = zo2_packfile_wire_of(p, c)->tensor;
     for (uint64_t c = 0; c < p->super.chunks; c++)
         if (p->chunks[c].decoded_bytes > o.buffer_bytes)
             o.buffer_bytes = p->chunks[c].decoded_bytes;
@@ -143,6 +147,8 @@ zo2_status zo2_packfile_verify(const zo2_packfile *p, const zo2_parallel *worker
         s = check_part(&w, p->files[i].offset, p->files[i].bytes, p->files[i].hash, p->names + p->files[i].name_offset);
     for (int i = 0; s == ZO2_OK && i < ZO2_PACK_TABLES; i++)
         s = check_part(&w, p->super.table[i].offset, p->super.table[i].bytes, p->super.table[i].hash, label[i]);
+    if (s == ZO2_OK && p->header.wires)
+        s = check_part(&w, p->super.wires.offset, p->super.wires.bytes, p->super.wires.hash, "the wire table");
     if (s == ZO2_OK) /* the model hash was checked against the tensors' hashes at opening */
         s = check_padding(p, w.cursor, p->super.file_bytes);
     if (s == ZO2_OK)

@@ -12,8 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Makes room for one more of n elements of size bytes; grows by doubling. */
-static int reserve(void *array, uint64_t n, uint64_t *cap, size_t size)
+/* Grows by doubling. */
+int zo2_packwriter_reserve(void *array, uint64_t n, uint64_t *cap, size_t size)
 {
     void *old, *grown;
     if (n < *cap)
@@ -116,6 +116,7 @@ void zo2_packwriter_close(zo2_packwriter *w)
     free(w->tensor_names);
     free(w->tensors);
     free(w->chunks);
+    free(w->wires);
     XXH3_freeState(w->hash);
     free(w->path);
     free(w);
@@ -152,6 +153,8 @@ static zo2_status add_record(zo2_packwriter *w, const zo2_packtensor *t)
     const char *fault = zo2_pack_name_fault(name, strlen(name));
     if (!fault)
         fault = zo2_pack_shape_fault((uint32_t)t->dtype, t->rank, t->rows, t->cols);
+    if (!fault && w->n_wires)
+        fault = "tensors come before wires";
     if (!fault && w->n_tensors == ZO2_PACK_MAX_TENSORS)
         fault = "there are too many tensors";
     if (!fault && (t->block > ZO2_PACK_MAX_BLOCK || (w->n_tensors && t->block < w->tensors[w->n_tensors - 1].block)))
@@ -162,8 +165,8 @@ static zo2_status add_record(zo2_packwriter *w, const zo2_packtensor *t)
 
     uint64_t cap = w->cap_tensors, cap_names = w->cap_tensors;
     char *copy = strdup(name);
-    if (!copy || !reserve(&w->tensors, w->n_tensors, &cap, sizeof *w->tensors) ||
-        !reserve(&w->tensor_names, w->n_tensors, &cap_names, sizeof *w->tensor_names)) {
+    if (!copy || !zo2_packwriter_reserve(&w->tensors, w->n_tensors, &cap, sizeof *w->tensors) ||
+        !zo2_packwriter_reserve(&w->tensor_names, w->n_tensors, &cap_names, sizeof *w->tensor_names)) {
         free(copy);
         return out_of_memory(w); /* cap_tensors is unchanged: a table that did grow just has room to spare */
     }
@@ -241,14 +244,13 @@ static zo2_status write_chunk(const zo2_packwriter *w, const zo2_packchunk *c)
     return s;
 }
 
-/* Appends a chunk of the open tensor; its hash and what is missing are the caller's to keep. */
-static zo2_status put_chunk(zo2_packwriter *w, const zo2_packchunk *c)
+zo2_status zo2_packwriter_put(zo2_packwriter *w, const zo2_packchunk *c)
 {
     if (w->n_chunks == ZO2_PACK_MAX_CHUNKS)
         return zo2_packwriter_fail(w, zo2_error(ZO2_ERR_UNSUPPORTED,
                                                 "%s: tensor %s makes more chunks than a pack may have", w->path,
                                                 current_name(w)));
-    if (!reserve(&w->chunks, w->n_chunks, &w->cap_chunks, sizeof *w->chunks))
+    if (!zo2_packwriter_reserve(&w->chunks, w->n_chunks, &w->cap_chunks, sizeof *w->chunks))
         return out_of_memory(w);
     zo2_status s = write_chunk(w, c);
     if (s != ZO2_OK)
@@ -287,7 +289,7 @@ zo2_status zo2_packwriter_chunk(zo2_packwriter *w, const zo2_packchunk *c)
             w, zo2_error(ZO2_ERR_ARG, "%s: a chunk of %" PRIu64 " bytes has no place here", w->path, c->bytes));
     XXH3_64bits_update(w->hash, c->source, (size_t)c->bytes);
     w->missing -= c->bytes;
-    return put_chunk(w, c);
+    return zo2_packwriter_put(w, c);
 }
 
 zo2_status zo2_packwriter_alias(zo2_packwriter *w, const zo2_packtensor *t, uint32_t stored_as)

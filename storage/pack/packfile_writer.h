@@ -32,6 +32,9 @@ struct zo2_packwriter {
     zo2_carried_file files[ZO2_PACK_MAX_FILES];
     uint32_t n_files;
     uint64_t file_bytes; /* of all carried files */
+    zo2_pack_wire_record *wires;
+    uint64_t n_wires, cap_wires;
+    uint64_t missing_chunks; /* of the last of them */
 
     /* the tensor being written: the last of tensors */
     int open;
@@ -42,6 +45,12 @@ struct zo2_packwriter {
 
 /* Remembers the first error and returns s. */
 zo2_status zo2_packwriter_fail(zo2_packwriter *w, zo2_status s);
+/* Makes room in *array for one more than n elements of `size` bytes; 0: out of memory. */
+int zo2_packwriter_reserve(void *array, uint64_t n, uint64_t *cap, size_t size);
+/* Appends a chunk; what it belongs to is the caller's to know. */
+zo2_status zo2_packwriter_put(zo2_packwriter *w, const zo2_packchunk *c);
+/* Refuses if the wire that is being written lacks chunks. In packfile_wires.c. */
+zo2_status zo2_packwriter_finish_wire(zo2_packwriter *w);
 /* Ends the tensor that is being written, if any. */
 zo2_status zo2_packwriter_finish_tensor(zo2_packwriter *w);
 

@@ -3,7 +3,7 @@
 . "$(dirname "$0")/cli_testing.sh"
 
 help_and_version zo2-pack
-for command in convert info verify export apply tokenizer synth; do
+for command in convert info verify export apply tokenizer freeze synth; do
     help_and_version zo2-pack $command
     zo2-pack --help | grep -q "^  $command " || fail "zo2-pack --help doesn't list $command"
     usage 'missing' zo2-pack $command
@@ -16,6 +16,9 @@ usage 'unknown command "frobnicate"' zo2-pack frobnicate
 usage 'missing OUT.zo2' zo2-pack convert x
 usage 'unexpected argument "z"' zo2-pack convert x y z
 usage 'missing DIR' zo2-pack tokenizer x
+usage 'missing FILE' zo2-pack freeze --wire fp16
+usage '\-\-wire [^ ]* is needed' zo2-pack freeze x
+usage '\-\-wire' zo2-pack freeze x --wire fp9
 usage 'unexpected argument "z"' zo2-pack tokenizer x y z
 usage '"0" is not a number from 1 to 19' zo2-pack convert x y --zstd 0
 usage '"20" is not a number from 1 to 19' zo2-pack synth x y --zstd=20

@@ -4,7 +4,7 @@
 tiny
 data=$TEXTS/wordnet_kind.train.jsonl
 head -n 10 "$TEXTS/wordnet_kind.dev.jsonl" >dev.jsonl
-steps=60 apart=10
+steps=40 apart=8
 [ $slow = 0 ] || steps=20 apart=4
 
 # weights RUN: sum of the exported fp32 weights

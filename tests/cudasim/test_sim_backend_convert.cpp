@@ -184,7 +184,7 @@ static void check_windows(uint32_t value, uint32_t place, uint32_t base, uint32_
     uint32_t bases[2] = {place < 8 ? base : other, place < 8 ? other : base};
     if (wide)
         bases[place / 8] = ZO2_BF12_WIDE;
-    zo2_bf12_row row = {room, high, 8, 4 * upper};
+    zo2_bf12_row row = {room, high, 16, 8, 4 * upper};
     zo2_bf12_read(zo2_bf12_load(at[0], 8, bases[0]), zo2_bf12_load(at[1], 8, bases[1]), row, w);
     for (uint32_t i = 0; i < 16; i++)
         if (zo2_float_bits(w[i]) != zo2_float_bits(want[i]))

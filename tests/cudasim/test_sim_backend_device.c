@@ -254,7 +254,8 @@ static void device_lost(void **state)
     assert_clean();
 }
 
-/* Calls that all are made to fail: of the others, which load kernels, create events or belong to steps, one in a while. */
+/* Calls that all are made to fail: of the others, which load kernels, create events or belong to steps, one in a while. For
+ * ThreadSanitizer these alone: what a failure leaves behind is AddressSanitizer's to find. */
 typedef struct call_range {
     uint64_t from, to;
 } call_range;
@@ -299,7 +300,13 @@ static void any_call(void **state)
     zo2_engine_close(e);
     cudasim_get_stats(&s);
     const uint64_t all = s.calls;
+#ifdef __SANITIZE_THREAD__
+    const call_range each[] = {{1, 2}, {device, device + 1}, {opened, opened + 1}};
+    const uint64_t least = 20;
+#else
     const call_range each[] = {{1, 30}, {device - 10, device + 12}, {opened - 15, opened}}; /* first, arena, pinning */
+    const uint64_t least = 80;
+#endif
     uint64_t failures = 0;
     for (uint64_t n = 1; n < all; n = next_call(n, each, sizeof each / sizeof *each, all)) {
         char run[64];
@@ -317,7 +324,7 @@ static void any_call(void **state)
         cudasim_get_stats(&s);
         assert_int_equal(s.live_streams + s.live_handles + s.live_events, 0);
     }
-    assert_true(failures > 80);
+    assert_true(failures > least);
 }
 
 /* ---- one device, one backend after the other ---- */

@@ -1,7 +1,8 @@
 /* fuzz_pack.c: pack files: superblock, tables, carried files, chunks.
  *
  * Input: mode; then, with PARTS, the parts of the file (fuzz_image_make()), else the file itself. SEALED makes lengths,
- * table hashes and the model hash right, PLACED the places of the tables and the hashes of what they list too.
+ * table hashes and the model hash right, PLACED the places of the tables and the hashes of what they list too. WIRES: the last part is
+ * the wire table.
  *
  * Properties: an opened pack keeps its own rules and hands out what its file holds; verify and the reads agree; written
  * again it is the same file; after one changed byte opening or verifying refuses it. */
@@ -14,7 +15,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-enum { SEALED = 1, PARTS = 2, PLACED = 4 };
+enum { SEALED = 1, PARTS = 2, PLACED = 4, WIRES = 8 };
 
 #define MAX_BYTES (UINT64_C(1) << 20) /* of all tensors together, for reading them */
 
@@ -33,12 +34,17 @@ static void *records(const fuzz_image *m, int i, size_t size, uint64_t *n)
     return inside(m, t->offset, t->bytes) ? m->data + t->offset : NULL;
 }
 
-/* The last four parts are the tables: says so in the superblock. */
-static void place_tables(const fuzz_image *m, zo2_pack_superblock *b)
+/* The last four or five parts are the tables: says so in the superblock. */
+static void place_tables(const fuzz_image *m, zo2_pack_superblock *b, int mode)
 {
-    for (int i = 0; i < ZO2_PACK_TABLES && m->parts > ZO2_PACK_TABLES; i++) {
-        b->table[i].offset = m->part[m->parts - ZO2_PACK_TABLES + i];
-        b->table[i].bytes = m->length[m->parts - ZO2_PACK_TABLES + i];
+    const int wires = (mode & WIRES) != 0, first = (int)m->parts - ZO2_PACK_TABLES - wires;
+    for (int i = 0; i < ZO2_PACK_TABLES && first > 0; i++) {
+        b->table[i].offset = m->part[first + i];
+        b->table[i].bytes = m->length[first + i];
+    }
+    if (wires && first > 0) {
+        b->wires.offset = m->part[m->parts - 1];
+        b->wires.bytes = m->length[m->parts - 1];
     }
 }
 
@@ -98,6 +104,14 @@ static void seal_contents(const fuzz_image *m)
             t[i].hash = t[t[i].stored_as].hash;
         else
             seal_tensor(m, &t[i], c, chunks);
+    /* What no tensor has is a wire's. */
+    uint64_t first = 0;
+    for (uint64_t i = 0; t && i < tensors; i++)
+        if (t[i].stored_as == i && t[i].chunk_rows && t[i].first_chunk == first)
+            first += (t[i].rows + t[i].chunk_rows - 1) / t[i].chunk_rows;
+    for (uint64_t k = first; c && k < chunks; k++)
+        if (inside(m, c[k].offset, c[k].stored_bytes))
+            c[k].stored_hash = c[k].decoded_hash = XXH3_64bits(m->data + c[k].offset, (size_t)c[k].stored_bytes);
 }
 
 static void seal(const fuzz_image *m, int mode)
@@ -105,7 +119,7 @@ static void seal(const fuzz_image *m, int mode)
     zo2_pack_superblock *b = (zo2_pack_superblock *)(void *)m->data;
     uint64_t n;
     if (mode & PLACED) {
-        place_tables(m, b);
+        place_tables(m, b, mode);
         seal_contents(m);
     }
     b->file_bytes = m->size;
@@ -115,6 +129,8 @@ static void seal(const fuzz_image *m, int mode)
     for (int i = 0; i < ZO2_PACK_TABLES; i++)
         if (inside(m, b->table[i].offset, b->table[i].bytes))
             b->table[i].hash = XXH3_64bits(m->data + b->table[i].offset, (size_t)b->table[i].bytes);
+    if (mode & WIRES && inside(m, b->wires.offset, b->wires.bytes))
+        b->wires.hash = XXH3_64bits(m->data + b->wires.offset, (size_t)b->wires.bytes);
     b->hash = XXH3_64bits(b, offsetof(zo2_pack_superblock, hash));
 }
 
@@ -168,6 +184,27 @@ static void check_header(const zo2_packfile *p, const fuzz_image *m)
     }
 }
 
+/* Stored wire i, chunk by chunk. */
+static void rewrite_wire(const zo2_packfile *p, zo2_packwriter *w, uint32_t i)
+{
+    const zo2_packwire wire = zo2_packfile_wire(p, i);
+    const zo2_packtensor *t = zo2_packfile_tensor(p, wire.tensor);
+    uint64_t total = 0;
+    FUZZ_CHECK(zo2_packfile_has_wire(p, wire.tensor, wire.wire));
+    FUZZ_CHECK(FUZZ_OK(zo2_packwriter_wire(w, wire.wire, wire.tensor)));
+    for (uint64_t row = 0; row < t->rows;) {
+        zo2_packplace place;
+        FUZZ_CHECK(zo2_packfile_wire_place(p, wire.tensor, wire.wire, row, &place) == ZO2_OK && place.row == row);
+        unsigned char *bytes = fuzz_alloc((size_t)place.bytes);
+        FUZZ_CHECK(FUZZ_OK(zo2_packfile_read_place(p, wire.tensor, &place, bytes)));
+        FUZZ_CHECK(FUZZ_OK(zo2_packwriter_wire_chunk(w, bytes, place.bytes, XXH3_64bits(bytes, (size_t)place.bytes))));
+        free(bytes);
+        total += place.bytes;
+        row += place.rows;
+    }
+    FUZZ_CHECK(total == wire.bytes);
+}
+
 /* The pack written again from what it says, compressed if it is. *same: this version's writer would choose its chunks
  * and leaves them as they are. Returns the path. */
 static char *rewrite(const zo2_packfile *p, unsigned char *const *bits, int *same, uint64_t *model_hash)
@@ -186,6 +223,8 @@ static char *rewrite(const zo2_packfile *p, unsigned char *const *bits, int *sam
         }
         FUZZ_CHECK(FUZZ_OK(pack_tensor(w, t, bits[i], h->compressed)));
     }
+    for (uint32_t i = 0; i < h->wires && *same; i++) /* cut as the tensors are */
+        rewrite_wire(p, w, i);
     for (uint32_t i = 0; i < h->files; i++) {
         const char *data, *name = zo2_packfile_file_name(p, i);
         size_t bytes;

@@ -21,7 +21,7 @@ static void print_row(const char *left, const char *text)
 
 bool cli_is_needed(const cli_option *o)
 {
-    return o->kind == CLI_TEXT && o->min == CLI_NEEDED;
+    return (o->kind == CLI_TEXT || o->kind == CLI_WIRE) && o->min == CLI_NEEDED;
 }
 
 const char *cli_placeholder(const cli_option *o, char made[CLI_PLACEHOLDER_BYTES])

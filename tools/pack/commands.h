@@ -10,5 +10,6 @@ int pack_verify(int argc, char **argv);
 int pack_export(int argc, char **argv);
 int pack_apply(int argc, char **argv);
 int pack_tokenizer(int argc, char **argv);
+int pack_freeze(int argc, char **argv);
 
 #endif

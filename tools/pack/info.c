@@ -21,6 +21,33 @@ static const char *shape_text(char out[CLI_TEXT_BYTES], const zo2_tensor_info *t
     return out;
 }
 
+/* What zo2-pack freeze wrote. */
+static void print_wires(const zo2_pack *pack)
+{
+    zo2_frozen_wire_info w;
+    for (size_t i = 0; zo2_pack_frozen_wire(pack, i, &w) == ZO2_OK; i++) {
+        char count[CLI_TEXT_BYTES], size[CLI_TEXT_BYTES];
+        const char *name = zo2_wire_name(w.wire);
+        printf("%-12s %s of %s matrices, %s\n", i ? "" : "frozen wires", name ? name : "(of a newer version)",
+               cli_human_count(count, w.matrices), cli_human_size(size, w.bytes));
+    }
+}
+
+static void wires_json(cli_json *j, const zo2_pack *pack)
+{
+    zo2_frozen_wire_info w;
+    cli_json_open(j, "frozen_wires", '[');
+    for (size_t i = 0; zo2_pack_frozen_wire(pack, i, &w) == ZO2_OK; i++) {
+        cli_json_open(j, NULL, '{');
+        cli_json_text(j, "wire", zo2_wire_name(w.wire));
+        cli_json_u64(j, "matrices", w.matrices);
+        cli_json_u64(j, "parameters", w.parameters);
+        cli_json_u64(j, "bytes", w.bytes);
+        cli_json_close(j, '}');
+    }
+    cli_json_close(j, ']');
+}
+
 static void print_table(const char *path, const zo2_pack *pack, const zo2_pack_info *info,
                         const pack_tokenizer_info *tokenizer)
 {
@@ -47,6 +74,7 @@ static void print_table(const char *path, const zo2_pack *pack, const zo2_pack_i
         printf("pad token    %d\n", info->pad_token_id);
     printf("tensors      %s\n", cli_human_count(text, info->tensors));
     printf("model hash   0x%016llx\n", (unsigned long long)info->model_hash);
+    print_wires(pack);
     pack_tokenizer_info_print(tokenizer);
     printf("files       ");
     for (size_t i = 0; zo2_pack_file_name(pack, i); i++)
@@ -103,6 +131,7 @@ static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_p
     cli_json_i64(&j, "pad_token_id", info->pad_token_id);
     cli_json_u64(&j, "tensors", info->tensors);
     cli_json_hash(&j, "model_hash", info->model_hash);
+    wires_json(&j, pack);
     pack_tokenizer_info_json(tokenizer, &j);
     cli_json_open(&j, "files", '[');
     for (size_t i = 0; zo2_pack_file_name(pack, i); i++)

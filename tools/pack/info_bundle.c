@@ -69,7 +69,7 @@ static void print_json(const char *path, const zo2_bundle_info *info, const zo2_
     cli_json_i64(&j, "pending", o->pending);
     cli_tune_json(&j, o);
     cli_json_text(&j, "wire", zo2_wire_name(o->wire));
-    cli_json_text(&j, "frozen_wire", zo2_wire_name(o->frozen_wire));
+    cli_json_text(&j, "frozen_wire", zo2_wire_name(o->frozen_wire ? o->frozen_wire : o->wire));
     cli_json_text(&j, "compute", zo2_dtype_name(o->compute));
     cli_json_text(&j, "backend", zo2_backend_name(o->backend));
     cli_json_close(&j, '}');

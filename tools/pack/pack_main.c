@@ -11,6 +11,7 @@ int main(int argc, char **argv)
         {"export", "write a Hugging Face directory, with a run's weights if wanted", pack_export},
         {"apply", "write the same from a pack and a run's bundle", pack_apply},
         {"tokenizer", "give a pack another tokenizer", pack_tokenizer},
+        {"freeze", "write wires of matrices that runs leave as they are into a pack", pack_freeze},
         {"synth", "make a pack of random weights for measurements", pack_synth},
         {0},
     };

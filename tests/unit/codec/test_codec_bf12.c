@@ -232,6 +232,27 @@ static void golden_row(void **state)
     assert_int_equal(bf12()->sent_bytes(wire, 1, 5), 48);
 }
 
+/* Bytes of somebody else's file: no decoding reads beside the row's places. What follows them is poison, so as to be seen. */
+static void numbers_without_a_place(void **state)
+{
+    (void)state;
+    static const float w[] = {1, 0x1p-40f};
+    unsigned char wire[64];
+    bf12()->split(w, 1, 2, 0, 1, wire, NULL);
+    for (uint32_t k = 0; k < 256; k++) {
+        float want[] = {w[0], k == 1 ? 0 : w[1]}, got[2];
+        assert_int_equal(wire[16 + 1], 15);
+        wire[1] = (unsigned char)k;
+        memset(wire + 37, POISON, sizeof wire - 37);
+        FOR_EACH_ISA(isa)
+        {
+            bf12()->decode(wire, 1, 2, 0, 1, got);
+            assert_same_floats(got, want, 2, "a place of two");
+        }
+        assert_int_equal(test_bits(zo2_wire_get(ZO2_WIRE_BF12, wire, 1, 2, 0, 1)), test_bits(want[1]));
+    }
+}
+
 /* ---- masters that aren't bf16 ---- */
 
 /* The values of the bf16 wire, bit for bit, and updates that are join, update and split: with few escapes a row, whose places

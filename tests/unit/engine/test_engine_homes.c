@@ -120,7 +120,12 @@ static void compare(zo2_engine_opts o, int aliased)
 static void wires_come_anew(void **state)
 {
     (void)state;
+#if defined(ZO2_TEST_CUDASIM) && (defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__))
+    static const zo2_wire wires[] = {
+        ZO2_WIRE_BF16}; /* the home's planes are the host's: the CPU's test has the others */
+#else
     static const zo2_wire wires[] = {ZO2_WIRE_BF16, ZO2_WIRE_FP32, ZO2_WIRE_E4M3};
+#endif
     for (size_t i = 0; i < sizeof wires / sizeof wires[0]; i++) {
         zo2_engine_opts o = usual();
         o.wire = wires[i];

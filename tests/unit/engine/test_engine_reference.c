@@ -271,8 +271,8 @@ static void all_in(const char *folder, int least)
             float *values = load_floats(dir, json_string_value(json_object_get(one, "logits_file")), 0, n);
             check_case(pack_of(name), ids, json_object_get(one, "attention_mask"), values, vocab, context);
             free(values);
-#ifdef __SANITIZE_THREAD__ /* the other cases have other numbers, not other threads */
-            break;
+#if defined(__SANITIZE_THREAD__) || (defined(ZO2_TEST_CUDASIM) && defined(__SANITIZE_ADDRESS__))
+            break; /* the other cases have other numbers; shapes of batches are the engine's, which the CPU's tests see */
 #endif
         }
         json_decref(reference);
@@ -360,7 +360,8 @@ static void shared_prompts(void **state)
 static void tiny_opt(void **state)
 {
     (void)state;
-#if defined(ZO2_TEST_CUDASIM) && defined(__SANITIZE_THREAD__) /* longer loops of the kernels that opt() runs */
+#if defined(ZO2_TEST_CUDASIM) && (defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__))
+    /* longer loops of the kernels that opt() runs */
     skip();
 #endif
     const char *pack = pack_of("tiny-opt/model");

@@ -5,6 +5,12 @@
 
 #define STEPS 4
 
+/* Sanitizers get one combination with one micro-batch and one with several, both wires, one query and two; pending updates they
+ * see in sends_what_is_new() and aliased_layers(). */
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define SANITIZED
+#endif
+
 typedef struct uploads {
     uint64_t wires, bytes, kept; /* of wires; kept: fetches of wires that were there */
     uint64_t staged;             /* transfers of the stage lane */
@@ -175,13 +181,17 @@ static void one_micro_batch(void **state)
 {
     (void)state;
     over_budgets(ZO2_WIRE_BF16, 1, 0, 0);
+#ifndef SANITIZED
     over_budgets(ZO2_WIRE_E4M3, 2, 2, 0);
+#endif
 }
 
 static void micro_batches(void **state)
 {
     (void)state;
+#ifndef SANITIZED
     over_budgets(ZO2_WIRE_BF16, 1, 1, 1);
+#endif
     over_budgets(ZO2_WIRE_E4M3, 2, 0, 3);
 }
 

@@ -37,7 +37,7 @@ static zo2_status replace_files(const zo2_io *io)
     if (s == ZO2_OK)
         s = zo2_packwriter_file(w, "merges.txt", "quite another one", 17);
     if (s == ZO2_OK)
-        s = zo2_packwriter_copy(w, from, on_progress, NULL);
+        s = zo2_packwriter_copy(w, from, 1, 0, on_progress, NULL);
     if (s == ZO2_OK)
         s = zo2_packwriter_commit(w, NULL);
     zo2_packwriter_close(w);
@@ -228,7 +228,7 @@ static void weights_come_first_or_not_at_all(void **state)
     OK(zo2_packwriter_open(&w, &zo2_io_posix, other, "opt", 0));
     unsigned char *bits = sample_bits(0);
     OK(pack_tensor(w, &sample_tensor[0], bits, 0));
-    FAILS(ARG, zo2_packwriter_copy(w, from, NULL, NULL));
+    FAILS(ARG, zo2_packwriter_copy(w, from, 1, 0, NULL, NULL));
     free(bits);
     zo2_packwriter_close(w);
     zo2_packfile_close(from);

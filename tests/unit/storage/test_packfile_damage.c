@@ -222,7 +222,8 @@ static void lying_superblocks_are_refused(void **state)
         {8, 4, 0, "version 0"},
         {12, 4, 8192, "reserved"},
         {16, 8, 1, "no chunk is compressed"},
-        {16, 8, 2, "feature 1"},
+        {16, 8, 2, "wire table"},
+        {16, 8, 4, "feature 2"},
         {16, 8, UINT64_C(1) << 63, "feature 63"},
         {24, 8, UINT64_MAX, "truncated"},
         {24, 8, 4096, "foreign bytes"},
@@ -254,7 +255,10 @@ static void lying_superblocks_are_refused(void **state)
         {168, 1, 0, "architecture"},
         {168, 1, '\n', "architecture"},
         {172, 1, 'x', "architecture"},
-        {200, 1, 1, "200"},
+        {200, 1, 1, "wire table"},
+        {208, 1, 16, "wire table"},
+        {216, 1, 1, "wire table"},
+        {224, 1, 1, "224"},
         {4087, 1, 1, "4087"},
     };
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {

@@ -332,7 +332,8 @@ static void lying_records_are_refused(void **state)
         const char *says;
     } lies[] = {
         {16, 0, 8, "features don't say"},
-        {16, 3, 8, "feature 1"},
+        {16, 3, 8, "wire table"},
+        {16, 5, 8, "feature 2"},
         {table + 8, 0, 8, "not smaller for it"},
         {table + 8, n, 8, "not smaller for it"},
         {table + 8, UINT64_MAX, 8, "not smaller for it"},
