@@ -10,12 +10,15 @@
 #define ZO2_ROW_ALIGN 16
 /* Weights of a row that share a scale, in wires that have scales; the last group of a row may be shorter. */
 #define ZO2_SCALE_GROUP 128
+/* Weights of a row that share a window of exponents, in the wire that has those (bf12.h). */
+#define ZO2_WINDOW 256
 
 /* What a wire is made of, a row of wires.h: a plane of codes, a second one with further bits of each code (`more` 0: none), a
- * plane of bf16 scales (`scaled` 0: none). Constants wherever they are used. */
+ * plane of what weights share (`scaled` 0: none): bf16 scales, or 2: heads of rows, with one more plane behind it. Constants
+ * wherever they are used. */
 typedef struct zo2_wire_shape {
     uint32_t bits; /* of a code in the first plane: 32, 16, 8 or 4 */
-    uint32_t more; /* in the second: 2 or 0 */
+    uint32_t more; /* in the second: 4, 2 or 0 */
     int scaled;
 } zo2_wire_shape;
 
@@ -54,20 +57,51 @@ ZO2_HD uint64_t zo2_scale_groups(uint64_t cols)
     return (cols + (ZO2_SCALE_GROUP - 1)) / ZO2_SCALE_GROUP;
 }
 
-/* Where the second plane begins, and the scales of row `row` (2 bytes aligned), in the wire of a chunk of `rows` rows. */
+/* The head of a row of bf12: its windows' bases, a byte each, then room for its escapes, 2 bytes each. One for every window and one
+ * more: the models that were looked at have an escape in 9,000 weights. */
+ZO2_HD uint64_t zo2_windows(uint64_t cols)
+{
+    return (cols + (ZO2_WINDOW - 1)) / ZO2_WINDOW;
+}
+ZO2_HD uint64_t zo2_escape_room(uint64_t cols)
+{
+    uint64_t room = zo2_windows(cols) + 1;
+    return room < 256 ? room : 256; /* a byte says which */
+}
+ZO2_HD uint64_t zo2_head_bytes(uint64_t cols)
+{
+    return zo2_windows(cols) + 2 * zo2_escape_room(cols);
+}
+
+/* Bytes of a row in the plane of scales or heads, which follow each other without padding. */
+ZO2_HD uint64_t zo2_scale_stride(zo2_wire_shape s, uint64_t cols)
+{
+    return s.scaled == 2 ? zo2_head_bytes(cols) : 2 * zo2_scale_groups(cols);
+}
+
+/* Where the second plane begins, and the scales (2 bytes aligned) or the head of row `row`, in the wire of a chunk of `rows`
+ * rows. */
 ZO2_HD uint64_t zo2_more_at(zo2_wire_shape s, uint64_t rows, uint64_t cols)
 {
     return rows * zo2_code_stride(cols, s.bits);
 }
 ZO2_HD uint64_t zo2_scales_at(zo2_wire_shape s, uint64_t rows, uint64_t cols, uint64_t row)
 {
-    return zo2_more_at(s, rows, cols) + rows * zo2_code_stride(cols, s.more) + 2 * row * zo2_scale_groups(cols);
+    return zo2_more_at(s, rows, cols) + rows * zo2_code_stride(cols, s.more) + row * zo2_scale_stride(s, cols);
+}
+
+/* Where the plane behind the heads begins, whose rows are as long as the second one's. */
+ZO2_HD uint64_t zo2_high_at(zo2_wire_shape s, uint64_t rows, uint64_t cols)
+{
+    return zo2_pad16(zo2_scales_at(s, rows, cols, rows));
 }
 
 /* Bytes of the wire, a multiple of 16. */
 ZO2_HD uint64_t zo2_shape_bytes(zo2_wire_shape s, uint64_t rows, uint64_t cols)
 {
-    return s.scaled ? zo2_pad16(zo2_scales_at(s, rows, cols, rows)) : zo2_more_at(s, rows, cols);
+    if (!s.scaled)
+        return zo2_more_at(s, rows, cols);
+    return zo2_high_at(s, rows, cols) + (s.scaled == 2 ? rows * zo2_code_stride(cols, s.more) : 0);
 }
 
 #endif

@@ -4,6 +4,7 @@
 #define ZO2_CODEC_SIMD_H
 
 #include "codec/codec.h"
+#include "codec/plane_layout.h"
 #include "codec/update.h"
 
 /* One row of a wire whose codes share scales (plane_layout.h): cols codes, their bits of the second plane (anything where there
@@ -15,6 +16,22 @@ typedef struct zo2_scaled_rows {
     void (*stream)(const float *w, uint64_t cols, uint8_t *codes, uint8_t *more, void *scales, float *rest);
     void (*decode)(const uint8_t *codes, const uint8_t *more, const void *scales, uint64_t cols, float *w);
 } zo2_scaled_rows;
+
+/* Where a window of the bf12 wire is (bf12.h), and the room for its row's escapes. The windows of a row are ZO2_WINDOW columns
+ * apart. */
+typedef struct zo2_bf12_row {
+    uint8_t *codes, *more, *high, *base, *escapes;
+    uint32_t room;
+} zo2_bf12_row;
+
+static inline zo2_bf12_row zo2_bf12_next(zo2_bf12_row at)
+{
+    at.codes += ZO2_WINDOW;
+    at.more += ZO2_WINDOW / 2;
+    at.high += ZO2_WINDOW / 2;
+    at.base++;
+    return at;
+}
 
 typedef struct zo2_simd {
     const char *name;
@@ -45,6 +62,11 @@ typedef struct zo2_simd {
     void (*f16_round)(float *w, uint64_t n);
 
     zo2_scaled_rows e4m3, e5m2, f10, f8, f6;
+
+    /* n weights of a row of the bf12 wire, from the window `to` on, all padding of the last one with them. `used` escapes of the row
+     * are there before, and as many as returned afterwards. */
+    uint32_t (*bf12_encode)(const float *w, uint64_t n, zo2_bf12_row to, uint32_t used);
+    void (*bf12_decode)(zo2_bf12_row from, uint64_t n, float *w);
 
     /* Largest magnitude as fp32 bits without sign: NaN > infinity > finite. 0 if n = 0. */
     uint32_t (*max_bits)(const float *w, uint64_t n);

@@ -16,6 +16,7 @@
 #define ZO2_UNSHARED
 #endif
 
+#include "codec/bf12.h"
 #include "codec/bf16.h"
 #include "codec/e2m.h"
 #include "codec/fp16.h"

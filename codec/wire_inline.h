@@ -3,6 +3,7 @@
 #ifndef ZO2_CODEC_WIRE_INLINE_H
 #define ZO2_CODEC_WIRE_INLINE_H
 
+#include "codec/bf12.h"
 #include "codec/hd.h"
 #include "codec/plane_layout.h"
 #include "codec/wires.h"
@@ -30,7 +31,11 @@ ZO2_HD float zo2_wire_get(zo2_wire wire, const void *plane, uint64_t rows, uint6
         if (more)                                                                                                     \
             code |= zo2_load_code(at + zo2_more_at(shape, rows, cols) + row * zo2_code_stride(cols, more), col, more) \
                     << bits % 32;                                                                                     \
-        if (scaled)                                                                                                   \
+        if (scaled == 2)                                                                                              \
+            code = zo2_bf12_code(at + zo2_scales_at(shape, rows, cols, row),                                          \
+                                 at + zo2_high_at(shape, rows, cols) + row * zo2_code_stride(cols, more), cols, col,  \
+                                 code);                                                                               \
+        else if (scaled)                                                                                              \
             memcpy(&scale, at + zo2_scales_at(shape, rows, cols, row) + 2 * (col / ZO2_SCALE_GROUP), 2);              \
         return value;                                                                                                 \
     }

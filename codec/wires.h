@@ -8,13 +8,15 @@
  * text      on the command line, in logs and messages
  * codec     zo2_codec_<codec> is its table (codec.h)
  * bits      of a code in the first plane: 32, 16, 8 or 4; rows of codes are as plane_layout.h says
- * more      further bits of a code, in a second plane behind the first: 2, or 0 without one
- * scaled    1: ZO2_SCALE_GROUP codes of a row share a bf16 scale, in a plane behind the codes
+ * more      further bits of a code, in a second plane behind the first: 4, 2, or 0 without one
+ * scaled    1: ZO2_SCALE_GROUP codes of a row share a bf16 scale, in a plane behind the codes. 2: ZO2_WINDOW share a window of
+ *           exponents, and some codes are elsewhere (bf12.h)
  * value     of uint32_t code, the second plane's bits above the first's, and uint16_t scale: what the forward passes see, one
- *           element */
+ *           element. `scaled` 2: of the 16 bits that zo2_bf12_code() finds */
 #ifndef ZO2_CODEC_WIRES_H
 #define ZO2_CODEC_WIRES_H
 
+#include "codec/bf12.h"
 #include "codec/bf16.h"
 #include "codec/e2m.h"
 #include "codec/fp16.h"
@@ -33,7 +35,8 @@
     X(ZO2_WIRE_FP16, 5, "fp16", fp16, 16, 0, 0, zo2_fp16_get((uint16_t)code))          \
     X(ZO2_WIRE_F10, 6, "f10", f10, 8, 2, 1, zo2_f10_get(code, scale))                  \
     X(ZO2_WIRE_F8, 7, "f8", f8, 8, 0, 1, zo2_f8_get(code, scale))                      \
-    X(ZO2_WIRE_F6, 8, "f6", f6, 4, 2, 1, zo2_f6_get(code, scale))
+    X(ZO2_WIRE_F6, 8, "f6", f6, 4, 2, 1, zo2_f6_get(code, scale))                      \
+    X(ZO2_WIRE_BF12, 9, "bf12", bf12, 8, 4, 2, zo2_bf12_get(code))
 
 /* Constant for a constant. Zeros for a wire that doesn't exist. */
 ZO2_HD zo2_wire_shape zo2_wire_shape_of(zo2_wire wire)

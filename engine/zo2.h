@@ -103,10 +103,10 @@ typedef enum zo2_wire {
     ZO2_WIRE_E4M3 = 3, /* fp8-e4m3 with one bf16 scale per 128 weights of a row */
     ZO2_WIRE_E5M2 = 4, /* fp8-e5m2 with the same scales */
     ZO2_WIRE_FP16 = 5, /* IEEE half; weights of magnitude 65520 and more are refused */
-    ZO2_WIRE_F10 =
-        6, /* small floats of 2 bits of exponent, 7 of mantissa, with one bf16 scale per 128 weights of a row */
-    ZO2_WIRE_F8 = 7, /* the same, 5 of mantissa */
-    ZO2_WIRE_F6 = 8, /* the same, 3 of mantissa */
+    ZO2_WIRE_F10 = 6,  /* small floats of 2 bits of exponent, 7 of mantissa, a bf16 scale per 128 weights of a row */
+    ZO2_WIRE_F8 = 7,   /* the same, 5 of mantissa */
+    ZO2_WIRE_F6 = 8,   /* the same, 3 of mantissa */
+    ZO2_WIRE_BF12 = 9, /* the bf16 wire's values in 12.1 bits: for a bf16 checkpoint's weights that nothing tunes */
 } zo2_wire;
 
 typedef enum zo2_dist { ZO2_GAUSSIAN = 1, ZO2_RADEMACHER = 2 } zo2_dist; /* default: gaussian */

@@ -81,6 +81,11 @@ template <zo2_wire W, class E, int D> static zo2_status launch_panels(zo2_cuda *
         p.more = a->src + zo2_more_at(shape, a->rows, a->cols);
     if (shape.scaled)
         p.scales = a->src + zo2_scales_at(shape, a->rows, a->cols, 0);
+    if (shape.scaled == 2) {
+        p.escapes = p.scales + zo2_windows(a->cols);
+        p.escape_room = zo2_escape_room(a->cols);
+        p.high = zo2_high_at(shape, a->rows, a->cols) - zo2_more_at(shape, a->rows, a->cols);
+    }
     p.first = a->first_row * a->cols;
     memcpy(p.panel, a->panel, sizeof p.panel);
     p.keys = zo2_philox_round_keys((uint32_t)a->key, (uint32_t)(a->key >> 32));
@@ -89,7 +94,7 @@ template <zo2_wire W, class E, int D> static zo2_status launch_panels(zo2_cuda *
     p.cols = (uint32_t)a->cols;
     p.src_stride = (uint32_t)zo2_code_stride(a->cols, shape.bits);
     p.more_stride = (uint32_t)zo2_code_stride(a->cols, shape.more);
-    p.scale_stride = (uint32_t)(2 * zo2_scale_groups(a->cols));
+    p.scale_stride = (uint32_t)zo2_scale_stride(shape, a->cols);
     p.ld = (uint32_t)a->ld;
     p.tensor_id = a->tensor_id;
     p.query = a->query;

@@ -16,6 +16,7 @@
 #include "codec/update_inline.h"
 #include "codec/wires.h"
 #include "kernels/backend.h"
+#include "kernels/cuda/bf12.cuh"
 #include "kernels/cuda/convert.cuh"
 #include "kernels/cuda/decode_noise.cuh"
 #include "kernels/cuda/dialect.h"
@@ -104,10 +105,25 @@ __device__ static inline void zo2_read8(const zo2_codes &at, uint64_t inside, ui
     }
 }
 
+/* The same of the wire whose rows have heads. */
+__device__ static inline zo2_bf12_run zo2_bf12_load(const zo2_codes &at, uint64_t inside, uint32_t base)
+{
+    uint2 more = zo2_load8(at.more, inside);
+    zo2_bf12_run r = {zo2_load8(at.code, inside),
+                      {zo2_field(more.x, at.more_shift, 4, 0), zo2_field(more.y, at.more_shift, 4, 0)},
+                      base};
+    return r;
+}
+
 /* ---- whole runs, no folds ---- */
 
 typedef struct zo2_panels_args { /* no padding; strides in bytes but ld */
     const unsigned char *src, *more, *scales;
+    /* of the wire that has heads: escapes of row 0, how far the plane behind the heads is behind the second one, how many escapes
+     * have room */
+    const unsigned char *escapes;
+    uint64_t high;
+    uint64_t escape_room;
     uint64_t first; /* the tensor's element that row 0 begins with, a multiple of 8 */
     unsigned char *panel[ZO2_MAX_PANELS];
     zo2_philox_keys keys; /* as kernel parameters they cost no instruction and no register */
@@ -119,10 +135,21 @@ typedef struct zo2_panels_args { /* no padding; strides in bytes but ld */
 /* Where the 8 elements of a run are. */
 typedef struct zo2_run {
     zo2_codes codes;
-    const uint16_t *scale; /* of wires that have them, else NULL */
-    uint64_t index;        /* in the tensor */
-    uint64_t at;           /* in a panel */
+    const unsigned char *scale; /* of wires that have them, or a window's base; else NULL */
+    uint64_t index;             /* in the tensor */
+    uint64_t at;                /* in a panel */
+    uint32_t row;
 } zo2_run;
+
+/* What a group of the wire shares with its neighbours' groups: bytes, and columns. */
+template <zo2_wire W> struct zo2_wire_group {
+    static constexpr int bytes = zo2_wire_form<W>::scaled == 2 ? 1 : 2;
+    static constexpr int columns = zo2_wire_form<W>::scaled == 2 ? ZO2_WINDOW : ZO2_SCALE_GROUP;
+    static __device__ inline uint16_t get(const unsigned char *at)
+    {
+        return bytes == 1 ? *at : *(const uint16_t *)(const void *)at;
+    }
+};
 
 template <zo2_wire W> __device__ static inline zo2_run zo2_run_of(const zo2_panels_args &a, uint32_t row, uint32_t c)
 {
@@ -130,20 +157,21 @@ template <zo2_wire W> __device__ static inline zo2_run zo2_run_of(const zo2_pane
     r.codes = zo2_codes_at<W>(a.src + (uint64_t)row * a.src_stride, a.more + (uint64_t)row * a.more_stride, c);
     r.scale = NULL;
     if (zo2_wire_form<W>::scaled)
-        r.scale = (const uint16_t *)(const void *)(a.scales + (uint64_t)row * a.scale_stride) + c / ZO2_SCALE_GROUP;
+        r.scale = a.scales + (uint64_t)row * a.scale_stride + c / zo2_wire_group<W>::columns * zo2_wire_group<W>::bytes;
     r.index = (uint64_t)row * a.cols + (a.first + c);
     r.at = (uint64_t)row * a.ld + c;
+    r.row = row;
     return r;
 }
 
-/* `by` columns further on, a multiple of ZO2_SCALE_GROUP: shifts stay. */
+/* `by` columns further on, a multiple of ZO2_SCALE_GROUP and ZO2_WINDOW: shifts stay. */
 template <zo2_wire W> __device__ static inline zo2_run zo2_run_after(zo2_run r, uint32_t by)
 {
     r.codes.code += zo2_code_byte(by, zo2_wire_form<W>::bits);
     if (zo2_wire_form<W>::more)
         r.codes.more += by / 8 * zo2_wire_form<W>::more;
     if (zo2_wire_form<W>::scaled)
-        r.scale += by / ZO2_SCALE_GROUP;
+        r.scale += by / zo2_wire_group<W>::columns * zo2_wire_group<W>::bytes;
     r.index += by;
     r.at += by;
     return r;
@@ -153,8 +181,25 @@ template <zo2_wire W> __device__ static inline void zo2_read_run(const zo2_run &
 {
     uint16_t scale = 0;
     if (zo2_wire_form<W>::scaled && inside)
-        scale = *r.scale;
+        scale = zo2_wire_group<W>::get(r.scale);
     zo2_read8<W>(r.codes, inside ? ZO2_DECODE_RUN : 0, scale, w);
+}
+
+/* Both runs of a span; zeros for the second one if it is past the row's end. */
+template <zo2_wire W>
+__device__ static inline void zo2_read_span(const zo2_panels_args &a, const zo2_run &r, int second,
+                                            float w[2 * ZO2_DECODE_RUN])
+{
+    zo2_run after = zo2_run_after<W>(r, ZO2_DECODE_STEP);
+    if constexpr (zo2_wire_form<W>::scaled == 2) {
+        zo2_bf12_row row = {a.escapes + (uint64_t)r.row * a.scale_stride, r.codes.more + a.high,
+                            (uint32_t)a.escape_room, ZO2_DECODE_STEP / 2, r.codes.more_shift};
+        zo2_bf12_read(zo2_bf12_load(r.codes, ZO2_DECODE_RUN, *r.scale),
+                      zo2_bf12_load(after.codes, second ? ZO2_DECODE_RUN : 0, second ? *after.scale : 0), row, w);
+    } else {
+        zo2_read_run<W>(r, 1, w);
+        zo2_read_run<W>(after, second, w + ZO2_DECODE_RUN);
+    }
 }
 
 /* Two runs, of which the second may be past the row's end: it is computed all the same, for then the two are one stretch of code
@@ -164,8 +209,7 @@ __device__ static inline void zo2_panels_span(const zo2_panels_args &a, const zo
 {
     constexpr int n = ZO2_DECODE_RUN;
     float w[2 * n], z[2 * n], v[2 * n];
-    zo2_read_run<W>(r, 1, w);
-    zo2_read_run<W>(zo2_run_after<W>(r, ZO2_DECODE_STEP), second, w + n);
+    zo2_read_span<W>(a, r, second, w);
     if (D) {
         zo2_noise8<D>(a.tensor_id, a.query, a.keys, r.index, z);
         zo2_noise8<D>(a.tensor_id, a.query, a.keys, r.index + ZO2_DECODE_STEP, z + n);
@@ -200,14 +244,28 @@ __device__ static inline void zo2_read_at(const zo2_decode_args &a, uint64_t row
 {
     typedef zo2_wire_form<W> form;
     zo2_wire_shape shape = zo2_wire_shape_of(W);
-    const unsigned char *more = a.src, *codes = a.src + row * zo2_code_stride(a.cols, form::bits);
+    typedef zo2_wire_group<W> group;
+    const unsigned char *more = a.src, *codes = a.src + row * zo2_code_stride(a.cols, form::bits), *head = a.src;
     uint16_t scale = 0;
     if (form::more)
         more += zo2_more_at(shape, a.rows, a.cols) + row * zo2_code_stride(a.cols, form::more);
-    if (form::scaled)
-        scale =
-            ((const uint16_t *)(const void *)(a.src + zo2_scales_at(shape, a.rows, a.cols, row)))[c / ZO2_SCALE_GROUP];
-    zo2_read8<W>(zo2_codes_at<W>(codes, more, c), a.cols - c, scale, w);
+    if (form::scaled) {
+        head += zo2_scales_at(shape, a.rows, a.cols, row);
+        scale = group::get(head + c / group::columns * group::bytes);
+    }
+    zo2_codes at = zo2_codes_at<W>(codes, more, c);
+    if constexpr (form::scaled == 2) {
+        const unsigned char *high = at.more + (zo2_high_at(shape, a.rows, a.cols) - zo2_more_at(shape, a.rows, a.cols));
+        zo2_bf12_row of_row = {head + zo2_windows(a.cols), high, (uint32_t)zo2_escape_room(a.cols), ZO2_DECODE_STEP / 2,
+                               at.more_shift};
+        float two[2 * ZO2_DECODE_RUN];
+        zo2_bf12_read(zo2_bf12_load(at, a.cols - c, scale), zo2_bf12_run(), of_row, two);
+#pragma unroll
+        for (int i = 0; i < ZO2_DECODE_RUN; i++)
+            w[i] = two[i];
+    } else {
+        zo2_read8<W>(at, a.cols - c, scale, w);
+    }
 }
 
 template <typename E>

@@ -1,4 +1,4 @@
-/* dialect.h: the places where a kernel's text differs between nvcc and the CPU simulator of tests/cudasim: four words, and
+/* dialect.h: the places where a kernel's text differs between nvcc and the CPU simulator of tests/cudasim: five words, and
  * five conversions, which are PTX. All else in kernels/cuda is plain CUDA C++17, within what tests/cudasim/include declares.
  *
  *     template <class T> ZO2_LAUNCH_BOUNDS(256) __global__ void scale(T *x, uint64_t n)
@@ -31,6 +31,7 @@
 
 #ifdef __CUDACC__
 
+#define ZO2_CALLED                __noinline__ /* a function that isn't inlined: what is rare */
 #define ZO2_LAUNCH_BOUNDS(...)    __launch_bounds__(__VA_ARGS__)
 #define ZO2_SHARED(type, name, n) __shared__ type name[n]
 #define ZO2_DYNAMIC_SHARED(type, name)                                  \
@@ -41,6 +42,7 @@
 
 #else
 
+#define ZO2_CALLED                     __attribute__((noinline))
 #define ZO2_LAUNCH_BOUNDS(...)         CUDASIM_LAUNCH_BOUNDS(__VA_ARGS__, 0)
 #define ZO2_SHARED(type, name, n)      CUDASIM_SHARED(type, name, n)
 #define ZO2_DYNAMIC_SHARED(type, name) CUDASIM_DYNAMIC_SHARED(type, name)

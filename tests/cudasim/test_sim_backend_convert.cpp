@@ -146,6 +146,60 @@ template <zo2_wire W> static void check_planes()
         }
 }
 
+/* Two runs of a row of bf12: every value, whose exponent is in the window, an escape or whole, at every place and shift, among
+ * neighbours that are other kinds; the bases of the two are any that encoders write. */
+static void check_windows(uint32_t value, uint32_t place, uint32_t base, uint32_t other)
+{
+    uint32_t upper = value / 16 % 2, wide = value % 3 == 0, code = zo2_bf12_rotate((uint16_t)value);
+    uint32_t exponent = code >> 8, escapes = 0;
+    alignas(16) unsigned char low[16], more[16], high[16], room[2 * 16];
+    float w[16], want[16];
+    zo2_codes at[2];
+    for (uint32_t i = 0; i < 16; i++) {
+        uint32_t here = (i < 8) == (place < 8) ? base : other, e = here + i % 15, rest = 0x5A + i;
+        if (i % 5 == 4)
+            e = (here + 100) % 255;
+        bool whole = wide && (i < 8) == (place < 8);
+        if (i == place) {
+            e = exponent;
+            rest = code & 0xFF;
+        }
+        want[i] = zo2_bf12_get(e << 8 | rest);
+        uint32_t bits = e & 15;
+        low[i] = (unsigned char)rest;
+        if (!whole) {
+            bits = e - here;
+            if (bits >= ZO2_BF12_ESCAPE) {
+                room[2 * escapes] = (unsigned char)rest;
+                room[2 * escapes + 1] = (unsigned char)e;
+                low[i] = (unsigned char)escapes++;
+                bits = ZO2_BF12_ESCAPE;
+            }
+        }
+        more[i] = (unsigned char)(0xFF ^ (bits ^ 15) << 4 * upper);
+        high[i] = (unsigned char)(0xFF ^ (e >> 4 ^ 15) << 4 * upper);
+    }
+    for (int i = 0; i < 2; i++)
+        at[i] = {low + 8 * i, more + 8 * i, 0, 4 * upper};
+    uint32_t bases[2] = {place < 8 ? base : other, place < 8 ? other : base};
+    if (wide)
+        bases[place / 8] = ZO2_BF12_WIDE;
+    zo2_bf12_row row = {room, high, 16, 8, 4 * upper};
+    zo2_bf12_read(zo2_bf12_load(at[0], 8, bases[0]), zo2_bf12_load(at[1], 8, bases[1]), row, w);
+    for (uint32_t i = 0; i < 16; i++)
+        if (zo2_float_bits(w[i]) != zo2_float_bits(want[i]))
+            fail_msg("bf12, value %#x at %u, bases %u and %u: %a at %u, not %a", value, place, bases[0], bases[1],
+                     (double)w[i], i, (double)want[i]);
+}
+
+static void windows(void **state)
+{
+    (void)state;
+    for (uint32_t value = 0; value < 0x10000; value++)
+        for (uint32_t k = 0; k < 16; k++)
+            check_windows(value, k, (value + 17 * k) % (ZO2_BF12_MOST + 1), (value * 7 + 31 * k) % (ZO2_BF12_MOST + 1));
+}
+
 static void codes(void **state)
 {
     (void)state;
@@ -166,6 +220,7 @@ static void codes(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(narrowing), cmocka_unit_test(halves), cmocka_unit_test(codes)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(narrowing), cmocka_unit_test(halves), cmocka_unit_test(codes),
+                                       cmocka_unit_test(windows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

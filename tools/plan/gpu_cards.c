@@ -28,7 +28,7 @@ const gpu_card gpu_cards[] = {
 /* Cycles of a multiprocessor that the instructions of a weight take, both panels in fp16: the fullest of its pipes, by the
  * counts of tools/sass-count (kernels/cuda/README.md). Two wires of a kind differ by a twentieth; the slower one is here. */
 static const struct {
-    double bits16[2], fp8[2], e2m[2]; /* wires of 16 and more bits, fp8-*, f10, f8 and f6; Gaussian noise, Rademacher */
+    double bits16[2], fp8[2], e2m[2]; /* wires of 16 bits and more; fp8-*; f10, f8, f6, bf12. Gaussian, Rademacher */
 } decode_cycles[] = {
     [GPU_SM75] = {{0.383, 0.145}, {0.440, 0.225}, {0.412, 0.196}},
     [GPU_SM80] = {{0.383, 0.129}, {0.422, 0.227}, {0.406, 0.197}},
@@ -56,6 +56,7 @@ static double wire_bytes(zo2_wire wire)
     case ZO2_WIRE_F8: return 1 + 2.0 / 128;
     case ZO2_WIRE_F10: return 1.25 + 2.0 / 128;
     case ZO2_WIRE_F6: return 0.75 + 2.0 / 128;
+    case ZO2_WIRE_BF12: return 1.5 + 3.0 / 256;
     default: return 2;
     }
 }
@@ -68,7 +69,8 @@ static double cycles_of(gpu_architecture a, zo2_wire wire, zo2_dist dist)
     case ZO2_WIRE_E5M2: return decode_cycles[a].fp8[noise];
     case ZO2_WIRE_F10:
     case ZO2_WIRE_F8:
-    case ZO2_WIRE_F6: return decode_cycles[a].e2m[noise];
+    case ZO2_WIRE_F6:
+    case ZO2_WIRE_BF12: return decode_cycles[a].e2m[noise];
     default: return decode_cycles[a].bits16[noise];
     }
 }

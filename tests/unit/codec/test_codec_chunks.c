@@ -15,30 +15,44 @@ static uint64_t pad16(uint64_t x)
     return (x + 15) / 16 * 16;
 }
 
-/* The planes of a wire, from its row in wires.h: codes, further bits of them, scales. */
+/* The planes of a wire, from its row in wires.h: codes, further bits of them, scales or heads, bits behind heads. */
+enum { PLANES = 4 };
 typedef struct planes {
-    uint64_t at[4];     /* where they begin, and the end */
-    uint64_t stride[3]; /* of a row, 0 for a plane that isn't there */
-    uint64_t used[3];   /* bytes of a row that aren't all padding */
+    uint64_t at[PLANES + 1]; /* where they begin, and the end */
+    uint64_t stride[PLANES]; /* of a row, 0 for a plane that isn't there */
+    uint64_t used[PLANES];   /* bytes of a row that aren't all padding */
 } planes;
+
+/* Heads of bf12: of 256 columns a byte, and two of each for escapes, which are one more. */
+static uint64_t head_bytes(uint64_t cols)
+{
+    uint64_t windows = (cols + 255) / 256;
+    return windows + 2 * (windows < 255 ? windows + 1 : 256);
+}
 
 static planes planes_of(const zo2_codec *k, uint64_t rows, uint64_t cols)
 {
     zo2_wire_shape s = test_wires[k->id - 1].shape;
     planes p = {.used = {(cols * s.bits + 7) / 8, (cols * s.more + 7) / 8, s.scaled ? 2 * ((cols + 127) / 128) : 0}};
-    for (int i = 0; i < 3; i++) {
-        p.stride[i] = i < 2 ? pad16(p.used[i]) : p.used[i];
+    if (s.scaled == 2) {
+        p.used[2] = head_bytes(cols);
+        p.used[3] = p.used[1];
+    }
+    for (int i = 0; i < PLANES; i++) {
+        p.stride[i] = i != 2 ? pad16(p.used[i]) : p.used[i];
         p.at[i + 1] = pad16(p.at[i] + rows * p.stride[i]);
         /* codes shorter than a byte lie 16 apart: of a stripe that isn't full no byte need be padding */
-        p.used[i] = (i == 0 && s.bits < 8) || i == 1 ? p.stride[i] : p.used[i];
+        p.used[i] = (i == 0 && s.bits < 8) || i == 1 || i == 3 ? p.stride[i] : p.used[i];
     }
     return p;
 }
 
-/* Which row byte b of the wire belongs to; the padding behind the scales is the last one's. */
+/* Which row byte b of the wire belongs to; the padding behind scales and heads is the last one's. */
 static uint64_t row_of_byte(const planes *p, uint64_t rows, uint64_t b)
 {
-    int i = b >= p->at[2] && p->stride[2] ? 2 : b >= p->at[1] && p->stride[1] ? 1 : 0;
+    int i = PLANES - 1;
+    while (b < p->at[i] || !p->stride[i])
+        i--;
     uint64_t row = (b - p->at[i]) / p->stride[i];
     return row < rows ? row : rows - 1;
 }
@@ -77,6 +91,10 @@ static void plane_sizes(void **state)
             k = zo2_codec_get(ZO2_WIRE_F6);
             assert_int_equal(k->wire_bytes(rows, cols), rows * (pad16((cols + 1) / 2) + quarter) + scales);
             assert_int_equal(k->rest_bytes(rows, cols), rows * pad16(4 * cols));
+            k = zo2_codec_get(ZO2_WIRE_BF12);
+            assert_int_equal(k->wire_bytes(rows, cols),
+                             rows * (pad16(cols) + 2 * pad16((cols + 1) / 2)) + pad16(rows * head_bytes(cols)));
+            assert_int_equal(k->rest_bytes(rows, cols), rows * pad16(2 * cols));
         }
     }
     /* opt-175b's widest matrix, without overflow or rounding */
@@ -84,6 +102,8 @@ static void plane_sizes(void **state)
     assert_true(zo2_codec_get(ZO2_WIRE_BF16)->wire_bytes(1 << 20, 1 << 19) == 1ull << 40);
     assert_true(zo2_codec_get(ZO2_WIRE_F10)->wire_bytes(49152, 12288) == 49152ull * 12288 / 8 * 10 + 49152ull * 96 * 2);
     assert_true(zo2_codec_get(ZO2_WIRE_F6)->wire_bytes(49152, 12288) == 49152ull * 12288 / 8 * 6 + 49152ull * 96 * 2);
+    assert_true(zo2_codec_get(ZO2_WIRE_BF12)->wire_bytes(49152, 12288) ==
+                49152ull * 12288 * 2 + 49152ull * (48 + 2 * 49));
 }
 
 static void table(void **state)
@@ -146,8 +166,8 @@ static void join_is_exact(void **state)
                 free(got);
             }
             planes p = planes_of(k, rows, cols);
-            assert_int_equal(p.at[3], c.wire_bytes);
-            for (int j = 0; j < 3; j++) {
+            assert_int_equal(p.at[PLANES], c.wire_bytes);
+            for (int j = 0; j < PLANES; j++) {
                 for (uint64_t at = p.at[j]; at < p.at[j + 1]; at++)
                     if (at - p.at[j] >= rows * p.stride[j] || (at - p.at[j]) % p.stride[j] >= p.used[j])
                         assert_int_equal(c.wire[at], 0);
@@ -206,6 +226,7 @@ static void decode_is_close(void **state)
                     double bound = 0;
                     switch (k->id) {
                     case ZO2_WIRE_FP32: break;
+                    case ZO2_WIRE_BF12:
                     case ZO2_WIRE_BF16: bound = fmax(fabs(w) * 0x1p-8, 0x1p-134); break;
                     case ZO2_WIRE_FP16: bound = fmax(fabs(w) * 0x1p-11, 0x1p-25); break;
                     case ZO2_WIRE_E4M3: bound = fmax(fabs(w) * 0x1.0001p-4, scale * 0x1.0001p-10); break;
@@ -337,10 +358,10 @@ static void representable(void **state)
     {
         for (size_t i = 0; i < COUNT(cases) * WIRES; i++) {
             const zo2_codec *k = zo2_codec_get(test_wires[i % WIRES].wire);
-            int want = k->id == ZO2_WIRE_FP32   ? cases[i / WIRES].fp32
-                       : k->id == ZO2_WIRE_FP16 ? cases[i / WIRES].fp16
-                       : k->id >= ZO2_WIRE_F10  ? cases[i / WIRES].e2m
-                                                : cases[i / WIRES].others;
+            int want = k->id == ZO2_WIRE_FP32                          ? cases[i / WIRES].fp32
+                       : k->id == ZO2_WIRE_FP16                        ? cases[i / WIRES].fp16
+                       : k->id >= ZO2_WIRE_F10 && k->id <= ZO2_WIRE_F6 ? cases[i / WIRES].e2m
+                                                                       : cases[i / WIRES].others;
             for (uint32_t at = 0; at < 70; at++) {
                 memset(w, 0, sizeof w);
                 w[at] = test_float(cases[i / WIRES].bits | (at % 2 ? 0x80000000u : 0));
@@ -352,7 +373,7 @@ static void representable(void **state)
     /* what is representable decodes to something finite; the next value would not, for fp8 the one after that */
     for (int i = 0; i < WIRES; i++) {
         const zo2_codec *k = zo2_codec_get(test_wires[i].wire);
-        float most = test_float(k->limit_bits - 1), over = test_float(k->limit_bits + (uint32_t)is_scaled(k)), got;
+        float most = test_float(k->limit_bits - 1), over = test_float(k->limit_bits + (is_scaled(k) == 1)), got;
         uint32_t wire[16], rest[8];
         k->split(&most, 1, 1, 0, 1, wire, rest);
         k->decode(wire, 1, 1, 0, 1, &got);
