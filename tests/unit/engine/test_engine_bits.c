@@ -193,10 +193,10 @@ static void e4m3_queries(void **state)
     each_wire(ZO2_WIRE_E4M3, 3, 0, UINT32_MAX);
 }
 
-static void e4m3_queries_pending_micro_batches(void **state)
+static void f6_queries_pending_micro_batches(void **state)
 {
     (void)state;
-    each_wire(ZO2_WIRE_E4M3, 2, 3, 2);
+    each_wire(ZO2_WIRE_F6, 2, 3, 2);
 }
 
 static void e5m2_and_fp16(void **state)
@@ -204,9 +204,6 @@ static void e5m2_and_fp16(void **state)
     (void)state;
     each_wire(ZO2_WIRE_E5M2, 1, 1, UINT32_MAX);
     each_wire(ZO2_WIRE_FP16, 1, 0, UINT32_MAX);
-    each_wire(ZO2_WIRE_F10, 1, 1, UINT32_MAX);
-    each_wire(ZO2_WIRE_F8, 2, 0, 2);
-    each_wire(ZO2_WIRE_F6, 1, 0, UINT32_MAX);
 }
 
 /* On the cpu a library of its own multiplies these. */
@@ -225,7 +222,7 @@ static void tiles_pending(void **state)
     (void)state;
     model = several_tiles;
     each_wire(ZO2_WIRE_BF16, 1, 1, UINT32_MAX);
-    each_wire(ZO2_WIRE_E4M3, 2, 2, 2);
+    each_wire(ZO2_WIRE_F8, 2, 2, 2);
     model = one_tile;
 }
 
@@ -237,9 +234,9 @@ static void families(void **state)
     for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
         model = others[i];
         if (i % 2)
-            each_wire(ZO2_WIRE_E4M3, 2, 1, UINT32_MAX);
+            each_wire(ZO2_WIRE_F10, 2, 1, UINT32_MAX);
         else
-            each_wire(ZO2_WIRE_BF16, 1, 2, 2);
+            each_wire(i ? ZO2_WIRE_BF16 : ZO2_WIRE_BF12, 1, 2, 2);
     }
     vocab = 100;
     model = one_tile;
@@ -403,7 +400,7 @@ int main(void)
     test_device_begin(0);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bf16),          cmocka_unit_test(bf16_pending_micro_batches),
-        cmocka_unit_test(e4m3_queries),  cmocka_unit_test(e4m3_queries_pending_micro_batches),
+        cmocka_unit_test(e4m3_queries),  cmocka_unit_test(f6_queries_pending_micro_batches),
         cmocka_unit_test(tiles_pending), cmocka_unit_test(pending_is_exact_with_fp32_wire),
         cmocka_unit_test(cancelled),     cmocka_unit_test(aborted_by_signal),
         cmocka_unit_test(killed),        cmocka_unit_test(e5m2_and_fp16),
