@@ -91,7 +91,7 @@ static void same_bytes_as_small_chunks(void **state)
     (void)state;
     uint64_t rng = 11;
     for (int i = 0; i < TEST_WIRES; i++) {
-        if (!test_wires[i].shape.scaled)
+        if (test_wires[i].shape.scaled != 1)
             continue;
         const zo2_codec *k = zo2_codec_get(test_wires[i].wire);
         for (size_t s = 0; s < COUNT(all_cols) * COUNT(offsets); s++) {
