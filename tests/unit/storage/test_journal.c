@@ -179,7 +179,7 @@ static void create_refuses(void **state)
     REFUSED(pending, ZO2_MAX_PENDING + 1, "pending");
     REFUSED(micro_batch, 0, "micro-batch");
     REFUSED(wire, (zo2_wire)0, "wire");
-    REFUSED(wire, (zo2_wire)7, "wire");
+    REFUSED(wire, (zo2_wire)99, "wire");
     REFUSED(compute, (zo2_dtype)0, "compute");
     REFUSED(backend, ZO2_BACKEND_AUTO, "backend");
 #undef REFUSED
