@@ -1,6 +1,6 @@
 #!/bin/sh
 # Adapters of a frozen model whose source bits are ten times what host and device may take: opt-6.7b, fp16, one row of 32 tokens. Peak RSS is
-# within the budgets, and what is written is journal and adapters. Ten minutes and 14 GB of disk.
+# within the budgets, and what is written is journal and adapters. Five minutes and 14 GB of disk.
 set -eu
 ZO2_LONG_DIR=${ZO2_LONG_DIR-$PWD}
 . "$SRC/tests/cli/train_steps.sh"

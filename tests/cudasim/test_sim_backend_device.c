@@ -254,8 +254,8 @@ static void device_lost(void **state)
     assert_clean();
 }
 
-/* Calls that all are made to fail: of the others, which load kernels, create events or belong to steps, one in a while. For
- * ThreadSanitizer these alone: what a failure leaves behind is AddressSanitizer's to find. */
+/* Calls that all are made to fail: of the others, which load kernels, create events or belong to steps, one in a while. Under
+ * ThreadSanitizer a dozen in all: what a failure leaves behind is AddressSanitizer's to find. */
 #ifdef __SANITIZE_THREAD__
 enum { OTHER_CALLS = 12, LEAST_FAILURES = OTHER_CALLS / 2 };
 #else
