@@ -31,6 +31,10 @@ typedef struct zo2_codec {
     /* How many of those a wire that is there needs, from the first on: what crosses the link. NULL: all of them, whatever the
      * weights are. */
     uint64_t (*sent_bytes)(const void *wire, uint64_t rows, uint64_t cols);
+    /* For wires of which sent_bytes() is known to be the least that it can be: a codec whose room that is, everything at the same
+     * place. Nobody else's wire fits, so nothing is encoded there: it has no split(), join() and update(), and copy_row() takes rows of either.
+     * NULL: there is no such room. */
+    const struct zo2_codec *narrow;
 
     /* Stores w[n][cols] as rows [row, row + n) of a chunk of rows x cols. Disjoint row ranges may be stored
      * concurrently: no byte outside those rows is written. Values must be representable. rest NULL: the wire alone. */

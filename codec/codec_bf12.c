@@ -25,6 +25,12 @@ static uint64_t wire_bytes(uint64_t rows, uint64_t cols)
     return zo2_shape_bytes(shape(), rows, cols);
 }
 
+/* Without a wide window. */
+static uint64_t narrow_bytes(uint64_t rows, uint64_t cols)
+{
+    return zo2_high_at(shape(), rows, cols);
+}
+
 static uint64_t rest_bytes(uint64_t rows, uint64_t cols)
 {
     return rows * zo2_row_stride(cols, 2);
@@ -68,7 +74,7 @@ static void end_row(zo2_bf12_row row, uint32_t used)
 
 static uint64_t sent_bytes(const void *wire, uint64_t rows, uint64_t cols)
 {
-    const uint64_t at = zo2_high_at(shape(), rows, cols), windows = zo2_windows(cols);
+    const uint64_t at = narrow_bytes(rows, cols), windows = zo2_windows(cols);
     for (uint64_t r = rows; r-- > 0;)
         if (memchr(row_of(wire, rows, cols, r).base, ZO2_BF12_WIDE, windows))
             return at + (r + 1) * zo2_code_stride(cols, shape().more);
@@ -105,6 +111,17 @@ static void decode(const void *wire, uint64_t rows, uint64_t cols, uint64_t row,
     const zo2_simd *simd = zo2_simd_get();
     for (uint64_t r = row; r < row + n; r++, w += cols)
         simd->bf12_decode(row_of(wire, rows, cols, r), cols, w);
+}
+
+/* A window that says it is wide all the same, which no encoder writes there, has its exponents from bytes that are there. */
+static void decode_narrow(const void *wire, uint64_t rows, uint64_t cols, uint64_t row, uint64_t n, float *w)
+{
+    const zo2_simd *simd = zo2_simd_get();
+    for (uint64_t r = row; r < row + n; r++, w += cols) {
+        zo2_bf12_row from = row_of(wire, rows, cols, r);
+        from.high = from.more;
+        simd->bf12_decode(from, cols, w);
+    }
 }
 
 /* Upper halves as floats become the masters. */
@@ -164,17 +181,33 @@ static uint32_t update(void *wire, void *rest, uint64_t rows, uint64_t cols, uin
     return most;
 }
 
-static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint64_t cols, void *dst, uint64_t dst_rows,
-                     uint64_t dst_row)
+static void copy_narrow(const void *src, uint64_t src_rows, uint64_t src_row, uint64_t cols, void *dst,
+                        uint64_t dst_rows, uint64_t dst_row)
 {
     zo2_bf12_row from = row_of(src, src_rows, cols, src_row), to = row_of(dst, dst_rows, cols, dst_row);
     memcpy(to.codes, from.codes, zo2_code_stride(cols, shape().bits));
     memcpy(to.more, from.more, zo2_code_stride(cols, shape().more));
     memcpy(to.base, from.base, zo2_head_bytes(cols));
-    memcpy(to.high, from.high, zo2_code_stride(cols, shape().more));
     if (dst_row + 1 == dst_rows)
         zero_head_padding(dst, dst_rows, cols);
 }
+
+static void copy_row(const void *src, uint64_t src_rows, uint64_t src_row, uint64_t cols, void *dst, uint64_t dst_rows,
+                     uint64_t dst_row)
+{
+    copy_narrow(src, src_rows, src_row, cols, dst, dst_rows, dst_row);
+    memcpy(row_of(dst, dst_rows, cols, dst_row).high, row_of(src, src_rows, cols, src_row).high,
+           zo2_code_stride(cols, shape().more));
+}
+
+static const zo2_codec narrow = {
+    .id = ZO2_WIRE_BF12,
+    .limit_bits = ZO2_BF16_LIMIT_BITS,
+    .wire_bytes = narrow_bytes,
+    .rest_bytes = rest_bytes,
+    .decode = decode_narrow,
+    .copy_row = copy_narrow,
+};
 
 const zo2_codec zo2_codec_bf12 = {
     .id = ZO2_WIRE_BF12,
@@ -182,6 +215,7 @@ const zo2_codec zo2_codec_bf12 = {
     .wire_bytes = wire_bytes,
     .rest_bytes = rest_bytes,
     .sent_bytes = sent_bytes,
+    .narrow = &narrow,
     .split = split,
     .join = join,
     .decode = decode,

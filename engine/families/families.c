@@ -179,6 +179,18 @@ static zo2_status load_directory(zo2_arch *out, const char *dir)
     return s == ZO2_ERR_NOTFOUND ? zo2_explain_folder(s, dir, ZO2_WANT_MODEL_FOLDER) : s;
 }
 
+void zo2_arch_find_wires(zo2_arch *a, const zo2_packfile *pack)
+{
+    const zo2_packheader *h = zo2_packfile_header(pack);
+    for (uint32_t i = 0; i < h->wires; i++) {
+        const zo2_packwire w = zo2_packfile_wire(pack, i);
+        if (w.tensor < a->n_tensors && zo2_packfile_is_narrow(pack, w.tensor, w.wire))
+            a->tensors[w.tensor].narrow_wires |= 1u << w.wire;
+    }
+    for (uint32_t i = 0; i < a->n_tensors && i < h->tensors; i++) /* behind the one that it is stored as */
+        a->tensors[i].narrow_wires = a->tensors[zo2_packfile_tensor(pack, i)->stored_as].narrow_wires;
+}
+
 static zo2_status load_pack(zo2_arch *out, const char *path, uint64_t *pack_bytes)
 {
     zo2_packfile *file = NULL;
@@ -189,6 +201,8 @@ static zo2_status load_pack(zo2_arch *out, const char *path, uint64_t *pack_byte
         s = zo2_packfile_file(file, "config.json", &text, &bytes);
     if (!s)
         s = zo2_arch_from_config(out, text, bytes, path);
+    if (!s)
+        zo2_arch_find_wires(out, file);
     if (!s && pack_bytes)
         *pack_bytes = zo2_packfile_header(file)->file_bytes;
     zo2_packfile_close(file);

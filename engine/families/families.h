@@ -4,6 +4,8 @@
 
 #include "engine/model/arch.h"
 
+struct zo2_packfile;
+
 /* Parses the text of a config.json (path: for messages). Refuses by name what isn't supported: other families, activation
  * functions, heads that don't divide hidden, absurd sizes. Then builds the tensor list. */
 zo2_status zo2_arch_from_config(zo2_arch *out, const char *json, size_t bytes, const char *path);
@@ -14,6 +16,9 @@ const char *zo2_arch_published(uint32_t i);
 /* A name, the path of a config.json or of a pack (told by its magic), or a directory with a config.json. pack_bytes:
  * size of the pack, 0 if it isn't one; may be NULL. */
 zo2_status zo2_arch_load(zo2_arch *out, const char *arch_or_path, uint64_t *pack_bytes);
+
+/* Which wires of its tensors the pack has in their narrow room (zo2_tensor.narrow_wires). The tensors of the two are the same. */
+void zo2_arch_find_wires(zo2_arch *a, const struct zo2_packfile *pack);
 
 /* config.json text as a Hugging Face directory would have it (for synth); malloc'ed. */
 char *zo2_arch_config_json(const zo2_arch *a, zo2_dtype dtype);

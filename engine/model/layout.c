@@ -39,7 +39,8 @@ uint64_t zo2_tile_rows(uint32_t rule, uint64_t rows, uint64_t cols, zo2_dtype co
 
 const zo2_codec *zo2_tensor_codec(const zo2_tensor *t, zo2_wires wires)
 {
-    return zo2_codec_get(t->exempt ? ZO2_WIRE_FP32 : t->frozen ? wires.frozen : wires.moving);
+    const zo2_codec *codec = zo2_codec_get(t->exempt ? ZO2_WIRE_FP32 : t->frozen ? wires.frozen : wires.moving);
+    return t->frozen && codec->narrow && t->narrow_wires >> codec->id & 1 ? codec->narrow : codec;
 }
 
 uint64_t zo2_chunk_rows(const zo2_tensor *t, zo2_wires wires, uint64_t chunk_bytes)

@@ -73,7 +73,8 @@ typedef struct zo2_layout {
  * Fewer rows than that make one tile, rounded up to a multiple of 128. */
 uint64_t zo2_tile_rows(uint32_t rule, uint64_t rows, uint64_t cols, zo2_dtype compute);
 
-/* The codec of a tensor in a run with these wires: exempt tensors stay fp32. */
+/* The codec of a tensor in a run with these wires: exempt tensors stay fp32. Where a frozen one's wire is in the pack and fits into
+ * its narrow room, the codec of that. */
 const zo2_codec *zo2_tensor_codec(const zo2_tensor *t, zo2_wires wires);
 
 /* Rows per chunk of a matrix for a target size of the wire: at least one. */

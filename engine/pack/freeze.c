@@ -10,6 +10,7 @@
 #include "engine/model/arch.h"
 #include "engine/model/layout.h"
 #include "engine/model/tune.h"
+#include "engine/model/wire_size.h"
 #include "engine/pack/pack_api.h"
 #include "engine/pack/wire_chunk.h"
 #include "storage/io/io.h"
@@ -38,13 +39,13 @@ typedef struct job {
     zo2_packwriter *w;
     item *items;         /* [n + 1]: the last one is what there is behind them */
     uint32_t n, changed; /* the latter: wires that come or go */
-    uint64_t wire_bytes; /* of them all, with their padding */
+    uint64_t wire_bytes; /* of them all at most, with their padding */
     uint64_t most_wire;  /* bytes of the largest chunk */
 } job;
 
-/* At the start of a task's buffer; the wire follows. */
+/* At the start of a task's buffer; the wire follows, of which the file gets the first `stored` bytes. */
 typedef struct made {
-    uint64_t bytes, hash;
+    uint64_t bytes, stored, hash;
 } made;
 
 #define MADE_BYTES ((uint64_t)64)
@@ -194,11 +195,13 @@ static zo2_status make_chunk(void *arg, uint64_t i, void *buffer)
         if (!s)
             s = zo2_packfile_read_place(j->pack->file, it->tensor, &place, wire);
         m->bytes = s ? 0 : place.bytes;
+        m->stored = s ? 0 : place.stored_bytes;
     } else {
         m->bytes = j->codec->wire_bytes(rows, t->cols);
         s = zo2_wire_chunk_make(j->pack, j->codec, it->tensor, row, rows, wire);
+        m->stored = s ? 0 : zo2_wire_sent(j->codec, wire, rows, t->cols);
     }
-    m->hash = s ? 0 : XXH3_64bits(wire, m->bytes);
+    m->hash = s ? 0 : XXH3_64bits(wire, m->stored);
     return s;
 }
 
@@ -208,7 +211,7 @@ static zo2_status write_chunk(void *arg, uint64_t i, void *buffer)
     const item *it = item_of(j, i);
     const made *m = buffer;
     zo2_status s = i == it->first ? zo2_packwriter_wire(j->w, it->wire, it->tensor) : ZO2_OK;
-    return s ? s : zo2_packwriter_wire_chunk(j->w, (unsigned char *)buffer + MADE_BYTES, m->bytes, m->hash);
+    return s ? s : zo2_packwriter_wire_chunk(j->w, (unsigned char *)buffer + MADE_BYTES, m->bytes, m->stored, m->hash);
 }
 
 static zo2_status report(void *arg, uint64_t done)

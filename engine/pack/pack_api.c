@@ -115,6 +115,8 @@ zo2_status zo2_pack_open(zo2_pack **out, const char *path)
     if (!(s = zo2_packfile_open(&p->file, path)) && !(s = zo2_packfile_file(p->file, "config.json", &config, &bytes)) &&
         !(s = zo2_arch_from_config(&p->arch, config, bytes, path)))
         s = check_tensors(p->file, &p->arch);
+    if (!s)
+        zo2_arch_find_wires(&p->arch, p->file);
     if (s)
         zo2_pack_close(p);
     else

@@ -39,6 +39,14 @@ static zo2_status find_aliases(const char *pack, const zo2_arch *a, uint32_t **o
     return s;
 }
 
+/* Of an architecture alone: the plan is for a pack that zo2-pack freeze was used on, and matrices of real models fit (codec/CODECS.md,
+ * "bf12"). */
+static void expect_narrow_wires(zo2_arch *a)
+{
+    for (uint32_t i = 0; i < a->n_tensors; i++)
+        a->tensors[i].narrow_wires = UINT32_MAX;
+}
+
 /* What is asked for: `rates` of a device that isn't here, or NULL. */
 typedef struct question {
     const char *function, *arch_or_pack;
@@ -151,6 +159,8 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
     uint64_t pack_bytes = 0;
     uint32_t *stored_as = NULL;
     zo2_status s = zo2_arch_load(&model, q->arch_or_pack, &pack_bytes);
+    if (!s && !pack_bytes)
+        expect_narrow_wires(&model);
     if (!s)
         s = zo2_arch_tune(&arch, &model, opts->tune, opts->tune_rotate != 0);
     if (!s)

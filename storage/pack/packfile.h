@@ -58,7 +58,8 @@ typedef struct zo2_packplace {
     uint64_t chunk; /* its number, for restore */
     uint64_t offset, stored_bytes;
     uint64_t row, rows; /* of the tensor, that it holds */
-    uint64_t bytes;     /* of their source bits; never fewer than stored_bytes */
+    uint64_t
+        bytes; /* of their source bits, or of a wire: more than stored_bytes if it is compressed or ends in zeros */
     int compressed;
 } zo2_packplace;
 /* The chunk that holds a row of a tensor; the next one begins at row + rows. ZO2_ERR_ARG. */
@@ -69,15 +70,18 @@ zo2_status zo2_packfile_place(const zo2_packfile *p, uint32_t tensor, uint64_t r
 zo2_status zo2_packfile_restore(const zo2_packfile *p, uint32_t tensor, uint64_t chunk, void *data, void *scratch);
 
 /* ---- stored wires: what a run encodes of a matrix, there already (PACK.md, "Wires") ---- */
-/* Number i of them, i < wires of the header, by wire and then by tensor; bytes: all of its chunks. */
+/* Number i of them, i < wires of the header, by wire and then by tensor; all of its chunks. */
 typedef struct zo2_packwire {
     zo2_wire wire; /* perhaps one that this program doesn't know */
     uint32_t tensor;
-    uint64_t bytes, largest; /* of the largest chunk */
+    uint64_t bytes;   /* in the file */
+    uint64_t largest; /* of the largest chunk, with what the file leaves off */
 } zo2_packwire;
 zo2_packwire zo2_packfile_wire(const zo2_packfile *p, uint32_t i);
 /* Is there this wire of a tensor, or of the one that it is stored as? */
 int zo2_packfile_has_wire(const zo2_packfile *p, uint32_t tensor, zo2_wire wire);
+/* Does it fit into its codec's narrow room (codec.h)? */
+int zo2_packfile_is_narrow(const zo2_packfile *p, uint32_t tensor, zo2_wire wire);
 /* The chunk of it that holds a row: `bytes` bytes, the wire of a codec's chunk of out->rows rows. ZO2_ERR_NOTFOUND: there is no such wire.
  * zo2_packfile_restore() is for those who read it themselves. */
 zo2_status zo2_packfile_wire_place(const zo2_packfile *p, uint32_t tensor, zo2_wire wire, uint64_t row,
@@ -139,9 +143,11 @@ zo2_status zo2_packwriter_file(zo2_packwriter *w, const char *name, const void *
 zo2_status zo2_packwriter_copy(zo2_packwriter *w, const zo2_packfile *from, int wires, uint64_t more,
                                zo2_progress_fn progress, void *ud);
 /* Behind all tensors: begins the wire of a matrix that has bytes of its own. In the order of zo2_packfile_wire(). Then its chunks in order, cut
- * at the rows of the tensor's (hash: XXH3-64 of their bytes). In packfile_wires.c. */
+ * at the rows of the tensor's: `bytes` bytes, of which the first `stored` go into the file (hash: XXH3-64 of these) and the others are zero. In
+ * packfile_wires.c. */
 zo2_status zo2_packwriter_wire(zo2_packwriter *w, zo2_wire wire, uint32_t tensor);
-zo2_status zo2_packwriter_wire_chunk(zo2_packwriter *w, const void *data, uint64_t bytes, uint64_t hash);
+zo2_status zo2_packwriter_wire_chunk(zo2_packwriter *w, const void *data, uint64_t bytes, uint64_t stored,
+                                     uint64_t hash);
 zo2_status zo2_packwriter_commit(zo2_packwriter *w,
                                  uint64_t *model_hash); /* fsync, rename, fsync of the folder; model_hash may be NULL */
 /* Frees; without a commit before it the temporary file is removed. NULL is fine. */

@@ -140,6 +140,8 @@ zo2_status zo2_packfile_restore(const zo2_packfile *p, uint32_t tensor, uint64_t
 {
     const zo2_pack_chunk_record *r = &p->chunks[chunk];
     zo2_status s = check_stored(p, tensor, chunk, data);
+    if (s == ZO2_OK && r->encoding == ZO2_PACK_ENCODING_RAW) /* a wire leaves off zeros at its end */
+        memset((unsigned char *)data + r->stored_bytes, 0, (size_t)(r->decoded_bytes - r->stored_bytes));
     if (s != ZO2_OK || r->encoding == ZO2_PACK_ENCODING_RAW)
         return s;
     uint32_t size = (uint32_t)zo2_pack_dtype_bytes(p->tensors[tensor].dtype);
@@ -248,7 +250,8 @@ zo2_status zo2_packfile_wire_place(const zo2_packfile *p, uint32_t tensor, zo2_w
     const zo2_pack_chunk_record *c = &p->chunks[r->first_chunk + k];
     out->chunk = r->first_chunk + k;
     out->offset = c->offset;
-    out->stored_bytes = out->bytes = c->stored_bytes;
+    out->stored_bytes = c->stored_bytes;
+    out->bytes = c->decoded_bytes;
     out->compressed = 0;
     return ZO2_OK;
 }

@@ -11,11 +11,26 @@
 
 #define AGAIN "the file is damaged: copy or convert it again"
 
-/* What the wire of chunk k has to have; 0: nobody here knows. */
-static uint64_t expected_bytes(const zo2_pack_tensor_record *t, uint32_t wire, uint64_t k)
+/* What the wire of a chunk has: its room, and of that how much at least is in the file; zeros behind it are left off. */
+typedef struct length {
+    uint64_t room, least;
+} length;
+
+/* Of chunk k. room 0: nobody here knows. */
+static length length_of(const zo2_pack_tensor_record *t, uint32_t wire, uint64_t k)
 {
     const zo2_codec *codec = zo2_codec_get((zo2_wire)wire);
-    return codec ? codec->wire_bytes(zo2_pack_rows_of(t, k), t->cols) : 0;
+    if (!codec)
+        return (length){0, 0};
+    const uint64_t rows = zo2_pack_rows_of(t, k), room = codec->wire_bytes(rows, t->cols);
+    return (length){room, codec->narrow ? codec->narrow->wire_bytes(rows, t->cols) : room};
+}
+
+static int is_length(length l, uint64_t room, uint64_t stored)
+{
+    if (!room || room > ZO2_PACK_MAX_WIRE_BYTES || stored > room)
+        return 0;
+    return l.room ? room == l.room && stored >= l.least : stored >= room - room / 2;
 }
 
 /* ---- reader ------------------------------------------------------------------------------------------------------ */
@@ -38,14 +53,13 @@ static const char *record_fault(const zo2_packfile *p, uint32_t i, uint64_t chun
     return NULL;
 }
 
-static const char *chunk_fault(const zo2_packfile *p, const zo2_pack_chunk_record *c, uint64_t expected,
-                               uint64_t cursor)
+static const char *chunk_fault(const zo2_packfile *p, const zo2_pack_chunk_record *c, length l, uint64_t cursor)
 {
     if (c->encoding != ZO2_PACK_ENCODING_RAW || c->reserved)
         return "its encoding or its reserved field is not 0";
-    if (c->stored_bytes != c->decoded_bytes || c->stored_hash != c->decoded_hash)
+    if (c->stored_hash != c->decoded_hash)
         return "stored and decoded bytes differ though it is stored as is";
-    if (!c->decoded_bytes || c->decoded_bytes > ZO2_PACK_MAX_WIRE_BYTES || (expected && c->decoded_bytes != expected))
+    if (!is_length(l, c->decoded_bytes, c->stored_bytes))
         return "its length doesn't fit the rows";
     if (c->offset != cursor)
         return "it doesn't follow the chunk before";
@@ -68,8 +82,8 @@ zo2_status zo2_packfile_check_wires(zo2_packfile *p, uint64_t *chunk, uint64_t *
         const zo2_pack_tensor_record *t = &p->tensors[r->tensor];
         for (uint64_t k = 0; k < zo2_pack_chunk_count(t); k++, ++*chunk) {
             const zo2_pack_chunk_record *c = &p->chunks[*chunk];
-            const uint64_t expected = expected_bytes(t, r->wire, k);
-            fault = chunk_fault(p, c, expected, *cursor);
+            const length l = length_of(t, r->wire, k);
+            fault = chunk_fault(p, c, l, *cursor);
             if (fault)
                 return zo2_error(ZO2_ERR_FORMAT,
                                  "%s: chunk %" PRIu64 " of wire %" PRIu32 " of tensor %s (offset %" PRIu64 ", %" PRIu64
@@ -77,7 +91,7 @@ zo2_status zo2_packfile_check_wires(zo2_packfile *p, uint64_t *chunk, uint64_t *
                                  p->path, k, r->wire, p->names + t->name_offset, c->offset, c->stored_bytes, fault);
             *cursor = zo2_round_up(*cursor + c->stored_bytes, ZO2_PACK_ALIGN);
             p->header.wire_bytes += c->stored_bytes;
-            p->header.largest_chunk = zo2_max_u64(p->header.largest_chunk, expected);
+            p->header.largest_chunk = zo2_max_u64(p->header.largest_chunk, l.room);
         }
     }
     p->header.wires = n;
@@ -102,9 +116,9 @@ zo2_packwire zo2_packfile_wire(const zo2_packfile *p, uint32_t i)
     const zo2_pack_wire_record *r = &p->wires[i];
     zo2_packwire out = {.wire = (zo2_wire)r->wire, .tensor = r->tensor};
     for (uint64_t k = 0; k < zo2_pack_chunk_count(&p->tensors[r->tensor]); k++) {
-        const uint64_t bytes = p->chunks[r->first_chunk + k].stored_bytes;
-        out.bytes += bytes;
-        out.largest = zo2_max_u64(out.largest, bytes);
+        const zo2_pack_chunk_record *c = &p->chunks[r->first_chunk + k];
+        out.bytes += c->stored_bytes;
+        out.largest = zo2_max_u64(out.largest, c->decoded_bytes);
     }
     return out;
 }
@@ -129,6 +143,18 @@ const zo2_pack_wire_record *zo2_packfile_find_wire(const zo2_packfile *p, uint32
 int zo2_packfile_has_wire(const zo2_packfile *p, uint32_t tensor, zo2_wire wire)
 {
     return zo2_packfile_find_wire(p, tensor, wire) != NULL;
+}
+
+int zo2_packfile_is_narrow(const zo2_packfile *p, uint32_t tensor, zo2_wire wire)
+{
+    const zo2_pack_wire_record *r = zo2_packfile_find_wire(p, tensor, wire);
+    if (!r || !zo2_codec_get(wire) || !zo2_codec_get(wire)->narrow)
+        return 0;
+    const zo2_pack_tensor_record *t = &p->tensors[r->tensor];
+    for (uint64_t k = 0; k < zo2_pack_chunk_count(t); k++)
+        if (p->chunks[r->first_chunk + k].stored_bytes != length_of(t, (uint32_t)wire, k).least)
+            return 0;
+    return 1;
 }
 
 /* ---- writer ------------------------------------------------------------------------------------------------------ */
@@ -166,20 +192,23 @@ zo2_status zo2_packwriter_wire(zo2_packwriter *w, zo2_wire wire, uint32_t tensor
     return ZO2_OK;
 }
 
-zo2_status zo2_packwriter_wire_chunk(zo2_packwriter *w, const void *data, uint64_t bytes, uint64_t hash)
+zo2_status zo2_packwriter_wire_chunk(zo2_packwriter *w, const void *data, uint64_t bytes, uint64_t stored,
+                                     uint64_t hash)
 {
     if (w->failed != ZO2_OK)
         return zo2_error(w->failed, "writing %s failed before; nothing more can be added", w->path);
     const zo2_pack_wire_record *r = w->n_wires ? &w->wires[w->n_wires - 1] : NULL;
-    const uint64_t expected = r ? expected_bytes(&w->tensors[r->tensor], r->wire, w->n_chunks - r->first_chunk) : 0;
-    if (!r || !w->missing_chunks || !bytes || (expected && bytes != expected))
-        return zo2_packwriter_fail(
-            w, zo2_error(ZO2_ERR_ARG, "%s: a chunk of a wire of %" PRIu64 " bytes has no place here", w->path, bytes));
+    if (!r || !w->missing_chunks ||
+        !is_length(length_of(&w->tensors[r->tensor], r->wire, w->n_chunks - r->first_chunk), bytes, stored))
+        return zo2_packwriter_fail(w, zo2_error(ZO2_ERR_ARG,
+                                                "%s: a chunk of a wire of %" PRIu64 " bytes, %" PRIu64
+                                                " of them in the file, has no place here",
+                                                w->path, bytes, stored));
     w->missing_chunks--;
     return zo2_packwriter_put(w, &(zo2_packchunk){.source = data,
                                                   .stored = data,
                                                   .bytes = bytes,
-                                                  .stored_bytes = bytes,
+                                                  .stored_bytes = stored,
                                                   .encoding = ZO2_PACK_ENCODING_RAW,
                                                   .stored_hash = hash,
                                                   .source_hash = hash});

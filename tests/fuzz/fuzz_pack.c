@@ -197,9 +197,10 @@ static void rewrite_wire(const zo2_packfile *p, zo2_packwriter *w, uint32_t i)
         FUZZ_CHECK(zo2_packfile_wire_place(p, wire.tensor, wire.wire, row, &place) == ZO2_OK && place.row == row);
         unsigned char *bytes = fuzz_alloc((size_t)place.bytes);
         FUZZ_CHECK(FUZZ_OK(zo2_packfile_read_place(p, wire.tensor, &place, bytes)));
-        FUZZ_CHECK(FUZZ_OK(zo2_packwriter_wire_chunk(w, bytes, place.bytes, XXH3_64bits(bytes, (size_t)place.bytes))));
+        const size_t stored = (size_t)place.stored_bytes;
+        FUZZ_CHECK(FUZZ_OK(zo2_packwriter_wire_chunk(w, bytes, place.bytes, stored, XXH3_64bits(bytes, stored))));
         free(bytes);
-        total += place.bytes;
+        total += stored;
         row += place.rows;
     }
     FUZZ_CHECK(total == wire.bytes);

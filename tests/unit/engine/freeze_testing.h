@@ -6,7 +6,7 @@
 
 #include <sys/stat.h>
 
-enum { ROWS = 4, SEQ = 12 };
+enum { ROWS = 4, SEQ = 12, STEPS = 3 };
 
 static const char opt[] = "opt-fixtures/prenorm-bf16-sharded"; /* three layers */
 
@@ -103,6 +103,37 @@ static inline char *run_name(void)
     static unsigned n;
     snprintf(name, sizeof name, "run%u", n++);
     return name;
+}
+
+typedef struct outcome {
+    uint64_t chain;
+    double loss[STEPS], eval;
+} outcome;
+
+static inline outcome train(const char *pack, const zo2_engine_opts *o)
+{
+    outcome out = {0};
+    zo2_engine *e = start(pack, run_name(), o);
+    test_batch t;
+    for (uint64_t i = 0; i < STEPS; i++) {
+        zo2_step_result r = {.struct_size = sizeof r};
+        random_batch(&t, (uint32_t)i, 120, ROWS, SEQ, 0);
+        MUST(zo2_step(e, &t.b, &r));
+        out.loss[i] = r.loss_plus;
+    }
+    zo2_scores s;
+    zo2_scores_init(&s);
+    MUST(zo2_forward(e, &t.b, ZO2_WEIGHTS_MASTER, &s));
+    out.eval = s.loss;
+    out.chain = zo2_journal_chain(e->journal, STEPS);
+    zo2_engine_close(e);
+    return out;
+}
+
+static inline void same_run(const outcome *a, const outcome *b, const char *what)
+{
+    if (a->chain != b->chain || a->eval != b->eval || memcmp(a->loss, b->loss, sizeof a->loss) != 0)
+        fail_msg("%s: losses %.9g and %.9g", what, a->loss[STEPS - 1], b->loss[STEPS - 1]);
 }
 
 #endif

@@ -25,7 +25,7 @@ static const unsigned char bf16[BF16_BYTES] = {1, 2, 3}, e4m3[E4M3_BYTES] = {4, 
 static zo2_status put_wire(zo2_packwriter *w, zo2_wire wire, uint32_t tensor, const void *data, uint64_t bytes)
 {
     zo2_status s = zo2_packwriter_wire(w, wire, tensor);
-    return s ? s : zo2_packwriter_wire_chunk(w, data, bytes, XXH3_64bits(data, bytes));
+    return s ? s : zo2_packwriter_wire_chunk(w, data, bytes, bytes, XXH3_64bits(data, bytes));
 }
 
 /* The sample gets both wires: its own file's place is taken. */
@@ -177,8 +177,9 @@ static void liars_are_refused(void **state)
         {0, 24, 8, 4, "first chunk"},
         {0, 24, 8, UINT64_MAX, "first chunk"},
         {1, 0, 8, 4096, "doesn't follow"},
-        {1, 8, 8, 64, "stored and decoded"},
-        {1, 16, 8, 64, "stored and decoded"},
+        {1, 8, 8, 64, "length doesn't fit"},
+        {1, 16, 8, 64, "length doesn't fit"},
+        {1, 16, 8, UINT64_MAX, "length doesn't fit"},
         {1, 24, 4, 1, "encoding"},
         {1, 28, 4, 1, "encoding"},
         {1, 40, 8, 1, "stored and decoded"},
@@ -213,6 +214,44 @@ static void liars_are_refused(void **state)
     free(good);
 }
 
+/* bf12 of 0.fc.weight: a row is 16 + 16 bytes, a head of 5, and 16 that are left off; the heads padded to 16. */
+static void zeros_at_the_end_are_left_off(void **state)
+{
+    (void)state;
+    enum { ROOM = 160, LEAST = 112 };
+    static const unsigned char wire[ROOM] = {9, 8, 7, [LEAST - 16] = 6};
+    static const uint64_t stored[] = {LEAST, LEAST + 16, ROOM, LEAST - 1, ROOM + 1};
+    unsigned char *bits[] = {sample_bits(EMBED), sample_bits(FC)}, got[ROOM];
+    for (int i = 0; i < 5; i++) {
+        zo2_packwriter *w;
+        zo2_packfile *p;
+        zo2_packplace place;
+        OK(zo2_packwriter_open(&w, &zo2_io_posix, path, "opt", 1));
+        OK(pack_tensor(w, &sample_tensor[EMBED], bits[0], 0));
+        OK(pack_tensor(w, &sample_tensor[FC], bits[1], 0));
+        OK(zo2_packwriter_wire(w, ZO2_WIRE_BF12, FC));
+        zo2_status s = zo2_packwriter_wire_chunk(w, wire, ROOM, stored[i], XXH3_64bits(wire, LEAST));
+        assert_int_equal(s, i < 3 ? ZO2_OK : ZO2_ERR_ARG);
+        if (!s && i == 0)
+            OK(zo2_packwriter_commit(w, NULL));
+        zo2_packwriter_close(w);
+        if (i)
+            continue;
+        OK(zo2_packfile_open(&p, path));
+        OK(zo2_packfile_verify(p, NULL, NULL, NULL));
+        assert_true(zo2_packfile_is_narrow(p, FC, ZO2_WIRE_BF12) && !zo2_packfile_is_narrow(p, EMBED, ZO2_WIRE_BF12));
+        assert_true(zo2_packfile_header(p)->wire_bytes == LEAST && zo2_packfile_header(p)->largest_chunk == ROOM);
+        OK(zo2_packfile_wire_place(p, FC, ZO2_WIRE_BF12, 0, &place));
+        assert_true(place.bytes == ROOM && place.stored_bytes == LEAST);
+        memset(got, 0xA5, sizeof got);
+        OK(zo2_packfile_read_place(p, FC, &place, got));
+        assert_memory_equal(got, wire, ROOM);
+        zo2_packfile_close(p);
+    }
+    free(bits[0]);
+    free(bits[1]);
+}
+
 static void the_writer_refuses_what_no_reader_takes(void **state)
 {
     (void)state;
@@ -224,14 +263,14 @@ static void the_writer_refuses_what_no_reader_takes(void **state)
         switch (i) {
         case 0: FAILS(ARG, zo2_packwriter_wire(w, (zo2_wire)0, 0)); break;
         case 1: FAILS(ARG, zo2_packwriter_wire(w, ZO2_WIRE_BF16, 1)); break;
-        case 2: FAILS(ARG, zo2_packwriter_wire_chunk(w, bf16, BF16_BYTES, 0)); break;
+        case 2: FAILS(ARG, zo2_packwriter_wire_chunk(w, bf16, BF16_BYTES, BF16_BYTES, 0)); break;
         case 3:
             OK(zo2_packwriter_wire(w, ZO2_WIRE_BF16, 0));
-            FAILS(ARG, zo2_packwriter_wire_chunk(w, bf16, BF16_BYTES - 16, 0));
+            FAILS(ARG, zo2_packwriter_wire_chunk(w, bf16, BF16_BYTES - 16, BF16_BYTES - 16, 0));
             break;
         case 4:
             OK(put_wire(w, ZO2_WIRE_BF16, 0, bf16, BF16_BYTES));
-            FAILS(ARG, zo2_packwriter_wire_chunk(w, bf16, BF16_BYTES, 0));
+            FAILS(ARG, zo2_packwriter_wire_chunk(w, bf16, BF16_BYTES, BF16_BYTES, 0));
             break;
         case 5:
             OK(zo2_packwriter_wire(w, ZO2_WIRE_BF16, 0));
@@ -328,6 +367,7 @@ int main(void)
         T(what_was_written_is_found),
         T(a_flipped_byte_is_named),
         T(liars_are_refused),
+        T(zeros_at_the_end_are_left_off),
         T(a_copy_has_them_or_not),
         T(a_failed_operation_leaves_the_old_pack),
         T(the_writer_refuses_what_no_reader_takes),
