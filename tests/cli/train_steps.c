@@ -2,7 +2,7 @@
  * model's would fill the disk), printing what was measured. For the tests of memory and speed.
  *
  * usage: train_steps PACK RUN_DIR TOKENS STEPS DEVICE_BYTES gaussian|rademacher [HOST_BYTES PENDING [SPILL_DIR...]]
- * One row of TOKENS tokens, loss on all but the first. DEVICE_BYTES 0: the plan's minimum. Of the environment: TUNE, what moves; WIRE, its name;
+ * One row of TOKENS tokens, loss on all but the first. DEVICE_BYTES 0: the plan's minimum. Of the environment: TUNE, what moves; WIRE and FROZEN_WIRE, their names;
  * TRUNK_CACHE, in bytes, which makes every step's row the same one. Prints a line a step and
  * at the end, in bytes:   device_peak N   rss_peak N   rss_start N (before anything was opened)   parameters N   masters N   start_written N (before the first step)   written N
  * and of the steps but the first two: worst_ratio R, the largest of seconds to those of the busiest lane. */
@@ -99,6 +99,7 @@ int main(int argc, char **argv)
     opts.device_bytes = strtoull(argv[5], NULL, 10);
     opts.dist = strcmp(argv[6], "rademacher") ? ZO2_GAUSSIAN : ZO2_RADEMACHER;
     opts.wire = getenv("WIRE") ? zo2_wire_parse(getenv("WIRE")) : ZO2_WIRE_BF16;
+    opts.frozen_wire = getenv("FROZEN_WIRE") ? zo2_wire_parse(getenv("FROZEN_WIRE")) : (zo2_wire)0;
     opts.tune = getenv("TUNE");
     opts.trunk_cache = getenv("TRUNK_CACHE") ? strtoull(getenv("TRUNK_CACHE"), NULL, 10) : 0;
     opts.backend = ZO2_BACKEND_CPU;
