@@ -646,7 +646,7 @@ typedef struct zo2_plan {
     uint64_t ram_master_bytes;   /* masters that stay in RAM with their wires */
     uint64_t ram_wire_bytes;     /* wires in RAM of masters that don't */
     uint64_t spill_buffer_bytes; /* for planes that pass through */
-    uint64_t spilled_bytes;      /* masters that live in the directories alone, or but for their wires */
+    uint64_t spilled_bytes;      /* masters that live in the directories alone, or but for their wires; not what the pack has */
     uint64_t spill_bytes;        /* of the files in all directories */
     /* on average, of all directories; without snapshots of what is in RAM */
     uint64_t read_bytes_per_step, written_bytes_per_step;
@@ -703,7 +703,8 @@ ZO2_API uint64_t zo2_host_budget_bytes(void);
  * defaults). No weights are read. The predicted times come from measuring this machine for at most o->probe_seconds, the
  * directories of a spill, too, with a file of at most 1 GiB that has no name; one that isn't there has no rates.
  * Where the backend has no device that is usable, or probe_seconds is 0, times, rates and proposals are 0. ZO2_ERR_NOMEM
- * if a budget in o is too small: the message has the smallest that works; *out is filled all the same. */
+ * if a budget in o is too small: the message has the smallest that works; *out is filled all the same. Of an architecture with o->frozen_wire
+ * the plan is for a pack that has these wires (zo2_pack_freeze()), of a pack for what it has. */
 ZO2_API zo2_status zo2_plan_estimate_sized(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out,
                                            size_t size);
 static inline zo2_status zo2_plan_estimate(const char *arch_or_pack, const zo2_engine_opts *o, zo2_plan *out)

@@ -184,11 +184,17 @@ void zo2_arch_find_wires(zo2_arch *a, const zo2_packfile *pack)
     const zo2_packheader *h = zo2_packfile_header(pack);
     for (uint32_t i = 0; i < h->wires; i++) {
         const zo2_packwire w = zo2_packfile_wire(pack, i);
-        if (w.tensor < a->n_tensors && zo2_packfile_is_narrow(pack, w.tensor, w.wire))
+        if (w.tensor >= a->n_tensors || !zo2_wire_name(w.wire))
+            continue;
+        a->tensors[w.tensor].stored_wires |= 1u << w.wire;
+        if (zo2_packfile_is_narrow(pack, w.tensor, w.wire))
             a->tensors[w.tensor].narrow_wires |= 1u << w.wire;
     }
-    for (uint32_t i = 0; i < a->n_tensors && i < h->tensors; i++) /* behind the one that it is stored as */
-        a->tensors[i].narrow_wires = a->tensors[zo2_packfile_tensor(pack, i)->stored_as].narrow_wires;
+    for (uint32_t i = 0; i < a->n_tensors && i < h->tensors; i++) { /* behind the one that it is stored as */
+        const zo2_tensor *as = &a->tensors[zo2_packfile_tensor(pack, i)->stored_as];
+        a->tensors[i].stored_wires = as->stored_wires;
+        a->tensors[i].narrow_wires = as->narrow_wires;
+    }
 }
 
 static zo2_status load_pack(zo2_arch *out, const char *path, uint64_t *pack_bytes)

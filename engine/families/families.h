@@ -17,7 +17,7 @@ const char *zo2_arch_published(uint32_t i);
  * size of the pack, 0 if it isn't one; may be NULL. */
 zo2_status zo2_arch_load(zo2_arch *out, const char *arch_or_path, uint64_t *pack_bytes);
 
-/* Which wires of its tensors the pack has in their narrow room (zo2_tensor.narrow_wires). The tensors of the two are the same. */
+/* Which wires of its tensors the pack has (zo2_tensor.stored_wires, narrow_wires). The tensors of the two are the same. */
 void zo2_arch_find_wires(zo2_arch *a, const struct zo2_packfile *pack);
 
 /* config.json text as a Hugging Face directory would have it (for synth); malloc'ed. */

@@ -76,7 +76,7 @@ void zo2_spill_home_made(zo2_spill_home *h, uint32_t chunk, zo2_plane plane, zo2
     zo2_spill_version v;
     const zo2_layout *l = h->rebuild.layout;
     int keep = !failed && plane == ZO2_PLANE_WIRE && h->spill && h->writable && h->tier[chunk] == ZO2_TIER_SPILL &&
-               l->units[l->chunks[chunk].unit].frozen && !zo2_chunk_is_source(l, chunk) &&
+               l->units[l->chunks[chunk].unit].frozen && !zo2_chunk_in_pack(l, chunk) &&
                !zo2_spill_home_newest(h, chunk, &v);
     pthread_mutex_lock(&h->mutex);
     if (keep && !h->writing[chunk] && !h->error.status) {

@@ -13,7 +13,7 @@ zo2_spill_chunk *zo2_spill_files_chunks(const zo2_layout *l, const uint32_t *sto
     if (!chunks)
         zo2_error(ZO2_ERR_NOMEM, "no memory for the table of %u chunks", l->n_chunks);
     for (uint32_t c = 0; chunks && c < l->n_chunks; c++)
-        if (zo2_masters_owner(l, c, stored_as) == c && !zo2_chunk_is_source(l, c))
+        if (zo2_masters_owner(l, c, stored_as) == c && !zo2_chunk_in_pack(l, c))
             chunks[c] = (zo2_spill_chunk){l->chunks[c].wire_bytes, l->chunks[c].rest_bytes};
     return chunks;
 }

@@ -65,8 +65,8 @@ typedef struct zo2_tensor {
     uint32_t group; /* of those that take turns: 0 if all move in every step */
     uint32_t
         stored; /* tensor of the pack that it is: its id, unless the run added tensors before it; ZO2_NO_TENSOR: the run's own */
-    /* Wires of it that the pack has and that fit into their codec's narrow room (codec.h): bit w is wire w. */
-    uint32_t narrow_wires;
+    /* Wires of it that the pack has, and those of them that fit into their codec's narrow room (codec.h): bit w is wire w. */
+    uint32_t stored_wires, narrow_wires;
 } zo2_tensor;
 
 typedef struct zo2_arch {

@@ -102,14 +102,15 @@ int zo2_wire_is_type(zo2_wire wire, zo2_dtype type)
     return 0;
 }
 
-int zo2_chunk_is_source(const zo2_layout *l, uint32_t chunk)
+int zo2_chunk_in_pack(const zo2_layout *l, uint32_t chunk)
 {
     const zo2_chunk *c = &l->chunks[chunk];
     int is = l->units[c->unit].frozen;
     for (uint32_t i = 0; i < c->n_spans; i++) {
         const zo2_span *s = &l->spans[c->first_span + i];
-        is =
-            is && l->arch->tensors[s->tensor].stored != ZO2_NO_TENSOR && zo2_wire_is_type(s->codec->id, l->arch->dtype);
+        const zo2_tensor *t = &l->arch->tensors[s->tensor];
+        is = is && t->stored != ZO2_NO_TENSOR &&
+             (zo2_wire_is_type(s->codec->id, l->arch->dtype) || (!t->exempt && t->stored_wires >> s->codec->id & 1));
     }
     return is;
 }

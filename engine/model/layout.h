@@ -99,8 +99,8 @@ uint32_t zo2_layout_chunk(const zo2_layout *l, uint32_t tensor, uint64_t row, co
 /* Are the codes of a wire values of this type as they are? */
 int zo2_wire_is_type(zo2_wire wire, zo2_dtype type);
 
-/* Is a chunk's wire the checkpoint's own bits, and stays so? Frozen, in the type that the model is stored in: then the pack has it. */
-int zo2_chunk_is_source(const zo2_layout *l, uint32_t chunk);
+/* Does the pack have a chunk's wire, and for good? Frozen, in the type that the model is stored in, or encoded by zo2_pack_freeze(). */
+int zo2_chunk_in_pack(const zo2_layout *l, uint32_t chunk);
 
 /* Step that unit u's wire holds during step t with K pending: the last s <= t with (s + tile) mod (K + 1) = 0, or 0.
  * Vectors: t. Frozen ones: 0. */

@@ -110,7 +110,7 @@ static void count(zo2_tiers *t, const zo2_layout *l, const uint32_t *stored_as, 
         t->chunks[tier[c]]++;
         if (tier[c] == ZO2_TIER_RAM)
             t->ram_bytes += zo2_ram_chunk_bytes(&l->chunks[c]);
-        else if (zo2_chunk_is_source(l, c))
+        else if (zo2_chunk_in_pack(l, c))
             t->pack_bytes += l->chunks[c].wire_bytes;
         else
             t->disk_bytes += zo2_tiers_slot(&l->chunks[c]);

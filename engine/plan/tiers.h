@@ -19,7 +19,7 @@ typedef struct zo2_tiers {
     uint64_t ram_bytes;  /* of RAM: both planes of ZO2_TIER_RAM */
     uint64_t wire_bytes; /* of RAM: the wires of ZO2_TIER_WIRE */
     uint64_t disk_bytes; /* slots of what isn't whole in RAM */
-    uint64_t pack_bytes; /* wires of what isn't in RAM and needs no slot: frozen chunks that are the pack's own bits */
+    uint64_t pack_bytes; /* wires of what isn't in RAM and needs no slot: frozen chunks that the pack has as they are */
     /* what a step moves if everything is due: a chunk that isn't moves its wire alone, and nothing is written; as of one that is
      * frozen */
     uint64_t wires_read, rests_read, written;

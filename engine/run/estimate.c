@@ -39,12 +39,12 @@ static zo2_status find_aliases(const char *pack, const zo2_arch *a, uint32_t **o
     return s;
 }
 
-/* Of an architecture alone: the plan is for a pack that zo2-pack freeze was used on, and matrices of real models fit (codec/CODECS.md,
- * "bf12"). */
-static void expect_narrow_wires(zo2_arch *a)
+/* Of an architecture alone: who asks for a wire of frozen matrices gets the plan for a pack that has it (zo2-pack freeze), in its narrow room, which matrices
+ * of real models fit into (codec/CODECS.md, "bf12"). */
+static void expect_wire(zo2_arch *a, zo2_wire frozen)
 {
-    for (uint32_t i = 0; i < a->n_tensors; i++)
-        a->tensors[i].narrow_wires = UINT32_MAX;
+    for (uint32_t i = 0; i < a->n_tensors && zo2_wire_name(frozen); i++)
+        a->tensors[i].stored_wires = a->tensors[i].narrow_wires = 1u << frozen;
 }
 
 /* What is asked for: `rates` of a device that isn't here, or NULL. */
@@ -160,7 +160,7 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
     uint32_t *stored_as = NULL;
     zo2_status s = zo2_arch_load(&model, q->arch_or_pack, &pack_bytes);
     if (!s && !pack_bytes)
-        expect_narrow_wires(&model);
+        expect_wire(&model, opts->frozen_wire);
     if (!s)
         s = zo2_arch_tune(&arch, &model, opts->tune, opts->tune_rotate != 0);
     if (!s)

@@ -133,13 +133,15 @@ static void same_runs(const char *plain, const char *pack, zo2_wire wire)
     outcome got = train(pack, &o);
     same_run(&want, &got, "in RAM");
     const char *const dirs[] = {scratch_path(dir, sizeof dir, run_name())};
-    zo2_plan plan;
+    zo2_plan plan, unfrozen;
     o.spill_dirs = dirs;
     o.spill_count = 1;
     o.chunk_bytes = 2000;
     o.probe_seconds = 0;
     o.host_bytes = 1;
+    (void)zo2_plan_estimate(plain, &o, &unfrozen);
     (void)zo2_plan_estimate(pack, &o, &plan);
+    assert_true(plan.spill_bytes < unfrozen.spill_bytes); /* what the pack has is read there */
     o.host_bytes = plan.host_min_bytes;
     got = train(pack, &o);
     same_run(&want, &got, "spilled");

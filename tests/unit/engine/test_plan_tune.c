@@ -117,10 +117,16 @@ static void frozen_chunks_are_never_written(void **state)
     (void)state;
     static const struct {
         zo2_wire wire;
-        int source; /* the type that opt-125m is stored in */
-    } list[] = {{ZO2_WIRE_FP16, 1}, {ZO2_WIRE_BF16, 0}};
+        int source; /* the type that opt-125m is stored in, or a wire that the pack has */
+        uint32_t stored;
+    } list[] = {{ZO2_WIRE_FP16, 1, 0},
+                {ZO2_WIRE_BF16, 0, 0},
+                {ZO2_WIRE_F6, 0, 1u << ZO2_WIRE_F8},
+                {ZO2_WIRE_F6, 1, 1u << ZO2_WIRE_F6}};
     for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
         tuned *t = tune("layers=10-11", list[i].wire);
+        for (uint32_t k = 0; k < t->arch.n_tensors; k++)
+            t->arch.tensors[k].stored_wires = list[i].stored;
         uint8_t *tier = malloc(t->l.n_chunks);
         zo2_tiers sum;
         zo2_placement_choose(&t->l, NULL, 0, 0, tier, &sum);
@@ -130,7 +136,7 @@ static void frozen_chunks_are_never_written(void **state)
             const zo2_chunk *chunk = &t->l.chunks[c];
             const zo2_unit *u = &t->l.units[chunk->unit];
             const uint64_t wire = (chunk->wire_bytes + 4095) / 4096 * 4096;
-            const int source = zo2_chunk_is_source(&t->l, c);
+            const int source = zo2_chunk_in_pack(&t->l, c);
             assert_int_equal(source, list[i].source && u->frozen && u->tensor != ZO2_NO_TENSOR &&
                                          !t->arch.tensors[u->tensor].exempt);
             assert_int_equal(kept[c].wire_bytes, source ? 0 : chunk->wire_bytes);
