@@ -14,6 +14,8 @@ typedef struct zo2_packtensor {
     int decays;
     uint32_t stored_as; /* tensor whose bytes are used: its own index, or an earlier one (aliased) */
     uint64_t hash;      /* XXH3-64 of its source bits */
+    /* 0: they are there. Else they were dropped (PACK.md, "Wires without source"), and this is the first of the wires that there are of it */
+    zo2_wire dropped_to;
 } zo2_packtensor;
 
 typedef struct zo2_packheader {
@@ -28,6 +30,7 @@ typedef struct zo2_packheader {
     uint64_t largest_chunk;              /* decoded bytes of the largest one, known wires' among them */
     uint32_t wires;                      /* stored wires, of a tensor each */
     uint64_t wire_bytes;                 /* of them all */
+    uint32_t dropped;                    /* tensors without source bits, aliases not counted */
     char arch[32];
 } zo2_packheader;
 
@@ -48,8 +51,11 @@ zo2_status zo2_packfile_file(const zo2_packfile *p, const char *name, const char
 uint64_t zo2_packfile_chunk_rows(const zo2_packfile *p, uint32_t tensor);
 
 /* Source bits of rows [row, row + n) into dst (n * cols * dtype bytes). Whole chunks are read and their hashes checked.
- * Thread-safe. ZO2_ERR_FORMAT names tensor and offset of a damaged chunk. */
+ * Thread-safe. ZO2_ERR_FORMAT names tensor and offset of a damaged chunk; ZO2_ERR_UNSUPPORTED: as zo2_packfile_check_source(). */
 zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst);
+
+/* ZO2_ERR_UNSUPPORTED if the source bits of a tensor of the pack were dropped: names both, and says what to do. */
+zo2_status zo2_packfile_check_source(const zo2_packfile *p, uint32_t tensor);
 
 /* ---- chunk by chunk, for those who read the file themselves: by zo2_packfile_path(), many chunks at once ---- */
 /* A chunk's place. The offset is a multiple of 4096, and the file reaches to the next one behind the stored bytes: O_DIRECT
@@ -62,7 +68,8 @@ typedef struct zo2_packplace {
         bytes; /* of their source bits, or of a wire: more than stored_bytes if it is compressed or ends in zeros */
     int compressed;
 } zo2_packplace;
-/* The chunk that holds a row of a tensor; the next one begins at row + rows. ZO2_ERR_ARG. */
+/* The chunk that holds a row of a tensor; the next one begins at row + rows. ZO2_ERR_ARG; ZO2_ERR_UNSUPPORTED: as
+ * zo2_packfile_check_source(). */
 zo2_status zo2_packfile_place(const zo2_packfile *p, uint32_t tensor, uint64_t row, zo2_packplace *out);
 /* data holds the stored bytes of a chunk and has room for `bytes`: checked and decompressed in place, hashes of both checked.
  * scratch: room for `bytes` if it is compressed, else it may be NULL. Thread-safe. ZO2_ERR_FORMAT names tensor and offset of
@@ -135,6 +142,9 @@ uint64_t zo2_pack_partial_bytes(const char *path);
 
 /* The next tensor in canonical order shares the bytes of an earlier one of equal shape and type. */
 zo2_status zo2_packwriter_alias(zo2_packwriter *w, const zo2_packtensor *t, uint32_t stored_as);
+/* The next tensor in canonical order is a matrix of which there will be wires alone: at least one that this program knows, or commit()
+ * refuses. t->hash is that of the source bits. */
+zo2_status zo2_packwriter_dropped(zo2_packwriter *w, const zo2_packtensor *t);
 zo2_status zo2_packwriter_file(zo2_packwriter *w, const char *name, const void *data, size_t bytes);
 /* All tensors of another pack, as they are stored there, into a writer that has none yet; with the file's mode; and its stored wires,
  * if `wires`. Shares the other file's blocks where the file system can, else copies chunk by chunk (progress: "copy", in stored
@@ -142,6 +152,10 @@ zo2_status zo2_packwriter_file(zo2_packwriter *w, const char *name, const void *
  * no room for it and the `more` bytes that the caller is going to write. In packfile_copy.c. */
 zo2_status zo2_packwriter_copy(zo2_packwriter *w, const zo2_packfile *from, int wires, uint64_t more,
                                zo2_progress_fn progress, void *ud);
+/* The same without the source bits of some matrices, those with drop[tensor] (aliases as their original), and without all stored wires:
+ * at least one of each of these matrices is to follow. Always copies. In packfile_copy.c. */
+zo2_status zo2_packwriter_copy_without(zo2_packwriter *w, const zo2_packfile *from, const uint8_t *drop, uint64_t more,
+                                       zo2_progress_fn progress, void *ud);
 /* Behind all tensors: begins the wire of a matrix that has bytes of its own. In the order of zo2_packfile_wire(). Then its chunks in order, cut
  * at the rows of the tensor's: `bytes` bytes, of which the first `stored` go into the file (hash: XXH3-64 of these) and the others are zero. In
  * packfile_wires.c. */

@@ -125,6 +125,8 @@ zo2_status zo2_packwriter_commit(zo2_packwriter *w, uint64_t *model_hash)
     zo2_status s = zo2_packwriter_finish_tensor(w);
     if (s == ZO2_OK)
         s = zo2_packwriter_finish_wire(w);
+    if (s == ZO2_OK)
+        s = zo2_packwriter_check_dropped(w);
     if (s != ZO2_OK)
         return s;
     size_t most = (size_t)w->n_tensors + w->n_files + 1, name_bytes = 1;

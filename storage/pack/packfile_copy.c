@@ -80,7 +80,7 @@ static zo2_status copy_weights(zo2_packwriter *w, const zo2_packfile *from, uint
     if (!s && (!stored || !owner))
         s = zo2_error(ZO2_ERR_NOMEM, "out of memory to copy a chunk of %" PRIu64 " bytes", largest);
     for (uint32_t i = 0; i < w->n_tensors; i++)
-        for (uint64_t k = 0; w->tensors[i].stored_as == i && k < zo2_pack_chunk_count(&w->tensors[i]); k++)
+        for (uint64_t k = 0; w->tensors[i].stored_as == i && k < zo2_pack_source_chunks(&w->tensors[i]); k++)
             owner[w->tensors[i].first_chunk + k] = i;
     for (uint64_t i = 0; i < w->n_chunks && !s; i++) {
         const zo2_pack_chunk_record *c = &w->chunks[i];
@@ -124,5 +124,70 @@ zo2_status zo2_packwriter_copy(zo2_packwriter *w, const zo2_packfile *from, int 
         s = clone_weights(w, from, &cloned);
     if (!s && !cloned)
         s = copy_weights(w, from, more, progress, ud);
+    return s ? zo2_packwriter_fail(w, s) : ZO2_OK;
+}
+
+/* ---- without the source bits of some ---- */
+
+/* The chunks of tensor i as they are stored, at new places. */
+static zo2_status copy_chunks(zo2_packwriter *w, const zo2_packfile *from, uint32_t i, void *stored)
+{
+    const zo2_pack_tensor_record *t = &from->tensors[i];
+    zo2_status s = ZO2_OK;
+    for (uint64_t k = 0; k < zo2_pack_source_chunks(t) && !s; k++) {
+        const zo2_pack_chunk_record *c = &from->chunks[t->first_chunk + k];
+        s = zo2_packfile_read_stored(from, i, t->first_chunk + k, stored);
+        if (!s)
+            s = zo2_packwriter_put(w, &(zo2_packchunk){.stored = stored,
+                                                       .bytes = c->decoded_bytes,
+                                                       .stored_bytes = c->stored_bytes,
+                                                       .encoding = c->encoding,
+                                                       .stored_hash = c->stored_hash,
+                                                       .source_hash = c->decoded_hash});
+    }
+    return s;
+}
+
+/* Rows of a chunk stay the other pack's, whose wires are cut there. */
+static zo2_status copy_tensor(zo2_packwriter *w, const zo2_packfile *from, uint32_t i, int drop, void *stored)
+{
+    const zo2_packtensor *t = &from->views[i];
+    zo2_status s = t->stored_as != i ? zo2_packwriter_alias(w, t, t->stored_as)
+                   : drop            ? zo2_packwriter_dropped(w, t)
+                                     : zo2_packwriter_record(w, t);
+    if (s)
+        return s;
+    w->tensors[i].chunk_rows = from->tensors[i].chunk_rows;
+    w->tensors[i].hash = t->hash;
+    return t->stored_as == i && !drop ? copy_chunks(w, from, i, stored) : ZO2_OK;
+}
+
+zo2_status zo2_packwriter_copy_without(zo2_packwriter *w, const zo2_packfile *from, const uint8_t *drop, uint64_t more,
+                                       zo2_progress_fn progress, void *ud)
+{
+    uint64_t largest = 1, total = 0, done = 0;
+    if (w->failed || w->n_tensors)
+        return zo2_packwriter_fail(w, zo2_error(ZO2_ERR_ARG, "weights can't be copied into %s any more", w->path));
+    for (uint32_t i = 0; i < from->super.tensors; i++)
+        for (uint64_t k = 0; from->views[i].stored_as == i && !drop[i] && k < zo2_pack_source_chunks(&from->tensors[i]);
+             k++) {
+            const uint64_t bytes = from->chunks[from->tensors[i].first_chunk + k].stored_bytes;
+            largest = zo2_max_u64(largest, bytes);
+            total += zo2_round_up(bytes, ZO2_PACK_ALIGN);
+        }
+    zo2_status s = copy_mode(w, from);
+    if (!s)
+        s = zo2_require_space(w->path, total + more);
+    void *stored = s ? NULL : malloc((size_t)largest);
+    if (!s && !stored)
+        s = zo2_error(ZO2_ERR_NOMEM, "out of memory to copy a chunk of %" PRIu64 " bytes", largest);
+    for (uint32_t i = 0; i < from->super.tensors && !s; i++) {
+        done = w->end - sizeof(zo2_pack_superblock);
+        if (progress && progress(ud, "copy", done, total))
+            s = zo2_error(ZO2_ERR_CANCELLED, "writing %s was cancelled", w->path);
+        if (!s)
+            s = copy_tensor(w, from, i, drop[i] || from->views[i].dropped_to, stored);
+    }
+    free(stored);
     return s ? zo2_packwriter_fail(w, s) : ZO2_OK;
 }

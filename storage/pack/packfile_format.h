@@ -13,16 +13,17 @@
 #error "packs are little-endian and read in place: big-endian machines are not supported"
 #endif
 
-#define ZO2_PACK_MAGIC          "\x89ZO2\r\n\x1a\n" /* as PNG's: a transfer in text mode breaks it */
-#define ZO2_PACK_MAGIC_BYTES    8
-#define ZO2_PACK_VERSION        1
-#define ZO2_PACK_ALIGN          4096       /* of every chunk, carried file and table, and of the file's length */
-#define ZO2_PACK_CHUNK_BYTES    (4u << 20) /* target; a chunk holds at least one row */
-#define ZO2_PACK_ENCODING_RAW   0
-#define ZO2_PACK_ENCODING_ZSTD  1
-#define ZO2_PACK_FEATURE_ZSTD   (UINT64_C(1) << 0) /* set if and only if a chunk has encoding 1 */
-#define ZO2_PACK_FEATURE_WIRES  (UINT64_C(1) << 1) /* set if and only if there is a wire table */
-#define ZO2_PACK_KNOWN_FEATURES (ZO2_PACK_FEATURE_ZSTD | ZO2_PACK_FEATURE_WIRES)
+#define ZO2_PACK_MAGIC           "\x89ZO2\r\n\x1a\n" /* as PNG's: a transfer in text mode breaks it */
+#define ZO2_PACK_MAGIC_BYTES     8
+#define ZO2_PACK_VERSION         1
+#define ZO2_PACK_ALIGN           4096       /* of every chunk, carried file and table, and of the file's length */
+#define ZO2_PACK_CHUNK_BYTES     (4u << 20) /* target; a chunk holds at least one row */
+#define ZO2_PACK_ENCODING_RAW    0
+#define ZO2_PACK_ENCODING_ZSTD   1
+#define ZO2_PACK_FEATURE_ZSTD    (UINT64_C(1) << 0) /* set if and only if a chunk has encoding 1 */
+#define ZO2_PACK_FEATURE_WIRES   (UINT64_C(1) << 1) /* set if and only if there is a wire table */
+#define ZO2_PACK_FEATURE_DROPPED (UINT64_C(1) << 2) /* set if and only if a matrix has no source bits */
+#define ZO2_PACK_KNOWN_FEATURES  (ZO2_PACK_FEATURE_ZSTD | ZO2_PACK_FEATURE_WIRES | ZO2_PACK_FEATURE_DROPPED)
 
 /* Limits, all inclusive. They bound what a reader allocates for a hostile file. */
 #define ZO2_PACK_MAX_TENSORS     (UINT32_C(1) << 20)
@@ -77,7 +78,7 @@ typedef struct zo2_pack_tensor_record {
     uint32_t stored_as;
     uint8_t dtype;
     uint8_t rank;
-    uint16_t flags; /* bit 0: weight decay applies */
+    uint16_t flags; /* ZO2_PACK_DECAYS, ZO2_PACK_DROPPED */
     uint32_t reserved;
 } zo2_pack_tensor_record;
 
@@ -122,7 +123,9 @@ static_assert(offsetof(zo2_pack_chunk_record, encoding) == 24, "PACK.md");
 static_assert(sizeof(zo2_pack_wire_record) == 16, "PACK.md");
 static_assert(sizeof(zo2_pack_file_record) == 32, "PACK.md");
 
-#define ZO2_PACK_DECAYS 1u /* tensor flag */
+/* tensor flags */
+#define ZO2_PACK_DECAYS  1u
+#define ZO2_PACK_DROPPED 2u /* no source bits, hence no chunks of its own: only stored wires */
 
 /* Bytes of an element, 0 for types that a pack doesn't hold. */
 static inline uint64_t zo2_pack_dtype_bytes(uint32_t dtype)

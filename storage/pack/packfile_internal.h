@@ -21,10 +21,16 @@ struct zo2_packfile {
     char **file_data;      /* contents, NUL behind each */
 };
 
-/* Chunks of a tensor, its own or its original's. */
+/* Chunks that a tensor is cut into, its own or its original's: those of its source bits, and those of each stored wire. */
 static inline uint64_t zo2_pack_chunk_count(const zo2_pack_tensor_record *t)
 {
     return (t->rows + t->chunk_rows - 1) / t->chunk_rows;
+}
+
+/* Those of its source bits that there are. */
+static inline uint64_t zo2_pack_source_chunks(const zo2_pack_tensor_record *t)
+{
+    return t->flags & ZO2_PACK_DROPPED ? 0 : zo2_pack_chunk_count(t);
 }
 
 /* Checks superblock and tables; p's path, fd and nothing else are set. In packfile_tables.c. */

@@ -181,6 +181,18 @@ static zo2_status check_rows(const zo2_packfile *p, uint32_t tensor, uint64_t ro
     return ZO2_OK;
 }
 
+zo2_status zo2_packfile_check_source(const zo2_packfile *p, uint32_t tensor)
+{
+    const zo2_packtensor *t = zo2_packfile_tensor(p, tensor);
+    if (!t || !t->dropped_to)
+        return ZO2_OK;
+    return zo2_error(
+        ZO2_ERR_UNSUPPORTED,
+        "%s has no source bits of tensor %s, only its %s wire: zo2-pack freeze --drop-source dropped them; "
+        "use the pack that it was made from",
+        p->path, t->name, zo2_wire_name(t->dropped_to));
+}
+
 static zo2_packplace place_of(const zo2_packfile *p, const zo2_pack_tensor_record *t, uint64_t row)
 {
     const uint64_t k = row / t->chunk_rows, first = k * t->chunk_rows;
@@ -200,6 +212,8 @@ zo2_status zo2_packfile_place(const zo2_packfile *p, uint32_t tensor, uint64_t r
 {
     zo2_status s = check_rows(p, tensor, row, 1);
     if (s == ZO2_OK)
+        s = zo2_packfile_check_source(p, tensor);
+    if (s == ZO2_OK)
         *out = place_of(p, &p->tensors[tensor], row);
     return s;
 }
@@ -207,6 +221,8 @@ zo2_status zo2_packfile_place(const zo2_packfile *p, uint32_t tensor, uint64_t r
 zo2_status zo2_packfile_read_rows(const zo2_packfile *p, uint32_t tensor, uint64_t row, uint64_t n, void *dst)
 {
     zo2_status s = check_rows(p, tensor, row, n);
+    if (s == ZO2_OK)
+        s = zo2_packfile_check_source(p, tensor);
     if (s != ZO2_OK)
         return s;
     const zo2_pack_tensor_record *t = &p->tensors[tensor];
@@ -240,19 +256,23 @@ zo2_status zo2_packfile_wire_place(const zo2_packfile *p, uint32_t tensor, zo2_w
                                    zo2_packplace *out)
 {
     const zo2_pack_wire_record *r = zo2_packfile_find_wire(p, tensor, wire);
-    zo2_status s = zo2_packfile_place(p, tensor, row, out);
+    zo2_status s = check_rows(p, tensor, row, 1);
     if (s != ZO2_OK)
         return s;
     if (!r)
         return zo2_error(ZO2_ERR_NOTFOUND, "%s has no stored %s wire of tensor %s", p->path, zo2_wire_name(wire),
                          p->views[tensor].name);
-    const uint64_t k = row / p->tensors[tensor].chunk_rows;
+    const zo2_pack_tensor_record *t = &p->tensors[tensor];
+    const uint64_t k = row / t->chunk_rows;
     const zo2_pack_chunk_record *c = &p->chunks[r->first_chunk + k];
-    out->chunk = r->first_chunk + k;
-    out->offset = c->offset;
-    out->stored_bytes = c->stored_bytes;
-    out->bytes = c->decoded_bytes;
-    out->compressed = 0;
+    *out = (zo2_packplace){
+        .chunk = r->first_chunk + k,
+        .offset = c->offset,
+        .stored_bytes = c->stored_bytes,
+        .row = k * t->chunk_rows,
+        .rows = zo2_pack_rows_of(t, k),
+        .bytes = c->decoded_bytes,
+    };
     return ZO2_OK;
 }
 

@@ -163,7 +163,7 @@ static zo2_status check_chunks(zo2_packfile *p, uint32_t i, uint64_t *chunk, uin
     if (t->chunk_rows == 0 || t->chunk_rows > t->rows || !zo2_mul_u64(t->chunk_rows, row_bytes, &chunk_bytes) ||
         chunk_bytes > ZO2_PACK_MAX_CHUNK_BYTES)
         return tensor_error(p, i, "its rows per chunk are out of range");
-    uint64_t n = zo2_pack_chunk_count(t);
+    uint64_t n = zo2_pack_source_chunks(t);
     if (n > p->super.chunks - *chunk)
         return tensor_error(p, i, "it needs more chunks than there are");
     for (uint64_t k = 0; k < n; k++, ++*chunk) {
@@ -210,9 +210,18 @@ static zo2_status check_alias(const zo2_packfile *p, uint32_t i)
         return tensor_error(p, i, "it is stored as a tensor that has no bytes of its own");
     const zo2_pack_tensor_record *o = &p->tensors[t->stored_as];
     if (t->rows != o->rows || t->cols != o->cols || t->dtype != o->dtype || t->hash != o->hash ||
-        t->first_chunk != o->first_chunk || t->chunk_rows != o->chunk_rows)
+        t->first_chunk != o->first_chunk || t->chunk_rows != o->chunk_rows || (t->flags ^ o->flags) & ZO2_PACK_DROPPED)
         return tensor_error(p, i, "it is stored as a tensor that differs in shape, type or hash");
     return ZO2_OK;
+}
+
+static const char *dropped_fault(const zo2_packfile *p, const zo2_pack_tensor_record *t)
+{
+    if (!(t->flags & ZO2_PACK_DROPPED))
+        return NULL;
+    if (!(p->super.features & ZO2_PACK_FEATURE_DROPPED))
+        return "it has no source bits, which the superblock's features don't say";
+    return t->rank == 2 ? NULL : "it is a vector without source bits";
 }
 
 static zo2_status check_tensors(zo2_packfile *p, uint64_t *cursor, uint64_t *name)
@@ -226,8 +235,10 @@ static zo2_status check_tensors(zo2_packfile *p, uint64_t *cursor, uint64_t *nam
         if (s != ZO2_OK)
             return s;
         const char *fault = zo2_pack_shape_fault(t->dtype, t->rank, t->rows, t->cols);
-        if (!fault && (t->reserved != 0 || (t->flags & ~ZO2_PACK_DECAYS)))
+        if (!fault && (t->reserved != 0 || (t->flags & ~(ZO2_PACK_DECAYS | ZO2_PACK_DROPPED))))
             fault = "a reserved field is not 0";
+        if (!fault)
+            fault = dropped_fault(p, t);
         if (!fault && (t->block >= b->blocks || t->block + 1 < blocks))
             fault = "its block number is out of order";
         if (fault)
@@ -238,6 +249,7 @@ static zo2_status check_tensors(zo2_packfile *p, uint64_t *cursor, uint64_t *nam
         blocks = t->block + 1;
         parameters += t->rows * t->cols; /* at most 2^20 * 2^40 */
         p->header.aliased |= t->stored_as != i;
+        p->header.dropped += t->stored_as == i && (t->flags & ZO2_PACK_DROPPED);
         p->views[i] = (zo2_packtensor){
             .name = p->names + t->name_offset,
             .dtype = (zo2_dtype)t->dtype,
@@ -260,6 +272,10 @@ static zo2_status check_tensors(zo2_packfile *p, uint64_t *cursor, uint64_t *nam
                          p->path);
     if ((b->features & ZO2_PACK_FEATURE_ZSTD) && !p->header.compressed)
         return zo2_error(ZO2_ERR_FORMAT, "%s needs zstd by its superblock, but no chunk is compressed; " AGAIN,
+                         p->path);
+    if ((b->features & ZO2_PACK_FEATURE_DROPPED) && !p->header.dropped)
+        return zo2_error(ZO2_ERR_FORMAT,
+                         "%s lacks source bits by its superblock, but every tensor says that it has them; " AGAIN,
                          p->path);
     if (!zo2_pack_model_hash(p->tensors, b->tensors, &model_hash))
         return zo2_error(ZO2_ERR_NOMEM, "out of memory to open %s", p->path);
@@ -362,6 +378,7 @@ zo2_status zo2_packfile_load(zo2_packfile *p)
         .largest_chunk = p->header.largest_chunk,
         .wires = p->header.wires,
         .wire_bytes = p->header.wire_bytes,
+        .dropped = p->header.dropped,
     };
     memcpy(p->header.arch, b->arch, sizeof p->header.arch);
     return check_unique(p);

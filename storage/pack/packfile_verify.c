@@ -114,7 +114,7 @@ static zo2_status check_chunks(walk *w, const zo2_parallel *workers)
     if (workers)
         o.workers = *workers;
     for (uint32_t i = 0; i < p->super.tensors; i++)
-        for (uint64_t k = 0; p->tensors[i].stored_as == i && k < zo2_pack_chunk_count(&p->tensors[i]); k++)
+        for (uint64_t k = 0; p->tensors[i].stored_as == i && k < zo2_pack_source_chunks(&p->tensors[i]); k++)
             w->owner[p->tensors[i].first_chunk + k] = i;
     for (uint64_t c = p->source_chunks; c < p->super.chunks; c++)
         w->owner[c] = zo2_packfile_wire_of(p, c)->tensor;

@@ -68,6 +68,22 @@ static const char *chunk_fault(const zo2_packfile *p, const zo2_pack_chunk_recor
     return NULL;
 }
 
+/* A matrix without source bits is of no use unless one of its wires is known here. Aliases are told what their original is. */
+static zo2_status check_dropped(zo2_packfile *p)
+{
+    for (uint32_t i = 0; i < p->super.tensors && p->header.dropped; i++) {
+        if (!(p->tensors[i].flags & ZO2_PACK_DROPPED))
+            continue;
+        p->views[i].dropped_to = p->views[p->tensors[i].stored_as].dropped_to;
+        if (!p->views[i].dropped_to)
+            return zo2_error(ZO2_ERR_FORMAT,
+                             "%s: tensor %s has neither source bits nor a wire that this program knows: update it, or "
+                             "convert the model again",
+                             p->path, p->views[i].name);
+    }
+    return ZO2_OK;
+}
+
 zo2_status zo2_packfile_check_wires(zo2_packfile *p, uint64_t *chunk, uint64_t *cursor)
 {
     const uint32_t n = (uint32_t)(p->super.wires.bytes / sizeof *p->wires);
@@ -93,9 +109,11 @@ zo2_status zo2_packfile_check_wires(zo2_packfile *p, uint64_t *chunk, uint64_t *
             p->header.wire_bytes += c->stored_bytes;
             p->header.largest_chunk = zo2_max_u64(p->header.largest_chunk, l.room);
         }
+        if (t->flags & ZO2_PACK_DROPPED && zo2_codec_get((zo2_wire)r->wire) && !p->views[r->tensor].dropped_to)
+            p->views[r->tensor].dropped_to = (zo2_wire)r->wire;
     }
     p->header.wires = n;
-    return ZO2_OK;
+    return check_dropped(p);
 }
 
 const zo2_pack_wire_record *zo2_packfile_wire_of(const zo2_packfile *p, uint64_t c)
@@ -167,6 +185,22 @@ zo2_status zo2_packwriter_finish_wire(zo2_packwriter *w)
     return zo2_packwriter_fail(w, zo2_error(ZO2_ERR_ARG,
                                             "%s: %" PRIu64 " chunks of wire %" PRIu32 " of tensor %s were not written",
                                             w->path, w->missing_chunks, r->wire, w->tensor_names[r->tensor]));
+}
+
+zo2_status zo2_packwriter_check_dropped(zo2_packwriter *w)
+{
+    if (!(w->features & ZO2_PACK_FEATURE_DROPPED))
+        return ZO2_OK;
+    uint8_t *has = calloc(w->n_tensors, 1);
+    zo2_status s = has ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "out of memory while writing %s", w->path);
+    for (uint64_t i = 0; i < w->n_wires && !s; i++)
+        has[w->wires[i].tensor] |= zo2_codec_get((zo2_wire)w->wires[i].wire) != NULL;
+    for (uint32_t i = 0; i < w->n_tensors && !s; i++)
+        if (w->tensors[i].flags & ZO2_PACK_DROPPED && !has[w->tensors[i].stored_as])
+            s = zo2_error(ZO2_ERR_ARG, "%s: tensor %s has neither source bits nor a wire that is known", w->path,
+                          w->tensor_names[i]);
+    free(has);
+    return s ? zo2_packwriter_fail(w, s) : ZO2_OK;
 }
 
 zo2_status zo2_packwriter_wire(zo2_packwriter *w, zo2_wire wire, uint32_t tensor)

@@ -141,8 +141,7 @@ zo2_status zo2_packwriter_finish_tensor(zo2_packwriter *w)
     return ZO2_OK;
 }
 
-/* Checks t and appends its record, with chunks and hash still to be set. */
-static zo2_status add_record(zo2_packwriter *w, const zo2_packtensor *t)
+zo2_status zo2_packwriter_record(zo2_packwriter *w, const zo2_packtensor *t)
 {
     if (w->failed != ZO2_OK)
         return refuse_failed(w);
@@ -190,7 +189,7 @@ static zo2_status add_record(zo2_packwriter *w, const zo2_packtensor *t)
 
 zo2_status zo2_packwriter_tensor(zo2_packwriter *w, const zo2_packtensor *t)
 {
-    zo2_status s = add_record(w, t);
+    zo2_status s = zo2_packwriter_record(w, t);
     if (s != ZO2_OK)
         return s;
     const zo2_pack_tensor_record *r = &w->tensors[w->n_tensors - 1];
@@ -294,7 +293,7 @@ zo2_status zo2_packwriter_chunk(zo2_packwriter *w, const zo2_packchunk *c)
 
 zo2_status zo2_packwriter_alias(zo2_packwriter *w, const zo2_packtensor *t, uint32_t stored_as)
 {
-    zo2_status s = add_record(w, t);
+    zo2_status s = zo2_packwriter_record(w, t);
     if (s != ZO2_OK)
         return s;
     zo2_pack_tensor_record *r = &w->tensors[w->n_tensors - 1];
@@ -310,5 +309,22 @@ zo2_status zo2_packwriter_alias(zo2_packwriter *w, const zo2_packtensor *t, uint
     r->stored_as = o->stored_as;
     r->first_chunk = o->first_chunk;
     r->hash = o->hash;
+    r->flags |= o->flags & ZO2_PACK_DROPPED;
+    return ZO2_OK;
+}
+
+zo2_status zo2_packwriter_dropped(zo2_packwriter *w, const zo2_packtensor *t)
+{
+    zo2_status s = zo2_packwriter_record(w, t);
+    if (s != ZO2_OK)
+        return s;
+    zo2_pack_tensor_record *r = &w->tensors[w->n_tensors - 1];
+    if (r->rank != 2)
+        return zo2_packwriter_fail(w, zo2_error(ZO2_ERR_ARG,
+                                                "%s: tensor %s is a vector: only matrices can be there as a wire alone",
+                                                w->path, current_name(w)));
+    r->hash = t->hash;
+    r->flags |= ZO2_PACK_DROPPED;
+    w->features |= ZO2_PACK_FEATURE_DROPPED;
     return ZO2_OK;
 }

@@ -47,10 +47,14 @@ struct zo2_packwriter {
 zo2_status zo2_packwriter_fail(zo2_packwriter *w, zo2_status s);
 /* Makes room in *array for one more than n elements of `size` bytes; 0: out of memory. */
 int zo2_packwriter_reserve(void *array, uint64_t n, uint64_t *cap, size_t size);
+/* Checks t and appends its record, with hash, chunks and their rows (this version's) still to be set. In packfile_write.c. */
+zo2_status zo2_packwriter_record(zo2_packwriter *w, const zo2_packtensor *t);
 /* Appends a chunk; what it belongs to is the caller's to know. */
 zo2_status zo2_packwriter_put(zo2_packwriter *w, const zo2_packchunk *c);
 /* Refuses if the wire that is being written lacks chunks. In packfile_wires.c. */
 zo2_status zo2_packwriter_finish_wire(zo2_packwriter *w);
+/* Refuses if a tensor without source bits has no wire. In packfile_wires.c. */
+zo2_status zo2_packwriter_check_dropped(zo2_packwriter *w);
 /* Ends the tensor that is being written, if any. */
 zo2_status zo2_packwriter_finish_tensor(zo2_packwriter *w);
 

@@ -69,12 +69,18 @@ static unsigned char *decode(const fuzz_image *m, const zo2_pack_chunk_record *c
     return NULL;
 }
 
+/* Of its source bits. */
+static uint64_t chunks_of(const zo2_pack_tensor_record *t)
+{
+    return t->flags & ZO2_PACK_DROPPED || !t->chunk_rows ? 0 : (t->rows + t->chunk_rows - 1) / t->chunk_rows;
+}
+
 /* Hashes of tensor i's chunks, and its own. */
 static void seal_tensor(const fuzz_image *m, zo2_pack_tensor_record *t, zo2_pack_chunk_record *c, uint64_t chunks)
 {
     XXH3_state_t *hash = XXH3_createState();
     XXH3_64bits_reset(hash);
-    const uint64_t n = t->chunk_rows ? (t->rows + t->chunk_rows - 1) / t->chunk_rows : 0;
+    const uint64_t n = chunks_of(t);
     for (uint64_t k = t->first_chunk; k < chunks && k - t->first_chunk < n; k++) {
         size_t bytes;
         unsigned char *bits = decode(m, &c[k], (uint32_t)zo2_pack_dtype_bytes(t->dtype), &bytes);
@@ -107,8 +113,8 @@ static void seal_contents(const fuzz_image *m)
     /* What no tensor has is a wire's. */
     uint64_t first = 0;
     for (uint64_t i = 0; t && i < tensors; i++)
-        if (t[i].stored_as == i && t[i].chunk_rows && t[i].first_chunk == first)
-            first += (t[i].rows + t[i].chunk_rows - 1) / t[i].chunk_rows;
+        if (t[i].stored_as == i && t[i].first_chunk == first)
+            first += chunks_of(&t[i]);
     for (uint64_t k = first; c && k < chunks; k++)
         if (inside(m, c[k].offset, c[k].stored_bytes))
             c[k].stored_hash = c[k].decoded_hash = XXH3_64bits(m->data + c[k].offset, (size_t)c[k].stored_bytes);
@@ -206,25 +212,38 @@ static void rewrite_wire(const zo2_packfile *p, zo2_packwriter *w, uint32_t i)
     FUZZ_CHECK(total == wire.bytes);
 }
 
-/* The pack written again from what it says, compressed if it is. *same: this version's writer would choose its chunks
- * and leaves them as they are. Returns the path. */
-static char *rewrite(const zo2_packfile *p, unsigned char *const *bits, int *same, uint64_t *model_hash)
+/* Would this version's writer choose its chunks, and leave them as they are? */
+static int is_canonical(const zo2_packfile *p)
+{
+    const zo2_packheader *h = zo2_packfile_header(p);
+    int same = !h->compressed;
+    for (uint32_t i = 0; i < h->tensors; i++) {
+        const zo2_packtensor *t = zo2_packfile_tensor(p, i);
+        same &= zo2_packfile_chunk_rows(p, i) == zo2_pack_chunk_rows(t->dtype, t->rows, t->cols);
+    }
+    return same;
+}
+
+/* The pack written again from what it says, compressed if it is; with its wires if it is canonical. Returns the path. */
+static char *rewrite(const zo2_packfile *p, unsigned char *const *bits, int same, uint64_t *model_hash)
 {
     const zo2_packheader *h = zo2_packfile_header(p);
     char *path = zo2_path_join(fuzz_dir(), "again.zo2");
     zo2_packwriter *w;
     FUZZ_CHECK(path && FUZZ_OK(zo2_packwriter_open(&w, &fuzz_io, path, h->arch, 1)));
-    *same = !h->compressed;
     for (uint32_t i = 0; i < h->tensors; i++) {
         const zo2_packtensor *t = zo2_packfile_tensor(p, i);
-        *same &= zo2_packfile_chunk_rows(p, i) == zo2_pack_chunk_rows(t->dtype, t->rows, t->cols);
+        if (t->stored_as == i && t->dropped_to) {
+            FUZZ_CHECK(FUZZ_OK(zo2_packwriter_dropped(w, t)));
+            continue;
+        }
         if (t->stored_as != i) {
             FUZZ_CHECK(FUZZ_OK(zo2_packwriter_alias(w, t, t->stored_as)));
             continue;
         }
         FUZZ_CHECK(FUZZ_OK(pack_tensor(w, t, bits[i], h->compressed)));
     }
-    for (uint32_t i = 0; i < h->wires && *same; i++) /* cut as the tensors are */
+    for (uint32_t i = 0; i < h->wires && same; i++) /* cut as the tensors are */
         rewrite_wire(p, w, i);
     for (uint32_t i = 0; i < h->files; i++) {
         const char *data, *name = zo2_packfile_file_name(p, i);
@@ -239,9 +258,11 @@ static char *rewrite(const zo2_packfile *p, unsigned char *const *bits, int *sam
 
 static void check_rewritten(const zo2_packfile *p, const fuzz_image *m, unsigned char *const *bits)
 {
-    int same;
+    const int same = is_canonical(p);
+    if (!same && zo2_packfile_header(p)->dropped) /* these need their wires */
+        return;
     uint64_t model_hash;
-    char *path = rewrite(p, bits, &same, &model_hash), *data;
+    char *path = rewrite(p, bits, same, &model_hash), *data;
     size_t bytes;
     FUZZ_CHECK(model_hash == zo2_packfile_header(p)->model_hash);
     if (same) {
@@ -289,7 +310,10 @@ static void check_open(const zo2_packfile *p, const fuzz_image *m, uint64_t dige
     unsigned char **bits = fuzz_alloc(h->tensors * sizeof *bits);
     for (uint32_t i = 0; i < h->tensors && total <= MAX_BYTES; i++) {
         total += zo2_packfile_tensor(p, i)->rows * row_bytes(zo2_packfile_tensor(p, i));
-        readable &= total <= MAX_BYTES && read_tensor(p, i, &bits[i]);
+        const int read = total <= MAX_BYTES && read_tensor(p, i, &bits[i]),
+                  there = !zo2_packfile_tensor(p, i)->dropped_to;
+        FUZZ_CHECK(!read || there);
+        readable &= read || !there;
     }
     if (total <= MAX_BYTES) { /* aliases can make it more than the file has */
         int verified = FUZZ_OK(zo2_packfile_verify(p, NULL, NULL, NULL));

@@ -223,7 +223,8 @@ static void lying_superblocks_are_refused(void **state)
         {12, 4, 8192, "reserved"},
         {16, 8, 1, "no chunk is compressed"},
         {16, 8, 2, "wire table"},
-        {16, 8, 4, "feature 2"},
+        {16, 8, 4, "every tensor says that it has them"},
+        {16, 8, 8, "feature 3"},
         {16, 8, UINT64_C(1) << 63, "feature 63"},
         {24, 8, UINT64_MAX, "truncated"},
         {24, 8, 4096, "foreign bytes"},
@@ -329,7 +330,8 @@ static void lying_tensor_records_are_refused(void **state)
         {0, 57, 1, 0, "rank"},
         {0, 57, 1, 3, "rank"},
         {0, 57, 1, 1, "vector"},
-        {0, 58, 2, 2, "reserved"},
+        {0, 58, 2, 2, "features don't say"}, /* without source bits */
+        {0, 58, 2, 4, "reserved"},
         {0, 60, 4, 1, "reserved"},
     };
     for (size_t i = 0; i < sizeof lies / sizeof *lies; i++) {

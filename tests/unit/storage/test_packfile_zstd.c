@@ -333,7 +333,7 @@ static void lying_records_are_refused(void **state)
     } lies[] = {
         {16, 0, 8, "features don't say"},
         {16, 3, 8, "wire table"},
-        {16, 5, 8, "feature 2"},
+        {16, 9, 8, "feature 3"},
         {table + 8, 0, 8, "not smaller for it"},
         {table + 8, n, 8, "not smaller for it"},
         {table + 8, UINT64_MAX, 8, "not smaller for it"},
