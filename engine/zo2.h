@@ -271,6 +271,9 @@ typedef struct zo2_freeze_opts {
     /* "copy": stored bytes of the weights, where they are copied; "freeze": bytes of weights */
     zo2_progress_fn progress;
     void *progress_ud;
+    /* Not NULL: the pack stays as it is, and a new one is written here that has of these matrices nothing but this wire: no source bits and
+     * no other wires. ZO2_ERR_EXISTS: there is a file of that name */
+    const char *drop_to;
 } zo2_freeze_opts;
 
 /* Sets struct_size and defaults. */
@@ -285,8 +288,15 @@ static inline void zo2_freeze_opts_init(zo2_freeze_opts *o)
  * stays: runs made from the pack are runs of it. A pack may have several wires, and later calls add to it; what it has stays. Matrices whose
  * own type the wire is are left out, since theirs is there. A new file takes the pack's place as by zo2_pack_set_tokenizer():
  * it has the wires or it is as it was, whatever happens. Needs memory for a chunk a thread, three to four times its 4 MiB.
+ *
+ * With drop_to the new pack is one to ship: as small as the wire. It has the model hash of the other, so runs of one are runs of both, bit for
+ * bit. It is for runs that leave these matrices as they are, in this wire; others are refused (ZO2_ERR_UNSUPPORTED), and exports, but of
+ * adapters alone, need the pack that it was made from. Evaluations at the exact weights take the wire's values of these matrices. Source
+ * bits stay where the wire is the matrix's own type, where a tensor that the choice moves shares them, and of the head if the choice
+ * has rows of it.
  * Errors: as of zo2_pack_set_tokenizer(); ZO2_ERR_ARG (no such wire; a choice that leaves no matrix as it is; a wire that is the type of all of them),
- * ZO2_ERR_NONFINITE (a weight that the wire can't hold, by tensor), ZO2_ERR_NOSPACE. */
+ * ZO2_ERR_NONFINITE (a weight that the wire can't hold, by tensor), ZO2_ERR_NOSPACE,
+ * ZO2_ERR_UNSUPPORTED (a pack without the source bits of a matrix: no other wire can be made of it, and its last one stays). */
 ZO2_API zo2_status zo2_pack_freeze(const char *pack, const zo2_freeze_opts *o);
 
 typedef struct zo2_synth_opts {
@@ -363,6 +373,7 @@ typedef struct zo2_frozen_wire_info {
     zo2_wire wire; /* one that this version doesn't know has no name, and is not used */
     uint64_t matrices, parameters;
     uint64_t bytes;
+    uint64_t dropped; /* of these matrices: those whose source bits the pack doesn't have (zo2_freeze_opts.drop_to) */
 } zo2_frozen_wire_info;
 
 /* Wire i of those that the pack has of some matrices (zo2_pack_freeze()), in the order of their numbers; ZO2_ERR_NOTFOUND past the last.
@@ -373,13 +384,17 @@ static inline zo2_status zo2_pack_frozen_wire(const zo2_pack *p, size_t i, zo2_f
     return zo2_pack_frozen_wire_sized(p, i, out, sizeof *out);
 }
 
+/* 1 if the pack has the source bits of tensor i: all but those that zo2_pack_freeze() dropped. Thread-safe. */
+ZO2_API int zo2_pack_has_source(const zo2_pack *p, uint64_t i);
+
 /* A file carried in the pack ("config.json", "vocab.json", ...). *data is valid as long as the pack and followed by a
  * NUL byte that *bytes does not count. ZO2_ERR_NOTFOUND: there is none of that name. */
 ZO2_API zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char **data, size_t *bytes);
 /* Name of carried file i, NULL past the end. */
 ZO2_API const char *zo2_pack_file_name(const zo2_pack *p, size_t i);
 
-/* Reads everything, on all usable CPUs, and checks every hash; stored wires (zo2_pack_freeze()) are encoded again and compared. progress
+/* Reads everything, on all usable CPUs, and checks every hash; stored wires (zo2_pack_freeze()) are encoded again and compared,
+ * where the source bits are there. progress
  * (may be NULL): bytes. ZO2_ERR_FORMAT names the first bad chunk by tensor and offset; ZO2_ERR_IO; ZO2_ERR_CANCELLED. */
 ZO2_API zo2_status zo2_pack_verify(const zo2_pack *p, zo2_progress_fn progress, void *ud);
 

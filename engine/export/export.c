@@ -13,6 +13,7 @@
 #include "engine/export/export_values.h"
 #include "engine/masters/replay.h"
 #include "engine/model/arch.h"
+#include "engine/pack/dropped.h"
 #include "engine/pack/pack_api.h"
 #include "storage/checkpoint/safetensors.h"
 #include "storage/io/io.h"
@@ -125,6 +126,8 @@ static zo2_status export_pack(job *j, const char *out)
     const int adapters = !s && v->arch.lora_rank && !j->o.merge;
     if (!s && adapters)
         s = zo2_export_adapter_check(v);
+    if (!s && !adapters) /* adapters alone need nothing of the model */
+        s = zo2_dropped_check_none(v->pack->file, "an export");
     if (s || (j->o.form == ZO2_EXPORT_FOLDER && !adapters))
         return s ? s : export_folder(j, out);
     announce(j);

@@ -4,6 +4,7 @@
 #include "engine/forward/batch.h"
 #include "engine/forward/core.h"
 #include "engine/forward/forward.h"
+#include "engine/masters/masters.h"
 #include "engine/model/arch.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
@@ -28,11 +29,12 @@ static zo2_trunk_key identity_of(const zo2_core *c, const zo2_run_settings *s)
     return key_of(XXH3_128bits(all, sizeof all));
 }
 
-/* Tokens, positions and who sees whom, as if the example stood at the beginning of its micro-batch. */
-static zo2_trunk_key name_example(const zo2_packed *p, const zo2_micro *mb, const zo2_packed_example *e, int exact)
+/* Tokens, positions and who sees whom, as if the example stood at the beginning of its micro-batch. exact: 0, or whose exact values they are
+ * (zo2_masters_exact_kind()). */
+static zo2_trunk_key name_example(const zo2_packed *p, const zo2_micro *mb, const zo2_packed_example *e, uint32_t exact)
 {
     XXH3_state_t state; /* aligned by its own declaration */
-    const uint32_t head[] = {e->tokens, e->seqs, (uint32_t)exact};
+    const uint32_t head[] = {e->tokens, e->seqs, exact};
     XXH3_128bits_reset(&state);
     XXH3_128bits_update(&state, head, sizeof head);
     XXH3_128bits_update(&state, p->id + mb->token_at + e->first, e->tokens * sizeof *p->id);
@@ -143,10 +145,11 @@ int zo2_trunk_rows_find(zo2_core *c, int exact)
     int all = 1;
     if (!t->store)
         return 0;
+    const uint32_t kind = exact ? zo2_masters_exact_kind(&c->masters) : 0;
     for (uint32_t m = 0; m < p->micros; m++)
         for (uint32_t i = 0; i < p->micro[m].examples; i++) {
             const uint32_t e = p->micro[m].example_at + i;
-            t->key[e] = name_example(p, &p->micro[m], &p->example[e], exact);
+            t->key[e] = name_example(p, &p->micro[m], &p->example[e], kind);
             zo2_trunk_expect(t->store, &t->key[e]);
         }
     for (uint32_t m = 0; m < p->micros; m++) {

@@ -173,6 +173,23 @@ int zo2_masters_lack_rest(const zo2_masters *m, uint32_t tensor)
     return m->layout->arch->tensors[tensor].frozen && first->codec->rest_bytes(1, 1);
 }
 
+int zo2_masters_are_wire(const zo2_masters *m, uint32_t tensor)
+{
+    const uint32_t stored = m->layout->arch->tensors[tensor].stored;
+    return m->exact.pack && stored != ZO2_NO_TENSOR && zo2_packfile_tensor(m->exact.pack, stored)->dropped_to &&
+           zo2_masters_lack_rest(m, tensor);
+}
+
+uint32_t zo2_masters_exact_kind(const zo2_masters *m)
+{
+    const zo2_arch *a = m->layout->arch;
+    uint32_t kind = 1;
+    for (uint32_t i = 0; i < a->n_tensors && m->exact.pack && zo2_packfile_header(m->exact.pack)->dropped; i++)
+        if (zo2_masters_are_wire(m, i))
+            kind = (kind ^ (i + 1)) * 16777619u; /* FNV-1a */
+    return kind > 1 ? kind : 1;
+}
+
 void zo2_masters_free(zo2_masters *m)
 {
     zo2_pack_window_free(&m->window);

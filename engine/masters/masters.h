@@ -124,6 +124,10 @@ static inline uint32_t zo2_masters_reserved(uint32_t threads, zo2_plane plane)
 zo2_status zo2_masters_open_exact(zo2_masters *m, const zo2_packfile *pack);
 /* Are exact values of a tensor to be had from the pack alone? */
 int zo2_masters_lack_rest(const zo2_masters *m, uint32_t tensor);
+/* Or from nowhere, because the pack has nothing but the wire of it, whose values stand for them then? */
+int zo2_masters_are_wire(const zo2_masters *m, uint32_t tensor);
+/* Which tensors' exact values are the wire's: 1: none's; else a number of their list. */
+uint32_t zo2_masters_exact_kind(const zo2_masters *m);
 
 /* Bytes that create() would take for a run's wire, without making a layout. Chunk padding (up to 256 bytes a plane) is
  * not counted. */

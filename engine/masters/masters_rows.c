@@ -34,17 +34,21 @@ zo2_status zo2_masters_store(zo2_masters *m, uint32_t tensor, uint64_t row, uint
 
 zo2_status zo2_masters_fetch(const zo2_masters *m, uint32_t tensor, uint64_t row, uint64_t n, float *w)
 {
-    if (zo2_masters_lack_rest(m, tensor))
+    const int wire = zo2_masters_are_wire(m, tensor);
+    if (!wire && zo2_masters_lack_rest(m, tensor))
         return zo2_rebuild_rows(&m->exact, tensor, row, n, w);
     while (n) {
         const zo2_span *s;
         zo2_planes p;
         uint32_t chunk = zo2_layout_chunk(m->layout, tensor, row, &s);
         uint64_t here = s->row + s->rows - row < n ? s->row + s->rows - row : n;
-        zo2_status status = zo2_masters_acquire(m, chunk, BOTH, ZO2_ACCESS_READ, &p);
+        zo2_status status = zo2_masters_acquire(m, chunk, wire ? ZO2_PLANE_WIRE : BOTH, ZO2_ACCESS_READ, &p);
         if (status)
             return status;
-        s->codec->join(zo2_planes_wire(&p, s), zo2_planes_rest(&p, s), s->rows, s->cols, row - s->row, here, w);
+        if (wire)
+            s->codec->decode(zo2_planes_wire(&p, s), s->rows, s->cols, row - s->row, here, w);
+        else
+            s->codec->join(zo2_planes_wire(&p, s), zo2_planes_rest(&p, s), s->rows, s->cols, row - s->row, here, w);
         zo2_masters_release(&p);
         w += here * s->cols;
         row += here;

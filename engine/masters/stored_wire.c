@@ -21,14 +21,16 @@ static zo2_status check_narrow(const zo2_stored_wire *w, const zo2_packfile *pac
                                const zo2_span *span)
 {
     const zo2_codec *full = zo2_codec_get(span->codec->id);
+    const zo2_packtensor *t = zo2_packfile_tensor(pack, stored);
     if (span->codec == full ||
         full->sent_bytes(w->bits, w->rows, span->cols) == span->codec->wire_bytes(w->rows, span->cols))
         return ZO2_OK;
     return zo2_error(ZO2_ERR_FORMAT,
                      "%s: the stored %s wire of tensor %s, rows %" PRIu64 " to %" PRIu64
-                     ", is shorter than its codes say; zo2-pack freeze --remove takes it out of the pack",
-                     zo2_packfile_path(pack), zo2_wire_name(full->id), zo2_packfile_tensor(pack, stored)->name, w->row,
-                     w->row + w->rows - 1);
+                     ", is shorter than its codes say; %s",
+                     zo2_packfile_path(pack), zo2_wire_name(full->id), t->name, w->row, w->row + w->rows - 1,
+                     t->dropped_to ? "freeze the pack that this one was made from again"
+                                   : "zo2-pack freeze --remove takes it out of the pack");
 }
 
 static zo2_status read_own(zo2_stored_wire *w, const zo2_packfile *pack, uint32_t stored, const zo2_packplace *place)

@@ -1,5 +1,5 @@
 /* freeze.c: a pack with wires of some of its matrices beside their own bits: a new file takes its place, with the same weights as they
- * are stored. A task is a chunk of a wire, which is cut where the pack cuts the tensor: any thread reads the source's chunk and encodes
+ * are stored. Or, under another name, one with these wires instead of their own bits (drop_choice.h). A task is a chunk of a wire, which is cut where the pack cuts the tensor: any thread reads the source's chunk and encodes
  * it; then it is written in its turn. Wires that were there before come again, in the table's order. */
 #include "codec/codec.h"
 #include "engine/base/checked.h"
@@ -11,6 +11,7 @@
 #include "engine/model/layout.h"
 #include "engine/model/tune.h"
 #include "engine/model/wire_size.h"
+#include "engine/pack/drop_choice.h"
 #include "engine/pack/pack_api.h"
 #include "engine/pack/wire_chunk.h"
 #include "storage/io/io.h"
@@ -35,6 +36,7 @@ typedef struct job {
     zo2_freeze_opts o;
     const zo2_codec *codec; /* of the new ones */
     char *path;             /* of the pack itself, whatever links lead to it */
+    uint8_t *drop;          /* [tensors of the pack] 1: nothing but the new wire is to be there of it */
     zo2_pack *pack;
     zo2_packwriter *w;
     item *items;         /* [n + 1]: the last one is what there is behind them */
@@ -80,6 +82,8 @@ static zo2_status mark_wanted(const job *j, uint8_t *wanted)
             wanted[a.tensors[i].stored] = 1;
             n++;
         }
+    if (!s && n && j->o.drop_to)
+        s = zo2_drop_choose(j->drop, j->pack, j->o.tune ? &a : NULL, wanted, j->o.wire);
     zo2_arch_free(&a);
     if (s || n)
         return s;
@@ -88,18 +92,24 @@ static zo2_status mark_wanted(const job *j, uint8_t *wanted)
 }
 
 /* Those that the pack has and keeps. */
-static void list_kept(job *j, const uint8_t *wanted)
+static zo2_status list_kept(job *j, const uint8_t *wanted)
 {
     for (uint32_t i = 0; i < zo2_packfile_header(j->pack->file)->wires; i++) {
         const zo2_packwire w = zo2_packfile_wire(j->pack->file, i);
         if (j->o.remove && w.wire == j->o.wire && wanted[w.tensor]) {
+            zo2_status s = zo2_drop_check_remove(j->pack, w.tensor, w.wire);
+            if (s)
+                return s;
             j->changed++;
             continue;
         }
+        if (j->drop[w.tensor] && w.wire != j->o.wire)
+            continue;
         j->items[j->n++] = (item){.wire = w.wire, .tensor = w.tensor, .kept = 1};
         j->wire_bytes += w.bytes;
         j->most_wire = zo2_max_u64(j->most_wire, w.largest);
     }
+    return ZO2_OK;
 }
 
 static zo2_status list_new(job *j, const uint8_t *wanted)
@@ -112,6 +122,9 @@ static zo2_status list_new(job *j, const uint8_t *wanted)
         useful = 1;
         if (zo2_packfile_has_wire(file, i, j->o.wire))
             continue;
+        zo2_status s = zo2_packfile_check_source(file, i);
+        if (s)
+            return s;
         j->items[j->n++] = (item){.wire = j->o.wire, .tensor = i};
         j->changed++;
     }
@@ -150,10 +163,12 @@ static zo2_status list_all(job *j)
     const zo2_packheader *h = zo2_packfile_header(j->pack->file);
     uint8_t *wanted = calloc(h->tensors, 1);
     j->items = calloc((size_t)h->wires + h->tensors + 2, sizeof *j->items);
-    zo2_status s = wanted && j->items ? mark_wanted(j, wanted)
-                                      : zo2_error(ZO2_ERR_NOMEM, "out of memory for the tables of %s", j->path);
+    j->drop = calloc(h->tensors, 1);
+    zo2_status s = wanted && j->items && j->drop
+                       ? mark_wanted(j, wanted)
+                       : zo2_error(ZO2_ERR_NOMEM, "out of memory for the tables of %s", j->path);
     if (!s)
-        list_kept(j, wanted);
+        s = list_kept(j, wanted);
     if (!s && !j->o.remove)
         s = list_new(j, wanted);
     free(wanted);
@@ -250,13 +265,16 @@ static zo2_status write_pack(job *j)
     const zo2_packfile *from = j->pack->file;
     const char *name, *data;
     size_t bytes;
-    zo2_status s = zo2_packwriter_open(&j->w, &zo2_io_posix, j->path, j->pack->arch.name, 1);
+    const char *to = j->o.drop_to ? j->o.drop_to : j->path;
+    zo2_status s = zo2_packwriter_open(&j->w, &zo2_io_posix, to, j->pack->arch.name, !j->o.drop_to);
     for (size_t i = 0; !s && (name = zo2_packfile_file_name(from, i)); i++) {
         s = zo2_packfile_file(from, name, &data, &bytes);
         if (!s)
             s = zo2_packwriter_file(j->w, name, data, bytes);
     }
-    if (!s)
+    if (!s && j->o.drop_to)
+        s = zo2_packwriter_copy_without(j->w, from, j->drop, j->wire_bytes, j->o.progress, j->o.progress_ud);
+    else if (!s)
         s = zo2_packwriter_copy(j->w, from, 0, j->wire_bytes, j->o.progress, j->o.progress_ud);
     if (!s && j->n)
         s = write_wires(j);
@@ -271,6 +289,8 @@ static zo2_status freeze(job *j, const char *pack)
     j->codec = zo2_codec_get(j->o.wire);
     if (!j->codec)
         return zo2_error(ZO2_ERR_ARG, "zo2_pack_freeze: there is no wire %d", (int)j->o.wire);
+    if (j->o.remove && j->o.drop_to)
+        return zo2_error(ZO2_ERR_ARG, "zo2_pack_freeze: a wire is taken out, or stays alone, but not both");
     j->path = realpath(pack, NULL);
     if (!j->path)
         return zo2_io_error("cannot open pack", pack);
@@ -279,7 +299,7 @@ static zo2_status freeze(job *j, const char *pack)
         s = list_all(j);
     if (s)
         return s;
-    if (j->changed)
+    if (j->changed || j->o.drop_to)
         return write_pack(j);
     if (j->o.log)
         j->o.log(j->o.log_ud, ZO2_LOG_INFO,
@@ -306,6 +326,7 @@ zo2_status zo2_pack_freeze(const char *pack, const zo2_freeze_opts *o)
     zo2_status s = freeze(&j, pack);
     zo2_fpenv_restore(&fenv);
     free(j.items);
+    free(j.drop);
     zo2_pack_close(j.pack);
     free(j.path);
     return zo2_finish(s);

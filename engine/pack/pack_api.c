@@ -235,11 +235,18 @@ zo2_status zo2_pack_frozen_wire_sized(const zo2_pack *p, size_t i, zo2_frozen_wi
         own.matrices++;
         own.parameters += t->rows * t->cols;
         own.bytes += w.bytes;
+        own.dropped += t->dropped_to != 0;
     }
     if (kinds <= i)
         return zo2_error(ZO2_ERR_NOTFOUND, "the pack has %zu stored wires, there is no number %zu", kinds, i);
     zo2_opts_give(out, size, &own, sizeof own);
     return zo2_finish(ZO2_OK);
+}
+
+int zo2_pack_has_source(const zo2_pack *p, uint64_t i)
+{
+    const zo2_packtensor *t = p && p->file && i < UINT32_MAX ? zo2_packfile_tensor(p->file, (uint32_t)i) : NULL;
+    return t && !t->dropped_to;
 }
 
 zo2_status zo2_pack_file(const zo2_pack *p, const char *name, const char **data, size_t *bytes)

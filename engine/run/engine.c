@@ -12,6 +12,7 @@
 #include "engine/masters/replay.h"
 #include "engine/masters/snapshot_find.h"
 #include "engine/model/arch.h"
+#include "engine/pack/dropped.h"
 #include "engine/plan/plan.h"
 #include "engine/run/session.h"
 #include "engine/run/settings.h"
@@ -63,6 +64,22 @@ static zo2_status choose_backend(zo2_engine *e, const zo2_run_settings *run, con
     if (!*ops)
         return zo2_error(ZO2_ERR_UNSUPPORTED, "the %s backend is not part of this build",
                          kind == ZO2_BACKEND_CUDA ? "cuda" : "chosen");
+    return ZO2_OK;
+}
+
+/* Are all source bits there that this session needs? Evaluations may do without. */
+static zo2_status check_source(const zo2_engine *e)
+{
+    const uint32_t n = zo2_packfile_header(e->pack->file)->dropped;
+    zo2_status s = zo2_dropped_check_run(e->pack->file, &e->arch, zo2_settings_wires(&e->settings));
+    if (s || !n)
+        return s;
+    char text[300];
+    snprintf(text, sizeof text,
+             "the pack has nothing but the wire of %" PRIu32
+             " matrices (zo2-pack freeze --drop-source): evaluations at the exact weights take what it says of them",
+             n);
+    zo2_engine_say(e, ZO2_LOG_INFO, text);
     return ZO2_OK;
 }
 
@@ -174,6 +191,8 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
                                  ops);
     if (!s)
         zo2_engine_resolve_opts(e);
+    if (!s)
+        s = check_source(e);
     if (!s && run_dir)
         s = zo2_run_dir_find_snapshots(e, journal);
     e->known = journal;

@@ -6,7 +6,9 @@
 #include "engine/families/families.h"
 #include "engine/measure/rates.h"
 #include "engine/model/arch.h"
+#include "engine/model/layout.h"
 #include "engine/model/tune.h"
+#include "engine/pack/dropped.h"
 #include "engine/plan/plan.h"
 #include "engine/plan/plan_types.h"
 #include "engine/run/settings.h"
@@ -25,11 +27,14 @@ static int can_measure(const zo2_backend_ops *ops)
     return ops->kind != ZO2_BACKEND_NULL && (!ops->usable || !ops->usable());
 }
 
-static zo2_status find_aliases(const char *pack, const zo2_arch *a, uint32_t **out)
+/* Which tensors share memory; and a run that the pack lacks source bits for is no plan. */
+static zo2_status ask_pack(const char *pack, const zo2_arch *a, zo2_wires wires, int read_only, uint32_t **out)
 {
     zo2_packfile *file = NULL;
     uint32_t *stored_as = NULL;
     zo2_status s = zo2_packfile_open(&file, pack);
+    if (!s && !read_only)
+        s = zo2_dropped_check_run(file, a, wires);
     if (!s)
         s = zo2_packfile_aliases(file, &stored_as);
     if (!s)
@@ -168,7 +173,7 @@ static zo2_status make_plan(zo2_full_plan *plan, const question *q, const zo2_en
     if (!s)
         device = zo2_shape_ask_device(&shape, ops);
     if (!s && pack_bytes)
-        s = find_aliases(q->arch_or_pack, &arch, &stored_as);
+        s = ask_pack(q->arch_or_pack, &arch, shape.wires, opts->read_only, &stored_as);
     if (!s)
         take_host_limit(&shape, &machine);
     if (!s && zo2_wants_budget_pending(opts))

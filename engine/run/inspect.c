@@ -6,6 +6,7 @@
 #include "engine/masters/masters.h"
 #include "engine/model/arch.h"
 #include "engine/run/session.h"
+#include "storage/pack/packfile.h"
 
 #define XXH_INLINE_ALL
 #include <stdlib.h>
@@ -43,12 +44,15 @@ static zo2_status read_elements(zo2_engine *e, const zo2_tensor *t, uint64_t fir
 {
     zo2_core *c = &e->core;
     uint64_t step = PIECE / t->cols ? PIECE / t->cols : 1, end = first + n;
+    zo2_status s =
+        zo2_masters_are_wire(&c->masters, t->id) ? zo2_packfile_check_source(e->pack->file, t->stored) : ZO2_OK;
+    if (s)
+        return s;
     float *rows = malloc(step * t->cols * sizeof *rows);
     if (!rows)
         return zo2_error(ZO2_ERR_NOMEM, "no memory to read tensor %s", t->name);
     fenv_t fenv;
     zo2_fpenv_pin(&fenv); /* updates are folded in on this thread */
-    zo2_status s = ZO2_OK;
     while (first < end && !s) {
         uint64_t row = first / t->cols, count = step < t->rows - row ? step : t->rows - row;
         uint64_t skip = first - row * t->cols, have = count * t->cols - skip;

@@ -30,6 +30,9 @@ zo2_status zo2_engine_tune(zo2_engine *e, const zo2_run_settings *run)
 {
     const zo2_engine_opts *o = &e->opts;
     const char *tune = run ? run->tune : zo2_tune_or_all(o->tune);
+    /* Without a run nothing moves, and matrices that are there as a wire alone can only stay as they are. */
+    if (!run && !tune && o->read_only && zo2_packfile_header(e->pack->file)->dropped)
+        tune = "vectors";
     e->tune = tune ? strdup(tune) : NULL;
     if (tune && !e->tune)
         return zo2_error(ZO2_ERR_NOMEM, "no memory for the choice of tensors");

@@ -57,8 +57,9 @@ static zo2_status stage_exact(zo2_pipeline *p, uint32_t pc)
     const zo2_chunk *c = &prog->layout->chunks[prog->fetch[pc].chunk];
     const zo2_masters *m = p->pass.masters;
     zo2_status s = ZO2_OK;
-    if (zo2_masters_lack_rest(
-            m, prog->layout->spans[c->first_span].tensor)) { /* chunk by chunk of the pack, not row by row */
+    const uint32_t tensor = prog->layout->spans[c->first_span].tensor;
+    if (zo2_masters_lack_rest(m, tensor) && !zo2_masters_are_wire(m, tensor)) {
+        /* chunk by chunk of the pack, not row by row */
         const zo2_rebuild exact = {.layout = prog->layout, .pack = m->exact.pack, .window = m->exact.window};
         return zo2_rebuild_planes(&exact, prog->fetch[pc].chunk, p->pool, p->staging + prog->slot[pc], NULL);
     }
