@@ -150,6 +150,15 @@ static bool open_model(const bench *b, bench_wires *w)
         s = zo2_pack_get_info(w->pack, &w->info);
     if (s)
         cli_fail(b->program, "wires", s);
+    for (uint64_t i = 0; !s && i < w->info.tensors; i++)
+        if (!zo2_pack_has_source(w->pack, i)) {
+            cli_error(
+                b->program,
+                "wires: zo2-pack freeze --drop-source left matrices of %s without source bits, which wires are compared "
+                "with: use the pack that it was made from",
+                w->model);
+            return false;
+        }
     return !s;
 }
 

@@ -28,8 +28,11 @@ static void print_wires(const zo2_pack *pack)
     for (size_t i = 0; zo2_pack_frozen_wire(pack, i, &w) == ZO2_OK; i++) {
         char count[CLI_TEXT_BYTES], size[CLI_TEXT_BYTES];
         const char *name = zo2_wire_name(w.wire);
-        printf("%-12s %s of %s matrices, %s\n", i ? "" : "frozen wires", name ? name : "(of a newer version)",
+        printf("%-12s %s of %s matrices, %s", i ? "" : "frozen wires", name ? name : "(of a newer version)",
                cli_human_count(count, w.matrices), cli_human_size(size, w.bytes));
+        if (w.dropped)
+            printf("; source bits of %s of them dropped", cli_human_count(count, w.dropped));
+        putchar('\n');
     }
 }
 
@@ -43,6 +46,7 @@ static void wires_json(cli_json *j, const zo2_pack *pack)
         cli_json_u64(j, "matrices", w.matrices);
         cli_json_u64(j, "parameters", w.parameters);
         cli_json_u64(j, "bytes", w.bytes);
+        cli_json_u64(j, "dropped", w.dropped);
         cli_json_close(j, '}');
     }
     cli_json_close(j, ']');
@@ -91,7 +95,8 @@ static zo2_status print_tensor_table(const zo2_pack *pack, const zo2_pack_info *
         zo2_status s = zo2_pack_tensor(pack, i, &t);
         if (s != ZO2_OK)
             return s;
-        printf("%5u %5u %5s %16s  %s\n", t.id, t.block, zo2_dtype_name(t.dtype), shape_text(shape, &t), t.name);
+        printf("%5u %5u %5s %16s  %s%s\n", t.id, t.block, zo2_dtype_name(t.dtype), shape_text(shape, &t), t.name,
+               zo2_pack_has_source(pack, i) ? "" : "  (a wire alone)");
     }
     return ZO2_OK;
 }
@@ -157,6 +162,7 @@ static zo2_status print_json(const char *path, const zo2_pack *pack, const zo2_p
             cli_json_u64(&j, NULL, t.cols);
             cli_json_close(&j, ']');
             cli_json_bool(&j, "decays", t.decays);
+            cli_json_bool(&j, "source", zo2_pack_has_source(pack, i) != 0);
             cli_json_close(&j, '}');
         }
         cli_json_close(&j, ']');

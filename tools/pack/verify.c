@@ -12,6 +12,19 @@
 #include "tools/pack/commands.h"
 #include "tools/pack/run_folder.h"
 
+/* Wires that nothing is there to compare with. */
+static void print_unchecked(const zo2_pack *pack)
+{
+    zo2_frozen_wire_info w;
+    for (size_t i = 0; zo2_pack_frozen_wire(pack, i, &w) == ZO2_OK; i++) {
+        char count[CLI_TEXT_BYTES];
+        if (w.dropped)
+            printf(
+                "the %s wires of %s matrices have right checksums; their source bits, which they could be compared with, were dropped\n",
+                zo2_wire_name(w.wire) ? zo2_wire_name(w.wire) : "unknown", cli_human_count(count, w.dropped));
+    }
+}
+
 static int verify_file(const char *program, const char *path, cli_progress *progress)
 {
     zo2_pack *pack = NULL;
@@ -24,8 +37,8 @@ static int verify_file(const char *program, const char *path, cli_progress *prog
     if (s == ZO2_OK)
         s = zo2_pack_verify(pack, cli_progress_work, progress);
     cli_progress_clear(progress);
-    zo2_pack_close(pack);
     if (s != ZO2_OK) {
+        zo2_pack_close(pack);
         int status = cli_fail(program, NULL, s);
         if (s == ZO2_ERR_FORMAT && a_file)
             fprintf(stderr, "%s is damaged, or no pack: convert the model again, or restore the file from a copy.\n",
@@ -35,6 +48,8 @@ static int verify_file(const char *program, const char *path, cli_progress *prog
     char count[CLI_TEXT_BYTES], size[CLI_TEXT_BYTES];
     printf("%s: ok, %s tensors, %s, model hash 0x%016llx\n", path, cli_human_count(count, info.tensors),
            cli_human_size(size, info.file_bytes), (unsigned long long)info.model_hash);
+    print_unchecked(pack);
+    zo2_pack_close(pack);
     return CLI_EXIT_OK;
 }
 

@@ -85,9 +85,24 @@ static char *shell_word(const char *s)
     return out;
 }
 
+/* Is a whole model to be exported of which this pack has not all bits? Adapters are written without it. */
+static bool needs_whole_pack(const train *t)
+{
+    zo2_frozen_wire_info w;
+    if (t->opts.tune && !strncmp(t->opts.tune, "lora:", 5))
+        return false;
+    for (size_t i = 0; zo2_pack_frozen_wire(t->model.pack, i, &w) == ZO2_OK; i++)
+        if (w.dropped)
+            return true;
+    return false;
+}
+
+#define WHOLE "WHOLE.zo2" /* stands for a name that nobody here knows */
+
 char *train_export_command(const train *t, const uint64_t *step)
 {
-    char *model = shell_word(t->flags->model.text), *run = shell_word(t->flags->run.text), *command = NULL;
+    char *model = shell_word(needs_whole_pack(t) ? WHOLE : t->flags->model.text), *run = shell_word(t->flags->run.text),
+         *command = NULL;
     char at_step[40] = "";
     if (step)
         snprintf(at_step, sizeof at_step, " --at-step %" PRIu64, *step);
@@ -195,6 +210,8 @@ static void print_text(const train *t, const summary *a)
         puts("no evaluation had a finite loss: there is nothing worth exporting");
     if (a->export_command)
         printf("export: %s\n", a->export_command);
+    if (a->export_command && needs_whole_pack(t))
+        printf(WHOLE " is the pack that %s was made from\n", t->flags->model.text);
 }
 
 int train_summary(train *t)
