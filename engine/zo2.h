@@ -687,6 +687,8 @@ typedef struct zo2_plan {
     uint32_t proposed_layers;
     uint64_t
         proposed_layers_bytes; /* of their wires, which a step that tunes them changes, and uploads once in K + 1 steps */
+    /* 1: resident_bytes are the wires of the whole model. What crosses the link is what updates changed, and rows that are looked up */
+    uint32_t resident_whole;
 } zo2_plan;
 
 /* What this process may use of the machine, now. */

@@ -202,6 +202,7 @@ static zo2_status keep_resident(zo2_full_plan *out, const zo2_arch *a, const zo2
         out->resident_spare = budget - out->pub.device_peak_bytes;
         out->resident = zo2_resident_count(&layout, out->resident_spare, NULL);
         cut->resident_bytes = out->resident.frozen + out->resident.moving + out->resident.trunk;
+        out->pub.resident_whole = cut->resident_bytes == zo2_resident_whole(&layout);
         out->pub.proposed_layers = zo2_resident_layers(&layout, out->resident_spare, &out->pub.proposed_layers_bytes);
         zo2_plan_lay_out(out, a, be, s, cut);
     }

@@ -69,6 +69,15 @@ zo2_resident_sum zo2_resident_count(const zo2_layout *l, uint64_t spare, uint64_
     return (zo2_resident_sum){.frozen = bytes[FROZEN], .moving = bytes[MOVING], .trunk = bytes[TRUNK]};
 }
 
+uint64_t zo2_resident_whole(const zo2_layout *l)
+{
+    uint64_t grains = 0;
+    for (class which = FROZEN; which < CLASSES; which++)
+        for (uint32_t c = 0; c < l->n_chunks; c++)
+            grains += grains_of(l, c, which);
+    return grains * GRAIN;
+}
+
 uint32_t zo2_resident_layers(const zo2_layout *l, uint64_t spare, uint64_t *wires)
 {
     const zo2_arch *a = l->arch;

@@ -28,6 +28,9 @@ typedef struct zo2_resident_sum {
 uint64_t zo2_resident_choose(const zo2_layout *l, uint64_t spare, uint64_t *at);
 zo2_resident_sum zo2_resident_count(const zo2_layout *l, uint64_t spare, uint64_t *at);
 
+/* Bytes of all chunks that could stay. */
+uint64_t zo2_resident_whole(const zo2_layout *l);
+
 /* The most layers, from the last one down, that stay as a whole with the head in `spare` bytes: what a step needs that tunes these
  * layers and has its lines from the trunk's cache. *wires: bytes of those layers' wires, without the head's. */
 uint32_t zo2_resident_layers(const zo2_layout *l, uint64_t spare, uint64_t *wires);

@@ -7,6 +7,7 @@
 #include "tools/cli/engine_flags.h"
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
+#include "tools/cli/plan_advice.h"
 #include "tools/cli/plan_tune.h"
 #include "tools/cli/tune_text.h"
 
@@ -263,7 +264,8 @@ static void wear_json(cli_json *j, const cli_wear *w)
     cli_json_bool(j, "endurance_assumed", w->assumed);
 }
 
-void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, const char *device, const cli_wear *wear)
+void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, const char *device, const cli_wear *wear,
+                         const cli_wire_advices *advice)
 {
     cli_json j;
     zo2_machine machine;
@@ -272,6 +274,8 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, cons
     cli_json_open(&j, NULL, '{');
     cli_json_text(&j, "model", title);
     cli_json_bool(&j, "fits", fits);
+    if (advice)
+        cli_plan_advice_json(&j, advice);
     cli_json_u64(&j, "host_budget_bytes", machine.host_budget_bytes);
     cli_json_text(&j, "host_limit", machine.host_limit);
     cli_json_u64(&j, "cpus", machine.cpus);
@@ -350,6 +354,7 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, cons
     cli_json_text(&j, "bottleneck_filled", plan->bottleneck_filled);
     U64(proposed_layers);
     U64(proposed_layers_bytes);
+    cli_json_bool(&j, "resident_whole", plan->resident_whole != 0);
     cli_json_text(&j, "compute", zo2_dtype_name(plan->compute));
     cli_json_text(&j, "rates_of", device); /* null: of this machine */
     if (wear)

@@ -7,6 +7,7 @@
 #include "tools/cli/engine_flags.h"
 #include "tools/cli/fit_advice.h"
 #include "tools/cli/numbers.h"
+#include "tools/cli/plan_advice.h"
 #include "tools/cli/plan_print.h"
 #include "tools/cli/report.h"
 #include "tools/cli/wear.h"
@@ -14,6 +15,7 @@
 #include "tools/plan/gpu.h"
 #include "tools/plan/gpu_table.h"
 #include "tools/plan/tune_table.h"
+#include "tools/plan/wire_advice.h"
 
 typedef struct plan_output {
     cli_value probe, json, tune_table;
@@ -120,10 +122,15 @@ static int show(plan_work *w)
     const cli_wear wear = cli_wear_of(&w->plan, &w->opts, drives_steps(&w->drives), w->flags.endurance.u);
     const cli_plan_lines lines = {
         .batch = w->opts.max_rows, .rows_per_line = 1, .device = w->device, .wear = w->flags.spill.n ? &wear : NULL};
+    cli_wire_advices advice = {.device = {.wire = 0}};
+    if (s == ZO2_OK)
+        wire_advice_find(&advice, w->model, &w->gpu, &w->opts, &w->plan);
     if (known && w->output.json.given)
-        cli_plan_print_json(w->model, &w->plan, s == ZO2_OK, w->device, lines.wear);
+        cli_plan_print_json(w->model, &w->plan, s == ZO2_OK, w->device, lines.wear, &advice);
     else if (known)
         cli_plan_print(w->model, &w->opts, &w->plan, &lines);
+    if (known && !w->output.json.given)
+        cli_plan_print_advice(&w->plan, &advice);
     fflush(stdout);
     if (s != ZO2_OK)
         return cli_fail_to_fit(program, known ? "doesn't fit" : NULL, s,

@@ -66,7 +66,7 @@ int train_show_plan(train *t)
     if (t->opts.spill_count)
         lines.wear = &wear;
     if (known && t->flags->json.given)
-        cli_plan_print_json(t->model.path, &plan, s == ZO2_OK, NULL, lines.wear);
+        cli_plan_print_json(t->model.path, &plan, s == ZO2_OK, NULL, lines.wear, NULL);
     else if (known)
         cli_plan_print(t->model.path, &t->opts, &plan, &lines);
     fflush(stdout);

@@ -343,6 +343,7 @@ static void uploads_are_what_isnt_there(void **state)
     zo2_plan p = plan_of(&o, 1e9, FAST, FAST, FAST); /* room for all: what moves, once in a step */
     assert_int_equal(p.wire_bytes_per_step, p.wire_bytes_per_step_filled);
     assert_int_equal(p.proposed_layers, 12);
+    assert_true(p.resident_whole);
     assert_in_range(p.wire_bytes_per_step, 2 * p.tuned_parameters, 2 * p.tuned_parameters * 102 / 100);
     assert_int_equal(p.trunk_bytes_per_step, 2 * 127 * 768 * 4);
     assert_float_equal(p.seconds_per_step, 1e-9 * (double)p.wire_bytes_per_step, 1e-6);
@@ -356,10 +357,29 @@ static void uploads_are_what_isnt_there(void **state)
     o.device_bytes = 0; /* the smallest plan: all wires, in every step */
     zo2_plan least = plan_of(&o, 1e9, FAST, FAST, FAST);
     assert_int_equal(least.proposed_layers, 0);
+    assert_false(least.resident_whole);
     assert_true(least.wire_bytes_per_step_filled > p.wire_bytes_per_step_filled &&
                 least.wire_bytes_per_step > least.wire_bytes_per_step_filled * 3 / 2);
     o.tune = NULL;
     assert_int_equal(plan_of(&o, 1e9, FAST, FAST, FAST).wire_bytes_per_step, least.wire_bytes_per_step);
+}
+
+/* To the byte: what the last wire lacks room for makes it a part. */
+static void the_whole_model_or_a_part_of_it(void **state)
+{
+    (void)state;
+    zo2_engine_opts o = base_opts();
+    o.tune = "layers=10-11";
+    const zo2_plan p = plan_of(&o, 1e9, FAST, FAST, FAST);
+    o.device_bytes = p.device_peak_bytes;
+    const zo2_plan same = plan_of(&o, 1e9, FAST, FAST, FAST);
+    assert_true(same.resident_whole && same.resident_bytes == p.resident_bytes);
+    o.device_bytes = p.device_peak_bytes - 256;
+    const zo2_plan less = plan_of(&o, 1e9, FAST, FAST, FAST);
+    assert_false(less.resident_whole);
+    assert_true(less.wire_bytes_per_step > p.wire_bytes_per_step);
+    o.frozen_wire = ZO2_WIRE_F6;
+    assert_true(plan_of(&o, 1e9, FAST, FAST, FAST).resident_whole);
 }
 
 static void turns_update_a_group_a_step(void **state)
@@ -386,6 +406,7 @@ int main(void)
         cmocka_unit_test(products_below_the_fork_are_of_one_stream),
         cmocka_unit_test(frozen_matrices_have_a_wire_of_their_own),
         cmocka_unit_test(uploads_are_what_isnt_there),
+        cmocka_unit_test(the_whole_model_or_a_part_of_it),
         cmocka_unit_test(turns_update_a_group_a_step),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
