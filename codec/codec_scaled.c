@@ -34,16 +34,16 @@ static void zero_scale_padding(zo2_wire_shape s, void *wire, uint64_t rows, uint
 }
 
 /* Rows of whole groups have no padding, so n of them are encoded as one long row if nothing lies between those of w. */
-static uint64_t rows_at_once(uint64_t cols, uint64_t n)
+static uint64_t rows_at_once(zo2_wire_shape s, uint64_t cols, uint64_t n)
 {
-    return cols % ZO2_SCALE_GROUP == 0 ? n : 1;
+    return cols % s.group == 0 ? n : 1;
 }
 
 /* Rows [row, row + n) of the wire, from rows of w that are `ld` values apart. */
 static void encode(zo2_wire_shape s, zo2_scaled_rows f, const float *w, uint64_t ld, uint64_t rows, uint64_t cols,
                    uint64_t row, uint64_t n, void *wire)
 {
-    uint64_t stride = zo2_code_stride(cols, s.bits), once = ld == cols ? rows_at_once(cols, n) : 1;
+    uint64_t stride = zo2_code_stride(cols, s.bits), once = ld == cols ? rows_at_once(s, cols, n) : 1;
     for (uint64_t r = row; r < row + n; r += once, w += once * ld) {
         scaled_row to = row_of(s, wire, rows, cols, r);
         f.encode(w, once * cols, to.codes, to.more, to.scales);
@@ -58,7 +58,7 @@ static void encode(zo2_wire_shape s, zo2_scaled_rows f, const float *w, uint64_t
  * lines of the second plane, which is the shorter one. */
 static int past_caches(zo2_wire_shape s, uint64_t rows, uint64_t cols, const void *wire, const void *rest)
 {
-    return rows * cols >= 1 << 20 && cols % (s.more ? ZO2_SCALE_GROUP : 64) == 0 && (uintptr_t)wire % 64 == 0 &&
+    return rows * cols >= 1 << 20 && cols % (s.more ? s.group : 64) == 0 && (uintptr_t)wire % 64 == 0 &&
            (uintptr_t)rest % 64 == 0;
 }
 
@@ -66,7 +66,7 @@ static int past_caches(zo2_wire_shape s, uint64_t rows, uint64_t cols, const voi
 static void stream(zo2_wire_shape s, zo2_scaled_rows f, const float *w, uint64_t rows, uint64_t cols, uint64_t row,
                    uint64_t n, void *wire, void *rest)
 {
-    uint64_t once = rows_at_once(cols, n);
+    uint64_t once = rows_at_once(s, cols, n);
     for (uint64_t r = row; r < row + n; r += once, w += once * cols) {
         scaled_row to = row_of(s, wire, rows, cols, r);
         f.stream(w, once * cols, to.codes, to.more, to.scales, (float *)rest + r * cols);
@@ -129,7 +129,7 @@ static void copy_row(zo2_wire_shape s, const void *src, uint64_t src_rows, uint6
     scaled_row from = row_of(s, src, src_rows, cols, src_row), to = row_of(s, dst, dst_rows, cols, dst_row);
     memcpy(to.codes, from.codes, zo2_code_stride(cols, s.bits));
     memcpy(to.more, from.more, zo2_code_stride(cols, s.more));
-    memcpy(to.scales, from.scales, 2 * zo2_scale_groups(cols));
+    memcpy(to.scales, from.scales, zo2_shared_stride(s, cols));
     if (dst_row + 1 == dst_rows)
         zero_scale_padding(s, dst, dst_rows, cols);
 }

@@ -24,19 +24,19 @@ ZO2_HD float zo2_wire_get(zo2_wire wire, const void *plane, uint64_t rows, uint6
     uint32_t code;
     uint16_t scale = 0;
     switch (wire) {
-#define ZO2_WIRE_VALUE(wire, number, text, codec, bits, more, scaled, value)                                          \
+#define ZO2_WIRE_VALUE(wire, number, text, codec, bits, more, what, size, value)                                      \
     case wire: {                                                                                                      \
         zo2_wire_shape shape = zo2_wire_shape_of(wire);                                                               \
         code = zo2_load_code(at + row * zo2_code_stride(cols, bits), col, bits);                                      \
         if (more)                                                                                                     \
             code |= zo2_load_code(at + zo2_more_at(shape, rows, cols) + row * zo2_code_stride(cols, more), col, more) \
                     << bits % 32;                                                                                     \
-        if (scaled == 2)                                                                                              \
+        if (shape.shared == ZO2_SHARED_WINDOW)                                                                        \
             code = zo2_bf12_code(at + zo2_scales_at(shape, rows, cols, row),                                          \
                                  at + zo2_high_at(shape, rows, cols) + row * zo2_code_stride(cols, more), cols, col,  \
                                  code);                                                                               \
-        else if (scaled)                                                                                              \
-            memcpy(&scale, at + zo2_scales_at(shape, rows, cols, row) + 2 * (col / ZO2_SCALE_GROUP), 2);              \
+        else if (shape.shared == ZO2_SHARED_SCALE)                                                                    \
+            memcpy(&scale, at + zo2_scales_at(shape, rows, cols, row) + 2 * (col / shape.group), 2);                  \
         return value;                                                                                                 \
     }
         ZO2_WIRE_MAP(ZO2_WIRE_VALUE)

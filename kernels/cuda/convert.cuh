@@ -8,6 +8,7 @@
 #define ZO2_KERNELS_CUDA_CONVERT_CUH
 
 #include "codec/bf16.h"
+#include "codec/plane_layout.h"
 #include "codec/rn.h"
 #include "codec/wires.h"
 #include "kernels/cuda/dialect.h"
@@ -15,9 +16,10 @@
 
 /* A row of wires.h, for the compiler. */
 template <zo2_wire W> struct zo2_wire_form;
-#define ZO2_WIRE_FORM(wire, number, text, codec, code_bits, more_bits, has_scales, value) \
+#define ZO2_WIRE_FORM(wire, number, text, codec, code_bits, more_bits, what, size, value) \
     template <> struct zo2_wire_form<wire> {                                              \
-        static constexpr int bits = code_bits, more = more_bits, scaled = has_scales;     \
+        static constexpr int bits = code_bits, more = more_bits, group = size;            \
+        static constexpr zo2_shared shared = what;                                        \
         static constexpr int per_word = 32 / code_bits;                                   \
         __device__ static inline float get(uint32_t code, uint16_t scale)                 \
         {                                                                                 \

@@ -79,9 +79,9 @@ template <zo2_wire W, class E, int D> static zo2_status launch_panels(zo2_cuda *
     zo2_wire_shape shape = zo2_wire_shape_of(W);
     if (shape.more)
         p.more = a->src + zo2_more_at(shape, a->rows, a->cols);
-    if (shape.scaled)
+    if (shape.shared)
         p.scales = a->src + zo2_scales_at(shape, a->rows, a->cols, 0);
-    if (shape.scaled == 2) {
+    if (shape.shared == ZO2_SHARED_WINDOW) {
         p.escapes = p.scales + zo2_windows(a->cols);
         p.escape_room = zo2_escape_room(a->cols);
         p.high = zo2_high_at(shape, a->rows, a->cols) - zo2_more_at(shape, a->rows, a->cols);
@@ -94,7 +94,7 @@ template <zo2_wire W, class E, int D> static zo2_status launch_panels(zo2_cuda *
     p.cols = (uint32_t)a->cols;
     p.src_stride = (uint32_t)zo2_code_stride(a->cols, shape.bits);
     p.more_stride = (uint32_t)zo2_code_stride(a->cols, shape.more);
-    p.scale_stride = (uint32_t)zo2_scale_stride(shape, a->cols);
+    p.scale_stride = (uint32_t)zo2_shared_stride(shape, a->cols);
     p.ld = (uint32_t)a->ld;
     p.tensor_id = a->tensor_id;
     p.query = a->query;

@@ -143,8 +143,8 @@ typedef struct zo2_run {
 
 /* What a group of the wire shares with its neighbours' groups: bytes, and columns. */
 template <zo2_wire W> struct zo2_wire_group {
-    static constexpr int bytes = zo2_wire_form<W>::scaled == 2 ? 1 : 2;
-    static constexpr int columns = zo2_wire_form<W>::scaled == 2 ? ZO2_WINDOW : ZO2_SCALE_GROUP;
+    static constexpr int bytes = zo2_wire_form<W>::shared == ZO2_SHARED_WINDOW ? 1 : 2;
+    static constexpr int columns = zo2_wire_form<W>::group;
     static __device__ inline uint16_t get(const unsigned char *at)
     {
         return bytes == 1 ? *at : *(const uint16_t *)(const void *)at;
@@ -156,7 +156,7 @@ template <zo2_wire W> __device__ static inline zo2_run zo2_run_of(const zo2_pane
     zo2_run r;
     r.codes = zo2_codes_at<W>(a.src + (uint64_t)row * a.src_stride, a.more + (uint64_t)row * a.more_stride, c);
     r.scale = NULL;
-    if (zo2_wire_form<W>::scaled)
+    if constexpr (zo2_wire_form<W>::shared != ZO2_SHARED_NOTHING)
         r.scale = a.scales + (uint64_t)row * a.scale_stride + c / zo2_wire_group<W>::columns * zo2_wire_group<W>::bytes;
     r.index = (uint64_t)row * a.cols + (a.first + c);
     r.at = (uint64_t)row * a.ld + c;
@@ -164,13 +164,13 @@ template <zo2_wire W> __device__ static inline zo2_run zo2_run_of(const zo2_pane
     return r;
 }
 
-/* `by` columns further on, a multiple of ZO2_SCALE_GROUP and ZO2_WINDOW: shifts stay. */
+/* `by` columns further on, a multiple of all groups: shifts stay. */
 template <zo2_wire W> __device__ static inline zo2_run zo2_run_after(zo2_run r, uint32_t by)
 {
     r.codes.code += zo2_code_byte(by, zo2_wire_form<W>::bits);
     if (zo2_wire_form<W>::more)
         r.codes.more += by / 8 * zo2_wire_form<W>::more;
-    if (zo2_wire_form<W>::scaled)
+    if constexpr (zo2_wire_form<W>::shared != ZO2_SHARED_NOTHING)
         r.scale += by / zo2_wire_group<W>::columns * zo2_wire_group<W>::bytes;
     r.index += by;
     r.at += by;
@@ -180,8 +180,8 @@ template <zo2_wire W> __device__ static inline zo2_run zo2_run_after(zo2_run r, 
 template <zo2_wire W> __device__ static inline void zo2_read_run(const zo2_run &r, int inside, float w[ZO2_DECODE_RUN])
 {
     uint16_t scale = 0;
-    if (zo2_wire_form<W>::scaled && inside)
-        scale = zo2_wire_group<W>::get(r.scale);
+    if constexpr (zo2_wire_form<W>::shared != ZO2_SHARED_NOTHING)
+        scale = inside ? zo2_wire_group<W>::get(r.scale) : 0;
     zo2_read8<W>(r.codes, inside ? ZO2_DECODE_RUN : 0, scale, w);
 }
 
@@ -191,7 +191,7 @@ __device__ static inline void zo2_read_span(const zo2_panels_args &a, const zo2_
                                             float w[2 * ZO2_DECODE_RUN])
 {
     zo2_run after = zo2_run_after<W>(r, ZO2_DECODE_STEP);
-    if constexpr (zo2_wire_form<W>::scaled == 2) {
+    if constexpr (zo2_wire_form<W>::shared == ZO2_SHARED_WINDOW) {
         zo2_bf12_row row = {a.escapes + (uint64_t)r.row * a.scale_stride, r.codes.more + a.high,
                             (uint32_t)a.escape_room, ZO2_DECODE_STEP / 2, r.codes.more_shift};
         zo2_bf12_read(zo2_bf12_load(r.codes, ZO2_DECODE_RUN, *r.scale),
@@ -249,12 +249,12 @@ __device__ static inline void zo2_read_at(const zo2_decode_args &a, uint64_t row
     uint16_t scale = 0;
     if (form::more)
         more += zo2_more_at(shape, a.rows, a.cols) + row * zo2_code_stride(a.cols, form::more);
-    if (form::scaled) {
+    if constexpr (form::shared != ZO2_SHARED_NOTHING) {
         head += zo2_scales_at(shape, a.rows, a.cols, row);
         scale = group::get(head + c / group::columns * group::bytes);
     }
     zo2_codes at = zo2_codes_at<W>(codes, more, c);
-    if constexpr (form::scaled == 2) {
+    if constexpr (form::shared == ZO2_SHARED_WINDOW) {
         const unsigned char *high = at.more + (zo2_high_at(shape, a.rows, a.cols) - zo2_more_at(shape, a.rows, a.cols));
         zo2_bf12_row of_row = {head + zo2_windows(a.cols), high, (uint32_t)zo2_escape_room(a.cols), ZO2_DECODE_STEP / 2,
                                at.more_shift};

@@ -23,7 +23,8 @@ typedef struct test_wire {
     const char *text;
     zo2_wire_shape shape;
 } test_wire;
-#define TEST_WIRE(wire, number, text, codec, bits, more, scaled, ...) {wire, number, text, {bits, more, scaled}},
+#define TEST_WIRE(wire, number, text, codec, bits, more, shared, group, ...) \
+    {wire, number, text, {bits, more, shared, group}},
 static const test_wire test_wires[] = {ZO2_WIRE_MAP(TEST_WIRE)};
 enum { TEST_WIRES = sizeof test_wires / sizeof test_wires[0] };
 

@@ -33,8 +33,10 @@ static uint64_t head_bytes(uint64_t cols)
 static planes planes_of(const zo2_codec *k, uint64_t rows, uint64_t cols)
 {
     zo2_wire_shape s = test_wires[k->id - 1].shape;
-    planes p = {.used = {(cols * s.bits + 7) / 8, (cols * s.more + 7) / 8, s.scaled ? 2 * ((cols + 127) / 128) : 0}};
-    if (s.scaled == 2) {
+    planes p = {.used = {(cols * s.bits + 7) / 8, (cols * s.more + 7) / 8}};
+    if (s.shared == ZO2_SHARED_SCALE)
+        p.used[2] = 2 * ((cols + s.group - 1) / s.group);
+    if (s.shared == ZO2_SHARED_WINDOW) {
         p.used[2] = head_bytes(cols);
         p.used[3] = p.used[1];
     }
@@ -59,7 +61,7 @@ static uint64_t row_of_byte(const planes *p, uint64_t rows, uint64_t b)
 
 static int is_scaled(const zo2_codec *k)
 {
-    return test_wires[k->id - 1].shape.scaled;
+    return test_wires[k->id - 1].shape.shared == ZO2_SHARED_SCALE;
 }
 
 static void plane_sizes(void **state)
@@ -373,7 +375,7 @@ static void representable(void **state)
     /* what is representable decodes to something finite; the next value would not, for fp8 the one after that */
     for (int i = 0; i < WIRES; i++) {
         const zo2_codec *k = zo2_codec_get(test_wires[i].wire);
-        float most = test_float(k->limit_bits - 1), over = test_float(k->limit_bits + (is_scaled(k) == 1)), got;
+        float most = test_float(k->limit_bits - 1), over = test_float(k->limit_bits + (uint32_t)is_scaled(k)), got;
         uint32_t wire[16], rest[8];
         k->split(&most, 1, 1, 0, 1, wire, rest);
         k->decode(wire, 1, 1, 0, 1, &got);

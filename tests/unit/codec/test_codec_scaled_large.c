@@ -41,11 +41,11 @@ static void chunk_close(chunk *c)
 /* Row `row` holds w[cols]; its bytes become poison again. */
 static void assert_row(chunk *c, uint64_t row, const float *w)
 {
-    uint64_t cols = c->cols, groups = zo2_scale_groups(cols);
+    uint64_t cols = c->cols;
     zo2_wire_shape s = zo2_wire_shape_of(c->k->id);
     unsigned char *wire = test_alloc(c->k->wire_bytes(1, cols)), *rest = test_alloc(c->k->rest_bytes(1, cols));
     c->k->split(w, 1, cols, 0, 1, wire, rest);
-    uint64_t bytes[4] = {zo2_code_stride(cols, s.bits), zo2_row_stride(cols, 4), 2 * groups,
+    uint64_t bytes[4] = {zo2_code_stride(cols, s.bits), zo2_row_stride(cols, 4), zo2_shared_stride(s, cols),
                          zo2_code_stride(cols, s.more)};
     unsigned char *got[4] = {c->wire + row * bytes[0], c->rest + row * bytes[1],
                              c->wire + zo2_scales_at(s, c->rows, cols, row),
@@ -91,7 +91,7 @@ static void same_bytes_as_small_chunks(void **state)
     (void)state;
     uint64_t rng = 11;
     for (int i = 0; i < TEST_WIRES; i++) {
-        if (test_wires[i].shape.scaled != 1)
+        if (test_wires[i].shape.shared != ZO2_SHARED_SCALE)
             continue;
         const zo2_codec *k = zo2_codec_get(test_wires[i].wire);
         for (size_t s = 0; s < COUNT(all_cols) * COUNT(offsets); s++) {

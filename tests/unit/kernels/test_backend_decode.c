@@ -52,7 +52,7 @@ static void make_wire(zo2_wire wire, uint64_t rows, uint64_t cols, unsigned char
     float *w = malloc(rows * cols * sizeof *w);
     void *rest = malloc(codec->rest_bytes(rows, cols) + 1);
     test_fill(w, rows * cols, 5, 2.0f, ZO2_F32);
-    if (zo2_wire_shape_of(wire).scaled == 2)
+    if (zo2_wire_shape_of(wire).shared == ZO2_SHARED_WINDOW)
         scatter_exponents(w, rows, cols);
     memset(src, 0, codec->wire_bytes(rows, cols));
     codec->split(w, rows, cols, 0, rows, src, rest);
