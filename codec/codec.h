@@ -9,6 +9,7 @@
  *     f10    codes in two planes, 8 and 2 bits, scales     the fp32 bits                       1.27 + 4
  *     f8     codes of a byte, scales                       the fp32 bits                       1.02 + 4
  *     f6     codes in two planes, 4 and 2 bits, scales     the fp32 bits                       0.77 + 4
+ *     i4     codes of 4 bits, a scale per 32             the fp32 bits                       0.56 + 4
  *     bf12   hi of bf16, exponents in 4 bits; escapes      lo of bf16                          1.51 + 2
  *
  * join(wire, rest) gives the exact fp32 master back for every codec; decode(wire) what the forward passes see.

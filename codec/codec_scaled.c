@@ -1,12 +1,13 @@
-/* codec_scaled.c: the wires whose codes share scales: fp8-e4m3, fp8-e5m2, f10, f8, f6. A plane of codes, a second one where a code
+/* codec_scaled.c: the wires whose codes share scales: fp8-e4m3, fp8-e5m2, f10, f8, f6, i4. A plane of codes, a second one where a code
  * has more bits, then a plane of scales; the rest is the fp32 master itself. The formats differ in their shape and in their
- * row functions in the instruction set's table. CODECS.md, "FP8" and "e2mM". */
+ * row functions in the instruction set's table. CODECS.md, "FP8", "e2mM" and "i4". */
 #include "codec/codec.h"
 #include "codec/codec_table.h"
 #include "codec/e2m.h"
 #include "codec/fp32_plane.h"
 #include "codec/fp8_e4m3.h"
 #include "codec/fp8_e5m2.h"
+#include "codec/i4.h"
 #include "codec/plane_layout.h"
 #include "codec/simd.h"
 #include "codec/update.h"
@@ -179,3 +180,4 @@ SCALED_CODEC(ZO2_WIRE_E5M2, e5m2, ZO2_E5M2_LIMIT_BITS)
 SCALED_CODEC(ZO2_WIRE_F10, f10, ZO2_E2M_LIMIT_BITS)
 SCALED_CODEC(ZO2_WIRE_F8, f8, ZO2_E2M_LIMIT_BITS)
 SCALED_CODEC(ZO2_WIRE_F6, f6, ZO2_E2M_LIMIT_BITS)
+SCALED_CODEC(ZO2_WIRE_I4, i4, ZO2_I4_LIMIT_BITS)

@@ -8,7 +8,7 @@
 #include "codec/update.h"
 
 /* One row of a wire whose codes share scales (plane_layout.h): cols codes, their bits of the second plane (anything where there
- * is none), ceil(cols / 128) scales. encode() writes the second plane's padding, and the first's where codes are shorter than a byte.
+ * is none), ceil(cols / group) scales. encode() writes the second plane's padding, and the first's where codes are shorter than a byte.
  * stream() also copies w to rest; codes, more and rest begin at multiples of 32 bytes, and what they say is written past the
  * caches as zo2_simd.stream() does. */
 typedef struct zo2_scaled_rows {
@@ -61,7 +61,7 @@ typedef struct zo2_simd {
     void (*bf16_round)(float *w, uint64_t n);
     void (*f16_round)(float *w, uint64_t n);
 
-    zo2_scaled_rows e4m3, e5m2, f10, f8, f6;
+    zo2_scaled_rows e4m3, e5m2, f10, f8, f6, i4;
 
     /* n weights of a row of the bf12 wire, from the window `to` on, all padding of the last one with them. `used` escapes of the row
      * are there before, and as many as returned afterwards. */

@@ -3,6 +3,7 @@
 #define ZO2_CODEC_SIMD_INCLUDES_H
 
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ZO2_UNSHARED: of functions that touch nothing but their callers' own arrays. ThreadSanitizer needn't look at those, which were
@@ -22,6 +23,7 @@
 #include "codec/fp16.h"
 #include "codec/fp8_e4m3.h"
 #include "codec/fp8_e5m2.h"
+#include "codec/i4.h"
 #include "codec/noise_inline.h"
 #include "codec/plane_layout.h"
 #include "codec/simd.h"

@@ -23,6 +23,7 @@
 #include "codec/fp8_e4m3.h"
 #include "codec/fp8_e5m2.h"
 #include "codec/hd.h"
+#include "codec/i4.h"
 #include "codec/plane_layout.h"
 #include "codec/rn.h"
 #include "engine/zo2.h"
@@ -36,7 +37,8 @@
     X(ZO2_WIRE_F10, 6, "f10", f10, 8, 2, ZO2_SHARED_SCALE, ZO2_SCALE_GROUP, zo2_f10_get(code, scale))                  \
     X(ZO2_WIRE_F8, 7, "f8", f8, 8, 0, ZO2_SHARED_SCALE, ZO2_SCALE_GROUP, zo2_f8_get(code, scale))                      \
     X(ZO2_WIRE_F6, 8, "f6", f6, 4, 2, ZO2_SHARED_SCALE, ZO2_SCALE_GROUP, zo2_f6_get(code, scale))                      \
-    X(ZO2_WIRE_BF12, 9, "bf12", bf12, 8, 4, ZO2_SHARED_WINDOW, ZO2_WINDOW, zo2_bf12_get(code))
+    X(ZO2_WIRE_BF12, 9, "bf12", bf12, 8, 4, ZO2_SHARED_WINDOW, ZO2_WINDOW, zo2_bf12_get(code))                         \
+    X(ZO2_WIRE_I4, 10, "i4", i4, 4, 0, ZO2_SHARED_SCALE, ZO2_I4_GROUP, zo2_i4_get(code, scale))
 
 /* Constant for a constant. Zeros for a wire that doesn't exist. */
 ZO2_HD zo2_wire_shape zo2_wire_shape_of(zo2_wire wire)

@@ -107,6 +107,7 @@ typedef enum zo2_wire {
     ZO2_WIRE_F8 = 7,   /* the same, 5 of mantissa */
     ZO2_WIRE_F6 = 8,   /* the same, 3 of mantissa */
     ZO2_WIRE_BF12 = 9, /* the bf16 wire's values in 12.1 bits: for a bf16 checkpoint's weights that nothing tunes */
+    ZO2_WIRE_I4 = 10,  /* 16 values and a bf16 scale per 32 weights of a row: for what nothing tunes and has to fit */
 } zo2_wire;
 
 typedef enum zo2_dist { ZO2_GAUSSIAN = 1, ZO2_RADEMACHER = 2 } zo2_dist; /* default: gaussian */

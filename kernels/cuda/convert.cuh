@@ -8,6 +8,7 @@
 #define ZO2_KERNELS_CUDA_CONVERT_CUH
 
 #include "codec/bf16.h"
+#include "codec/i4.h"
 #include "codec/plane_layout.h"
 #include "codec/rn.h"
 #include "codec/wires.h"
@@ -111,6 +112,31 @@ __device__ static inline uint32_t zo2_field(uint32_t word, uint32_t from, uint32
     uint32_t by = (from - to) & 31; /* a rotation: what wraps around is masked */
     word = word >> by | word << (-by & 31);
     return word & (((1u << bits) - 1) << to) * 0x01010101u;
+}
+
+/* ---- i4 ----
+ * The grid's values are bytes, 128 more than they are so that none is negative. zo2_prmt() looks up four of eight at a time, and puts one
+ * into a float between 2^15 and 2^15 + 256, whose product with the scale needs 17 bits, so that what is too much goes away in the
+ * same fma: its result is the exact product, and +0 for 0. Scales times 2^16 don't overflow (i4.h). */
+
+/* A run: of each of its 8 bytes the four bits from `shift` on, 0 or 4. */
+__device__ static inline void zo2_i4_run(uint2 v, uint32_t shift, uint16_t scale, float w[8])
+{
+    constexpr uint64_t low = ZO2_I4_LOW ^ 0x8080808080808080u, high = ZO2_I4_HIGH ^ 0x8080808080808080u;
+    float factor = zo2_bf16_get(scale), offset = zo2_mul(factor, -0x1.01p15f);
+    /* codes 0, 4, 1, 5 from the lowest bits on, then 2, 6, 3, 7 */
+    uint32_t codes = (v.x >> shift & 0x0F0F0F0Fu) | (v.y << (4 - shift) & 0xF0F0F0F0u);
+    /* selectors: of a byte of eight, and of the lower or upper eight's */
+    uint32_t index = codes & 0x77777777u, upper = (codes >> 1 & 0x44444444u) | 0x32103210u;
+#pragma unroll
+    for (uint32_t half = 0; half < 2; half++, index >>= 16, upper >>= 16) {
+        uint32_t values = zo2_prmt(zo2_prmt((uint32_t)low, (uint32_t)(low >> 32), index),
+                                   zo2_prmt((uint32_t)high, (uint32_t)(high >> 32), index), upper);
+#pragma unroll
+        for (uint32_t i = 0; i < 4; i++)
+            w[2 * half + i / 2 + i % 2 * 4] =
+                zo2_fma(zo2_bits_float(zo2_prmt(values, 0x4700u, 0x5404u | i << 4)), factor, offset);
+    }
 }
 
 #endif

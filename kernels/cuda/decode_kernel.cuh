@@ -86,6 +86,8 @@ __device__ static inline void zo2_read8(const zo2_codes &at, uint64_t inside, ui
         }
         zo2_e2m_word(v.x, zo2_field(m.x, at.more_shift, 2, 2), factor, w);
         zo2_e2m_word(v.y, zo2_field(m.y, at.more_shift, 2, 2), factor, w + 4);
+    } else if constexpr (form::bits == 4) {
+        zo2_i4_run(zo2_load8(at.code, inside), at.shift, scale, w);
     } else if constexpr (form::bits == 8) {
         uint2 v = zo2_load8(at.code, inside);
         zo2_wire_word<W>::get(v.x, scale, w);

@@ -1,5 +1,6 @@
 /* dialect.h: the places where a kernel's text differs between nvcc and the CPU simulator of tests/cudasim: five words, and
- * five conversions, which are PTX. All else in kernels/cuda is plain CUDA C++17, within what tests/cudasim/include declares.
+ * five conversions and a look-up of bytes, which are PTX. All else in kernels/cuda is plain CUDA C++17, within what
+ * tests/cudasim/include declares.
  *
  *     template <class T> ZO2_LAUNCH_BOUNDS(256) __global__ void scale(T *x, uint64_t n)
  *     {
@@ -99,6 +100,19 @@ __device__ static inline uint32_t zo2_cvt_bf16x2(float low, float high)
 #endif
 }
 #endif
+
+/* Byte i of the result is the one of the eight of a (0 to 3) and b (4 to 7) that bits [4 i, 4 i + 3) of the selector say; bit 4 i + 3 is 0.
+ * __byte_perm() without the masks that nvcc makes of it where it doesn't know that. */
+__device__ static inline uint32_t zo2_prmt(uint32_t a, uint32_t b, uint32_t selector)
+{
+#ifdef __CUDACC__
+    uint32_t bytes;
+    asm("prmt.b32 %0, %1, %2, %3;" : "=r"(bytes) : "r"(a), "r"(b), "r"(selector));
+    return bytes;
+#else
+    return __byte_perm(a, b, selector);
+#endif
+}
 
 /* The f16 values, exact, of the two codes in the lower half of a word. */
 #if ZO2_HAS_CVT_FP8

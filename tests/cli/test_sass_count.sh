@@ -92,7 +92,7 @@ ceilings = {
     ("fp8-e5m2", "gaussian"): 60, ("fp8-e5m2", "rademacher"): 22, ("fp16", "gaussian"): 58, ("fp16", "rademacher"): 20,
     ("fp32", "gaussian"): 58, ("fp32", "rademacher"): 20, ("f10", "gaussian"): 58, ("f10", "rademacher"): 25,
     ("f8", "gaussian"): 58, ("f8", "rademacher"): 22, ("f6", "gaussian"): 58, ("f6", "rademacher"): 26,
-    ("bf12", "gaussian"): 58, ("bf12", "rademacher"): 25,
+    ("bf12", "gaussian"): 58, ("bf12", "rademacher"): 25, ("i4", "gaussian"): 53, ("i4", "rademacher"): 24,
 }
 seen, bad = set(), []
 for k in kernels:
@@ -107,7 +107,7 @@ assert seen == set(ceilings), set(ceilings) - seen
 # What decoding adds to panels of a wire that needs none; what bf12 has to do for escapes is a function of its own.
 assert all((k["called"] > 0) == (k["wire"] == "bf12") for k in kernels), [k for k in kernels if k["called"]]
 plain = {(k["wire"], k["panel"]): k["weight"] for k in kernels if k["kernel"] == "panels" and k["noise"] == "none"}
-for wire, most in ("f10", 10), ("f6", 10), ("f8", 7), ("bf12", 8):
+for wire, most in ("f10", 10), ("f6", 10), ("f8", 7), ("bf12", 8), ("i4", 6):
     for panel in "fp32", "fp16", "bf16":
         decoding = plain[wire, panel] - plain["fp32", panel]
         print("%-9s %-5s decoding   %5.1f of %d" % (wire, panel, decoding, most))

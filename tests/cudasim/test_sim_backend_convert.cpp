@@ -146,6 +146,33 @@ template <zo2_wire W> static void check_planes()
         }
 }
 
+/* i4, the same: every scale that encoders write, of either sign, and the NaN of a group that can't be stored. */
+static void check_grid(uint32_t magnitude, uint32_t code, uint32_t place)
+{
+    uint16_t scale = (uint16_t)(magnitude | (code ^ place) % 2 << 15);
+    alignas(16) unsigned char bytes[8];
+    for (uint32_t shift = 0; shift < 8; shift += 4) {
+        float w[8];
+        for (uint32_t i = 0; i < 8; i++)
+            bytes[i] = (unsigned char)(0xF0F0u >> shift | (i == place ? code : i) << shift);
+        zo2_read8<ZO2_WIRE_I4>({bytes, NULL, shift, 0}, 8, scale, w);
+        for (uint32_t i = 0; i < 8; i++)
+            if (!same(w[i], zo2_i4_get(i == place ? code : i, scale)))
+                fail_msg("i4, code %#x at %u, scale %#x: %a at %u", code, place, scale, (double)w[place], i);
+    }
+}
+
+static void grid(void **state)
+{
+    (void)state;
+    uint32_t most = zo2_i4_scale(ZO2_I4_SCALES - 1, ZO2_I4_LIMIT_BITS - 1);
+    for (uint32_t scale = ZO2_I4_MIN_SCALE; scale <= most; scale++)
+        for (uint32_t k = 0; k < 128; k += scale % 64 ? 37 : 1)
+            check_grid(scale, (k + scale) % 16, k / 16);
+    for (uint32_t k = 0; k < 128; k++)
+        check_grid(ZO2_I4_REFUSED, k % 16, k / 16);
+}
+
 /* Two runs of a row of bf12: every value, whose exponent is in the window, an escape or whole, at every place and shift, among
  * neighbours that are other kinds; the bases of the two are any that encoders write. */
 static void check_windows(uint32_t value, uint32_t place, uint32_t base, uint32_t other)
@@ -221,6 +248,6 @@ static void codes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(narrowing), cmocka_unit_test(halves), cmocka_unit_test(codes),
-                                       cmocka_unit_test(windows)};
+                                       cmocka_unit_test(grid), cmocka_unit_test(windows)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

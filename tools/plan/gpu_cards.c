@@ -28,14 +28,15 @@ const gpu_card gpu_cards[] = {
 /* Cycles of a multiprocessor that the instructions of a weight take, both panels in fp16: the fullest of its pipes, by the
  * counts of tools/sass-count (kernels/cuda/README.md). Two wires of a kind differ by a twentieth; the slower one is here. */
 static const struct {
-    double bits16[2], fp8[2], e2m[2]; /* wires of 16 bits and more; fp8-*; f10, f8, f6, bf12. Gaussian, Rademacher */
+    /* wires of 16 bits and more; fp8-*; f10, f8, f6, bf12; i4. Gaussian, Rademacher */
+    double bits16[2], fp8[2], e2m[2], i4[2];
 } decode_cycles[] = {
-    [GPU_SM75] = {{0.383, 0.145}, {0.440, 0.225}, {0.412, 0.196}},
-    [GPU_SM80] = {{0.383, 0.129}, {0.422, 0.227}, {0.406, 0.197}},
-    [GPU_SM86] = {{0.341, 0.129}, {0.421, 0.242}, {0.403, 0.197}},
-    [GPU_SM89] = {{0.341, 0.129}, {0.361, 0.142}, {0.403, 0.197}},
-    [GPU_SM90] = {{0.353, 0.145}, {0.370, 0.157}, {0.409, 0.196}},
-    [GPU_SM120] = {{0.347, 0.133}, {0.365, 0.152}, {0.399, 0.186}},
+    [GPU_SM75] = {{0.383, 0.145}, {0.440, 0.225}, {0.412, 0.196}, {0.393, 0.180}},
+    [GPU_SM80] = {{0.383, 0.129}, {0.422, 0.227}, {0.406, 0.197}, {0.386, 0.173}},
+    [GPU_SM86] = {{0.341, 0.129}, {0.421, 0.242}, {0.403, 0.197}, {0.378, 0.173}},
+    [GPU_SM89] = {{0.341, 0.129}, {0.361, 0.142}, {0.403, 0.197}, {0.378, 0.173}},
+    [GPU_SM90] = {{0.353, 0.145}, {0.370, 0.157}, {0.409, 0.196}, {0.391, 0.177}},
+    [GPU_SM120] = {{0.347, 0.133}, {0.365, 0.152}, {0.399, 0.186}, {0.386, 0.178}},
 };
 
 /* The same of one pending update of one query: 49 instructions and 22, of which a cycle takes 128. */
@@ -57,6 +58,7 @@ static double wire_bytes(zo2_wire wire)
     case ZO2_WIRE_F10: return 1.25 + 2.0 / 128;
     case ZO2_WIRE_F6: return 0.75 + 2.0 / 128;
     case ZO2_WIRE_BF12: return 1.5 + 3.0 / 256;
+    case ZO2_WIRE_I4: return 0.5 + 2.0 / 32;
     default: return 2;
     }
 }
@@ -71,6 +73,7 @@ static double cycles_of(gpu_architecture a, zo2_wire wire, zo2_dist dist)
     case ZO2_WIRE_F8:
     case ZO2_WIRE_F6:
     case ZO2_WIRE_BF12: return decode_cycles[a].e2m[noise];
+    case ZO2_WIRE_I4: return decode_cycles[a].i4[noise];
     default: return decode_cycles[a].bits16[noise];
     }
 }

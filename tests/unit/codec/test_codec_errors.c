@@ -13,7 +13,8 @@ static void error_of_normal_weights(void **state)
         double low, high;
     } expected[] = {{ZO2_WIRE_FP32, 0, 0},         {ZO2_WIRE_FP16, 2.0e-4, 2.2e-4}, {ZO2_WIRE_BF16, 1.6e-3, 1.75e-3},
                     {ZO2_WIRE_E4M3, 0.025, 0.028}, {ZO2_WIRE_E5M2, 0.05, 0.055},    {ZO2_WIRE_F10, 1.63e-3, 1.69e-3},
-                    {ZO2_WIRE_F8, 6.5e-3, 6.7e-3}, {ZO2_WIRE_F6, 0.0262, 0.0268},   {ZO2_WIRE_BF12, 1.6e-3, 1.75e-3}};
+                    {ZO2_WIRE_F8, 6.5e-3, 6.7e-3}, {ZO2_WIRE_F6, 0.0262, 0.0268},   {ZO2_WIRE_BF12, 1.6e-3, 1.75e-3},
+                    {ZO2_WIRE_I4, 0.0738, 0.0743}};
     assert_int_equal(sizeof expected / sizeof expected[0], TEST_WIRES);
     float *w = test_alloc(ROWS * COLS * sizeof *w), *got = test_alloc(ROWS * COLS * sizeof *w);
     unsigned char *wire = test_alloc(ROWS * COLS * 4), *rest = test_alloc(ROWS * COLS * 4);

@@ -5,6 +5,7 @@
 #include "codec/e2m.h"
 #include "codec/fp8_e4m3.h"
 #include "codec/fp8_e5m2.h"
+#include "codec/i4.h"
 #include "codec/simd.h"
 
 enum { MOST = 5000, GUARD = 64, BYTES = 4 * MOST + 4 * GUARD };
@@ -116,28 +117,31 @@ static void scaled_rows(void **state)
                  {"fp8-e5m2", scalar->e5m2, other->e5m2, zo2_e5m2_scale},
                  {"f10", scalar->f10, other->f10, NULL},
                  {"f8", scalar->f8, other->f8, NULL},
-                 {"f6", scalar->f6, other->f6, NULL}};
-    for (size_t s = 0; s < COUNT(sizes) * 15; s++) {
-        uint64_t n = sizes[s / 15], from = test_random(&rng) % 64, to = test_random(&rng) % 64;
+                 {"f6", scalar->f6, other->f6, NULL},
+                 {"i4", scalar->i4, other->i4, NULL}};
+    for (size_t s = 0; s < COUNT(sizes) * 18; s++) {
+        uint64_t n = sizes[s / 18], from = test_random(&rng) % 64, to = test_random(&rng) % 64;
         uint64_t more = MOST + GUARD, scales = 2 * more + from;
         float *w = (float *)(input + (from & ~3ull));
-        fill(w, n, s % 3 == 2);
+        fill(w, n, s / 6 % 3 == 2);
         poison();
-        wires[s % 5].scalar.encode(w, n, want + to, want + more + to, want + scales);
-        wires[s % 5].other.encode(w, n, got + to, got + more + to, got + scales);
-        assert_same(wires[s % 5].name, n);
+        wires[s % 6].scalar.encode(w, n, want + to, want + more + to, want + scales);
+        wires[s % 6].other.encode(w, n, got + to, got + more + to, got + scales);
+        assert_same(wires[s % 6].name, n);
         for (uint64_t i = 0; i < BYTES; i++)
             input[i] = (unsigned char)test_random(&rng);
-        for (uint64_t g = 0; g < n / 128 + 1; g++) { /* scales that an encoder could have written */
-            uint32_t amax = (uint32_t)test_random(&rng) % (s % 5 < 2 ? 0x7F7F8000u : ZO2_E2M_LIMIT_BITS);
-            uint16_t scale = s % 5 < 2 ? wires[s % 5].scale(amax) : zo2_e2m_scale(3, amax);
+        for (uint64_t g = 0; g < n / 32 + 1; g++) { /* scales that an encoder could have written */
+            uint32_t amax = (uint32_t)test_random(&rng) % (s % 6 < 2 ? 0x7F7F8000u : ZO2_E2M_LIMIT_BITS);
+            uint16_t scale = s % 6 < 2 ? wires[s % 6].scale(amax) : zo2_e2m_scale(3, amax);
+            if (s % 6 == 5)
+                scale = (uint16_t)(zo2_i4_scale(g % ZO2_I4_SCALES, amax) | (g % 2) << 15);
             memcpy(input + scales + 2 * g, &scale, 2);
         }
         poison();
-        wires[s % 5].scalar.decode(input + from, input + more + from, input + scales, n,
+        wires[s % 6].scalar.decode(input + from, input + more + from, input + scales, n,
                                    (float *)(want + (to & ~3ull)));
-        wires[s % 5].other.decode(input + from, input + more + from, input + scales, n, (float *)(got + (to & ~3ull)));
-        assert_same(wires[s % 5].name, n);
+        wires[s % 6].other.decode(input + from, input + more + from, input + scales, n, (float *)(got + (to & ~3ull)));
+        assert_same(wires[s % 6].name, n);
     }
 }
 

@@ -48,7 +48,7 @@ static void names(void **state)
 {
     (void)state;
     static const char *const stored[] = {"bf16", "fp32", "fp8-e4m3", "fp8-e5m2", "fp16",
-                                         "f10",  "f8",   "f6",       "bf12"}; /* in scripts: they stay */
+                                         "f10",  "f8",   "f6",       "bf12",     "i4"}; /* in scripts: they stay */
     static const char *const wrong[] = {"", "auto", "FP32", "bf16 ", "fp8", "fp8-e5m3", NULL};
     for (int i = 0; i < (int)(sizeof stored / sizeof *stored); i++)
         assert_string_equal(test_wires[i].text, stored[i]);

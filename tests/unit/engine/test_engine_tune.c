@@ -281,6 +281,7 @@ static void frozen_wires(void **state)
                        .wire = ZO2_WIRE_E4M3,
                        .frozen_wire = ZO2_WIRE_BF16, /* the checkpoint's own bits: the pack has them */
                        .pending = 2});
+    each_way(&(choice){.model = projections, .vocab = 101, .tune = "layers=1", .frozen_wire = ZO2_WIRE_I4});
 }
 
 static void turns(void **state)
