@@ -221,7 +221,8 @@ bool cli_parse(const cli_command *c, int argc, char **argv, int *exit_status)
     for (const cli_group *g = c->groups; g && g->options; g++)
         for (const cli_option *o = g->options; o->name; o++)
             if (cli_is_needed(o) && !((const cli_value *)((const char *)g->settings + o->offset))->given) {
-                cli_usage_error(c, "--%s %s is needed: %s", o->name, o->value, o->help);
+                char made[CLI_PLACEHOLDER_BYTES];
+                cli_usage_error(c, "--%s %s is needed: %s", o->name, cli_placeholder(o, made), o->help);
                 return false;
             }
     *exit_status = CLI_EXIT_OK;

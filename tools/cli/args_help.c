@@ -62,8 +62,10 @@ void cli_print_help(const cli_command *c)
             printf(p->optional ? " [%s]" : " %s", p->name);
     for (const cli_group *g = c->groups; g && g->options; g++)
         for (const cli_option *o = g->options; o->name; o++)
-            if (cli_is_needed(o))
-                printf(" --%s %s", o->name, o->value);
+            if (cli_is_needed(o)) {
+                char made[CLI_PLACEHOLDER_BYTES];
+                printf(" --%s %s", o->name, cli_placeholder(o, made));
+            }
     printf("%s\n\n%s\n", any_options ? " [OPTION]..." : "", c->summary);
 
     if (c->positionals && c->positionals->name)

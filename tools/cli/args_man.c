@@ -66,8 +66,11 @@ static void synopsis(const cli_command *c)
             argument(p->name, p->optional);
     for (const cli_group *g = c->groups; g && g->options; g++)
         for (const cli_option *o = g->options; o->name; o++)
-            if (cli_is_needed(o))
-                printf("\\fB\\-\\-%s\\fR \\fI%s\\fR\n", o->name, o->value);
+            if (cli_is_needed(o)) {
+                char made[CLI_PLACEHOLDER_BYTES];
+                printf("\\fB\\-\\-%s\\fR ", o->name);
+                argument(cli_placeholder(o, made), false);
+            }
     printf("[\\fIOPTION\\fR]...\n");
 }
 
