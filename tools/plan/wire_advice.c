@@ -63,10 +63,10 @@ static bool is_better(const search *s, const zo2_plan *p, const zo2_plan *than)
     return s->host ? p->frozen_bytes > than->frozen_bytes : p->resident_bytes > than->resident_bytes;
 }
 
-/* bf12 is the bf16 wire, packed for what nothing moves. */
+/* bf12 and i4 are for what nothing moves: the bf16 wire, packed, and one that is searched for. */
 static bool is_candidate(const search *s, zo2_wire wire)
 {
-    return wire != planned_wire(s) && (s->frozen || wire != ZO2_WIRE_BF12);
+    return wire != planned_wire(s) && (s->frozen || (wire != ZO2_WIRE_BF12 && wire != ZO2_WIRE_I4));
 }
 
 static bool is_shorter(const zo2_plan *now, const zo2_plan *then)
