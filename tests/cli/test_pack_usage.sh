@@ -18,7 +18,7 @@ usage 'unexpected argument "z"' zo2-pack convert x y z
 usage 'missing DIR' zo2-pack tokenizer x
 usage 'missing FILE' zo2-pack freeze --wire fp16
 usage '\-\-wire bf16|[^ ]* is needed' zo2-pack freeze x
-expect 0 '^usage: zo2-pack freeze FILE --wire bf16|' zo2-pack freeze --help
+expect 0 '^usage: zo2-pack freeze FILE \[OUT\] --wire bf16|' zo2-pack freeze --help
 usage '\-\-wire' zo2-pack freeze x --wire fp9
 usage 'unexpected argument "z"' zo2-pack tokenizer x y z
 usage '"0" is not a number from 1 to 19' zo2-pack convert x y --zstd 0
