@@ -199,11 +199,12 @@ static void f6_queries_pending_micro_batches(void **state)
     each_wire(ZO2_WIRE_F6, 2, 3, 2);
 }
 
-static void e5m2_and_fp16(void **state)
+static void e5m2_fp16_and_i4(void **state)
 {
     (void)state;
     each_wire(ZO2_WIRE_E5M2, 1, 1, UINT32_MAX);
     each_wire(ZO2_WIRE_FP16, 1, 0, UINT32_MAX);
+    each_wire(ZO2_WIRE_I4, 2, 2, UINT32_MAX);
 }
 
 /* On the cpu a library of its own multiplies these. */
@@ -403,7 +404,7 @@ int main(void)
         cmocka_unit_test(e4m3_queries),  cmocka_unit_test(f6_queries_pending_micro_batches),
         cmocka_unit_test(tiles_pending), cmocka_unit_test(pending_is_exact_with_fp32_wire),
         cmocka_unit_test(cancelled),     cmocka_unit_test(aborted_by_signal),
-        cmocka_unit_test(killed),        cmocka_unit_test(e5m2_and_fp16),
+        cmocka_unit_test(killed),        cmocka_unit_test(e5m2_fp16_and_i4),
         cmocka_unit_test(bf16_products), cmocka_unit_test(tile_rules),
         cmocka_unit_test(families),
     };
