@@ -158,6 +158,38 @@ typedef int (*zo2_progress_fn)(void *ud, const char *what, uint64_t done, uint64
  * the callback; a positive one, which is no status, is ZO2_ERR_ARG. */
 typedef zo2_status (*zo2_loss_fn)(void *ud, const float *logprobs, uint64_t n, double *loss);
 
+/* ---- several processes that share the work of a run ---- */
+
+/* A pass's work: each query in each micro-batch. Several processes, each with an engine, a run directory and masters of its own, may
+ * share it: each computes a part, they exchange what came of it, and every one makes the same step of that. Bits are those of one
+ * process. Losses need few numbers: a double for each stream and each row of the batch, the sum of -log p over its loss tokens; with a
+ * custom loss, or where zo2_forward() is asked for logprobs, one for each loss token, log p. */
+typedef struct zo2_pass_work {
+    size_t struct_size;
+    uint64_t step;  /* steps that the run has: the one that is being made */
+    int evaluation; /* 1: zo2_forward(), at the weights as they are: one query, one stream */
+    uint32_t queries;
+    uint32_t streams; /* of a query: 2, W + eps z and W - eps z */
+    uint32_t micros;  /* micro-batches of this batch, at least 1 */
+    /* values of micro-batch m, in each stream: [first[m], first[m + 1]); first[0] is 0, and first[micros] a stream's all */
+    const uint64_t *first;
+    /* This process's part, set by zo2_split_fn: micro-batches [micro, micro + own_micros) in queries [query, query + own_queries). It may
+     * be empty. Before: all of it */
+    uint32_t query, own_queries, micro, own_micros;
+    int alone; /* 1: nothing is exchanged, because the part is all there is and every process has it */
+} zo2_pass_work;
+
+/* Which part of a pass this process computes: called before it on the caller's thread. A pure function of the work and of who this is,
+ * so that each process knows all parts. Every pair of query and micro-batch must be in one process's part. */
+typedef zo2_status (*zo2_split_fn)(void *ud, zo2_pass_work *work);
+
+/* Exchange: called after the pass and before anything is made of it, on the caller's thread. values[queries][streams][first[micros]]
+ * has those of this process's part, others are 0. On return all must be there, as the other processes have them, bit for bit: nothing
+ * may be summed on the way. A status other than ZO2_OK ends the step, or evaluation, as if it had not begun, with the text that
+ * zo2_error() set; a positive one is ZO2_ERR_ARG. The engine can go on after that, as far as others can: who has exchanged a step may have
+ * made it. */
+typedef zo2_status (*zo2_exchange_fn)(void *ud, const zo2_pass_work *work, double *values);
+
 /* ---- trace: what the lanes of an engine do, and when ---- */
 
 typedef enum zo2_trace_kind {
@@ -593,6 +625,11 @@ typedef struct zo2_engine_opts { /* zero in any field = documented default */
      * theirs does that move, and is encoded once. Biases, norms and positions are fp32 all the same. ZO2_ERR_ARG: another than `wire` where
      * all matrices move. */
     zo2_wire frozen_wire;
+    /* Other processes share the work (zo2_pass_work), and give and get values by `exchange`; both or neither, read-only or not. All make the
+     * same calls of zo2_step() and zo2_forward() with the same batches and settings. They never change a bit. NULL: there are none. */
+    zo2_split_fn split;
+    zo2_exchange_fn exchange;
+    void *exchange_ud; /* of both */
 } zo2_engine_opts;
 
 /* Sets struct_size and the "unset" markers above. */
@@ -860,6 +897,7 @@ typedef struct zo2_step_result {
     /* where masters are after it: in RAM, in the directories, or in the pack, because no update has reached them yet */
     uint64_t ram_master_bytes, spilled_bytes, pack_master_bytes;
     uint64_t ram_wire_bytes; /* copies in RAM of wires of the last two */
+    double exchange_seconds; /* of `seconds`: in zo2_exchange_fn, for the slowest process; 0: there is none */
 } zo2_step_result;
 
 /* One SPSA step (MeZO, algorithm 1): losses at W + eps z and W - eps z for each query q, g_q = (L+ - L-) / (2 eps), and

@@ -190,8 +190,8 @@ static void pack_all(packer *k, uint32_t micro_batch)
     for (uint32_t e = 0; e < p->examples; e++) {
         /* A micro-batch that no loss depends on has nothing to compute: the next one takes its place. */
         if (e % micro_batch == 0 && (!p->micros || p->micro[p->micros - 1].tokens))
-            p->micro[p->micros++] =
-                (zo2_micro){.token_at = p->tokens, .seq_at = seqs, .example_at = examples, .loss_at = p->losses};
+            p->micro[p->micros++] = (zo2_micro){
+                .token_at = p->tokens, .seq_at = seqs, .example_at = examples, .loss_at = p->losses, .row_at = row};
         zo2_micro *m = &p->micro[p->micros - 1];
         zo2_packed_example own = {.first = m->tokens, .seq_at = seqs};
         add_example(k, m, row, p->example_rows[e]);

@@ -20,6 +20,7 @@ typedef struct zo2_micro {
     uint32_t example_at, examples;
     uint64_t loss_at;
     uint32_t losses;
+    uint32_t row_at; /* rows of the batch up to the next one's; of the last one all that are left */
 } zo2_micro;
 
 typedef struct zo2_packed {
@@ -35,7 +36,7 @@ typedef struct zo2_packed {
     uint32_t *target; /* [losses]: its id */
     uint32_t rows;
     uint32_t *row_losses; /* [rows] */
-    double *row_score;    /* [rows]: scratch of zo2_loss_compute(): mean log-probability of the row's loss tokens */
+    double *row_score;    /* [rows]: scratch of losses: mean log-probability of the row's loss tokens */
     uint32_t examples;
     uint32_t *example_rows; /* [examples] */
     const uint32_t *label;  /* the caller's; NULL: language-model loss */
@@ -67,7 +68,12 @@ typedef struct zo2_loss {
     uint64_t nonfinite; /* examples with such a score */
 } zo2_loss;
 
-/* logprob[losses] of one stream; fills p->row_score. Sums in double in fixed order; NaN stays NaN. */
+/* row_nll[rows]: sums of -log p over each row's loss tokens, of rows [from, to); logprob: of the batch's loss tokens from that row's
+ * first one on. In double in fixed order; NaN stays NaN. */
+void zo2_row_sums(double *row_nll, const zo2_packed *p, uint32_t from, uint32_t to, const float *logprob);
+/* row_nll[rows] of one stream, which may be p->row_score; fills that. Sums as above. */
+void zo2_loss_of_rows(zo2_loss *out, zo2_packed *p, const double *row_nll);
+/* Both: logprob[losses] of one stream. */
 void zo2_loss_compute(zo2_loss *out, zo2_packed *p, const float *logprob);
 
 #endif

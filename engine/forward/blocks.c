@@ -97,7 +97,7 @@ static zo2_status head(zo2_forward_pass *f)
     const zo2_arch *a = f->arch;
     const zo2_device_offsets *d = f->device;
     const uint64_t L = f->batch->losses, D = a->hidden;
-    const zo2_micro *from = &f->batch->micro[f->micro_from], *end = &f->batch->micro[f->micro_to - 1];
+    const zo2_micro *from = &f->batch->micro[f->rows_from], *end = &f->batch->micro[f->rows_to - 1];
     const uint64_t first = from->loss_at, rows = end->loss_at + end->losses - first;
     zo2_act hidden = zo2_activation_at(f, d->hidden, L, D, f->compute);
     zo2_status s = ZO2_OK;

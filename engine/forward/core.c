@@ -253,6 +253,8 @@ zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b)
     if (s)
         return s;
     uint64_t tokens = 0, losses = 0;
+    c->micro_from = 0;
+    c->micro_to = p->micros;
     for (uint32_t i = 0; i < p->micros; i++) {
         tokens = p->micro[i].tokens > tokens ? p->micro[i].tokens : tokens;
         losses = p->micro[i].losses > losses ? p->micro[i].losses : losses;

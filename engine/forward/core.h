@@ -47,6 +47,7 @@ typedef struct zo2_core {
     uint8_t *staging; /* host buffers by plan.host, registered */
     float *logprob;   /* in it: [streams][loss tokens], of the last pass */
     zo2_packed packed;
+    uint32_t micro_from, micro_to; /* of the packed batch, what is computed here; zo2_core_pack(): all of it */
     int has_masters;
     int staging_registered, masters_registered, buffers_registered;
     zo2_masters masters;
@@ -105,12 +106,13 @@ void zo2_core_destroy(zo2_core *c); /* zeroed is fine */
  * can't be had, wires are uploaded through the staging from now on; returns 0 then (zo2_last_error() has the reason), else 1. */
 int zo2_core_register_masters(zo2_core *c);
 
-/* The pass of step t over the packed batch: log-probabilities into c->logprob, [streams of the plan][losses]. The history has
- * t steps. */
+/* The pass of step t over the packed batch's micro-batches [micro_from, micro_to), at least one: log-probabilities into c->logprob,
+ * [streams of the plan][losses of the batch], undefined in other micro-batches. Neither the plan's streams nor the range changes a bit
+ * of what is computed. The history has t steps. */
 zo2_status zo2_core_train_pass(zo2_core *c, const zo2_probe_plan *probes);
 /* Of the packed batch's trunk alone, whose rows are kept. Nothing where nothing is kept, or all of it is. */
 zo2_status zo2_core_warm_pass(zo2_core *c);
-/* The unperturbed one, [1][losses]; weights: ZO2_PASS_WIRE or ZO2_PASS_EXACT. */
+/* The unperturbed one, [1][losses], of any number of micro-batches; weights: ZO2_PASS_WIRE or ZO2_PASS_EXACT. */
 zo2_status zo2_core_eval_pass(zo2_core *c, zo2_pass_weights weights);
 /* Checks and packs a batch against the plan: c->packed. */
 zo2_status zo2_core_pack(zo2_core *c, const zo2_batch *b);

@@ -30,8 +30,11 @@ typedef struct zo2_forward_pass {
     const zo2_pass *pass;
     const zo2_packed *batch;
     uint32_t micro_from, micro_to; /* micro-batches of this pass */
-    const zo2_probe_plan *probes;  /* where each stream evaluates, of those that there are in the block in work */
-    uint32_t streams;              /* probes->streams */
+    /* Those whose loss rows the head's own layers multiply at once. How a library sums depends on the number of rows, so they are the
+     * same wherever part of a batch is computed; rows of those that aren't in the pass have any values */
+    uint32_t rows_from, rows_to;
+    const zo2_probe_plan *probes; /* where each stream evaluates, of those that there are in the block in work */
+    uint32_t streams;             /* probes->streams */
     /* Blocks below `fork` are computed in one stream, at W; those below arch->fork, which are the trunk, example by example. */
     const zo2_probe_plan *forked; /* what probes become there */
     uint32_t fork;

@@ -26,16 +26,22 @@ static double cross_entropy(const double *score, uint32_t n, uint32_t label, uin
     return score[best] + log(sum) - score[label];
 }
 
-void zo2_loss_compute(zo2_loss *out, zo2_packed *p, const float *logprob)
+void zo2_row_sums(double *row_nll, const zo2_packed *p, uint32_t from, uint32_t to, const float *logprob)
 {
-    uint64_t at = 0;
-    *out = (zo2_loss){0};
-    for (uint32_t row = 0; row < p->rows; row++) {
+    for (uint32_t row = from; row < to; row++) {
         double nll = 0;
         for (uint32_t i = 0; i < p->row_losses[row]; i++)
-            nll -= (double)logprob[at++];
-        out->sum_nll += nll;
-        p->row_score[row] = p->row_losses[row] ? -nll / p->row_losses[row] : 0;
+            nll -= (double)*logprob++;
+        row_nll[row] = nll;
+    }
+}
+
+void zo2_loss_of_rows(zo2_loss *out, zo2_packed *p, const double *row_nll)
+{
+    *out = (zo2_loss){0};
+    for (uint32_t row = 0; row < p->rows; row++) {
+        out->sum_nll += row_nll[row];
+        p->row_score[row] = p->row_losses[row] ? -row_nll[row] / p->row_losses[row] : 0;
     }
     const double *score = p->row_score;
     for (uint32_t e = 0; e < p->examples; score += p->example_rows[e++])
@@ -48,4 +54,10 @@ void zo2_loss_compute(zo2_loss *out, zo2_packed *p, const float *logprob)
     for (uint32_t e = 0; e < p->examples; score += p->example_rows[e++])
         out->sum_loss += cross_entropy(score, p->example_rows[e], p->label[e], &out->correct);
     out->loss = out->sum_loss / p->examples;
+}
+
+void zo2_loss_compute(zo2_loss *out, zo2_packed *p, const float *logprob)
+{
+    zo2_row_sums(p->row_score, p, 0, p->rows, logprob);
+    zo2_loss_of_rows(out, p, p->row_score);
 }

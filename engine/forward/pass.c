@@ -106,6 +106,10 @@ static zo2_status run_pass(zo2_core *c, zo2_forward_pass *f, const zo2_pass *pas
     f->batch = &c->packed;
     f->micro_from = from;
     f->micro_to = to;
+    if (!f->rows_to) {
+        f->rows_from = from;
+        f->rows_to = to;
+    }
     f->compute = c->shape.compute;
     f->dist = c->dist;
     f->host = &c->plan.host;
@@ -214,6 +218,7 @@ zo2_status zo2_core_train_pass(zo2_core *c, const zo2_probe_plan *probes)
     zo2_forward_pass f = {.probes = &at_w,
                           .streams = 1,
                           .forked = &forked,
+                          .rows_to = c->packed.micros,
                           .hold = c->plan.hold,
                           .key = zo2_noise_key(c->seed, c->history.steps),
                           .eps = c->eps};
@@ -230,7 +235,7 @@ zo2_status zo2_core_train_pass(zo2_core *c, const zo2_probe_plan *probes)
     if (!s)
         s = upload_losses(c, arena, probes->streams);
     if (!s)
-        s = run_pass(c, &f, &pass, 0, c->packed.micros);
+        s = run_pass(c, &f, &pass, c->micro_from, c->micro_to);
     if (!s)
         s = download_logprobs(c, arena, probes->streams);
     leave(c, &scope);
@@ -254,7 +259,7 @@ zo2_status zo2_core_eval_pass(zo2_core *c, zo2_pass_weights weights)
     zo2_trunk_rows_find(c, weights == ZO2_PASS_EXACT);
     zo2_status s = upload_losses(c, arena, 1);
     /* Evaluation need not share uploads between micro-batches: each is a pass of its own, and no wire is held. */
-    for (uint32_t i = 0; i < c->packed.micros && !s; i++) {
+    for (uint32_t i = c->micro_from; i < c->micro_to && !s; i++) {
         zo2_forward_pass f = {.probes = &at_w, .streams = 1, .forked = &at_w, .hold = ZO2_HOLD_CHUNK};
         const int kept = c->trunk.store && c->trunk.kept[i];
         pass.program = kept ? weights == ZO2_PASS_EXACT ? &c->trunk.exact : &c->trunk.wire : whole;
@@ -286,7 +291,7 @@ zo2_status zo2_core_warm_pass(zo2_core *c)
         .probes = &at_w, .streams = 1, .forked = &at_w, .hold = c->plan.hold, .end_block = c->arch->fork};
     zo2_status s = c->arch->rope.kind ? upload_positions(c, c->ops->arena(c->be)) : ZO2_OK;
     if (!s)
-        s = run_pass(c, &f, &pass, 0, c->packed.micros);
+        s = run_pass(c, &f, &pass, c->micro_from, c->micro_to);
     leave(c, &scope);
     return s;
 }

@@ -146,13 +146,13 @@ int zo2_trunk_rows_find(zo2_core *c, int exact)
     if (!t->store)
         return 0;
     const uint32_t kind = exact ? zo2_masters_exact_kind(&c->masters) : 0;
-    for (uint32_t m = 0; m < p->micros; m++)
+    for (uint32_t m = c->micro_from; m < c->micro_to; m++)
         for (uint32_t i = 0; i < p->micro[m].examples; i++) {
             const uint32_t e = p->micro[m].example_at + i;
             t->key[e] = name_example(p, &p->micro[m], &p->example[e], kind);
             zo2_trunk_expect(t->store, &t->key[e]);
         }
-    for (uint32_t m = 0; m < p->micros; m++) {
+    for (uint32_t m = c->micro_from; m < c->micro_to; m++) {
         const zo2_micro *mb = &p->micro[m];
         t->kept[m] = 1;
         for (uint32_t i = 0; i < mb->examples && t->kept[m]; i++) {

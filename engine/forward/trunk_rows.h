@@ -36,8 +36,8 @@ typedef struct zo2_trunk_rows {
 zo2_status zo2_trunk_rows_open(struct zo2_core *c, const zo2_core_trunk *config, const zo2_run_settings *s);
 void zo2_trunk_rows_close(zo2_trunk_rows *t); /* zeroed is fine */
 
-/* Of the packed batch: names its examples, and brings the rows of those that are kept to host memory. exact: values of the weights
- * that the pass computes with. Returns 1 if all are there. */
+/* Of what is computed here of the packed batch: names its examples, and brings the rows of those that are kept to host memory. exact:
+ * values of the weights that the pass computes with. Returns 1 if all are there. */
 int zo2_trunk_rows_find(struct zo2_core *c, int exact);
 /* Examples of the packed batch that are kept. */
 uint64_t zo2_trunk_rows_count(const struct zo2_core *c);

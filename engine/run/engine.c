@@ -16,6 +16,7 @@
 #include "engine/plan/plan.h"
 #include "engine/run/session.h"
 #include "engine/run/settings.h"
+#include "engine/run/share.h"
 #include "kernels/backend.h"
 #include "storage/io/io.h"
 #include "storage/pack/packfile.h"
@@ -201,6 +202,8 @@ static zo2_status open_all(zo2_engine *e, const char *pack, const char *run_dir)
     if (!s)
         s = open_core(e, ops);
     if (!s)
+        s = zo2_share_open(e);
+    if (!s)
         s = load_masters(e, journal);
     if (!s && !zo2_core_register_masters(&e->core)) {
         char text[1200];
@@ -245,6 +248,8 @@ zo2_status zo2_engine_open(zo2_engine **out, const char *pack, const char *run_d
     zo2_status s = ZO2_OK;
     if (!zo2_engine_opts_take(&e->opts, o))
         s = zo2_error(ZO2_ERR_ARG, "zo2_engine_open: struct_size is not set; call zo2_engine_opts_init() first");
+    else if (!e->opts.split != !e->opts.exchange)
+        s = zo2_error(ZO2_ERR_ARG, "zo2_engine_open: work is shared with both split and exchange, or with neither");
     else if (!run_dir && !e->opts.read_only)
         s = zo2_error(ZO2_ERR_ARG, "zo2_engine_open: training needs a run directory");
     e->log.log = e->opts.log;
@@ -285,6 +290,7 @@ void zo2_engine_close(zo2_engine *e)
     if (e->core.arch)
         zo2_core_destroy(&e->core);
     zo2_engine_unspill(e);
+    zo2_share_close(e);
     zo2_journal_close(e->journal);
     if (e->lock_fd >= 0)
         close(e->lock_fd);

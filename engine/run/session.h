@@ -39,8 +39,12 @@ struct zo2_engine {
     atomic_int busy;   /* a call is in progress */
     zo2_status failed; /* sticky: masters or journal are no longer what they should be */
     uint64_t tokens, data_position, skipped_in_row;
-    double last_snapshot; /* monotonic seconds */
-    double snapshot_cost; /* seconds of the last one */
+    /* of an engine that shares its work (share.h) */
+    double *values;          /* [streams][rows or loss tokens] of the largest batch */
+    uint64_t *first;         /* [rows of the largest batch + 1] */
+    double exchange_seconds; /* of the last step */
+    double last_snapshot;    /* monotonic seconds */
+    double snapshot_cost;    /* seconds of the last one */
 };
 
 /* Around a call that changes or reads what steps change. ZO2_ERR_BUSY: one is in progress, on another thread or further

@@ -10,6 +10,7 @@
 #include "engine/method/method.h"
 #include "engine/method/probe.h"
 #include "engine/run/session.h"
+#include "engine/run/share.h"
 #include "engine/stream/pipeline.h"
 #include "engine/stream/trace.h"
 #include "storage/run/journal.h"
@@ -41,13 +42,16 @@ static zo2_status custom_loss(const zo2_engine *e, const float *logprob, double 
     return s;
 }
 
-/* Losses of all streams, in the order of the probe plan. */
-static zo2_status stream_losses(zo2_engine *e, uint32_t streams, zo2_loss *losses)
+/* Losses of all streams, in the order of the probe plan. row_nll: [streams][rows]; NULL: from the log-probabilities. */
+static zo2_status stream_losses(zo2_engine *e, uint32_t streams, const double *row_nll, zo2_loss *losses)
 {
     zo2_core *c = &e->core;
     for (uint32_t i = 0; i < streams; i++) {
         const float *logprob = c->logprob + i * c->packed.losses;
-        zo2_loss_compute(&losses[i], &c->packed, logprob);
+        if (row_nll)
+            zo2_loss_of_rows(&losses[i], &c->packed, row_nll + (uint64_t)i * c->packed.rows);
+        else
+            zo2_loss_compute(&losses[i], &c->packed, logprob);
         if (!e->opts.loss)
             continue;
         zo2_status s = custom_loss(e, logprob, &losses[i].loss);
@@ -113,6 +117,7 @@ static void fill_result(const zo2_engine *e, const zo2_journal_record *r, double
     result.spilled_bytes = where.spill;
     result.pack_master_bytes = where.pack;
     result.ram_wire_bytes = where.ram_wires;
+    result.exchange_seconds = e->exchange_seconds;
     result.bottleneck = busiest(&result);
     memcpy(out, &result, size < sizeof result ? size : sizeof result);
 }
@@ -138,6 +143,8 @@ static zo2_status take_step(zo2_engine *e, const zo2_batch *batch, zo2_step_resu
     double from = zo2_now();
     zo2_loss losses[ZO2_MAX_STREAMS];
     zo2_probe_plan probes;
+    zo2_share share;
+    const double *row_nll = NULL;
     zo2_journal_record record = {.step = e->core.history.steps};
     zo2_method_get()->probes(e->settings.queries, record.step, &probes);
     zo2_status s = usable(e);
@@ -147,14 +154,18 @@ static zo2_status take_step(zo2_engine *e, const zo2_batch *batch, zo2_step_resu
                       zo2_method_get()->name);
     if (!s)
         s = zo2_core_pack(&e->core, batch);
+    if (!s)
+        s = zo2_share_begin(&share, e, &probes, e->opts.loss != NULL);
     if (!s) {
-        s = zo2_core_train_pass(&e->core, &probes);
+        s = zo2_core_train_pass(&e->core, &share.own);
         /* An update that failed half-way leaves a chunk undefined in memory; pack and journal still have the truth. */
         if (s && s != ZO2_ERR_CANCELLED)
             e->failed = s;
     }
     if (!s)
-        s = stream_losses(e, probes.streams, losses);
+        s = zo2_share_exchange(&share, e, &row_nll);
+    if (!s)
+        s = stream_losses(e, probes.streams, row_nll, losses);
     if (s)
         return s;
     fill_record(e, &probes, losses, batch->data_position, &record);
@@ -209,13 +220,19 @@ static zo2_status score(zo2_engine *e, const zo2_batch *batch, zo2_weights weigh
 {
     zo2_core *c = &e->core;
     zo2_loss loss;
+    zo2_share share;
+    const double *row_nll = NULL;
     zo2_status s = usable(e);
     if (!s)
         s = zo2_core_pack(c, batch);
     if (!s)
+        s = zo2_share_begin(&share, e, NULL, e->opts.loss || scores->logprobs);
+    if (!s)
         s = zo2_core_eval_pass(c, weights == ZO2_WEIGHTS_MASTER ? ZO2_PASS_EXACT : ZO2_PASS_WIRE);
     if (!s)
-        s = stream_losses(e, 1, &loss);
+        s = zo2_share_exchange(&share, e, &row_nll);
+    if (!s)
+        s = stream_losses(e, 1, row_nll, &loss);
     if (s)
         return s;
     scores->loss = loss.loss;

@@ -6,10 +6,11 @@ tiny
 
 expect 1 '^finetune: usage' "$examples/finetune"
 expect 2 '^usage' "$examples/custom_loss" tiny.zo2
+expect 2 '^usage' "$examples/two_processes" tiny.zo2
 expect 2 '^usage' "$examples/evaluate"
 expect 2 '^usage' "$examples/reference_step" tiny.zo2
 expect 2 '^usage' "$examples/reference_llama" tiny.zo2
-for program in finetune custom_loss evaluate reference_step reference_llama; do
+for program in finetune custom_loss two_processes evaluate reference_step reference_llama; do
     expect 1 "^$program: .*missing.zo2" "$examples/$program" missing.zo2 missing.run
     [ ! -e missing.run ] || fail "$program made a run of no model"
 done
@@ -157,6 +158,22 @@ if [ $slow = 0 ]; then
 fi
 expect 0 '' "$examples/custom_loss" tiny.zo2 again.run $steps
 cmp -s out.txt first.txt || fail "custom_loss prints something else each time"
+
+# --- two_processes ----------------------------------------------------------------------------------------------------
+
+expect 0 '^step 9: worst token ' "$examples/two_processes" tiny.zo2 one.run
+cp out.txt one.txt
+expect 0 '^step 9: worst token ' "$examples/two_processes" tiny.zo2 two.run second.run
+cmp -s out.txt one.txt || fail "two processes print something else than one"
+for run in two.run second.run; do
+    cmp -s one.run/journal.zo2j $run/journal.zo2j || fail "two processes made another journal than one: $run"
+done
+# One of them fails, and the other one says so and stops; the run goes on with one process.
+: >busy.run
+expect 1 'process 0: the other process is gone' "$examples/two_processes" tiny.zo2 two.run busy.run 3
+expect 0 '^step 19: ' "$examples/two_processes" tiny.zo2 two.run
+expect 0 '^step 19: ' "$examples/two_processes" tiny.zo2 one.run
+cmp -s one.run/journal.zo2j two.run/journal.zo2j || fail "a run that went on with one process is another one"
 
 # --- evaluate ---------------------------------------------------------------------------------------------------------
 
