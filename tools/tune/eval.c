@@ -191,7 +191,7 @@ static int evaluate(const char *program, const eval_flags *f, const zo2t_dataset
     if (s == ZO2_OK) {
         cli_interrupt_engine(e);
         zo2_engine_get_opts(e, &o);
-        s = tune_evaluate(&result, e, d, batch, progress);
+        s = tune_evaluate(&result, e, d, batch, NULL, progress);
         cli_interrupt_engine(NULL);
     }
     bool opened = e != NULL;

@@ -6,6 +6,7 @@
 
 #include "engine/zo2.h"
 #include "tools/cli/progress.h"
+#include "tools/dist/dist.h"
 #include "tools/text/dataset.h"
 
 /* Language-model lines: loss = mean over all loss tokens of the file. Options: loss = mean cross-entropy of the
@@ -21,8 +22,9 @@ typedef struct tune_evaluation {
 } tune_evaluation;
 
 /* Batches of `batch` lines in the file's order, once at the fp32 weights and once through the wire (which is the same
- * thing when the wire is fp32). ZO2_ERR_CANCELLED after Ctrl-C; out->done is set on success only. */
-zo2_status tune_evaluate(tune_evaluation *out, zo2_engine *e, const zo2t_dataset *d, uint64_t batch,
+ * thing when the wire is fp32). ranks: share them, and all have the result; NULL: nobody does. ZO2_ERR_CANCELLED after Ctrl-C;
+ * out->done is set on success only. */
+zo2_status tune_evaluate(tune_evaluation *out, zo2_engine *e, const zo2t_dataset *d, uint64_t batch, dist *ranks,
                          cli_progress *progress);
 
 /* Warns if examples had scores that aren't finite: how many, through what. */

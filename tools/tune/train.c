@@ -11,6 +11,7 @@
 #include "tools/cli/tune_text.h"
 #include "tools/tune/commands.h"
 #include "tools/tune/train.h"
+#include "tools/tune/train_dist.h"
 
 enum { SMOOTH = 50 };
 
@@ -97,11 +98,12 @@ static void begin_pace(train *t)
 
 static zo2_status evaluate(train *t, uint64_t steps, tune_evaluation *out)
 {
-    zo2_status s = tune_evaluate(out, t->engine, t->eval_data, t->settings.batch, &t->progress);
+    zo2_status s = tune_evaluate(out, t->engine, t->eval_data, t->settings.batch, t->rank->d, &t->progress);
     cli_progress_begin(&t->progress, "training", steps);
     if (s == ZO2_OK) {
         cli_pace_evaluation(&t->pace, out->seconds);
-        train_show_evaluation(t, steps, out);
+        if (train_rank_reports(t))
+            train_show_evaluation(t, steps, out);
     }
     return s;
 }
@@ -120,8 +122,12 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     zo2_step_result r = {.struct_size = sizeof r};
     double began = cli_clock();
     zo2_status s = zo2t_batcher_fill(t->batcher, *position, t->settings.batch, &batch);
+    if (t->rank->d && cli_interrupted()) /* the others learn of it where they wait for this step */
+        zo2_step_abort(t->engine);
     if (s == ZO2_OK)
         s = zo2_step(t->engine, &batch, &r);
+    if (s != ZO2_OK && t->rank->d)
+        dist_step_failed(t->rank->d, s);
     if (s != ZO2_OK)
         return s;
     *position = batch.data_position;
@@ -140,14 +146,15 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     recent_add(w, &r);
     if (r.skipped && !t->progress.quiet)
         cli_progress_message(&t->progress, "step %" PRIu64 " was skipped: its loss is not finite", r.step);
-    train_warn_exploded(t);
+    if (train_rank_reports(t))
+        train_warn_exploded(t);
 
     t->last_eval.done = false;
     if (evaluation_due(t, *steps, target))
         s = evaluate(t, *steps, &t->last_eval);
     /* The step is done and journaled whatever became of its evaluation: it gets its line. */
     const tune_metrics_evals evals = {.before = r.step == 0 ? &t->first_eval : NULL, .after = &t->last_eval};
-    zo2_status written = tune_metrics_append(&t->metrics, &r, &evals);
+    zo2_status written = train_rank_reports(t) ? tune_metrics_append(&t->metrics, &r, &evals) : ZO2_OK;
     if (t->flags->json.given) {
         tune_metrics_write(stdout, &r, &evals, t->metrics.spills, false);
         fflush(stdout); /* whoever reads it reads it now */
@@ -182,14 +189,15 @@ static int failed(const train *t, zo2_status s, uint64_t steps)
 
 static int end_of_loop(train *t, zo2_status s, uint64_t steps)
 {
-    bool interrupted = cli_interrupted() && (s == ZO2_OK || s == ZO2_ERR_CANCELLED);
+    bool interrupted =
+        (cli_interrupted() && (s == ZO2_OK || s == ZO2_ERR_CANCELLED)) || (t->rank->d && s == ZO2_ERR_CANCELLED);
     if (s != ZO2_OK && !interrupted)
         return failed(t, s, steps);
     if (steps > t->steps_before && !t->flags->no_snapshot.given) { /* nothing new, nothing to save */
         t->progress.detached = true;
         t->progress.silent = false;
         cli_progress_begin(&t->progress, "saving", 0);
-        if (interrupted)
+        if (interrupted && train_rank_reports(t))
             cli_progress_message(&t->progress, "interrupted; saving the weights (Ctrl-C again quits at once)");
         s = zo2_snapshot(t->engine);
         cli_progress_clear(&t->progress);
@@ -197,11 +205,15 @@ static int end_of_loop(train *t, zo2_status s, uint64_t steps)
             cli_progress_message(&t->progress, "warning: no snapshot: %s; a resume replays the journal instead",
                                  zo2_last_error());
     }
+    if (interrupted && !train_rank_reports(t))
+        return CLI_EXIT_INTERRUPTED;
     if (interrupted) {
         cli_progress_message(&t->progress, "interrupted after %" PRIu64 " step%s; go on with --resume", steps,
                              steps == 1 ? "" : "s");
         return CLI_EXIT_INTERRUPTED;
     }
+    if (!train_rank_reports(t))
+        return ends_skipped(t) ? CLI_EXIT_FAILED : CLI_EXIT_OK;
     return ends_skipped(t) ? train_too_many_skipped(t) : train_summary(t);
 }
 
@@ -213,6 +225,8 @@ static int loop(train *t)
     uint64_t steps = state.step, position = state.data_position, target = t->settings.steps;
     recent w = {.n = 0};
     zo2_status s = ZO2_OK;
+    if (steps >= target && !train_rank_reports(t))
+        return CLI_EXIT_OK;
     if (steps >= target) {
         cli_progress_message(&t->progress, "the run has its %" PRIu64 " steps already; %s", steps,
                              t->opts.schedule == ZO2_CONSTANT
@@ -222,14 +236,16 @@ static int loop(train *t)
     }
     if (state.resumed && steps && !t->progress.quiet)
         cli_progress_message(&t->progress, "going on after %" PRIu64 " of %" PRIu64 " steps", steps, target);
-    train_warn_exploded(t);
+    if (train_rank_reports(t))
+        train_warn_exploded(t);
     t->most_skipped = TUNE_MAX_SKIPPED + (t->flags->retry_skipped.given ? t->health.skipped_in_row : 0);
     begin_pace(t);
     t->progress.silent = true; /* the bar counts steps, not what the engine does for each */
     cli_progress_begin(&t->progress, "training", steps);
     if (t->eval_data && steps == 0)
         s = evaluate(t, 0, &t->first_eval);
-    while (s == ZO2_OK && steps < target && t->health.skipped_in_row < t->most_skipped && !cli_interrupted())
+    while (s == ZO2_OK && steps < target && t->health.skipped_in_row < t->most_skipped &&
+           (t->rank->d || !cli_interrupted()))
         s = one_step(t, target, &w, &steps, &position);
     cli_progress_clear(&t->progress);
     return end_of_loop(t, s, steps);
@@ -258,15 +274,28 @@ int tune_train(int argc, char **argv)
     if (flags.eval.given && !strcmp(flags.data.text, "-") && !strcmp(flags.eval.text, "-"))
         return cli_usage_error(&command, "--data - --eval -: standard input can be read once only");
 
+    if (flags.share.given && !flags.distribute.given)
+        return cli_usage_error(&command, "--share needs --distribute");
+    if (flags.distribute.given &&
+        (!strcmp(flags.data.text, "-") || (flags.eval.given && !strcmp(flags.eval.text, "-"))))
+        return cli_usage_error(&command, "--distribute: standard input is read by one rank only; give a file");
+
     cli_interrupt_install();
     train t;
-    status = train_setup(&t, &command, &flags);
+    train_rank rank;
+    status = train_rank_open(&rank, &command, &flags);
+    if (status) {
+        train_rank_close(&rank, status);
+        return cli_finish(command.program, status);
+    }
+    status = train_rank_agree(&t, train_setup(&t, &command, &flags, &rank));
     if (!status && flags.dry_run.given)
-        status = train_show_plan(&t);
+        status = train_rank_reports(&t) ? train_show_plan(&t) : 0;
     else if (!status)
-        status = train_start(&t);
+        status = train_rank_agree(&t, train_start(&t));
     if (!status && !flags.dry_run.given)
         status = loop(&t);
     train_free(&t);
+    train_rank_close(&rank, status);
     return cli_finish(command.program, status);
 }

@@ -35,10 +35,11 @@ typedef struct train_flags {
     TRAIN_SETTINGS(FLAG)
 #undef FLAG
     cli_value snapshot_every, snapshot, no_snapshot, log_every, trace, resume, retry_skipped, dry_run, quiet, json;
+    cli_value distribute, share;
     cli_engine_flags engine;
 } train_flags;
 
-enum { TRAIN_GROUPS = 11 };
+enum { TRAIN_GROUPS = 12 };
 
 /* The command with its options stored in *f; it points to groups. */
 void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags *f);
@@ -48,6 +49,7 @@ void warm_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags 
 typedef struct train {
     const cli_command *command;
     const train_flags *flags;
+    struct train_rank *rank; /* train_dist.h */
     cli_progress progress;
     tune_model model;
     zo2t_dataset *data, *eval_data; /* eval_data: NULL without --eval */
@@ -75,7 +77,7 @@ typedef struct train {
 } train;
 
 /* Up to the engine's opening: model, run, data, options, all checks. 0 or the exit status. train_free() in any case. */
-int train_setup(train *t, const cli_command *c, const train_flags *f);
+int train_setup(train *t, const cli_command *c, const train_flags *f, struct train_rank *rank);
 /* Opens engine and metrics and writes settings.json. 0 or the exit status. */
 int train_start(train *t);
 void train_free(train *t);

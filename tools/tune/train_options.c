@@ -1,6 +1,7 @@
 /* train_options.c: the command line of zo2-tune train. */
 #include "tools/cli/args.h"
 #include "tools/cli/engine_flags.h"
+#include "tools/dist/split.h"
 #include "tools/tune/train.h"
 
 #define AT(member) offsetof(train_flags, member)
@@ -47,6 +48,12 @@ static const cli_option output_options[] = {
     {0},
 };
 
+static const cli_option rank_options[] = {
+    {"distribute", DIST_MODES, CLI_CHOICE, AT(distribute), "ranks of mpirun or srun share a step: its queries, micro-batches, or both; the bits stay the same", 0, 0},
+    {"share", "N,N,...", CLI_TEXT, AT(share), "how much of it each rank has, as 3,1 for machines that differ (equal); changes no bit", 0, 0},
+    {0},
+};
+
 static const cli_option warm_file_options[] = {
     {"model", "FILE", CLI_TEXT, AT(model), "the pack of the run", CLI_NEEDED, 0},
     {"data", "TRAIN.jsonl", CLI_TEXT, AT(data), "training lines (-: standard input)", CLI_NEEDED, 0},
@@ -75,6 +82,7 @@ void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags
         {"Arithmetic and resources", cli_compute_options, &f->engine},
         {NULL, cli_resource_options, &f->engine},
         {"Masters larger than memory", cli_spill_options, &f->engine},
+        {"Several machines", rank_options, f},
         {"Saving and output", output_options, f},
         {0},
     };
@@ -93,7 +101,10 @@ void train_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags
             "match=*.fc1.* (names, zo2-pack info --tensors); lora:r=8,alpha=16,targets=q_proj+v_proj,layers=4-5 (adapters).\n"
             "As in --tune matrices=4-5+rows=answers. What does not move has no masters, and is computed once up to what moves.\n"
             "\n"
-            "Ctrl-C stops and saves; --resume goes on, bit for bit.",
+            "Ctrl-C stops and saves; --resume goes on, bit for bit.\n"
+            "\n"
+            "With --distribute rank 0 prints and has the run in RUN_DIR. Rank N has its own in RUN_DIR/rank-N, a --spill DIR/rank-N and\n"
+            "a --snapshot DIR/rank-N, on its own disk or a shared one. The model and the data may lie anywhere: hashes are compared.",
     };
 }
 
@@ -110,4 +121,8 @@ void warm_command(cli_command *out, cli_group groups[TRAIN_GROUPS], train_flags 
             groups[i].options = warm_file_options;
         else if (groups[i].options == output_options)
             groups[i] = (cli_group){"Output", warm_output_options, f};
+    int n = 0; /* without that of ranks */
+    for (int i = 0; i < TRAIN_GROUPS; i++)
+        if (groups[i].options != rank_options)
+            groups[n++] = groups[i];
 }

@@ -18,6 +18,7 @@
 #include "tools/tune/settings.h"
 #include "tools/tune/trace.h"
 #include "tools/tune/train.h"
+#include "tools/tune/train_dist.h"
 #include "tools/tune/warn.h"
 
 /* "--NAME ...: the run has ...": a difference from the run, by name. Returns the exit status. */
@@ -194,11 +195,12 @@ static void apply_flags(const train *t, zo2_engine_opts *o)
     }
 }
 
-int train_setup(train *t, const cli_command *c, const train_flags *f)
+int train_setup(train *t, const cli_command *c, const train_flags *f, struct train_rank *rank)
 {
     memset(t, 0, sizeof *t);
     t->command = c;
     t->flags = f;
+    t->rank = rank;
     t->metrics.fd = -1;
     cli_progress_init(&t->progress, c->program, f->quiet.given);
     if (f->log_every.given && !t->progress.tty)
@@ -228,7 +230,10 @@ int train_setup(train *t, const cli_command *c, const train_flags *f)
     t->opts.log_ud = &t->progress;
     t->opts.progress = cli_progress_work;
     t->opts.progress_ud = &t->progress;
-    tune_warn_train(t);
+    if (train_rank_reports(t))
+        tune_warn_train(t);
+    if (t->rank->d && train_rank_reports(t))
+        train_rank_warn(t);
     return 0;
 }
 
@@ -273,7 +278,9 @@ static int open_metrics(train *t)
 
 int train_start(train *t)
 {
-    int status = train_check_disk(t);
+    int status = train_rank_make_places(t);
+    if (!status)
+        status = train_check_disk(t);
     if (status)
         return status;
     /* For the engine: only what was given; it fills in the run's values and refuses differences. */
@@ -289,6 +296,11 @@ int train_start(train *t)
     o.progress = t->opts.progress;
     o.progress_ud = t->opts.progress_ud;
     o.resume = t->flags->resume.given;
+    if (t->rank->d) {
+        o.split = dist_split_work;
+        o.exchange = dist_exchange;
+        o.exchange_ud = t->rank->d;
+    }
     zo2_status s = ZO2_OK;
     if (t->flags->trace.given) {
         s = tune_trace_open(&t->trace, t->flags->trace.text);
@@ -310,12 +322,13 @@ int train_start(train *t)
     zo2_engine_get_plan(t->engine, &t->plan);
     t->metrics.spills = t->plan.spill_bytes != 0;
     train_say_spill(t);
-    tune_warn_eps(t);
+    if (train_rank_reports(t))
+        tune_warn_eps(t);
 
     status = train_say_tune(t);
     if (!status)
         status = save_settings(t);
-    if (!status)
+    if (!status && train_rank_reports(t))
         status = open_metrics(t);
     if (status)
         return status;

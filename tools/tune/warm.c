@@ -12,6 +12,7 @@
 #include "tools/cli/tune_text.h"
 #include "tools/tune/commands.h"
 #include "tools/tune/train.h"
+#include "tools/tune/train_dist.h"
 
 typedef struct warmed {
     uint64_t lines; /* that the cache was asked to keep */
@@ -140,7 +141,8 @@ int tune_warm(int argc, char **argv)
     cli_interrupt_install();
     flags.resume.given = is_there(flags.run.text);
     train t;
-    status = train_setup(&t, &command, &flags);
+    train_rank alone = {.d = NULL};
+    status = train_setup(&t, &command, &flags, &alone);
     if (!status)
         status = check_use(&t);
     if (!status)

@@ -1,0 +1,49 @@
+/* dist.h: this process among those that share a run: it gives and gets the values of a step, and they begin and end together. Every
+ * function here is a call that all of them make, in the same order, unless it says otherwise. */
+#ifndef ZO2_TOOLS_DIST_DIST_H
+#define ZO2_TOOLS_DIST_DIST_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/zo2.h"
+#include "tools/dist/split.h"
+
+typedef struct dist dist;
+
+/* Joins the others. share: texts of numbers, separated by commas, one for each rank; NULL: equal. ZO2_ERR_UNSUPPORTED: a build without
+ * MPI; ZO2_ERR_ARG: shares. */
+zo2_status dist_open(dist **out, dist_mode mode, const char *share);
+void dist_close(dist *d); /* NULL is fine */
+
+/* Not calls that all make. */
+uint32_t dist_rank(const dist *d);
+uint32_t dist_ranks(const dist *d);
+const char *dist_host(const dist *d, uint32_t rank);
+
+/* Returns 0 if all ranks give 0, else the first one that isn't, and its rank in *who. */
+int dist_agree(dist *d, int own, uint32_t *who);
+/* Facts (facts.h) of all ranks are those of rank 0: else ZO2_ERR_MISMATCH, on all of them, which names fact, rank and host. */
+zo2_status dist_compare(dist *d, const char *facts);
+
+/* ---- a step ---- */
+
+/* The engine's zo2_split_fn and zo2_exchange_fn; ud: the dist. Evaluations aren't shared here. If another rank's step has failed, the
+ * exchange returns that status and says which. */
+zo2_status dist_split_work(void *ud, zo2_pass_work *work);
+zo2_status dist_exchange(void *ud, const zo2_pass_work *work, double *values);
+/* After zo2_step() returned s, a failure: the others must know. If it failed before the exchange they get its status there; if
+ * they can't be reached any more by that, because they have made the step, they are ended at once, and this doesn't return. Not one that
+ * all make. */
+void dist_step_failed(dist *d, zo2_status s);
+
+/* Of the last step: seconds from its split to its exchange, of each rank, [ranks]. */
+const double *dist_work_seconds(const dist *d);
+
+/* ---- an evaluation ---- */
+
+/* rows[n][width], of which this rank has made those whose number modulo ranks is its own: now all have all. own: what became of that; the
+ * first failure of any rank is everybody's. */
+zo2_status dist_gather_rows(dist *d, zo2_status own, double *rows, size_t n, size_t width);
+
+#endif
