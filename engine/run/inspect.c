@@ -87,22 +87,28 @@ zo2_status zo2_tensor_read(zo2_engine *e, const char *name, uint64_t first, uint
     return zo2_finish(s);
 }
 
-static zo2_status hash_masters(zo2_engine *e, uint64_t *out)
+/* Values [from, to) of all tensors' in canonical order. */
+static zo2_status hash_masters(zo2_engine *e, uint64_t from, uint64_t to, uint64_t *out)
 {
     XXH3_state_t *state = XXH3_createState();
     float *values = malloc(PIECE * sizeof *values);
     zo2_status s = state && values ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory to hash the weights");
+    uint64_t before = 0; /* values of earlier tensors */
     if (!s)
         XXH3_64bits_reset(state);
     for (uint32_t i = 0; i < e->core.arch->n_tensors && !s; i++) {
         const zo2_tensor *t = &e->core.arch->tensors[i];
-        uint64_t size = t->rows * t->cols;
-        for (uint64_t at = 0; at < size && !s; at += PIECE) {
-            uint64_t n = size - at < PIECE ? size - at : PIECE;
+        uint64_t size = t->rows * t->cols, at = from > before ? from - before : 0;
+        uint64_t end = to > before ? to - before : 0;
+        end = end < size ? end : size;
+        while (at < end && !s) {
+            uint64_t n = end - at < PIECE ? end - at : PIECE;
             s = read_elements(e, t, at, n, values);
             if (!s)
                 XXH3_64bits_update(state, values, n * sizeof *values);
+            at += n;
         }
+        before += size;
     }
     if (!s)
         *out = XXH3_64bits_digest(state);
@@ -111,14 +117,27 @@ static zo2_status hash_masters(zo2_engine *e, uint64_t *out)
     return s;
 }
 
-zo2_status zo2_masters_hash(zo2_engine *e, uint64_t *out)
+zo2_status zo2_masters_hash_part(zo2_engine *e, uint64_t part, uint64_t parts, uint64_t *out)
 {
     if (!e || !out)
         return zo2_error(ZO2_ERR_ARG, "zo2_masters_hash: engine and out must not be NULL");
+    if (part >= parts)
+        return zo2_error(ZO2_ERR_ARG, "zo2_masters_hash_part: there is no part %llu of %llu", (unsigned long long)part,
+                         (unsigned long long)parts);
+    uint64_t all = 0;
+    for (uint32_t i = 0; i < e->core.arch->n_tensors; i++)
+        all += e->core.arch->tensors[i].rows * e->core.arch->tensors[i].cols;
+    const uint64_t each = all / parts, more = all % parts; /* the first `more` parts have one value more */
+    const uint64_t from = part * each + (part < more ? part : more), to = from + each + (part < more);
     zo2_status s = zo2_engine_enter(e, "zo2_masters_hash");
     if (s)
         return s;
-    s = hash_masters(e, out);
+    s = hash_masters(e, from, to, out);
     zo2_engine_leave(e);
     return zo2_finish(s);
+}
+
+zo2_status zo2_masters_hash(zo2_engine *e, uint64_t *out)
+{
+    return zo2_masters_hash_part(e, 0, 1, out);
 }

@@ -53,5 +53,5 @@ same_run() {
 
 # without_times FILE: the metrics without what a clock and a meter measure
 without_times() {
-    sed 's/"seconds": [^,]*, "device_peak_bytes": [^,}]*, "host_peak_bytes": [^,}]*\(, "[a-z_]*_seconds": [^,}]*\)*, "bottleneck": "[a-z]*"//; s/, "rank_[a-z_]*": \[[^]]*\]//g; s/, "exchange_seconds": [^,}]*//; s/, "straggler": [^,}]*//' "$1"
+    sed 's/"seconds": [^,]*, "device_peak_bytes": [^,}]*, "host_peak_bytes": [^,}]*\(, "[a-z_]*_seconds": [^,}]*\)*, "bottleneck": "[a-z]*"//; s/, "rank_[a-z_]*": \[[^]]*\]//g; s/, "exchange_seconds": [^,}]*//; s/, "slowest_rank": [0-9]*//' "$1"
 }

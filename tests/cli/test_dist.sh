@@ -14,7 +14,7 @@ same() {
     count=$((count + 1))
     # shellcheck disable=SC2086  # a command line
     expect 0 "" ranks "$_ranks" $train --run "$_name$count" $options "$@"
-    grep -v '^[0-9]* steps in\|^bottleneck:\|^export:' out.txt >said.txt
+    grep -v '^[0-9]* steps in\|^bottleneck:\|^export:\|^ranks:' out.txt >said.txt
     cmp -s said.txt "$_name-one.txt" || fail "$_ranks ranks with $* say something else than one process"
     same_run "$_name$count" "$_ranks" "$_name-one"
     without_times "$_name$count/metrics.jsonl" >other.txt
@@ -32,7 +32,7 @@ options="--steps 6 --queries 3 --micro-batch 2 --pending 2 --wire fp8-e4m3 --eva
 one mixed
 same mixed 1 --distribute both
 same mixed 2 --distribute queries
-same mixed 3 --distribute batch
+same mixed 3 --distribute batch --check-every 1
 same mixed 4 --distribute both
 same mixed 4 --distribute queries
 grep -q 'warning: 1 of 4 ranks have nothing to do in a step of 3 queries in 3 micro-batches' err.txt || fail 'no word of an idle rank'
@@ -47,7 +47,7 @@ same part 3 --distribute both
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
-usage '\-\-share needs --distribute' $train --run x --share 1,2
+usage '\-\-share and --check-every need --distribute' $train --run x --share 1,2
 usage 'read by one rank only' zo2-tune train --model tiny.zo2 --data - --run x --distribute batch
 usage 'one of queries|batch|both\|--distribute' $train --run x --distribute lines
 for share in 1 1,2,3 1,0 1,x ,; do

@@ -9,7 +9,7 @@
 #include "tools/dist/comm.h"
 #include "tools/dist/facts.h"
 
-enum { TEXT_BYTES = 256 };
+enum { TEXT_BYTES = 256, PIECE = 64 << 20 };
 
 /* In front of a rank's values: what became of its pass, and how long that took. */
 enum { HEAD_STATUS, HEAD_SECONDS, HEAD };
@@ -24,7 +24,7 @@ struct dist {
     size_t capacity;               /* of each */
     double *seconds;               /* [ranks] */
     int open;                      /* a step has been split and not exchanged yet: the others wait for it */
-    int told;                      /* its failure is known to all */
+    int told;                      /* the last failure is known to all */
     zo2_pass_work work;            /* then: the step's */
     uint64_t *first;               /* work.first */
     size_t first_capacity;
@@ -143,19 +143,71 @@ const char *dist_host(const dist *d, uint32_t rank)
 
 /* ---- beginning together ---- */
 
+void dist_gather(dist *d, const void *own, void *all, size_t bytes)
+{
+    layout_equal(d, (int)bytes);
+    dist_comm_gather(own, all, d->count, d->at);
+}
+
+void dist_send(dist *d, void *data, size_t bytes, uint32_t from)
+{
+    (void)d;
+    for (size_t at = 0; at < bytes; at += PIECE)
+        dist_comm_send((char *)data + at, (int)(bytes - at < PIECE ? bytes - at : PIECE), from);
+}
+
+/* The number that most ranks have; of equals that of the first. */
+static uint64_t majority(const uint64_t *all, uint32_t n)
+{
+    uint32_t best = 0, most = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t have = 0;
+        for (uint32_t k = 0; k < n; k++)
+            have += all[k] == all[i];
+        if (have > most) {
+            most = have;
+            best = i;
+        }
+    }
+    return all[best];
+}
+
+zo2_status dist_same(dist *d, const char *what, uint64_t own)
+{
+    uint64_t *all = calloc(d->ranks, sizeof *all);
+    if (!all)
+        dist_comm_abort();
+    dist_gather(d, &own, all, sizeof own);
+    const uint64_t right = majority(all, d->ranks);
+    char who[TEXT_BYTES] = "";
+    size_t n = 0, differ = 0;
+    for (uint32_t r = 0; r < d->ranks; r++)
+        if (all[r] != right) {
+            differ++;
+            if (n < sizeof who)
+                n += (size_t)snprintf(who + n, sizeof who - n, "%srank %u on %s", n ? ", " : "", r, d->host[r]);
+        }
+    free(all);
+    if (!differ)
+        return ZO2_OK;
+    d->told = 1;
+    return zo2_error(ZO2_ERR_MISMATCH, "%s differ on %s%s", what, who,
+                     2 * differ == d->ranks ? ", or on the others: half of the ranks have the other one" : "");
+}
+
 int dist_agree(dist *d, int own, uint32_t *who)
 {
     int *all = calloc(d->ranks, sizeof *all), result = 0;
     if (!all)
         dist_comm_abort();
-    layout_equal(d, sizeof own);
-    dist_comm_gather(&own, all, d->count, d->at);
+    dist_gather(d, &own, all, sizeof own);
     for (uint32_t r = d->ranks; r-- > 0;)
         if (all[r]) {
             result = all[r];
             *who = r;
         }
     free(all);
+    d->told = d->told || result;
     return result;
 }
 
@@ -165,8 +217,7 @@ zo2_status dist_compare(dist *d, const char *facts)
     int *all_bytes = calloc(d->ranks, sizeof *all_bytes);
     if (!all_bytes)
         dist_comm_abort();
-    layout_equal(d, sizeof bytes);
-    dist_comm_gather(&bytes, all_bytes, d->count, d->at);
+    dist_gather(d, &bytes, all_bytes, sizeof bytes);
     size_t sum = 0;
     for (uint32_t r = 0; r < d->ranks; r++) {
         d->count[r] = all_bytes[r];
@@ -208,8 +259,10 @@ static zo2_status failure_of(dist *d, uint32_t rank, zo2_status s)
 static zo2_status first_failure(dist *d)
 {
     for (uint32_t r = 0; r < d->ranks; r++)
-        if (d->all[d->at[r]] != ZO2_OK)
+        if (d->all[d->at[r]] != ZO2_OK) {
+            d->told = 1;
             return failure_of(d, r, (zo2_status)(int)d->all[d->at[r]]);
+        }
     return ZO2_OK;
 }
 
@@ -266,7 +319,6 @@ static zo2_status exchange(dist *d, zo2_status own, const zo2_pass_work *work, d
     dist_comm_gather_f64(d->own, d->all, d->count, d->at);
     d->open = 0;
     zo2_status s = first_failure(d);
-    d->told = s != ZO2_OK;
     for (uint32_t r = 0; r < d->ranks && s == ZO2_OK; r++) {
         part = *work;
         dist_split_part(&d->split, r, &part);
@@ -316,7 +368,7 @@ zo2_status dist_exchange(void *ud, const zo2_pass_work *work, double *values)
     return exchange(ud, ZO2_OK, work, values);
 }
 
-void dist_step_failed(dist *d, zo2_status s)
+void dist_failed(dist *d, zo2_status s)
 {
     if (d->told)
         return;

@@ -21,6 +21,13 @@ uint32_t dist_rank(const dist *d);
 uint32_t dist_ranks(const dist *d);
 const char *dist_host(const dist *d, uint32_t rank);
 
+/* Everybody's `bytes` bytes to everybody: all[ranks][bytes]. */
+void dist_gather(dist *d, const void *own, void *all, size_t bytes);
+/* Rank `from`'s bytes to everybody. */
+void dist_send(dist *d, void *data, size_t bytes, uint32_t from);
+/* A number that must be the same on all ranks: else ZO2_ERR_MISMATCH, on all of them, which names those that differ from most, or, where
+ * there is no majority, from rank 0. what: begins the message, as "the hash of ..." */
+zo2_status dist_same(dist *d, const char *what, uint64_t own);
 /* Returns 0 if all ranks give 0, else the first one that isn't, and its rank in *who. */
 int dist_agree(dist *d, int own, uint32_t *who);
 /* Facts (facts.h) of all ranks are those of rank 0: else ZO2_ERR_MISMATCH, on all of them, which names fact, rank and host. */
@@ -32,10 +39,9 @@ zo2_status dist_compare(dist *d, const char *facts);
  * exchange returns that status and says which. */
 zo2_status dist_split_work(void *ud, zo2_pass_work *work);
 zo2_status dist_exchange(void *ud, const zo2_pass_work *work, double *values);
-/* After zo2_step() returned s, a failure: the others must know. If it failed before the exchange they get its status there; if
- * they can't be reached any more by that, because they have made the step, they are ended at once, and this doesn't return. Not one that
- * all make. */
-void dist_step_failed(dist *d, zo2_status s);
+/* After something failed with s here: the others must know, unless they do, because it went round. If it was a step before its exchange they
+ * get its status there; if they can't be reached by that they are ended at once, and this doesn't return. Not one that all make. */
+void dist_failed(dist *d, zo2_status s);
 
 /* Of the last step: seconds from its split to its exchange, of each rank, [ranks]. */
 const double *dist_work_seconds(const dist *d);

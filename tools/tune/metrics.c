@@ -86,6 +86,20 @@ static void lanes(cli_json *j, const zo2_step_result *r, bool rebuilt)
     cli_json_text(j, "bottleneck", rebuilt ? NULL : r->bottleneck);
 }
 
+/* Who was waited for. */
+static void ranks(cli_json *j, const zo2_step_result *r, const tune_metrics_evals *e)
+{
+    uint32_t slowest = 0;
+    cli_json_f64(j, "exchange_seconds", r->exchange_seconds);
+    cli_json_open(j, "rank_work_seconds", '[');
+    for (uint32_t i = 0; i < e->ranks; i++) {
+        cli_json_f64(j, NULL, e->work[i]);
+        slowest = e->work[i] > e->work[slowest] ? i : slowest;
+    }
+    cli_json_close(j, ']');
+    cli_json_u64(j, "slowest_rank", slowest);
+}
+
 void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_evals *e, bool spills, bool rebuilt)
 {
     cli_json j;
@@ -108,6 +122,8 @@ void tune_metrics_write(FILE *out, const zo2_step_result *r, const tune_metrics_
         cli_json_u64(&j, "host_peak_bytes", r->host_peak_bytes);
     }
     lanes(&j, r, rebuilt);
+    if (e && e->ranks)
+        ranks(&j, r, e);
     if (spills)
         spilled(&j, r, rebuilt);
     if (r->skipped)

@@ -17,10 +17,13 @@ typedef struct tune_metrics_file {
     bool spills; /* the run's masters do. Set before tune_metrics_open() */
 } tune_metrics_file;
 
-/* The evaluations that go with a step, of the weights before and after it: NULL, or not done, where there is none. */
+/* What goes with a step beside its result. The evaluations of the weights before and after it: NULL, or not done, where there is none. */
 typedef struct tune_metrics_evals {
     const tune_evaluation *before; /* step 0 only */
     const tune_evaluation *after;
+    /* of a step that ranks shared: seconds from its begin to its exchange, [ranks] */
+    const double *work;
+    uint32_t ranks; /* 0: none */
 } tune_metrics_evals;
 
 /* Writes the object of a step. rebuilt: seconds, peaks, bottleneck and what spilled are unknown, null. spills: as in

@@ -12,6 +12,7 @@
 #include "tools/tune/commands.h"
 #include "tools/tune/train.h"
 #include "tools/tune/train_dist.h"
+#include "tools/tune/train_join.h"
 
 enum { SMOOTH = 50 };
 
@@ -126,8 +127,6 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
         zo2_step_abort(t->engine);
     if (s == ZO2_OK)
         s = zo2_step(t->engine, &batch, &r);
-    if (s != ZO2_OK && t->rank->d)
-        dist_step_failed(t->rank->d, s);
     if (s != ZO2_OK)
         return s;
     *position = batch.data_position;
@@ -144,6 +143,7 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     t->read_busy += r.read.busy;
     t->write_busy += r.write.busy;
     recent_add(w, &r);
+    train_rank_count(t, &r);
     if (r.skipped && !t->progress.quiet)
         cli_progress_message(&t->progress, "step %" PRIu64 " was skipped: its loss is not finite", r.step);
     if (train_rank_reports(t))
@@ -153,12 +153,17 @@ static zo2_status one_step(train *t, uint64_t target, recent *w, uint64_t *steps
     if (evaluation_due(t, *steps, target))
         s = evaluate(t, *steps, &t->last_eval);
     /* The step is done and journaled whatever became of its evaluation: it gets its line. */
-    const tune_metrics_evals evals = {.before = r.step == 0 ? &t->first_eval : NULL, .after = &t->last_eval};
-    zo2_status written = train_rank_reports(t) ? tune_metrics_append(&t->metrics, &r, &evals) : ZO2_OK;
+    const tune_metrics_evals evals = {.before = r.step == 0 ? &t->first_eval : NULL,
+                                      .after = &t->last_eval,
+                                      .work = t->rank->d ? dist_work_seconds(t->rank->d) : NULL,
+                                      .ranks = t->rank->d ? dist_ranks(t->rank->d) : 0};
+    zo2_status written = tune_metrics_append(&t->metrics, &r, &evals);
     if (t->flags->json.given) {
         tune_metrics_write(stdout, &r, &evals, t->metrics.spills, false);
         fflush(stdout); /* whoever reads it reads it now */
     }
+    if (s == ZO2_OK)
+        s = train_rank_check(t, *steps);
     if (s == ZO2_OK)
         s = written;
     if (s == ZO2_OK)
@@ -247,6 +252,8 @@ static int loop(train *t)
     while (s == ZO2_OK && steps < target && t->health.skipped_in_row < t->most_skipped &&
            (t->rank->d || !cli_interrupted()))
         s = one_step(t, target, &w, &steps, &position);
+    if (s != ZO2_OK && t->rank->d)
+        dist_failed(t->rank->d, s);
     cli_progress_clear(&t->progress);
     return end_of_loop(t, s, steps);
 }
@@ -274,8 +281,8 @@ int tune_train(int argc, char **argv)
     if (flags.eval.given && !strcmp(flags.data.text, "-") && !strcmp(flags.eval.text, "-"))
         return cli_usage_error(&command, "--data - --eval -: standard input can be read once only");
 
-    if (flags.share.given && !flags.distribute.given)
-        return cli_usage_error(&command, "--share needs --distribute");
+    if ((flags.share.given || flags.check_every.given) && !flags.distribute.given)
+        return cli_usage_error(&command, "--share and --check-every need --distribute");
     if (flags.distribute.given &&
         (!strcmp(flags.data.text, "-") || (flags.eval.given && !strcmp(flags.eval.text, "-"))))
         return cli_usage_error(&command, "--distribute: standard input is read by one rank only; give a file");
@@ -284,6 +291,12 @@ int tune_train(int argc, char **argv)
     train t;
     train_rank rank;
     status = train_rank_open(&rank, &command, &flags);
+    if (status) {
+        train_rank_close(&rank, status);
+        return cli_finish(command.program, status);
+    }
+    if (rank.d && flags.resume.given)
+        status = train_join_run(&rank, &command, flags.run.text);
     if (status) {
         train_rank_close(&rank, status);
         return cli_finish(command.program, status);

@@ -35,7 +35,7 @@ typedef struct train_flags {
     TRAIN_SETTINGS(FLAG)
 #undef FLAG
     cli_value snapshot_every, snapshot, no_snapshot, log_every, trace, resume, retry_skipped, dry_run, quiet, json;
-    cli_value distribute, share;
+    cli_value distribute, share, check_every;
     cli_engine_flags engine;
 } train_flags;
 

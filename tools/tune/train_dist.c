@@ -57,6 +57,10 @@ int train_rank_open(train_rank *r, cli_command *c, train_flags *f)
     if (dist_open(&r->d, mode_of(f->distribute.text), f->share.given ? f->share.text : NULL) != ZO2_OK)
         return cli_error(c->program, "--distribute: %s", zo2_last_error());
     const uint32_t rank = dist_rank(r->d);
+    r->quiet = f->quiet.given;
+    r->slowest = calloc(dist_ranks(r->d), sizeof *r->slowest);
+    if (!r->slowest)
+        return cli_error(c->program, "out of memory");
     if (!rank)
         return 0;
     snprintf(r->program, sizeof r->program, "%s, rank %u on %s", c->program, rank, dist_host(r->d, rank));
@@ -71,6 +75,7 @@ void train_rank_close(train_rank *r, int status)
     if (status && r->run_parent) /* a run that didn't begin leaves nothing; one that has something stays */
         rmdir(r->run_parent);
     dist_close(r->d);
+    free(r->slowest);
     free(r->run);
     free(r->run_parent);
     free(r->snapshot);
@@ -82,6 +87,39 @@ void train_rank_close(train_rank *r, int status)
 bool train_rank_reports(const train *t)
 {
     return !t->rank->d || !dist_rank(t->rank->d);
+}
+
+static uint32_t straggler(const train *t)
+{
+    const double *work = dist_work_seconds(t->rank->d);
+    uint32_t most = 0;
+    for (uint32_t r = 1; r < dist_ranks(t->rank->d); r++)
+        most = work[r] > work[most] ? r : most;
+    return most;
+}
+
+void train_rank_count(train *t, const zo2_step_result *r)
+{
+    if (!t->rank->d)
+        return;
+    t->rank->waited += r->exchange_seconds;
+    t->rank->slowest[straggler(t)]++;
+}
+
+void train_rank_summary(const train *t)
+{
+    const train_rank *r = t->rank;
+    if (!r->d || t->seconds <= 0)
+        return;
+    uint32_t most = 0;
+    uint64_t steps = 0;
+    for (uint32_t i = 0; i < dist_ranks(r->d); i++) {
+        most = r->slowest[i] > r->slowest[most] ? i : most;
+        steps += r->slowest[i];
+    }
+    printf("ranks: %u; rank 0 waited %.0f %% of the time; rank %u on %s was the slowest in %.0f %% of the steps\n",
+           dist_ranks(r->d), 100 * r->waited / t->seconds, most, dist_host(r->d, most),
+           steps ? 100 * (double)r->slowest[most] / (double)steps : 0);
 }
 
 void train_rank_warn(train *t)

@@ -11,7 +11,10 @@
 
 /* What a rank has of its own: it lives as long as the command and its flags, whose texts it replaces. */
 typedef struct train_rank {
-    dist *d; /* NULL: alone */
+    dist *d;           /* NULL: alone */
+    bool quiet;        /* as given: other ranks are in any case */
+    double waited;     /* seconds in exchanges, of this session's steps */
+    uint64_t *slowest; /* [ranks]: steps for which that rank took longest */
     char program[128];
     char *run, *run_parent, *snapshot, *trace, *spill[CLI_MOST_TEXTS]; /* rank 0 has those that were given */
 } train_rank;
@@ -28,7 +31,14 @@ int train_rank_agree(train *t, int own);
 void train_rank_warn(train *t);
 /* Rank N's folders, just before something is to be in them. 0 or the exit status. */
 int train_rank_make_places(const train *t);
-/* Does this process print and keep metrics? */
+/* After so many steps: where it is time to look, all ranks have the same journal and masters, else ZO2_ERR_MISMATCH, which says who
+ * doesn't. (train_check.c) */
+zo2_status train_rank_check(train *t, uint64_t steps);
+/* After a step: what it cost the ranks, for the metrics and the summary. */
+void train_rank_count(train *t, const zo2_step_result *r);
+/* A line on stdout about waiting, and about who was waited for; nothing without other ranks. */
+void train_rank_summary(const train *t);
+/* Does this process print? */
 bool train_rank_reports(const train *t);
 
 #endif

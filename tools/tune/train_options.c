@@ -51,6 +51,7 @@ static const cli_option output_options[] = {
 static const cli_option rank_options[] = {
     {"distribute", DIST_MODES, CLI_CHOICE, AT(distribute), "ranks of mpirun or srun share a step: its queries, micro-batches, or both; the bits stay the same", 0, 0},
     {"share", "N,N,...", CLI_TEXT, AT(share), "how much of it each rank has, as 3,1 for machines that differ (equal); changes no bit", 0, 0},
+    {"check-every", "N", CLI_COUNT, AT(check_every), "compare journals, and masters by turns, after every N steps (100); 0: never", 0, 0},
     {0},
 };
 

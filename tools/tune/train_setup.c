@@ -328,7 +328,7 @@ int train_start(train *t)
     status = train_say_tune(t);
     if (!status)
         status = save_settings(t);
-    if (!status && train_rank_reports(t))
+    if (!status)
         status = open_metrics(t);
     if (status)
         return status;

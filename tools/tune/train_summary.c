@@ -13,6 +13,7 @@
 #include "tools/tune/health.h"
 #include "tools/tune/metrics.h"
 #include "tools/tune/train.h"
+#include "tools/tune/train_dist.h"
 
 enum { LAST_STEPS = 100 };
 
@@ -200,6 +201,7 @@ static void print_text(const train *t, const summary *a)
         double share;
         const char *name = bottleneck(t, &share);
         printf("bottleneck: %s %.0f %%\n", name, 100 * share);
+        train_rank_summary(t);
     }
     train_health_text(&t->health);
     if (best)

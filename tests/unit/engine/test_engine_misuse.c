@@ -71,6 +71,10 @@ static void test_missing_arguments(void **state)
     REFUSED(ARG, zo2_snapshot(NULL));
     REFUSED(ARG, zo2_masters_hash(NULL, &hash));
     REFUSED(ARG, zo2_masters_hash(e, NULL));
+    REFUSED(ARG, zo2_masters_hash_part(NULL, 0, 1, &hash));
+    REFUSED(ARG, zo2_masters_hash_part(e, 0, 1, NULL));
+    REFUSED(ARG, zo2_masters_hash_part(e, 0, 0, &hash));
+    REFUSED(ARG, zo2_masters_hash_part(e, 3, 3, &hash));
     REFUSED(ARG, zo2_tensor_read(NULL, "model.decoder.embed_tokens.weight", 0, 1, &value));
     REFUSED(ARG, zo2_tensor_read(e, NULL, 0, 1, &value));
     REFUSED(ARG, zo2_tensor_read(e, "model.decoder.embed_tokens.weight", 0, 1, NULL));
