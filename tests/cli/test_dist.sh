@@ -14,7 +14,7 @@ same() {
     count=$((count + 1))
     # shellcheck disable=SC2086  # a command line
     expect 0 "" ranks "$_ranks" $train --run "$_name$count" $options "$@"
-    grep -v '^[0-9]* steps in\|^bottleneck:\|^export:\|^ranks:' out.txt >said.txt
+    grep -v '^[0-9]* steps in\|^bottleneck:\|^export:\|^ranks:\|^proposal:' out.txt >said.txt
     cmp -s said.txt "$_name-one.txt" || fail "$_ranks ranks with $* say something else than one process"
     same_run "$_name$count" "$_ranks" "$_name-one"
     without_times "$_name$count/metrics.jsonl" >other.txt

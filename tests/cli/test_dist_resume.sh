@@ -95,13 +95,26 @@ expect 0 "" zo2-tune train --model tiny.zo2 --data "$data" --batch 4 --seed 4 --
 expect 1 'rank-1 has another run than the rank with the longest journal' ranks 2 $train --run mixed --steps 13 --resume --distribute queries
 cmp mixed/journal.zo2j whole/journal.zo2j || fail "a refusal changed the run"
 
-# --- a rank whose disk is full, traces, metrics -----------------------------------------------------------------------
+# --- a rank whose disk is full: it has exchanged the step, so the others can only be ended --------------------------------
+
+full="$train --run full --steps 60 --no-snapshot --distribute queries"
+expect 1 'rank 1 on .* cannot write full/rank-1/.*; this ends all ranks, and each can resume' \
+    $launcher -n 1 $full : -n 1 bash -c "ulimit -f 20; exec $full"
+[ "$(steps_of full)" -lt 60 ] || fail "the disk wasn't full early enough"
+expect 0 "^60 steps, " ranks 2 $full --resume
+expect 0 "" $train --run not-full --no-snapshot --steps 60
+cmp full/journal.zo2j not-full/journal.zo2j || fail "after a full disk the run is another one"
+cmp full/journal.zo2j full/rank-1/journal.zo2j || fail "after a full disk rank 1 has another run"
+
+# --- traces, metrics --------------------------------------------------------------------------------------------------
 
 expect 0 "^ranks: 2; rank 0 waited .* % of the time; rank [01] on .* was the slowest in" ranks 2 $train --run traced --steps 3 \
     --distribute queries --trace trace.json --check-every 2
 for file in trace.json trace.json.rank-1; do
     grep -q '"name":"exchange"\|"name": "exchange"' $file || fail "$file has no exchange"
 done
+expect 0 "^proposal: --share [1-9][0-9]*,[1-9][0-9]*, by the rates of the ranks" ranks 2 zo2-tune train --model tiny.zo2 --data "$data" \
+    --batch 4 --threads 1 --queries 8 --run uneven --steps 3 --no-snapshot --distribute queries --share 7,1
 grep -q '"exchange_seconds": [0-9.e-]*, "rank_work_seconds": \[[0-9.e-]*, [0-9.e-]*\], "slowest_rank": [01]' traced/metrics.jsonl ||
     fail "metrics have nothing about ranks"
 finish

@@ -386,6 +386,13 @@ const double *dist_work_seconds(const dist *d)
     return d->seconds;
 }
 
+uint64_t dist_work_pairs(const dist *d, uint32_t rank)
+{
+    zo2_pass_work part = d->work;
+    dist_split_part(&d->split, rank, &part);
+    return (uint64_t)part.own_queries * part.own_micros;
+}
+
 /* ---- an evaluation ---- */
 
 zo2_status dist_gather_rows(dist *d, zo2_status own, double *rows, size_t n, size_t width)

@@ -45,6 +45,8 @@ void dist_failed(dist *d, zo2_status s);
 
 /* Of the last step: seconds from its split to its exchange, of each rank, [ranks]. */
 const double *dist_work_seconds(const dist *d);
+/* And pairs of query and micro-batch that a rank had in it. */
+uint64_t dist_work_pairs(const dist *d, uint32_t rank);
 
 /* ---- an evaluation ---- */
 

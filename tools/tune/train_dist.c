@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -58,8 +59,8 @@ int train_rank_open(train_rank *r, cli_command *c, train_flags *f)
         return cli_error(c->program, "--distribute: %s", zo2_last_error());
     const uint32_t rank = dist_rank(r->d);
     r->quiet = f->quiet.given;
-    r->slowest = calloc(dist_ranks(r->d), sizeof *r->slowest);
-    if (!r->slowest)
+    r->work = calloc(dist_ranks(r->d), sizeof *r->work);
+    if (!r->work)
         return cli_error(c->program, "out of memory");
     if (!rank)
         return 0;
@@ -75,7 +76,7 @@ void train_rank_close(train_rank *r, int status)
     if (status && r->run_parent) /* a run that didn't begin leaves nothing; one that has something stays */
         rmdir(r->run_parent);
     dist_close(r->d);
-    free(r->slowest);
+    free(r->work);
     free(r->run);
     free(r->run_parent);
     free(r->snapshot);
@@ -103,7 +104,35 @@ void train_rank_count(train *t, const zo2_step_result *r)
     if (!t->rank->d)
         return;
     t->rank->waited += r->exchange_seconds;
-    t->rank->slowest[straggler(t)]++;
+    t->rank->work[straggler(t)].slowest++;
+    for (uint32_t i = 0; i < dist_ranks(t->rank->d); i++) {
+        struct rank_work *w = &t->rank->work[i];
+        w->pairs += dist_work_pairs(t->rank->d, i);
+        w->seconds += dist_work_pairs(t->rank->d, i) ? dist_work_seconds(t->rank->d)[i] : 0;
+    }
+}
+
+/* Shares by the rates so far, the slowest rank's being 10, if steps whose ranks all take as long would be a tenth shorter, or more. */
+static void propose_share(const train_rank *r, uint64_t steps)
+{
+    double sum_rate = 0, least = INFINITY, longest = 0;
+    uint64_t pairs = 0;
+    for (uint32_t i = 0; i < dist_ranks(r->d); i++) {
+        const struct rank_work *w = &r->work[i];
+        if (!w->pairs || w->seconds <= 0) /* nobody knows how fast it is */
+            return;
+        const double rate = (double)w->pairs / w->seconds;
+        sum_rate += rate;
+        pairs += w->pairs;
+        least = rate < least ? rate : least;
+        longest = w->seconds > longest ? w->seconds : longest;
+    }
+    if (!steps || (double)pairs / sum_rate > 0.9 * longest)
+        return;
+    printf("proposal: --share ");
+    for (uint32_t i = 0; i < dist_ranks(r->d); i++)
+        printf("%s%.0f", i ? "," : "", 10 * (double)r->work[i].pairs / r->work[i].seconds / least);
+    puts(", by the rates of the ranks");
 }
 
 void train_rank_summary(const train *t)
@@ -114,12 +143,13 @@ void train_rank_summary(const train *t)
     uint32_t most = 0;
     uint64_t steps = 0;
     for (uint32_t i = 0; i < dist_ranks(r->d); i++) {
-        most = r->slowest[i] > r->slowest[most] ? i : most;
-        steps += r->slowest[i];
+        most = r->work[i].slowest > r->work[most].slowest ? i : most;
+        steps += r->work[i].slowest;
     }
     printf("ranks: %u; rank 0 waited %.0f %% of the time; rank %u on %s was the slowest in %.0f %% of the steps\n",
            dist_ranks(r->d), 100 * r->waited / t->seconds, most, dist_host(r->d, most),
-           steps ? 100 * (double)r->slowest[most] / (double)steps : 0);
+           steps ? 100 * (double)r->work[most].slowest / (double)steps : 0);
+    propose_share(r, steps);
 }
 
 void train_rank_warn(train *t)

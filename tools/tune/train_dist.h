@@ -11,10 +11,14 @@
 
 /* What a rank has of its own: it lives as long as the command and its flags, whose texts it replaces. */
 typedef struct train_rank {
-    dist *d;           /* NULL: alone */
-    bool quiet;        /* as given: other ranks are in any case */
-    double waited;     /* seconds in exchanges, of this session's steps */
-    uint64_t *slowest; /* [ranks]: steps for which that rank took longest */
+    dist *d;       /* NULL: alone */
+    bool quiet;    /* as given: other ranks are in any case */
+    double waited; /* seconds in exchanges, of this session's steps */
+    /* of each rank, in this session: steps for which it took longest, pairs of query and micro-batch that it computed, and seconds for that */
+    struct rank_work {
+        uint64_t slowest, pairs;
+        double seconds;
+    } * work;
     char program[128];
     char *run, *run_parent, *snapshot, *trace, *spill[CLI_MOST_TEXTS]; /* rank 0 has those that were given */
 } train_rank;
@@ -36,7 +40,8 @@ int train_rank_make_places(const train *t);
 zo2_status train_rank_check(train *t, uint64_t steps);
 /* After a step: what it cost the ranks, for the metrics and the summary. */
 void train_rank_count(train *t, const zo2_step_result *r);
-/* A line on stdout about waiting, and about who was waited for; nothing without other ranks. */
+/* A line on stdout about waiting, and about who was waited for; one that proposes a --share where that would make steps a tenth shorter, or
+ * more. Nothing without other ranks. */
 void train_rank_summary(const train *t);
 /* Does this process print? */
 bool train_rank_reports(const train *t);
