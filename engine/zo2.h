@@ -699,7 +699,7 @@ typedef struct zo2_plan {
     uint64_t ram_master_bytes;   /* masters that stay in RAM with their wires */
     uint64_t ram_wire_bytes;     /* wires in RAM of masters that don't */
     uint64_t spill_buffer_bytes; /* for planes that pass through */
-    uint64_t spilled_bytes;      /* masters that live in the directories alone, or but for their wires; not what the pack has */
+    uint64_t spilled_bytes;      /* masters in the directories alone, or but for their wires; not what the pack has */
     uint64_t spill_bytes;        /* of the files in all directories */
     /* on average, of all directories; without snapshots of what is in RAM */
     uint64_t read_bytes_per_step, written_bytes_per_step;
