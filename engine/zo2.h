@@ -897,7 +897,7 @@ typedef struct zo2_step_result {
     /* where masters are after it: in RAM, in the directories, or in the pack, because no update has reached them yet */
     uint64_t ram_master_bytes, spilled_bytes, pack_master_bytes;
     uint64_t ram_wire_bytes; /* copies in RAM of wires of the last two */
-    double exchange_seconds; /* of `seconds`: in zo2_exchange_fn, for the slowest process; 0: there is none */
+    double exchange_seconds; /* of `seconds`: in zo2_exchange_fn, mostly waiting for others; 0: there is none */
 } zo2_step_result;
 
 /* One SPSA step (MeZO, algorithm 1): losses at W + eps z and W - eps z for each query q, g_q = (L+ - L-) / (2 eps), and

@@ -6,6 +6,8 @@
 #include "tests/pack_tensor.h"
 #include "tests/unit/files_testing.h"
 
+#include <xxhash.h>
+
 #define SAMPLE_TENSORS 5
 #define SAMPLE_ALIAS   3 /* tensor 3 is stored as tensor 1 */
 
@@ -21,6 +23,14 @@ static const zo2_packtensor sample_tensor[SAMPLE_TENSORS] = {
 static inline size_t tensor_bytes(const zo2_packtensor *t)
 {
     return (size_t)(t->rows * t->cols * (t->dtype == ZO2_F32 ? 4 : 2));
+}
+
+/* A little-endian number of `bytes` bytes in a file's contents. */
+static inline uint64_t get(const unsigned char *b, size_t at, size_t bytes)
+{
+    uint64_t v = 0;
+    memcpy(&v, b + at, bytes);
+    return v;
 }
 
 /* Source bits of tensor i of the sample; malloc'ed. */
@@ -56,6 +66,14 @@ static inline zo2_status sample_write(const zo2_io *io, const char *path, int fo
         s = zo2_packwriter_commit(w, NULL);
     zo2_packwriter_close(w);
     return s;
+}
+
+/* A pack's contents whose tables were changed, with the superblock's checksum. */
+static inline void store_with_checksum(const char *path, unsigned char *pack, size_t n)
+{
+    const uint64_t super = XXH3_64bits(pack, 4088);
+    memcpy(pack + 4088, &super, 8);
+    file_store(path, pack, n);
 }
 
 #endif

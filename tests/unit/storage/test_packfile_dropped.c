@@ -71,13 +71,6 @@ static unsigned char *dropped(size_t *n)
     return b;
 }
 
-static uint64_t get(const unsigned char *b, size_t at, size_t bytes)
-{
-    uint64_t v = 0;
-    memcpy(&v, b + at, bytes);
-    return v;
-}
-
 /* PACK.md, "Wires without source". */
 static void the_bytes_are_the_specified_ones(void **state)
 {
@@ -181,9 +174,7 @@ static void liars_are_refused(void **state)
         const uint64_t hashes[] = {XXH3_64bits(bad + tensors, SAMPLE_TENSORS * 64), XXH3_64bits(bad + wires, 16)};
         memcpy(bad + 88, &hashes[0], 8);
         memcpy(bad + 216, &hashes[1], 8);
-        const uint64_t super = XXH3_64bits(bad, 4088);
-        memcpy(bad + 4088, &super, 8);
-        file_store(path, bad, n);
+        store_with_checksum(path, bad, n);
         zo2_packfile *p;
         const zo2_status s = zo2_packfile_open(&p, path);
         zo2_packfile_close(p);
