@@ -43,37 +43,6 @@ constexpr unsigned identities = 4;
 constexpr size_t stack_bytes = 256 * 1024;                /* only touched pages cost */
 std::vector<fiber *> &fibers = *new std::vector<fiber *>; /* [identity][thread]; lives as long as the process */
 
-/* i-th of n < 2^32 in the chosen order: all of them once. */
-struct order {
-    order(uint64_t n_, cudasim_threads kind_, uint64_t *random) : n(n_), kind(kind_), start(0), step(1)
-    {
-        if (kind != CUDASIM_SHUFFLED)
-            return;
-        start = next_random(random) % n;
-        do
-            step = 1 + next_random(random) % n;
-        while (!coprime(step, n));
-    }
-    uint64_t operator()(uint64_t i) const
-    {
-        if (kind == CUDASIM_FORWARD)
-            return i;
-        return kind == CUDASIM_REVERSE ? n - 1 - i : (i * step + start) % n;
-    }
-    static bool coprime(uint64_t a, uint64_t c)
-    {
-        while (c) {
-            uint64_t r = a % c;
-            a = c;
-            c = r;
-        }
-        return a == 1;
-    }
-    uint64_t n;
-    cudasim_threads kind;
-    uint64_t start, step;
-};
-
 const char *file_name(const char *path)
 {
     const char *slash = strrchr(path, '/');

@@ -55,6 +55,37 @@ struct block {
     bool failed;
 };
 
+/* i-th of n < 2^32 in the chosen order: all of them once. */
+struct order {
+    order(uint64_t n_, cudasim_threads kind_, uint64_t *random) : n(n_), kind(kind_), start(0), step(1)
+    {
+        if (kind != CUDASIM_SHUFFLED)
+            return;
+        start = next_random(random) % n;
+        do
+            step = 1 + next_random(random) % n;
+        while (!coprime(step, n));
+    }
+    uint64_t operator()(uint64_t i) const
+    {
+        if (kind == CUDASIM_FORWARD)
+            return i;
+        return kind == CUDASIM_REVERSE ? n - 1 - i : (i * step + start) % n;
+    }
+    static bool coprime(uint64_t a, uint64_t c)
+    {
+        while (c) {
+            uint64_t r = a % c;
+            a = c;
+            c = r;
+        }
+        return a == 1;
+    }
+    uint64_t n;
+    cudasim_threads kind;
+    uint64_t start, step;
+};
+
 /* NULL: none. Only one runs, under the simulator's lock. */
 extern block *the_block;
 

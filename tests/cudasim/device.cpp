@@ -1,5 +1,5 @@
 /* device.cpp: the one simulated device: its set-up, facts and errors. */
-#include "sim.h"
+#include "ptx.h"
 
 #include <linux/futex.h>
 #include <sys/syscall.h>
@@ -47,7 +47,10 @@ void set_defaults(cudasim_config *c)
         c->device_bytes = uint64_t{256} << 20;
     if (!c->context_bytes)
         c->context_bytes = uint64_t{16} << 20;
-    if (!c->major) {
+    if (!c->major && ptx::is_asked_for()) {
+        c->major = ptx::architecture() / 10;
+        c->minor = ptx::architecture() % 10;
+    } else if (!c->major) {
         c->major = 8;
         c->minor = 0;
     }

@@ -1,5 +1,5 @@
 /* launch.cpp: what is checked when a kernel is launched, and what is known about kernels. */
-#include "sim.h"
+#include "ptx.h"
 
 #include <sys/mman.h>
 #include <unistd.h>
@@ -81,6 +81,16 @@ cudaError_t check_launch(const launch &l, kernel_facts &facts)
     return cudaSuccess;
 }
 
+/* Each is looked for once. */
+const ptx::function *compiled_kernel(const void *kernel)
+{
+    static std::map<const void *, const ptx::function *> &known = *new std::map<const void *, const ptx::function *>;
+    auto made = known.insert({kernel, nullptr});
+    if (made.second)
+        made.first->second = ptx::find_function(symbol_at(kernel));
+    return made.first->second;
+}
+
 } // namespace
 
 unsigned launch_bound(const void *kernel)
@@ -124,12 +134,17 @@ void enqueue_launch(const launch &l, CUstream_st *stream)
         call.done(e);
         return;
     }
+    const ptx::function *compiled = ptx::is_asked_for() ? compiled_kernel(l.kernel) : nullptr;
+    if (ptx::is_asked_for() && !compiled) {
+        call.done(cudaErrorInvalidDeviceFunction);
+        return;
+    }
     if (!facts.loaded)
         the_device->stats.lazy_kernels++;
     facts.loaded = true;
-    enqueue(stream, l.name, [l, arguments, stream] {
+    enqueue(stream, l.name, [l, arguments, stream, compiled] {
         the_device->stats.kernels++;
-        return run_grid(l, stream->number);
+        return compiled ? ptx::run(l, *compiled) : run_grid(l, stream->number);
     });
 }
 
@@ -150,6 +165,12 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes *a, const void *kernel)
     facts.loaded = true;
     a->maxThreadsPerBlock = static_cast<int>(launch_bound(kernel));
     a->sharedSizeBytes = facts.static_shared;
+    if (ptx::is_asked_for()) {
+        const ptx::function *compiled = compiled_kernel(kernel);
+        if (!compiled)
+            return call.done(cudaErrorInvalidDeviceFunction);
+        a->sharedSizeBytes = compiled->shared_bytes;
+    }
     a->maxDynamicSharedSizeBytes = facts.dynamic_limit;
     a->binaryVersion = a->ptxVersion = c.major * 10 + c.minor;
     return cudaSuccess;

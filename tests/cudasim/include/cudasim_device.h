@@ -12,6 +12,8 @@
 #include <cstdlib>
 #include <tuple>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "cudasim_convert.h"
 
@@ -104,7 +106,8 @@ struct launch {
     dim3 grid, block;
     size_t shared_bytes;
     void *arguments;
-    void (*call)(void *arguments); /* runs the kernel once, as one thread */
+    std::vector<std::pair<const void *, size_t>> parts; /* each of them: where it lies, its bytes */
+    void (*call)(void *arguments);                      /* runs the kernel once, as one thread */
     void (*release)(void *arguments);
 };
 void enqueue_launch(const launch &l, struct CUstream_st *stream);
@@ -143,6 +146,7 @@ void launch_kernel(const char *name, void (*kernel)(P...), dim3 grid, dim3 block
         },
         p->values);
     launch l = {};
+    std::apply([&](auto &...v) { (l.parts.push_back({&v, sizeof v}), ...); }, p->values);
     l.name = name;
     l.kernel = reinterpret_cast<const void *>(kernel);
     l.grid = grid;
