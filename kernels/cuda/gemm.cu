@@ -50,10 +50,9 @@ static zo2_status add_bias(zo2_cuda *c, const zo2_gemm_op *op)
     return zo2_cuda_launch_bias_act(c, &then);
 }
 
-/* +/- are the two entries of one batch. */
-zo2_status zo2_cuda_gemm(zo2_cuda *c, const zo2_gemm_op *op)
+/* Of streams that are one call: the two of a query, as a moving matrix has them. */
+static zo2_status multiply_streams(zo2_cuda *c, const zo2_gemm_op *op)
 {
-    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "gemm", 0, 0, 0);
     zo2_cuda_product p;
     p.batch = op->batch;
     p.m = op->m;
@@ -79,6 +78,30 @@ zo2_status zo2_cuda_gemm(zo2_cuda *c, const zo2_gemm_op *op)
         s = zo2_cuda_multiply(c, &p);
         if (!s && op->bias)
             s = add_bias(c, op);
+    }
+    return s;
+}
+
+static const void *behind(const void *at, uint64_t elements, uint64_t size)
+{
+    return (const unsigned char *)at + elements * size;
+}
+
+/* Two streams a call, however many multiply one panel: which algorithm cuBLAS takes, and so the order of its sums, depends on the batch,
+ * and a query's bits must not depend on how many others this process evaluates. */
+zo2_status zo2_cuda_gemm(zo2_cuda *c, const zo2_gemm_op *op)
+{
+    zo2_cuda_work work(c, ZO2_LANE_COMPUTE, "gemm", 0, 0, 0);
+    uint64_t size = zo2_cuda_element_bytes(op->type), size_y = zo2_cuda_element_bytes(op->y_type);
+    zo2_gemm_op part = *op;
+    zo2_status s = ZO2_OK;
+    for (uint32_t first = 0; first < op->batch && !s; first += ZO2_MAX_PANELS) {
+        part.batch = op->batch - first < ZO2_MAX_PANELS ? op->batch - first : ZO2_MAX_PANELS;
+        part.x = behind(op->x, first * op->stride_x, size);
+        part.panel = behind(op->panel, first * op->stride_panel, size);
+        part.y = (unsigned char *)op->y + first * op->stride_y * size_y;
+        part.bias = op->bias ? op->bias + first * op->stride_bias : NULL;
+        s = multiply_streams(c, &part);
     }
     return work.done(s);
 }

@@ -290,6 +290,16 @@ static void custom_losses(void **state)
     SHARED(CASE(.model = llama, .vocab = 32, .queries = 2, .micro_batch = 2, .custom = 1), {2, 2}, {1, 3});
 }
 
+/* What stays as it is, and adapters, are multiplied in all streams at once: how many those are is a rank's own affair. */
+static void parts_of_layers(void **state)
+{
+    (void)state;
+    SHARED(CASE(.model = opt, .vocab = 120, .queries = 3, .tune = "vectors"), {2, 1}, {3, 1});
+    SHARED(
+        CASE(.model = opt, .vocab = 120, .queries = 2, .micro_batch = 3, .tune = "lora:r=4,alpha=8,targets=q_proj+fc2"),
+        {2, 2});
+}
+
 /* Each rank has a trunk's cache, and files, of its own. */
 static void parts_and_spills(void **state)
 {
@@ -431,9 +441,15 @@ static void wrong_callbacks(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(queries),       cmocka_unit_test(batches),          cmocka_unit_test(both),
-        cmocka_unit_test(custom_losses), cmocka_unit_test(parts_and_spills), cmocka_unit_test(tried_again),
-        cmocka_unit_test(lost),          cmocka_unit_test(wrong_callbacks),
+        cmocka_unit_test(queries),
+        cmocka_unit_test(batches),
+        cmocka_unit_test(both),
+        cmocka_unit_test(custom_losses),
+        cmocka_unit_test(parts_of_layers),
+        cmocka_unit_test(parts_and_spills),
+        cmocka_unit_test(tried_again),
+        cmocka_unit_test(lost),
+        cmocka_unit_test(wrong_callbacks),
     };
     test_device_begin(0);
     return cmocka_run_group_tests(tests, NULL, test_clean);
