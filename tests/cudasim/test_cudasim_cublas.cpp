@@ -131,6 +131,38 @@ static void result_is_not_read_without_beta(void **state)
         assert_true(got[i] == got[i]);
 }
 
+/* The last bits of a product are its problem's: in a batch they aren't what they are alone, but each time the same. */
+static void order_of_sums(void **state)
+{
+    (void)state;
+    enum { SIDE = 8, K = 50, MOST = 6, MATRIX = SIDE * K, RESULT = SIDE * SIDE };
+    fresh();
+    cudaStream_t s = new_stream();
+    cublasHandle_t h = new_handle(s);
+    pinned<float> x(MATRIX), got(RESULT), first(RESULT);
+    float *a = device_array<float>(MATRIX), *c = device_array<float>(MOST * RESULT), one = 1, zero = 0;
+    for (size_t i = 0; i < MATRIX; i++)
+        x[i] = 1.0f / static_cast<float>(3 + i * i % 97);
+    upload(a, x, s);
+    int others = 0;
+    for (int batch = 1; batch <= MOST; batch++)
+        for (int again = 0; again < 2; again++) {
+            assert_int_equal(cublasGemmStridedBatchedEx(h, CUBLAS_OP_T, CUBLAS_OP_N, SIDE, SIDE, K, &one, a, CUDA_R_32F,
+                                                        K, 0, a, CUDA_R_32F, K, 0, &zero, c, CUDA_R_32F, SIDE, RESULT,
+                                                        batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
+                             CUBLAS_STATUS_SUCCESS);
+            download(again ? got : first, c, s);
+            OK(cudaStreamSynchronize(s));
+            if (again)
+                assert_memory_equal(got.data(), first.data(), first.bytes());
+            others += batch > 1 && memcmp(x.data(), first.data(), first.bytes()) != 0;
+            if (batch == 1)
+                memcpy(x.data(), first.data(), first.bytes()); /* it has been sent */
+        }
+    assert_true(others > 0);
+    reported_nothing();
+}
+
 /* The caller's workspace serves; cublasSetStream() takes it away, and then the library allocates. */
 static void workspace(void **state)
 {
@@ -341,8 +373,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(products),           cmocka_unit_test(result_is_not_read_without_beta),
-        cmocka_unit_test(workspace),          cmocka_unit_test(refusals),
-        cmocka_unit_test(products_with_bias), cmocka_unit_test(refusals_of_biased),
+        cmocka_unit_test(order_of_sums),      cmocka_unit_test(workspace),
+        cmocka_unit_test(refusals),           cmocka_unit_test(products_with_bias),
+        cmocka_unit_test(refusals_of_biased),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
