@@ -6,7 +6,8 @@
  * Nor for operands in fp32, with which results are verified: gemm.cu's two passes are plainer.
  *
  * The sum is (product + y) + bias in fp32, as in two passes. The algorithm is the first that cuBLASLt's heuristics name for a
- * shape, without a measurement: the same for one device and cuBLAS version each time. */
+ * shape, without a measurement: the same for one device and cuBLAS version each time. Should cublasLtMatmul() refuse it all the same, the
+ * shape has none: a run must not end for want of a shortcut. */
 #include <string.h>
 
 #include "kernels/backend.h"
@@ -89,6 +90,12 @@ static cublasStatus_t describe(described *d, const zo2_cuda_biased_shape *s, con
     return e;
 }
 
+/* Of the problem or the algorithm, before anything was enqueued. */
+static int is_refusal(cublasStatus_t e)
+{
+    return e == CUBLAS_STATUS_NOT_SUPPORTED || e == CUBLAS_STATUS_INVALID_VALUE || e == CUBLAS_STATUS_ARCH_MISMATCH;
+}
+
 /* Asks for an algorithm. That there is none is an answer. */
 static cublasStatus_t choose(zo2_cuda *c, zo2_cuda_biased *b, described *d)
 {
@@ -114,7 +121,7 @@ static cublasStatus_t choose(zo2_cuda *c, zo2_cuda_biased *b, described *d)
         return e;
     e = cublasLtMatmulAlgoGetHeuristic((cublasLtHandle_t)c->blas, &d->call, &d->w, &d->a, &d->c, &d->c, &want, 1,
                                        &result, &found);
-    if (e && e != CUBLAS_STATUS_NOT_SUPPORTED)
+    if (e && !is_refusal(e))
         return e;
     b->found = !e && found > 0 && !result.state;
     if (b->found)
@@ -123,8 +130,7 @@ static cublasStatus_t choose(zo2_cuda *c, zo2_cuda_biased *b, described *d)
 }
 
 /* The entry of a shape; a new one takes the oldest's place. NULL: *e says why. */
-static const zo2_cuda_biased *algorithm_for(zo2_cuda *c, const zo2_cuda_biased_shape *s, described *d,
-                                            cublasStatus_t *e)
+static zo2_cuda_biased *algorithm_for(zo2_cuda *c, const zo2_cuda_biased_shape *s, described *d, cublasStatus_t *e)
 {
     uint64_t kept = c->n_biased < ZO2_CUDA_BIASED ? c->n_biased : ZO2_CUDA_BIASED;
     for (uint64_t i = 0; i < kept; i++)
@@ -148,7 +154,7 @@ zo2_status zo2_cuda_multiply_biased(zo2_cuda *c, const zo2_cuda_product *p, cons
     const zo2_cuda_biased_shape shape = shape_of(p, bias, stride_bias);
     described d;
     cublasStatus_t e = describe(&d, &shape, bias);
-    const zo2_cuda_biased *b = e ? NULL : algorithm_for(c, &shape, &d, &e);
+    zo2_cuda_biased *b = e ? NULL : algorithm_for(c, &shape, &d, &e);
     if (e)
         return zo2_cuda_check_blas(c, e, "cublasLtMatmulAlgoGetHeuristic");
     if (!b->found)
@@ -157,5 +163,9 @@ zo2_status zo2_cuda_multiply_biased(zo2_cuda *c, const zo2_cuda_product *p, cons
     e = cublasLtMatmul((cublasLtHandle_t)c->blas, &d.call, &alpha, p->w, &d.w, p->a, &d.a, &beta, p->c, &d.c, p->c,
                        &d.c, &b->algorithm, c->blas_workspace, ZO2_CUDA_BLAS_BYTES, c->stream[ZO2_LANE_COMPUTE]);
     *done = !e;
+    if (is_refusal(e)) {
+        b->found = 0;
+        return ZO2_OK;
+    }
     return zo2_cuda_check_blas(c, e, "cublasLtMatmul");
 }

@@ -243,7 +243,7 @@ cublasStatus_t cublasLtMatmul(cublasLtHandle_t h, cublasLtMatmulDesc_t desc, con
     const layout l[4] = {*in<layout>(layout_a), *in<layout>(layout_b), *in<layout>(layout_c), *in<layout>(layout_d)};
     const void *const at[4] = {a, b, c, result};
     product p;
-    if (!algo || !supported(d, l))
+    if (!algo || !supported(d, l) || the_device->config.lt_refuses)
         return CUBLAS_STATUS_NOT_SUPPORTED;
     algorithm found; /* a copy: the caller's is const */
     memcpy(&found, algo->data, sizeof found);

@@ -36,6 +36,7 @@ typedef struct cudasim_config { /* zero in a field = the default in brackets */
     uint64_t fail_call, fail_operation;
     const char *fail_name;
     cudaError_t fail_error;
+    int lt_refuses; /* cublasLtMatmul() supports nothing, whatever its heuristics named */
 
     /* Mutants: what the program does is left out, as if its author had forgotten it. Tests show that this is caught. */
     const char *drop_file; /* the barrier or __syncwarp() at this line of this file (no folder) is none */

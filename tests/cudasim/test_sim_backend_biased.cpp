@@ -127,6 +127,20 @@ static void one_choice_for_a_shape(void **state)
     assert_int_equal(work_of(d, op).calls, again);
 }
 
+/* What cuBLASLt named and then doesn't take is as if there were none, and isn't asked for again. */
+static void refused_after_all(void **state)
+{
+    (void)state;
+    cudasim_config c = {};
+    c.lt_refuses = 1;
+    device d(c);
+    zo2_gemm_op op = d.product(ZO2_F16);
+    uint64_t first = work_of(d, op).calls;
+    work again = work_of(d, op);
+    assert_int_equal(again.kernels, 1);
+    assert_int_equal(again.calls, first - 2);
+}
+
 static void errors(void **state)
 {
     (void)state;
@@ -148,6 +162,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_pass_or_two),
         cmocka_unit_test(one_choice_for_a_shape),
+        cmocka_unit_test(refused_after_all),
         cmocka_unit_test(errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
