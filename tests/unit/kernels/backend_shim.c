@@ -270,9 +270,9 @@ static unsigned char *pages(uint64_t bytes)
     return p;
 }
 
-zo2_status backend_shim_open(zo2_backend **out, const zo2_backend_ops *real, uint64_t bytes)
+zo2_status backend_shim_open(zo2_backend **out, const zo2_backend_ops *real, zo2_device *device, uint64_t bytes)
 {
-    zo2_backend_config config = {.arena_bytes = real->reserved_bytes + bytes};
+    zo2_backend_config config = {.arena_bytes = real->reserved_bytes + bytes, .device = device};
     zo2_backend *r;
     zo2_status status = real->open(&r, &config);
     if (status)

@@ -8,8 +8,8 @@
 
 #include "kernels/backend.h"
 
-/* A shim around a new backend `real`, with an arena of `bytes`. */
-zo2_status backend_shim_open(zo2_backend **out, const zo2_backend_ops *real, uint64_t bytes);
+/* A shim around a new backend `real`, with an arena of `bytes`. device: zo2_backend_config's. */
+zo2_status backend_shim_open(zo2_backend **out, const zo2_backend_ops *real, zo2_device *device, uint64_t bytes);
 /* Tells the shim of a part of the mirror that the test uses as one array; converted as a whole. */
 void backend_shim_part(zo2_backend *shim, const void *at, uint64_t bytes);
 

@@ -94,6 +94,36 @@ typedef struct test_device {
     zo2_backend *shim; /* NULL: the arena is the device's */
 } test_device;
 
+/* A program's tests open hundreds of backends, on a real GPU all on one device: making it takes longer than most of them. A test that
+ * failed keeps the one that it had. */
+typedef struct test_lent {
+    zo2_device *device;
+    int taken;
+} test_lent;
+
+static inline test_lent *test_lent_device(void)
+{
+    static test_lent lent;
+    return &lent;
+}
+
+static inline zo2_device *test_borrow(const zo2_backend_ops *ops)
+{
+#ifdef ZO2_TEST_CUDASIM
+    (void)ops;
+    return NULL; /* each has a simulated one of its own */
+#else
+    test_lent *lent = test_lent_device();
+    zo2_device_info info;
+    if (TEST_BACKEND != ZO2_BACKEND_CUDA)
+        return NULL;
+    if (lent->taken || !lent->device)
+        TEST_OK(ops->device_open(&lent->device, &info));
+    lent->taken = 1;
+    return lent->device;
+#endif
+}
+
 static inline void test_open(test_device *t, zo2_backend_kind kind, uint64_t bytes, uint32_t threads)
 {
     memset(t, 0, sizeof *t);
@@ -123,7 +153,7 @@ static inline void test_open(test_device *t, zo2_backend_kind kind, uint64_t byt
     if (kind == ZO2_BACKEND_CUDA) {
         if (t->ops->usable())
             exit(77); /* no device here */
-        TEST_OK(backend_shim_open(&t->b, t->ops, bytes));
+        TEST_OK(backend_shim_open(&t->b, t->ops, test_borrow(t->ops), bytes));
         t->ops = t->b->ops;
         t->shim = t->b;
     } else {
@@ -147,6 +177,7 @@ static inline void test_close(test_device *t)
     if (t->ops->leave && t->ops->kind != ZO2_BACKEND_NULL)
         t->ops->leave(t->b);
     t->ops->close(t->b);
+    test_lent_device()->taken = 0;
 #ifdef ZO2_TEST_CUDASIM
     if (cudasim_report()[0])
         fail_msg("the simulator reports: %s", cudasim_report());
