@@ -73,11 +73,20 @@ part_gemm() {
     return $good
 }
 
+# The same bits in many ways, which take long, come last and not in --quick: hundreds of engines are opened for them.
 part_tests() {
-    good=0
+    good=0 bits=''
     for test in "$ZO2_GPU_TESTS"/test_gpu_backend_* "$ZO2_GPU_TESTS"/test_gpu_engine_*; do
-        gpu_test "${test##*/test_gpu_}" || good=1
+        case $test in
+            */test_gpu_engine_bits) bits=1 ;;
+            *) gpu_test "${test##*/test_gpu_}" || good=1 ;;
+        esac
     done
+    if [ -n "$bits" ] && [ -n "$ZO2_QUICK" ]; then
+        echo "- engine_bits: not in --quick"
+    elif [ -n "$bits" ]; then
+        gpu_test engine_bits || good=1
+    fi
     return $good
 }
 
@@ -90,11 +99,11 @@ part_steps_175b() {
     in_budgets "$big" '' --pending 64
 }
 
-# alone SECTION KERNELS LAUNCHES OPTION...: kernels of a section of zo2-bench, in Nsight Compute.
+# alone SECTION KERNELS SKIPPED LAUNCHES OPTION...: kernels of a section of zo2-bench, in Nsight Compute. Each row has two passes.
 alone() {
-    section=$1 kernels=$2 launches=$3
-    shift 3
-    profile "$kernels" "$launches" "$ZO2_BIN/zo2-bench" "$section" --backend cuda --repeats 1 --seconds 0 --no-peers "$@"
+    section=$1 kernels=$2 skipped=$3 launches=$4
+    shift 4
+    profile "$kernels" "$skipped" "$launches" "$ZO2_BIN/zo2-bench" "$section" --backend cuda --repeats 1 --seconds 0 --no-peers "$@"
 }
 
 part_decode() {
@@ -103,7 +112,8 @@ part_decode() {
     for dist in gaussian rademacher; do
         echo "fp8-e4m3, $dist:"
         echo
-        alone panels decode_kernel 2 --wire fp8-e4m3 --dist $dist || good=1
+        # four tiles a pass: the second one's last two without updates to fold, then the first two of the row that folds them
+        alone panels 'panels_kernel|decode_kernel' 6 4 --wire fp8-e4m3 --dist $dist || good=1
     done
     return $good
 }
@@ -111,7 +121,7 @@ part_decode() {
 part_attention() {
     bench attention attention --model "$middle" --tokens "$tokens" || return 1
     bench attention-big attention --model "$big" --tokens "$tokens" || return 1
-    [ "$backend" = cpu ] || ! find_ncu || alone attention attention 2 --model "$middle" --tokens "$tokens"
+    [ "$backend" = cpu ] || ! find_ncu || alone attention attention 1 1 --model "$middle" --tokens "$tokens"
 }
 
 part_memcheck() {

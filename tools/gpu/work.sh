@@ -178,18 +178,19 @@ find_ncu() {
     find_tool ncu /usr/local/cuda*/bin/ncu /opt/nvidia/nsight-compute/*/ncu
 }
 
-# profile KERNELS LAUNCHES COMMAND...: what $tool, Nsight Compute, says of them; details in the log.
+# profile KERNELS SKIPPED LAUNCHES COMMAND...: what $tool, Nsight Compute, says of them; details in the log.
 profile() {
-    kernels=$1 launches=$2
-    shift 2
+    kernels=$1 skipped=$2 launches=$3
+    shift 3
     log_to "ncu, $kernels"
-    set -- "$tool" --kernel-name "regex:$kernels" --launch-skip 4 --launch-count "$launches" --target-processes all --clock-control none \
+    set -- "$tool" --kernel-name "regex:$kernels" --launch-skip "$skipped" --launch-count "$launches" --target-processes all --clock-control none \
         --section SpeedOfLight --section ComputeWorkloadAnalysis --section MemoryWorkloadAnalysis --section LaunchStats --section Occupancy \
         --section WarpStateStats --section InstructionStats "$@"
     with_libraries "$@" >"$work/ncu.log" 2>&1
     status=$?
     cat "$work/ncu.log" >&2
     [ $status = 0 ] || { echo "Nsight Compute failed: $(last_words "$work/ncu.log")"; return 1; }
+    grep -q '^ *Duration ' "$work/ncu.log" || { echo "Nsight Compute saw no kernel like $kernels: $(last_words "$work/ncu.log")"; return 1; }
     echo "Nsight Compute (all of it in log.txt):"
     echo
     sed -n 's/^ *\(.*), Context [0-9]*, .*\)$/- \1/p
