@@ -97,7 +97,9 @@ echo 'libcudart.so.77 libcublas.so.77 libcublasLt.so.77' >bundle/needs
 printf 'zo2, one\ntwo\n' >bundle/about.txt
 mkdir -p other/lib64 tk/lib64 venv/lib/python3.9/site-packages/nvidia/cublas/lib
 touch other/lib64/libcudart.so.76 tk/lib64/libcudart.so.77 tk/lib64/libcublas.so.77 # but not cublasLt
-touch venv/lib/python3.9/site-packages/nvidia/cublas/lib/libcublas.so.77 venv/lib/python3.9/site-packages/nvidia/cublas/lib/libcublasLt.so.77
+for name in cublas cublasLt nvrtc; do
+    touch venv/lib/python3.9/site-packages/nvidia/cublas/lib/lib$name.so.77
+done
 RUN=$work/bundle/run
 bundle() {
     "$@" "$RUN" --results results --work parts --part link
@@ -119,7 +121,7 @@ program() { # path, text
 }
 program bundle/bin/zo2-plan 'exit 0'
 program bundle/bin/zo2-bench "echo '{\"results\": []}'"
-program bundle/tests/gpu/test_gpu_backend_decode 'case $LD_LIBRARY_PATH in */bundle/lib:*/parts/cuda:*) exit 0 ;; esac; exit 1'
+program bundle/tests/gpu/test_gpu_backend_decode "case \$LD_LIBRARY_PATH in */bundle/lib:*/parts/cuda:*) [ -e '$work/parts/cuda/libnvrtc.so.77' ]; exit ;; esac; exit 1"
 program bundle/tests/gpu/test_gpu_backend_attention 'echo "[  FAILED  ] long_rows"; exit 1'
 program bundle/tests/gpu/test_gpu_engine_bits 'exit 77'
 program found/compute-sanitizer 'echo "$*"; case $* in *decode) exit 0 ;; esac; echo "========= ERROR SUMMARY: 3 errors"; exit 9'
@@ -134,6 +136,7 @@ on_gpu() {
     env PATH="$1:$PATH" CUDA_PATH="$work/tk" VIRTUAL_ENV="$work/venv" "$RUN" --results results --work parts --part tests decode memcheck
 }
 expect 1 '' on_gpu "$work/found"
+in_report '^- device: opened in [0-9]* s, by the first program$'
 in_report '^- backend_decode: passed, '
 in_report '^- backend_attention: \*\*failed\*\*, .*: \[  FAILED  \] long_rows'
 in_report '^- engine_bits: \*\*skipped\*\*'
@@ -145,6 +148,14 @@ in_report '^decode: passed, '
 in_report '^- backend_lse: \*\*failed\*\*, .*ERROR SUMMARY: 3 errors'
 in_report '^memcheck: \*\*failed\*\* after '
 grep -q -e '--tool memcheck --error-exitcode 9 .*/bundle/tests/gpu/test_gpu_backend_decode$' results/log.txt || fail "not how memcheck is asked"
+program found/ncu 'echo "==WARNING== No kernels were profiled."'
+expect 1 '' on_gpu "$work/found"
+in_report '^Nsight Compute saw no kernel like panels_kernel|decode_kernel: ==WARNING== No kernels were profiled'
+in_report '^decode: \*\*failed\*\* after '
+program bundle/bin/zo2-bench 'echo "zo2-bench: link: the device is on fire" >&2; exit 1'
+expect 1 '' on_gpu "$work/found"
+in_report '^- \*\*no device\*\*: the device is on fire\. What needs one is left out'
+program bundle/bin/zo2-bench "echo '{\"results\": []}'"
 if ! command -v ncu >/dev/null && ! command -v compute-sanitizer >/dev/null && [ ! -d /usr/local/cuda/compute-sanitizer ]; then
     expect 1 '' on_gpu "$work"
     in_report '^decode: left out, there is no Nsight Compute'

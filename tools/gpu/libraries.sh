@@ -53,6 +53,9 @@ find_cuda() {
         [ ! -e "$work/cuda/$cudart" ] && [ -e "$folder/$cudart" ] && ln -s "$folder/$cudart" "$work/cuda/$cudart"
         if [ ! -e "$work/cuda/$cublas" ] && [ -e "$folder/$cublas" ] && [ -e "$folder/$cublas_lt" ]; then
             ln -s "$folder/$cublas" "$folder/$cublas_lt" "$work/cuda/"
+            for library in "$folder"/libnvrtc.so.[0-9]* "$folder"/libnvrtc-builtins.so.[0-9]*; do # cuBLASLt opens them for some products
+                [ ! -e "$library" ] || ln -s "$library" "$work/cuda/"
+            done
         fi
     done <"$work/folders"
     missing=''
@@ -79,7 +82,7 @@ folder_of() {
 
 # A driver's libcuda.so.1 lies in these in some containers, whose loader doesn't know of them. Behind all others.
 driver_folders() {
-    for folder in /usr/local/nvidia/lib64 /usr/lib/wsl/lib; do
+    for folder in /usr/local/nvidia/lib64 /usr/local/nvidia/lib /usr/lib/wsl/lib; do
         [ ! -e "$folder/libcuda.so.1" ] || printf ':%s' "$folder"
     done
 }
