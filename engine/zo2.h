@@ -1104,6 +1104,7 @@ typedef struct zo2_measure_spec { /* zero in any field = documented default */
      * returns; or a file that is there and may be overwritten. What it lacks of `bytes` is written before anything is measured */
     const char *dir, *file;
     int no_io_uring; /* storage: by threads, as where io_uring is refused */
+    int bias; /* gemm: each product adds a bias to its rows, one for each stream, as output projections have it */
 } zo2_measure_spec;
 
 /* Sets struct_size, zero elsewhere. */

@@ -63,7 +63,7 @@ struct zo2_measure {
     zo2_backend *be;
     void *registered; /* memory that is, with be; NULL: none */
     uint8_t *arena;
-    uint64_t wire_at, panel_at, panel_stride, x_at, y_at;
+    uint64_t wire_at, panel_at, panel_stride, x_at, y_at, bias_at;
     uint64_t workspace_bytes;         /* of attention, at panel_at */
     zo2_seq seq;                      /* its tokens, all of them */
     zo2_update fold[ZO2_MAX_PENDING]; /* of panels: [pending] */

@@ -1,6 +1,7 @@
 /* measure_backend.c: what a backend computes in a step: panels and products. The matrix is cut in the panel tiles of a
  * run (zo2_tile_rows), one chunk each. And what they are compared with: products without tiles, copies on the device. */
 #include "codec/update.h"
+#include "engine/base/checked.h"
 #include "engine/base/pool.h"
 #include "engine/measure/measure.h"
 #include "engine/model/layout.h"
@@ -66,7 +67,9 @@ static zo2_status multiply(zo2_measure *m, uint64_t rows)
                       .ldy = rows,
                       .stride_y = spec->tokens * rows,
                       .type = spec->compute,
-                      .y_type = ZO2_F32};
+                      .y_type = ZO2_F32,
+                      .bias = spec->bias ? (const float *)(const void *)(m->arena + m->bias_at) : NULL,
+                      .stride_bias = rows};
     zo2_status s = ZO2_OK;
     for (uint64_t row = 0; row < spec->rows && !s; row += rows) {
         op.n = spec->rows - row < rows ? spec->rows - row : rows;
@@ -213,6 +216,17 @@ static zo2_status make_panels(zo2_measure *m)
     return s;
 }
 
+/* Zeros: they take as long. */
+static zo2_status make_bias(zo2_measure *m, uint64_t bytes)
+{
+    if (!m->spec.bias)
+        return ZO2_OK;
+    memset(m->memory, 0, bytes);
+    zo2_status s = m->be->ops->upload(m->be, ZO2_LANE_COMPUTE, m->arena + m->bias_at, m->memory, bytes);
+    zo2_status drained = m->be->ops->drain(m->be); /* before the memory is used again */
+    return s ? s : drained;
+}
+
 static zo2_status prepare_gemm(zo2_measure *m)
 {
     const zo2_backend_ops *ops;
@@ -228,14 +242,17 @@ static zo2_status prepare_gemm(zo2_measure *m)
     m->panel_at = zo2_measure_take(&taken, 2 * m->panel_stride);
     m->x_at = zo2_measure_take(&taken, 2 * x_bytes);
     m->y_at = zo2_measure_take(&taken, 2 * tokens * y_rows * 4);
+    m->bias_at = zo2_measure_take(&taken, m->spec.bias ? 2 * y_rows * 4 : 0);
     m->info.items = 2.0 * 2.0 * (double)tokens * (double)m->spec.rows * (double)cols;
     s = zo2_measure_open_backend(m, ops, taken);
     if (!s)
-        s = zo2_measure_map(m, zo2_measure_align(wire));
+        s = zo2_measure_map(m, zo2_measure_align(zo2_max_u64(wire, 2 * y_rows * 4)));
     if (!s) {
         zo2_measure_register(m, m->memory, m->memory_bytes);
-        s = make_panels(m);
+        s = make_bias(m, 2 * y_rows * 4);
     }
+    if (!s)
+        s = make_panels(m);
     return s ? s : zo2_measure_make_operand(m, 0, tokens, cols, m->x_at, x_bytes);
 }
 

@@ -50,7 +50,7 @@ for part in tests decode memcheck; do
 done
 in_report '^Left out: tests decode memcheck\.$'
 in_report '^- not here: python3, gzip'
-for row in 'update: fp8-e4m3, gaussian' 'upload, chunks of' 'panels: bf16, rademacher' 'gemm: all of a step' 'heads of'; do
+for row in 'update: fp8-e4m3, gaussian' 'upload, chunks of' 'panels: bf16, rademacher' 'gemm: all of a step' 'gemm: .* and a bias' 'heads of'; do
     in_report "^| .*$row.* | [0-9.e-]* ([0-9.e-]* \.\. [0-9.e-]*) .* | .*: [0-9.e-]* | [0-9.e-]* |"
 done
 in_report '^| rates: products | [0-9.]* ([0-9.]* \.\. [0-9.]*) GFLOP/s | | |$'

@@ -34,6 +34,23 @@ static bool one(bench *b, const bench_products *p, const bench_product *x, zo2_d
     return bench_compare(b, &row) && ok;
 }
 
+/* Whether a bias comes with the product, or costs a pass over its result: of the smallest matrix, the output projection's. */
+static bool biased(bench *b, const bench_products *p)
+{
+    const bench_product *x = p->list;
+    for (unsigned i = 1; i < p->n; i++)
+        if (p->list[i].rows * p->list[i].cols < x->rows * x->cols)
+            x = &p->list[i];
+    bench_row row =
+        bench_row_start("gemm", "GFLOP/s", 1e-9, false, "%llu x %llu x %llu and a bias", (unsigned long long)p->used,
+                        (unsigned long long)x->rows, (unsigned long long)x->cols);
+    zo2_measure_spec with = bench_product_spec(b, p, x, ZO2_MEASURE_GEMM), without = with;
+    with.bias = 1;
+    bool ok = bench_add_measure(b, &row, "zo2", "zo2", false, &with, 0, NULL) &&
+              bench_add_measure(b, &row, "plain", "the product alone", true, &without, 0, NULL);
+    return bench_compare(b, &row) && ok;
+}
+
 bool bench_gemm(bench *b)
 {
     bench_products p;
@@ -50,6 +67,7 @@ bool bench_gemm(bench *b)
     for (unsigned i = 0; i < p.n && ok; i++)
         ok = one(b, &p, &p.list[i], bench_compute(backend)) &&
              (backend != ZO2_BACKEND_CPU || one(b, &p, &p.list[i], ZO2_BF16)); /* there oneDNN may do those */
+    ok = ok && (!p.n || biased(b, &p));
     bench_row all = bench_row_start("gemm", "GFLOP/s", 1e-9, false, "all of a step");
     if (ok) {
         ok = bench_add_products(b, &all, &p, BENCH_BY_TILES, "zo2", "zo2", p.flops) &&

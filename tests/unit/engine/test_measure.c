@@ -220,6 +220,25 @@ static void gemm_multiplies(void **state)
     }
 }
 
+/* Of each stream its own, zero as it comes. */
+static void gemm_adds_a_bias(void **state)
+{
+    (void)state;
+    zo2_measure_spec spec = small(ZO2_MEASURE_GEMM);
+    spec.wire = ZO2_WIRE_FP32;
+    spec.bias = 1;
+    zo2_measure *m = opened(&spec, NULL);
+    run_passes(m, 1);
+    check_products(m, ROWS);
+    float *bias = (float *)(void *)(m->arena + m->bias_at), *y = (float *)(void *)(m->arena + m->y_at);
+    for (unsigned i = 0; i < 2 * ROWS; i++)
+        bias[i] = i < ROWS ? 1000.0f : -1000.0f;
+    run_passes(m, 1);
+    for (uint64_t i = 0; i < 2 * spec.tokens * ROWS; i++)
+        assert_true(i < spec.tokens * ROWS ? y[i] > 900 : y[i] < -900);
+    zo2_measure_close(m);
+}
+
 /* A matrix of several tiles: its panels are whole, and so are the products, by one call. */
 static void whole_products_have_no_tiles(void **state)
 {
@@ -543,6 +562,7 @@ int main(void)
         cmocka_unit_test(update_updates),
         cmocka_unit_test(codecs_round_trip),
         cmocka_unit_test(gemm_multiplies),
+        cmocka_unit_test(gemm_adds_a_bias),
         cmocka_unit_test(whole_products_have_no_tiles),
         cmocka_unit_test(attention_attends),
         cmocka_unit_test(copies_stay_on_the_device),
