@@ -2,9 +2,9 @@
  *
  * An event behind every operation says when it ended. The next one began then, if the lane was still busy when it was
  * enqueued; so a second event, before the operation, is needed only where the lane had run dry or has waited for an
- * event of another lane. Asking for the oldest mark's time tells whether it has passed, and its time: the lane's own
- * calls take out what has passed, report it, and know whether anything is under way. That is one event and one or two
- * questions an operation, all of them calls that never wait; without an observer, a test of a pointer.
+ * event of another lane. The lane's own calls ask whether the oldest marks have passed (cudaEventElapsedTime() alone needn't find
+ * out, by its manual), take out those that have, report them, and know whether anything is under way. That is one event and two or
+ * three questions an operation, all of them calls that never wait; without an observer, a test of a pointer.
  *
  * Nothing is created in a step, and no two operations share a span. So when a lane has ZO2_CUDA_MARKS under way, its thread
  * waits until half of them have passed; the other half keeps the lane busy meanwhile. (The driver holds back the host at about as
@@ -142,13 +142,18 @@ static zo2_status collect(zo2_cuda *c, int lane)
     for (; t->n; t->n--, t->first = (t->first + 1) % ZO2_CUDA_MARKS) {
         zo2_cuda_mark *m = &t->mark[t->first];
         float ms = 0;
-        cudaError_t e = cudaEventElapsedTime(&ms, t->base, m->event);
+        const char *call = "cudaEventQuery (timing)";
+        cudaError_t e = cudaEventQuery(m->event);
         if (e == cudaErrorNotReady) {
             (void)cudaGetLastError(); /* or the next launch would seem to have failed */
             return ZO2_OK;
         }
+        if (!e) {
+            call = "cudaEventElapsedTime";
+            e = cudaEventElapsedTime(&ms, t->base, m->event);
+        }
         if (e)
-            return zo2_cuda_check(c, e, "cudaEventElapsedTime");
+            return zo2_cuda_check(c, e, call);
         pass(c, lane, m, ms);
     }
     return ZO2_OK;

@@ -23,8 +23,10 @@ namespace cudasim
 /* One recording of an event: done when its stream has got there. */
 struct recording {
     bool done = false;
-    uint64_t ns = 0;   /* when it was done, by the device's clock */
-    uint64_t edge = 0; /* what follows a wait for it happens after what came before it */
+    bool asked = false;  /* and the host has been told */
+    uint64_t number = 0; /* among those that were done */
+    uint64_t ns = 0;     /* when it was done, by the device's clock */
+    uint64_t edge = 0;   /* what follows a wait for it happens after what came before it */
 };
 
 struct operation {
@@ -73,6 +75,8 @@ struct device {
     bool context;    /* made by the first call that needs one */
     uint64_t named_calls, random;
     uint64_t next_sequence;
+    uint64_t recorded, told; /* recordings that were done; those up to which the host has been told by a wait for all */
+    unsigned polls;          /* unanswered, since anything was enqueued */
     unsigned next_stream;
     uint64_t slow_ns; /* what the operations took by cudasim_config.operation_ns */
     std::map<uintptr_t, allocation> allocations;

@@ -81,6 +81,7 @@ void run_here(CUstream_st *s)
     }
     if (op->record) {
         op->record->done = true;
+        op->record->number = ++d.recorded;
         op->record->ns = device_ns();
         tsan_release(&op->record->edge);
     }
@@ -103,6 +104,7 @@ void run_operation(CUstream_st *s)
 cudaError_t push(CUstream_st *s, std::unique_ptr<operation> op)
 {
     op->sequence = the_device->next_sequence++;
+    the_device->polls = 0;
     tsan_release(&op->edge);
     s->queue.push_back(std::move(op));
     return cudaSuccess;
@@ -151,9 +153,11 @@ void run_until(const std::function<bool()> &reached)
     protect_device(false);
 }
 
-/* A poll that isn't answered with yes lets one operation run, so that polling comes to an end. */
+/* Whoever does nothing but poll lets an operation run at a time, so that polling comes to an end. Questions between operations don't. */
 static void run_one()
 {
+    if (++the_device->polls < 100)
+        return;
     uint64_t left = 0;
     for (CUstream_st *s : the_device->streams)
         left += s->queue.size();
@@ -163,6 +167,18 @@ static void run_one()
             now += s->queue.size();
         return now < left || !now;
     });
+}
+
+/* All that is done by now. */
+static void tell_host()
+{
+    the_device->told = the_device->recorded;
+}
+
+/* By a question of its own, or by a wait of some stream's or the device's. */
+static bool is_told(const recording &r)
+{
+    return r.done && (r.asked || r.number <= the_device->told);
 }
 
 void run_everything()
@@ -175,6 +191,7 @@ void run_everything()
     });
     for (CUstream_st *s : the_device->streams)
         tsan_acquire(&s->edge);
+    tell_host();
 }
 
 void destroy_streams()
@@ -226,6 +243,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s)
         return call.done(cudaErrorInvalidResourceHandle);
     run_until([s] { return s->queue.empty(); });
     tsan_acquire(&s->edge);
+    tell_host();
     return call.done(the_device->sticky);
 }
 
@@ -250,7 +268,7 @@ cudaError_t cudaStreamQuery(cudaStream_t s)
         return cudaSuccess;
     }
     run_one();
-    return the_device->sticky ? call.done(the_device->sticky) : cudaErrorNotReady;
+    return call.done(the_device->sticky ? the_device->sticky : cudaErrorNotReady);
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t e, unsigned flags)
@@ -325,11 +343,14 @@ cudaError_t cudaEventQuery(cudaEvent_t e)
     if (!e->last)
         return cudaSuccess;
     if (e->last->done) {
-        tsan_acquire(&e->last->edge);
+        e->last->asked = true;
+        if (e->flags &
+            cudaEventDisableTiming) /* who learns from a clock that others are through forgot to wait for them */
+            tsan_acquire(&e->last->edge);
         return call.done(the_device->sticky);
     }
     run_one();
-    return the_device->sticky ? call.done(the_device->sticky) : cudaErrorNotReady;
+    return call.done(the_device->sticky ? the_device->sticky : cudaErrorNotReady);
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t e)
@@ -347,6 +368,7 @@ cudaError_t cudaEventSynchronize(cudaEvent_t e)
     if (!r)
         return cudaSuccess;
     run_until([&r] { return r->done; });
+    r->asked = true;
     tsan_acquire(&r->edge);
     return call.done(the_device->sticky);
 }
@@ -361,7 +383,7 @@ cudaError_t cudaEventElapsedTime(float *ms, cudaEvent_t from, cudaEvent_t to)
         return call.done(cudaErrorInvalidResourceHandle);
     if ((from->flags | to->flags) & cudaEventDisableTiming || !from->last || !to->last)
         return call.done(cudaErrorInvalidResourceHandle);
-    if (!from->last->done || !to->last->done)
+    if (!is_told(*from->last) || !is_told(*to->last)) /* it calculates; whether they have passed is others' to ask */
         return call.done(cudaErrorNotReady);
     *ms = static_cast<float>(static_cast<double>(static_cast<int64_t>(to->last->ns - from->last->ns)) * 1e-6);
     return cudaSuccess;

@@ -326,7 +326,10 @@ static void failing_calls(void **state)
         const char *name;
         uint64_t call;
         int work;
-    } calls[] = {{"cudaEventRecord", 5, 8}, {"cudaEventElapsedTime", 5, 8}, {"cudaEventSynchronize", 1, 2 * MARKS}};
+    } calls[] = {{"cudaEventRecord", 5, 8},
+                 {"cudaEventQuery", 5, 8},
+                 {"cudaEventElapsedTime", 5, 8},
+                 {"cudaEventSynchronize", 1, 2 * MARKS}};
     for (size_t i = 0; i < sizeof calls / sizeof *calls; i++) {
         cudasim_config sim = {
             .fail_call = calls[i].call, .fail_name = calls[i].name, .fail_error = cudaErrorInvalidValue, .quiet = 1};
