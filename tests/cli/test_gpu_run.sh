@@ -50,6 +50,8 @@ for part in tests decode memcheck; do
 done
 in_report '^Left out: tests decode memcheck\.$'
 in_report '^- not here: python3, gzip'
+in_report '^- host: .* GiB, [0-9]* of them available, [0-9]* GiB of disk free$'
+in_report '^- context, libraries and kernels: 0 bytes of the device, '
 for row in 'update: fp8-e4m3, gaussian' 'upload, chunks of' 'panels: bf16, rademacher' 'gemm: all of a step' 'gemm: .* and a bias' 'heads of'; do
     in_report "^| .*$row.* | [0-9.e-]* ([0-9.e-]* \.\. [0-9.e-]*) .* | .*: [0-9.e-]* | [0-9.e-]* |"
 done

@@ -28,7 +28,7 @@ END
 
 part_machine() {
     echo "- system: $(uname -sr) $(getconf GNU_LIBC_VERSION 2>/dev/null)"
-    echo "- host: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) CPUs, $(($(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo) / 1048576)) GiB, $(($(df -Pk "$work" | sed -n '$s/^.* \([0-9][0-9]*\)  *[0-9]*% .*/\1/p') / 1048576)) GiB of disk free"
+    echo "- host: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo | head -n 1), $(nproc) CPUs, $(($(sed -n 's/^MemTotal: *\([0-9]*\).*/\1/p' /proc/meminfo) / 1048576)) GiB, $(($(sed -n 's/^MemAvailable: *\([0-9]*\).*/\1/p' /proc/meminfo) / 1048576)) of them available, $(($(df -Pk "$work" | sed -n '$s/^.* \([0-9][0-9]*\)  *[0-9]*% .*/\1/p') / 1048576)) GiB of disk free"
     echo "- memory that may be pinned: $(ulimit -l) KiB"
     if find_tool nvidia-smi /usr/local/nvidia/bin/nvidia-smi; then
         "$tool" --query-gpu=name,memory.total,driver_version,pcie.link.gen.max,pcie.link.width.max,clocks.max.sm,power.limit --format=csv,noheader |
@@ -54,6 +54,8 @@ part_machine() {
 
 part_link() {
     echo link >>"$work/tried"
+    echo "- context, libraries and kernels: $(of "$(zo2 plan opt-125m --backend "$backend" --batch 1 --seq 128 --probe 0 --json)" context_bytes) bytes of the device, 64 MiB of slack included"
+    echo
     bench_link
 }
 

@@ -146,14 +146,19 @@ find_sanitizer() {
     find_tool compute-sanitizer /usr/local/cuda*/bin/compute-sanitizer /usr/local/cuda*/compute-sanitizer/compute-sanitizer
 }
 
-# sanitize TOOL TEST...: what it reports is a failure.
+# sanitize TOOL TEST...: what it reports is a failure. Of memcheck only accesses: calls that fail the test looks at itself, and some of
+# the libraries' fail by design (a runtime asks its driver for functions that came later).
 sanitize() {
     find_sanitizer || leave_out "there is no compute-sanitizer"
     checker=$1 good=0
     shift
     for name in "$@"; do
         log_to "compute-sanitizer --tool $checker, $name"
-        gpu_test "backend_$name" "$tool" --tool "$checker" --error-exitcode 9 || good=1
+        if [ "$checker" = memcheck ]; then
+            gpu_test "backend_$name" "$tool" --tool "$checker" --error-exitcode 9 --report-api-errors no || good=1
+        else
+            gpu_test "backend_$name" "$tool" --tool "$checker" --error-exitcode 9 || good=1
+        fi
     done
     return $good
 }
