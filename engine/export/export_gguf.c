@@ -86,24 +86,41 @@ static char *carried_template(const job *j)
                                                                                                : NULL;
 }
 
+static void warn(const job *j, const char *why)
+{
+    char text[600];
+    snprintf(text, sizeof text, "%.200s %s", j->v->pack_path, why);
+    if (j->v->o->log)
+        j->v->o->log(j->v->o->log_ud, ZO2_LOG_WARNING, text);
+}
+
+static void warn_otherwise(const job *j, unsigned otherwise)
+{
+    if (otherwise & ZO2_GGUF_NO_END)
+        warn(j, "names no token that ends a text, as \"eos_token\" of tokenizer_config.json does: llama.cpp will take "
+                "token 11 for it, if --override-kv tokenizer.ggml.eos_token_id=int:ID doesn't tell it another");
+    if (otherwise & ZO2_GGUF_MORE_SPACES)
+        warn(j,
+             "has a tokenizer that puts a space in front of a text only, where llama.cpp puts one behind each special "
+             "token, too: for conversations start it with --override-kv tokenizer.ggml.add_space_prefix=bool:false");
+}
+
 static zo2_status put_tokenizer(job *j)
 {
     json_t *tokenizer, *config = NULL;
-    char text[600];
+    unsigned otherwise = 0;
     zo2_status s = carried_json(j, "tokenizer.json", &tokenizer);
     if (!s)
         s = carried_json(j, "tokenizer_config.json", &config);
-    if (!s && !tokenizer && j->v->o->log) {
-        snprintf(text, sizeof text,
-                 "%.400s carries no tokenizer.json: the file has no tokenizer, and llama.cpp takes ids only",
-                 j->v->pack_path);
-        j->v->o->log(j->v->o->log_ud, ZO2_LOG_WARNING, text);
-    }
+    if (!s && !tokenizer)
+        warn(j, "carries no tokenizer.json: the file has no tokenizer, and llama.cpp takes ids only");
     char *chat = s ? NULL : carried_template(j);
     const zo2_gguf_texts texts = {
         .tokenizer = tokenizer, .config = config, .chat = chat, .n = j->a->vocab, .bos = j->a->bos, .eos = j->a->eos};
     if (!s)
-        s = zo2_gguf_put_tokenizer(&j->keys, &texts, j->v->pack_path);
+        s = zo2_gguf_put_tokenizer(&j->keys, &texts, &otherwise, j->v->pack_path);
+    if (!s)
+        warn_otherwise(j, otherwise);
     free(chat);
     json_decref(tokenizer);
     json_decref(config);

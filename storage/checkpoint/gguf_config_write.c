@@ -96,6 +96,11 @@ zo2_status zo2_gguf_put_config(zo2_gguf_keys *k, const json_t *config, const cha
             ZO2_ERR_UNSUPPORTED,
             "%s: llama.cpp has no architecture for %s models, so there is no GGUF of them: export a directory instead",
             what, type ? type : "such");
+    if (strcmp(own.architecture, "qwen3") == 0 && json_is_true(json_object_get(config, "attention_bias")))
+        return zo2_error(ZO2_ERR_UNSUPPORTED,
+                         "%s: llama.cpp's qwen3 has no bias behind attention, so it loads no GGUF of this model "
+                         "(\"attention_bias\"): export a directory instead",
+                         what);
     const uint32_t head_dim = size_of(config, "head_dim");
     zo2_gguf_put_text(k, "general.architecture", own.architecture);
     zo2_gguf_put_text(k, "general.type", "model");

@@ -17,6 +17,7 @@ typedef struct job {
     const char *what;
     const json_t *model;
     int sentencepiece;
+    unsigned otherwise;
     const char **tokens;       /* [n] */
     uint32_t *types;           /* [n] */
     float *scores;             /* [n] */
@@ -73,8 +74,13 @@ static zo2_status find_pre(const job *j, const zo2_gguf_pre **out)
     return *out ? ZO2_OK : unsupported(j, "a pre_tokenizer");
 }
 
+static const char *chat_template(const job *j)
+{
+    return j->t->chat ? j->t->chat : json_string_value(json_object_get(j->t->config, "chat_template"));
+}
+
 /* SentencePiece: spaces are characters, and perhaps one is put in front. */
-static zo2_status find_prefix(const job *j, int *prefix)
+static zo2_status find_prefix(job *j, int *prefix)
 {
     const json_t *normalizer = json_object_get(j->t->tokenizer, "normalizer"),
                  *pre = json_object_get(j->t->tokenizer, "pre_tokenizer");
@@ -92,6 +98,8 @@ static zo2_status find_prefix(const job *j, int *prefix)
     }
     if (is_type(pre, "Metaspace")) {
         const char *scheme = json_string_value(json_object_get(pre, "prepend_scheme"));
+        if (scheme && strcmp(scheme, "first") == 0 && chat_template(j))
+            j->otherwise |= ZO2_GGUF_MORE_SPACES;
         *prefix = scheme ? strcmp(scheme, "never") != 0 : !json_is_false(json_object_get(pre, "add_prefix_space"));
         spaces = 1;
     }
@@ -127,6 +135,22 @@ static uint32_t type_of(const job *j, const char *text)
                                                                                          : ZO2_GGUF_NORMAL;
 }
 
+/* llama.cpp's converter takes tokens of this look for control tokens, whatever the tokenizer says; so do its tables of names. */
+static int looks_special(const char *text)
+{
+    const size_t n = strlen(text);
+    return n > 4 && strncmp(text, "<|", 2) == 0 && strcmp(text + n - 2, "|>") == 0;
+}
+
+static uint32_t added_type(const job *j, const json_t *token)
+{
+    const char *text = json_string_value(json_object_get(token, "content"));
+    if (!text || type_of(j, text) == ZO2_GGUF_UNKNOWN)
+        return ZO2_GGUF_UNKNOWN;
+    return json_is_true(json_object_get(token, "special")) || looks_special(text) ? ZO2_GGUF_CONTROL
+                                                                                  : ZO2_GGUF_USER_DEFINED;
+}
+
 static zo2_status list_tokens(job *j)
 {
     const json_t *added = json_object_get(j->t->tokenizer, "added_tokens"), *one;
@@ -143,12 +167,8 @@ static zo2_status list_tokens(job *j)
     json_array_foreach(added, i, one)
     {
         text = json_string_value(json_object_get(one, "content"));
-        const int is_unknown = text && type_of(j, text) == ZO2_GGUF_UNKNOWN;
         if (!s)
-            s = put_token(j, text, json_object_get(one, "id"),
-                          is_unknown                                      ? ZO2_GGUF_UNKNOWN
-                          : json_is_true(json_object_get(one, "special")) ? ZO2_GGUF_CONTROL
-                                                                          : ZO2_GGUF_USER_DEFINED);
+            s = put_token(j, text, json_object_get(one, "id"), added_type(j, one));
         if (!s && !text)
             s = unsupported(j, "an added token without text");
     }
@@ -221,8 +241,8 @@ static zo2_status put_scores(job *j)
 
 /* ---- special tokens ---------------------------------------------------------------------------------------------------------- */
 
-/* The id of the token that tokenizer_config.json names, as a text or as an object; else the model's own. */
-static void put_special(const job *j, const char *name, const char *key, int fallback)
+/* The id of the token that tokenizer_config.json names, as a text or as an object; else the model's own. 0: there is none. */
+static int put_special(const job *j, const char *name, const char *key, int fallback)
 {
     const json_t *v = json_object_get(j->t->config, name);
     const char *text = json_is_object(v) ? json_string_value(json_object_get(v, "content")) : json_string_value(v);
@@ -232,6 +252,7 @@ static void put_special(const job *j, const char *name, const char *key, int fal
             id = i;
     if (id >= 0)
         zo2_gguf_put_u32(j->k, key, (uint32_t)id);
+    return id >= 0;
 }
 
 /* The id of the token that is put in front of texts, -1 if none is: of a template, or as BERT and RoBERTa have it. */
@@ -258,20 +279,21 @@ static int unknown_token(const job *j)
 }
 
 /* llama.cpp puts its BOS in front, so what is put there is the BOS. */
-static void put_around(const job *j)
+static void put_around(job *j)
 {
-    const json_t *chat = json_object_get(j->t->config, "chat_template");
+    const char *chat = chat_template(j);
     const int64_t front = front_token(j);
     if (front >= 0)
         zo2_gguf_put_u32(j->k, "tokenizer.ggml.bos_token_id", (uint32_t)front);
     else
         put_special(j, "bos_token", "tokenizer.ggml.bos_token_id", j->t->bos);
-    put_special(j, "eos_token", "tokenizer.ggml.eos_token_id", j->t->eos);
+    if (!put_special(j, "eos_token", "tokenizer.ggml.eos_token_id", j->t->eos) && !j->sentencepiece)
+        j->otherwise |= ZO2_GGUF_NO_END;
     put_special(j, "unk_token", "tokenizer.ggml.unknown_token_id", unknown_token(j));
     put_special(j, "pad_token", "tokenizer.ggml.padding_token_id", -1);
     zo2_gguf_put_bool(j->k, "tokenizer.ggml.add_bos_token", front >= 0);
-    if (j->t->chat || json_is_string(chat))
-        zo2_gguf_put_text(j->k, "tokenizer.chat_template", j->t->chat ? j->t->chat : json_string_value(chat));
+    if (chat)
+        zo2_gguf_put_text(j->k, "tokenizer.chat_template", chat);
 }
 
 /* ---- all of it ----------------------------------------------------------------------------------------------------------------- */
@@ -297,8 +319,9 @@ static zo2_status put_all(job *j)
     return s;
 }
 
-zo2_status zo2_gguf_put_tokenizer(zo2_gguf_keys *k, const zo2_gguf_texts *t, const char *what)
+zo2_status zo2_gguf_put_tokenizer(zo2_gguf_keys *k, const zo2_gguf_texts *t, unsigned *otherwise, const char *what)
 {
+    *otherwise = 0;
     job j = {.k = k, .t = t, .what = what, .model = json_object_get(t->tokenizer, "model")};
     if (!t->tokenizer) {
         zo2_gguf_put_text(k, "tokenizer.ggml.model", "none");
@@ -318,6 +341,7 @@ zo2_status zo2_gguf_put_tokenizer(zo2_gguf_keys *k, const zo2_gguf_texts *t, con
     zo2_status s = j.tokens && j.types && j.scores && j.names
                        ? put_all(&j)
                        : zo2_error(ZO2_ERR_NOMEM, "out of memory for the tokenizer of %s", what);
+    *otherwise = j.otherwise;
     free(j.tokens);
     free(j.types);
     free(j.scores);

@@ -44,7 +44,14 @@ typedef struct zo2_gguf_texts {
     uint32_t n;
     int bos, eos;
 } zo2_gguf_texts;
-zo2_status zo2_gguf_put_tokenizer(zo2_gguf_keys *k, const zo2_gguf_texts *t, const char *what);
+/* What llama.cpp does otherwise than the tokenizer, and no key can say. */
+enum {
+    ZO2_GGUF_NO_END = 1, /* no token is named that ends a text: of byte-level vocabularies it takes token 11 */
+    ZO2_GGUF_MORE_SPACES =
+        2, /* it puts a space in front of what follows a special token, which conversations are full of */
+};
+/* *otherwise: bits of these. */
+zo2_status zo2_gguf_put_tokenizer(zo2_gguf_keys *k, const zo2_gguf_texts *t, unsigned *otherwise, const char *what);
 
 /* ---- tensors ----------------------------------------------------------------------------------------------------------- */
 

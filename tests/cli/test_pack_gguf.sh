@@ -32,6 +32,41 @@ for kind in 'llama llama2 fp16 f16' 'mistral llama2 bf16 bf16' 'llama llama3 bf1
     cmp one/m.gguf two/m.gguf || fail "$kind: the second time another file"
 done
 
+# --- What llama.cpp would do otherwise is told, or refused where it loads no such file ----------------------------------------------------
+tokenizer_of() { # FILE TEMPLATE [sed script]: a tokenizer of the folder with a chat template, in the pack of the last model()
+    rm -rf folder
+    mkdir folder
+    sed "${3-}" "$DATA/tokenizers/$1.json" >folder/tokenizer.json
+    printf '%s' "$2" >folder/chat_template.jinja
+    expect 0 '' zo2-pack tokenizer model.zo2 folder
+}
+model qwen2 bf16
+tokenizer_of qwen3 '{{ messages }}'
+expect 0 'names no token that ends a text' zo2-pack export model.zo2 ends.gguf --gguf bf16
+printf '{"eos_token": "<|im_end|>"}' >folder/tokenizer_config.json
+expect 0 '' zo2-pack tokenizer model.zo2 folder
+expect 0 '' zo2-pack export model.zo2 ends.gguf --gguf bf16 --force
+! grep -q warning err.txt || fail "a warning about a tokenizer whose end is known"
+grep -o '"content":"<|fim_prefix|>"[^}]*' folder/tokenizer.json | grep -q '"special":false' || fail "no such token to look at"
+expect 0 '' zo2-pack convert ends.gguf ends.zo2
+expect 0 '' zo2-pack export ends.zo2 ends
+tr -d ' \n' <ends/tokenizer.json | grep -o '"content":"<|fim_prefix|>"[^}]*' | grep -q '"special":true' || fail "<|fim_prefix|> is no control token"
+tr -d ' \n' <ends/tokenizer.json | grep -o '"content":"<think>"[^}]*' | grep -q '"special":false' || fail "<think> is one"
+model mistral bf16
+FIRST='"normalizer":null,"pre_tokenizer":{"type":"Metaspace","replacement":"â","prepend_scheme":"first","split":false}'
+tokenizer_of llama2 '{{ messages }}' "s/\"normalizer\":{.*\"pre_tokenizer\":null/$FIRST/"
+expect 0 'add_space_prefix=bool:false' zo2-pack export model.zo2 first.gguf --gguf bf16
+tokenizer_of llama2 '{{ messages }}'
+expect 0 '' zo2-pack export model.zo2 first.gguf --gguf bf16 --force
+! grep -q warning err.txt || fail "a warning about spaces that llama.cpp has, too"
+expect 0 '' zo2-pack convert "$DATA/decoder-fixtures/qwen3-bias" bias.zo2
+expect 1 "qwen3 has no bias behind attention" zo2-pack export bias.zo2 bias.gguf --gguf f16
+[ ! -e bias.gguf ] || fail "a refused export left a file"
+for named in llama-attention-bias llama-mlp-bias; do
+    expect 0 '' zo2-pack convert "$DATA/decoder-fixtures/$named" bias.zo2 --force
+    expect 0 '' zo2-pack export bias.zo2 bias.gguf --gguf f16 --force
+done
+
 # --- Of a run: the file has what the directory has ----------------------------------------------------------------------------
 model llama fp32
 printf '{"tokens": [1, 2, 3, 4, 5, 6]}\n{"tokens": [7, 8, 9, 10]}\n' >data.jsonl

@@ -160,10 +160,12 @@ static void write_it(fuzz_input *in)
     zo2_gguf_keys keys = {0};
     json_t *tokenizer = next_json(in), *texts = next_json(in), *config = next_json(in);
     const zo2_gguf_texts t = {.tokenizer = tokenizer, .config = texts, .n = VOCABULARY, .bos = 1, .eos = -1};
+    unsigned otherwise;
     float table[8];
     fuzz_dir_clear();
     zo2_gguf_rope_table(config, table, 8);
-    if (FUZZ_OK(zo2_gguf_put_config(&keys, config, "pack")) && FUZZ_OK(zo2_gguf_put_tokenizer(&keys, &t, "pack")))
+    if (FUZZ_OK(zo2_gguf_put_config(&keys, config, "pack")) &&
+        FUZZ_OK(zo2_gguf_put_tokenizer(&keys, &t, &otherwise, "pack")))
         check_written(&keys);
     zo2_gguf_keys_free(&keys);
     json_decref(tokenizer);
