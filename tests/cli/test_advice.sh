@@ -8,10 +8,10 @@ data=train.jsonl
 head -n 40 "$TEXTS/wordnet_kind.dev.jsonl" >dev.jsonl
 train="zo2-tune train --model tiny.zo2 --data $data --batch 16 --steps 1 --threads 2"
 
-# follow COMMAND...: fails, and does not with the options that its message ends with, "; try A, or B", neither with A nor with B.
+# follow COMMAND...: fails, and does not with the options that its message ends with, "; try A, or B": with each of them.
 follow() {
     expect 1 'too small' "$@"
-    sed -n 's/.*; try \(--.*\)$/\1/p' err.txt | sed 's/, or /\n/' >ways.txt
+    sed -n 's/.*; try \(--.*\)$/\1/p' err.txt | sed 's/, or /\n/g' >ways.txt
     [ -s ways.txt ] || { fail "no advice from: $*" && cat err.txt; }
     while read -r way; do
         expect 0 '' "$@" $way

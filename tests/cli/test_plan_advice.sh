@@ -1,5 +1,6 @@
 #!/bin/sh
-# zo2-plan's advice about wires: with what it names the model stays on the device, or its masters in RAM, in the bytes and the time that it says.
+# Advice about wires, of zo2-plan and of zo2-tune train --dry-run: with what it names the model stays on the device, or its masters in RAM, in the
+# bytes and the time that it says; or a run fits at all.
 . "$(dirname "$0")/cli_testing.sh"
 value() { sed "s/.*\"$1\": \"*\([^,}\"]*\).*/\1/" out.txt; }       # of the plan: the last one of the name
 advised() { sed "s/\"host_budget_bytes\".*//; s/.*\"for\": \"$1\", //; s/.*\"$2\": \"*\([^,}\"]*\).*/\1/" out.txt; } # of the advice, which comes before it
@@ -60,4 +61,40 @@ follow host spilled --tune layers=60-63
 [ "$option $(value read_bytes_per_step)" = "--frozen-wire 0" ] || fail "advised $option $wire: $(value read_bytes_per_step) bytes are read"
 expect 0 "^advice  *--frozen-wire $wire: all masters have room in RAM" spilled --tune layers=60-63
 expect 0 '"advice": \[\]' spilled --tune layers=60-63 --frozen-wire f6 --json
+# Nothing fits: the error names the wire with which it does, and so does the plan's JSON. Both tools say the same of a pack.
+zo2-pack synth opt-125m small.zo2 --alias >/dev/null || fail "synth"
+printf '{"tokens": [2, 5, 6, 7, 8, 9, 10, 11]}\n' >ids.jsonl
+sizes="--batch 1 --seq 8 --threads 2 --tune layers=11"
+planned() { zo2-plan small.zo2 $sizes --probe 0 "$@"; }
+dry() { zo2-tune train --model small.zo2 --data ids.jsonl --run none $sizes --dry-run "$@"; }
+least() { # of host memory, with these options
+    expect 0 '"host_min_bytes"' planned "$@" --json
+    value host_min_bytes
+}
+f10=$(least --frozen-wire f10) f8=$(least --frozen-wire f8) f6=$(least --frozen-wire f6) all=$(least)
+less "$f10" "$all" "f10's host memory"
+for way in planned dry; do
+    for wire in f10 f8 f6; do
+        eval "bytes=\$$wire"
+        expect 1 "too small: the smallest that works with these settings is $all bytes; try --frozen-wire $wire, or --host-mem [0-9]*M$" $way --host-mem "$bytes"
+        expect 1 "\"fits\": false, \"advice\": \[{\"for\": \"fit\", \"option\": \"--frozen-wire\", \"wire\": \"$wire\", .*\"host_peak_bytes\": $bytes, " $way --host-mem "$bytes" --json
+        expect 0 '' $way --host-mem "$bytes" --frozen-wire $wire
+    done
+    expect 0 '"fits": true, "advice": \[\]' $way --host-mem "$f8" --frozen-wire f8 --json
+    expect 1 'too small' $way --host-mem 1M
+    ! grep -q -e '--frozen-wire' err.txt || fail "a wire is advised that doesn't make it fit"
+done
+expect 1 'too small' zo2-plan qwen3-8b --batch 1 --seq 512 --tune layers=34-35 --threads 16 --host-mem 10G --probe 0
+grep -qF "    $(cat err.txt)" "$DATA/../../README.md" || fail "the README has another line: $(cat err.txt)"
+# masters that move: bf16 is a part of them; a device that has no room for two blocks of bf16
+expect 1 '; try --wire bf16, or --host-mem' zo2-plan opt-1.3b --probe 0 --batch 1 --seq 64 --wire f8 --host-mem 6G
+expect 0 '' zo2-plan opt-1.3b --probe 0 --batch 1 --seq 64 --wire bf16 --host-mem 6G
+block="zo2-plan opt-13b --gpu rtx-4060-ti --update-rate 5 --batch 8 --micro-batch 1 --seq 256 --device-mem"
+expect 1 '; try --wire f8, or --device-mem' $block 1000M
+expect 0 '' $block 1000M --wire f8
+# a run has its wires for good
+expect 0 '' zo2-tune train --model small.zo2 --data ids.jsonl --run none $sizes --steps 1 --quiet
+expect 1 'too small' dry --host-mem "$f10" --resume
+! grep -q wire err.txt || fail "a run that exists is advised another wire"
+expect 1 '"fits": false, "advice": \[\]' dry --host-mem "$f10" --resume --json
 finish

@@ -5,7 +5,9 @@
 #include <stdio.h>
 
 #include "tools/cli/numbers.h"
+#include "tools/cli/plan_advice.h"
 #include "tools/cli/report.h"
+#include "tools/cli/wire_advice.h"
 
 #define MIB (UINT64_C(1) << 20)
 
@@ -100,15 +102,31 @@ static bool could_spill(const cli_fit *f)
     return plan_of(f, &o, &plan) == ZO2_OK;
 }
 
-static void advise(const cli_fit *f, char *out, size_t size)
+/* Another wire; "" if none makes it fit. */
+static void advise_wire(const cli_fit *f, const zo2_plan *now, char *out, size_t size)
 {
-    char sizes[80], budgets[80], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
+    cli_wire_advice wire;
+    out[0] = '\0';
+    if (!f->wire_option)
+        return;
+    cli_wire_advice_fit(&wire, &(cli_wire_search){.model = f->model, .opts = f->opts, .now = now});
+    if (wire.plan.parameters)
+        snprintf(out, size, "%s %s", wire.option, zo2_wire_name(wire.wire));
+}
+
+/* now: the plan that doesn't fit. */
+static void advise(const cli_fit *f, const zo2_plan *now, char *out, size_t size)
+{
+    char ways[3][80], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
     uint64_t short_of;
-    advise_sizes(f, sizes, sizeof sizes);
-    advise_budgets(f, budgets, sizeof budgets, &short_of);
-    if (*sizes || *budgets)
-        snprintf(out, size, "; try %s%s%s", sizes, *sizes && *budgets ? ", or " : "", budgets);
-    else if (short_of)
+    size_t n = 0;
+    advise_sizes(f, ways[0], sizeof ways[0]);
+    advise_wire(f, now, ways[1], sizeof ways[1]);
+    advise_budgets(f, ways[2], sizeof ways[2], &short_of);
+    for (int i = 0; i < 3 && n < size; i++)
+        if (*ways[i])
+            n += (size_t)snprintf(out + n, size - n, "%s%s", n ? ", or " : "; try ", ways[i]);
+    if (!n && short_of)
         snprintf(out, size,
                  "; it takes %s of host memory and this machine has %s for it: %send what else uses memory, or "
                  "take a machine with more",
@@ -130,6 +148,6 @@ int cli_fail_to_fit(const char *program, const char *what, zo2_status s, const c
         o.host_bytes = zo2_host_budget_bytes(); /* what an engine takes */
     f.opts = &o;
     if (plan_of(&f, &o, &plan) == ZO2_ERR_NOMEM)
-        advise(&f, advice, sizeof advice);
+        advise(&f, &plan, advice, sizeof advice);
     return cli_error(program, "%s%s%s%s", what ? what : "", what ? ": " : "", text, advice);
 }

@@ -19,6 +19,7 @@ typedef struct cli_fit {
     bool batch_option;           /* --batch may be another one */
     bool micro_option;           /* so may --micro-batch */
     bool spill_option;           /* there is a --spill */
+    bool wire_option;            /* --wire and --frozen-wire may be others */
     cli_fit_sizes_fn sizes;      /* NULL: neither may */
     const void *ud;
 } cli_fit;

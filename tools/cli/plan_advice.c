@@ -69,5 +69,6 @@ void cli_plan_advice_json(cli_json *j, const cli_wire_advices *advice)
     cli_json_open(j, "advice", '[');
     one_json(j, "device", &advice->device);
     one_json(j, "host", &advice->host);
+    one_json(j, "fit", &advice->fit);
     cli_json_close(j, ']');
 }

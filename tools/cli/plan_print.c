@@ -274,8 +274,7 @@ void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, cons
     cli_json_open(&j, NULL, '{');
     cli_json_text(&j, "model", title);
     cli_json_bool(&j, "fits", fits);
-    if (advice)
-        cli_plan_advice_json(&j, advice);
+    cli_plan_advice_json(&j, advice);
     cli_json_u64(&j, "host_budget_bytes", machine.host_budget_bytes);
     cli_json_text(&j, "host_limit", machine.host_limit);
     cli_json_u64(&j, "cpus", machine.cpus);

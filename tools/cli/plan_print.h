@@ -23,7 +23,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
 
 /* One JSON object on stdout: every field by its name in zo2.h, "fits", and what a run here gets: "host_budget_bytes",
  * "host_limit", "cpus", "cpu_limit". device, wear: as in cli_plan_lines; with wear "steps", "written_bytes", "endurance_bytes" (null:
- * nobody knows) and "endurance_assumed". advice: "advice", an array; NULL: there is no such member. */
+ * nobody knows) and "endurance_assumed". advice: "advice", an array. */
 void cli_plan_print_json(const char *title, const zo2_plan *plan, int fits, const char *device, const cli_wear *wear,
                          const cli_wire_advices *advice);
 

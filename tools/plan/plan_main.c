@@ -11,11 +11,11 @@
 #include "tools/cli/plan_print.h"
 #include "tools/cli/report.h"
 #include "tools/cli/wear.h"
+#include "tools/cli/wire_advice.h"
 #include "tools/plan/drives.h"
 #include "tools/plan/gpu.h"
 #include "tools/plan/gpu_table.h"
 #include "tools/plan/tune_table.h"
-#include "tools/plan/wire_advice.h"
 
 typedef struct plan_output {
     cli_value probe, json, tune_table;
@@ -112,6 +112,33 @@ static zo2_status make_plan(plan_work *w)
     return s ? s : gpu_plan(&w->plan, w->model, &w->target, &w->opts);
 }
 
+/* A cli_wire_plan_fn: as make_plan() does it. The host is as fast with any wire of matrices that don't move. */
+static zo2_status plan_other(const void *work, zo2_engine_opts *o, const zo2_plan *timed, zo2_plan *out)
+{
+    const plan_work *w = work;
+    gpu_target target;
+    if (!timed)
+        o->probe_seconds = 0;
+    if (!w->gpu.gpu.given)
+        return zo2_plan_estimate(w->model, o, out);
+    zo2_status s = gpu_find(&target, &w->gpu, o);
+    if (!s && (!timed || (o->wire == w->opts.wire && !(target.rates.update_rate > 0)))) {
+        target.rates.update_rate = timed ? timed->update_rate : 0;
+        target.rates.noise_rate = timed ? timed->noise_rate : 0;
+    }
+    return s ? s : gpu_plan(out, w->model, &target, o);
+}
+
+static void find_advice(const plan_work *w, zo2_status s, cli_wire_advices *out)
+{
+    const cli_wire_search search = {.model = w->model, .opts = &w->opts, .now = &w->plan, .plan = plan_other, .ud = w};
+    memset(out, 0, sizeof *out);
+    if (s == ZO2_OK)
+        cli_wire_advice_find(out, &search);
+    else if (w->plan.parameters)
+        cli_wire_advice_fit(&out->fit, &search);
+}
+
 static int show(plan_work *w)
 {
     const char *program = w->command->program;
@@ -122,9 +149,8 @@ static int show(plan_work *w)
     const cli_wear wear = cli_wear_of(&w->plan, &w->opts, drives_steps(&w->drives), w->flags.endurance.u);
     const cli_plan_lines lines = {
         .batch = w->opts.max_rows, .rows_per_line = 1, .device = w->device, .wear = w->flags.spill.n ? &wear : NULL};
-    cli_wire_advices advice = {.device = {.wire = 0}};
-    if (s == ZO2_OK)
-        wire_advice_find(&advice, w->model, &w->gpu, &w->opts, &w->plan);
+    cli_wire_advices advice;
+    find_advice(w, s, &advice);
     if (known && w->output.json.given)
         cli_plan_print_json(w->model, &w->plan, s == ZO2_OK, w->device, lines.wear, &advice);
     else if (known)
@@ -141,6 +167,7 @@ static int show(plan_work *w)
                                           .batch_option = true,
                                           .micro_option = true,
                                           .spill_option = true,
+                                          .wire_option = true,
                                           .sizes = sizes});
     char text[512];
     if (lines.wear && cli_wear_too_much(&wear))
@@ -185,7 +212,8 @@ int main(int argc, char **argv)
         "writes a known one's to begin with, too.\n"
         "The budget is 90 % of the GPU's memory unless --device-mem is given.\n"
         "\n"
-        "Exit status 1 if it doesn't fit; the message has the smallest budget that works.",
+        "Where the wires are too large for the device, or for RAM with --spill, lines of advice name one that isn't.\n"
+        "Exit status 1 if it doesn't fit; the message has the smallest budget that works, and the batch or wire that does.",
     };
     int status;
     cli_fill_closed_streams();

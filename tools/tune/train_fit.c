@@ -8,9 +8,11 @@
 
 #include "tools/cli/fit_advice.h"
 #include "tools/cli/numbers.h"
+#include "tools/cli/plan_advice.h"
 #include "tools/cli/plan_print.h"
 #include "tools/cli/report.h"
 #include "tools/cli/wear.h"
+#include "tools/cli/wire_advice.h"
 #include "tools/tune/inputs.h"
 #include "tools/tune/train.h"
 
@@ -38,6 +40,7 @@ int train_fail_to_fit(const train *t, const char *what, zo2_status s)
                                       .micro = t->opts.micro_batch,
                                       .here = true,
                                       .spill_option = true,
+                                      .wire_option = !t->existed,
                                       .batch_option = !t->existed,
                                       .micro_option = !t->existed,
                                       .sizes = t->existed ? NULL : other_bounds,
@@ -54,6 +57,19 @@ static uint32_t most_options(const train *t)
     return data.max_options > eval.max_options ? data.max_options : eval.max_options;
 }
 
+/* A run has its wires for good: advice is for new ones. */
+static void find_advice(const train *t, zo2_status s, const zo2_plan *plan, cli_wire_advices *out)
+{
+    const cli_wire_search search = {.model = t->model.path, .opts = &t->opts, .now = plan};
+    memset(out, 0, sizeof *out);
+    if (t->existed)
+        return;
+    if (s == ZO2_OK)
+        cli_wire_advice_find(out, &search);
+    else if (s == ZO2_ERR_NOMEM && plan->parameters)
+        cli_wire_advice_fit(&out->fit, &search);
+}
+
 int train_show_plan(train *t)
 {
     zo2_plan plan = {.struct_size = sizeof plan};
@@ -65,10 +81,14 @@ int train_show_plan(train *t)
     const cli_wear wear = train_wear(t, &plan);
     if (t->opts.spill_count)
         lines.wear = &wear;
+    cli_wire_advices advice;
+    find_advice(t, s, &plan, &advice);
     if (known && t->flags->json.given)
-        cli_plan_print_json(t->model.path, &plan, s == ZO2_OK, NULL, lines.wear, NULL);
+        cli_plan_print_json(t->model.path, &plan, s == ZO2_OK, NULL, lines.wear, &advice);
     else if (known)
         cli_plan_print(t->model.path, &t->opts, &plan, &lines);
+    if (known && !t->flags->json.given)
+        cli_plan_print_advice(&plan, &advice);
     fflush(stdout);
     return s == ZO2_OK ? train_check_wear(t, &plan) : train_fail_to_fit(t, known ? "doesn't fit" : NULL, s);
 }

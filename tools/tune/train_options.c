@@ -41,7 +41,7 @@ static const cli_option output_options[] = {
     {"snapshot", "DIR", CLI_TEXT, AT(snapshot), "where to (RUN_DIR/snapshots)", 0, 0},
     {"no-snapshot", NULL, CLI_FLAG, AT(no_snapshot), "never save them: the journal is enough, but a resume takes the steps' noise again", 0, 0},
     {"log-every", "N", CLI_COUNT, AT(log_every), "a line on stderr every N steps where it is no terminal (every 10 s)", 1, 0},
-    {"dry-run", NULL, CLI_FLAG, AT(dry_run), "show the plan and stop", 0, 0},
+    {"dry-run", NULL, CLI_FLAG, AT(dry_run), "show the plan, with zo2-plan's advice, and stop", 0, 0},
     {"quiet", NULL, CLI_FLAG, AT(quiet), "warnings and errors only", 0, 0},
     {"json", NULL, CLI_FLAG, AT(json), "every step's metrics on stdout, at the end a summary object", 0, 0},
     {"trace", "FILE", CLI_TEXT, AT(trace), "write the lanes' timeline, for ui.perfetto.dev", 0, 0},
