@@ -13,10 +13,12 @@
 
 static zo2_status too_small(const char *what, uint64_t have, uint64_t need, const char *within)
 {
-    return zo2_error(
-        ZO2_ERR_NOMEM,
-        "the %s budget of %llu bytes is too small: the smallest that works with these settings is %llu bytes%s", what,
-        (unsigned long long)have, (unsigned long long)need, within);
+    const double gib = 1024.0 * 1024 * 1024;
+    return zo2_error(ZO2_ERR_NOMEM,
+                     "the %s budget of %llu bytes (%.2f GiB) is too small: the smallest that works with these settings "
+                     "is %llu bytes (%.2f GiB)%s",
+                     what, (unsigned long long)have, (double)have / gib, (unsigned long long)need, (double)need / gib,
+                     within);
 }
 
 static zo2_status host_too_small(const zo2_shape *s, uint64_t need)
@@ -31,9 +33,10 @@ static zo2_status host_too_small(const zo2_shape *s, uint64_t need)
  * tools' to say (tools/cli/fit_advice.h). */
 static zo2_status device_too_small(const zo2_arch *a, const zo2_backend_ops *be, const zo2_shape *s, uint64_t need)
 {
-    char within[120] = "; even one row is too much for it";
+    char within[120];
     uint64_t rows = s->batch_tokens / s->max_keys, micro = zo2_plan_largest_micro(a, be, s, rows);
     uint64_t batch = micro ? 0 : zo2_plan_largest_batch(a, be, s, rows);
+    snprintf(within, sizeof within, "; even one row of %llu tokens is too much for it", (unsigned long long)s->seq);
     if (micro)
         snprintf(within, sizeof within, "; within it, micro-batches of up to %llu row%s work",
                  (unsigned long long)micro, micro == 1 ? "" : "s");

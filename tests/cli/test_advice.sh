@@ -92,6 +92,21 @@ follow zo2-plan opt-125m --batch 512 --seq 2048 --probe 0 --device-mem 600M
 [ -n "$(option_of batch)" ] || fail "no batch is advised: $(cat ways.txt)"
 follow zo2-plan opt-13b --probe 0 --device-mem 1
 follow zo2-plan opt-175b --probe 0 --host-mem 1G
+# the model's context is longer than anyone would guess: the head line says so, and shorter rows are a way
+long="zo2-plan llama-3.1-8b --gpu rtx-4060-ti --update-rate 5 --probe 0"
+follow $long
+advised '--seq 4096|--device-mem [0-9]*M'
+grep -q '; rows are as long as the context, 131,072, without --seq$' out.txt || expect 1 '; rows are as long as the context, 131,072, without --seq$' $long
+expect 1 'even one row of 100000 tokens is too much for it; try --seq 4096, or' $long --seq 100000
+! grep -q 'rows are as long' out.txt || fail "a given --seq is called the context"
+# a plan that fits, but not here
+expect 0 '"host_peak_bytes"' zo2-plan opt-175b --probe 0 --batch 1 --seq 64 --json
+have=$(sed 's/.*"host_budget_bytes": \([0-9]*\).*/\1/' out.txt) need=$(sed 's/.*"host_peak_bytes": \([0-9]*\).*/\1/' out.txt)
+if [ "$have" -gt 0 ] && [ "$have" -lt "$need" ]; then
+    expect 0 '^  *too little for this: keep the rest on a drive with --spill DIR, ' zo2-plan opt-175b --probe 0 --batch 1 --seq 64
+fi
+expect 0 '' zo2-plan opt-125m --probe 0 --batch 1 --seq 64
+! grep -q 'too little' out.txt || fail "opt-125m has no room here"
 # what it proposes fits, for lines of different numbers of options, too
 for _ in 1 2 3 4 5 6; do
     echo '{"prompt": "A dog is", "options": [" an animal", " a plant"], "label": 0}'

@@ -9,7 +9,8 @@
 #include "tools/cli/report.h"
 #include "tools/cli/wire_advice.h"
 
-#define MIB (UINT64_C(1) << 20)
+#define MIB       (UINT64_C(1) << 20)
+#define SEQ_LEAST 64u /* shorter rows are no advice */
 
 static zo2_status plan_of(const cli_fit *f, const zo2_engine_opts *o, zo2_plan *plan)
 {
@@ -60,6 +61,27 @@ static void advise_sizes(const cli_fit *f, char *out, size_t size)
         snprintf(out, size, "--micro-batch %" PRIu64, n);
     else if (f->batch_option && (n = largest(f, f->batch, false)))
         snprintf(out, size, "--batch %" PRIu64 "%s", n, f->micro_option && lines > 1 ? " --micro-batch 1" : "");
+}
+
+/* Shorter rows, by powers of two; "" if no length of them fits. */
+static void advise_seq(const cli_fit *f, const zo2_plan *now, char *out, size_t size)
+{
+    const uint64_t rows = f->opts->max_rows ? f->opts->max_rows : 1;
+    zo2_engine_opts o = *f->opts;
+    zo2_plan plan;
+    uint64_t seq = UINT64_C(1) << 31;
+    out[0] = '\0';
+    if (!f->seq_option)
+        return;
+    while (seq >= now->batch_tokens / rows && seq > 1)
+        seq /= 2;
+    for (; seq >= SEQ_LEAST; seq /= 2) {
+        o.max_seq = (uint32_t)seq;
+        if (plan_of(f, &o, &plan) == ZO2_OK) {
+            snprintf(out, size, "--seq %" PRIu64, seq);
+            return;
+        }
+    }
 }
 
 /* Larger budgets, the smallest that work, both if both have to grow; "" if that is no way. *short_of: host bytes that this
@@ -114,40 +136,66 @@ static void advise_wire(const cli_fit *f, const zo2_plan *now, char *out, size_t
         snprintf(out, size, "%s %s", wire.option, zo2_wire_name(wire.wire));
 }
 
-/* now: the plan that doesn't fit. */
-static void advise(const cli_fit *f, const zo2_plan *now, char *out, size_t size)
+/* Host memory that this machine doesn't have. told: how much is said beside it. */
+static void advise_machine(const cli_fit *f, uint64_t short_of, bool told, char *out, size_t size)
 {
-    char ways[3][80], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
+    char need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
+    size_t n = 0;
+    if (!told)
+        n = (size_t)snprintf(out, size, "it takes %s of host memory and this machine has %s for it: ",
+                             cli_human_size(need, short_of), cli_human_size(have, zo2_host_budget_bytes()));
+    snprintf(out + n, size - n, "%send what else uses memory, or take a machine with more",
+             could_spill(f) ? "keep the rest on a drive with --spill DIR, " : "");
+}
+
+/* now: the plan that doesn't fit. */
+static void advise(const cli_fit *f, const zo2_plan *now, bool told, char *out, size_t size)
+{
+    char ways[4][80];
     uint64_t short_of;
     size_t n = 0;
     advise_sizes(f, ways[0], sizeof ways[0]);
-    advise_wire(f, now, ways[1], sizeof ways[1]);
-    advise_budgets(f, ways[2], sizeof ways[2], &short_of);
-    for (int i = 0; i < 3 && n < size; i++)
+    advise_seq(f, now, ways[1], sizeof ways[1]);
+    advise_wire(f, now, ways[2], sizeof ways[2]);
+    advise_budgets(f, ways[3], sizeof ways[3], &short_of);
+    for (int i = 0; i < 4 && n < size; i++)
         if (*ways[i])
-            n += (size_t)snprintf(out + n, size - n, "%s%s", n ? ", or " : "; try ", ways[i]);
-    if (!n && short_of)
-        snprintf(out, size,
-                 "; it takes %s of host memory and this machine has %s for it: %send what else uses memory, or "
-                 "take a machine with more",
-                 cli_human_size(need, short_of), cli_human_size(have, zo2_host_budget_bytes()),
-                 could_spill(f) ? "keep the rest on a drive with --spill DIR, " : "");
+            n += (size_t)snprintf(out + n, size - n, "%s%s", n ? ", or " : "try ", ways[i]);
+    if (n && n < size && short_of && could_spill(f))
+        snprintf(out + n, size - n, ", or keep the rest on a drive with --spill DIR");
+    else if (!n && short_of)
+        advise_machine(f, short_of, told, out, size);
 }
 
-int cli_fail_to_fit(const char *program, const char *what, zo2_status s, const cli_fit *given)
+/* "": it fits, or there is no way. */
+static void find_ways(const cli_fit *given, bool told, char *out, size_t size)
 {
-    char text[1024], advice[256] = "";
     zo2_engine_opts o = *given->opts;
     cli_fit f = *given;
     zo2_plan plan;
-    if (s != ZO2_ERR_NOMEM)
-        return cli_fail(program, what, s);
-    snprintf(text, sizeof text, "%s", zo2_last_error()); /* planning changes it */
+    out[0] = '\0';
     o.probe_seconds = 0;
     if (f.here && !o.host_bytes)
         o.host_bytes = zo2_host_budget_bytes(); /* what an engine takes */
     f.opts = &o;
     if (plan_of(&f, &o, &plan) == ZO2_ERR_NOMEM)
-        advise(&f, &plan, advice, sizeof advice);
-    return cli_error(program, "%s%s%s%s", what ? what : "", what ? ": " : "", text, advice);
+        advise(&f, &plan, told, out, size);
+}
+
+int cli_fail_to_fit(const char *program, const char *what, zo2_status s, const cli_fit *given)
+{
+    char text[1024], advice[512];
+    if (s != ZO2_ERR_NOMEM)
+        return cli_fail(program, what, s);
+    snprintf(text, sizeof text, "%s", zo2_last_error()); /* planning changes it */
+    find_ways(given, false, advice, sizeof advice);
+    return cli_error(program, "%s%s%s%s%s", what ? what : "", what ? ": " : "", text, *advice ? "; " : "", advice);
+}
+
+const char *cli_fit_here(char *out, size_t size, const cli_fit *given)
+{
+    cli_fit f = *given;
+    f.here = true;
+    find_ways(&f, true, out, size);
+    return out;
 }

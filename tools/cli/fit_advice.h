@@ -19,6 +19,7 @@ typedef struct cli_fit {
     bool batch_option;           /* --batch may be another one */
     bool micro_option;           /* so may --micro-batch */
     bool spill_option;           /* there is a --spill */
+    bool seq_option;             /* so may --seq, which makes rows of max_seq or the context */
     bool wire_option;            /* --wire and --frozen-wire may be others */
     cli_fit_sizes_fn sizes;      /* NULL: neither may */
     const void *ud;
@@ -27,5 +28,9 @@ typedef struct cli_fit {
 /* As cli_fail(); if s is ZO2_ERR_NOMEM and a budget was too small, the line ends with "; try --micro-batch 4, or
  * --device-mem 30M". */
 int cli_fail_to_fit(const char *program, const char *what, zo2_status s, const cli_fit *f);
+
+/* The same ways for a run here, of a plan that fits if host memory is no object: "try ...", or what to do about the memory; "" if it fits here,
+ * too. Returns out. */
+const char *cli_fit_here(char *out, size_t size, const cli_fit *f);
 
 #endif

@@ -190,13 +190,15 @@ static void print_disk(const zo2_plan *plan, const cli_wear *wear)
 }
 
 /* What of the machine a run gets, and where that is set. */
-static void print_limits(const zo2_engine_opts *o, const zo2_plan *plan, const zo2_machine *machine)
+static void print_limits(const zo2_engine_opts *o, const zo2_plan *plan, const zo2_machine *machine, const char *here)
 {
     char a[CLI_TEXT_BYTES];
     printf("\nlimits here\n");
     if (machine->host_budget_bytes)
         printf("  %-12s %14s  90 %% of what %s leaves\n", "host memory", cli_human_size(a, machine->host_budget_bytes),
                machine->host_limit);
+    if (here && *here)
+        printf("  %-12s %14s  too little for this: %s\n", "", "", here);
     printf("  %-12s %14u  %s%s\n", "threads", plan->threads, o->threads ? "as given" : machine->cpu_limit,
            plan->threads < machine->cpus && !o->threads ? ", less those of the device's lanes" : "");
 }
@@ -204,9 +206,13 @@ static void print_limits(const zo2_engine_opts *o, const zo2_plan *plan, const z
 void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan *plan, const cli_plan_lines *lines)
 {
     char a[CLI_TEXT_BYTES], b[CLI_TEXT_BYTES], c[CLI_TEXT_BYTES], ring[96];
-    printf("%s: %s parameters; a batch holds up to %s tokens, a micro-batch %s\n", title,
+    printf("%s: %s parameters; a batch holds up to %s tokens, a micro-batch %s", title,
            cli_human_count(a, plan->parameters), cli_human_count(b, plan->batch_tokens),
            cli_human_count(c, plan->tokens));
+    if (lines->whole_context && o->max_rows)
+        printf("; rows are as long as the context, %s, without --seq",
+               cli_human_count(a, plan->batch_tokens / o->max_rows));
+    putchar('\n');
     char wires[CLI_TUNE_BYTES];
     printf("wire %s", cli_wires_text(wires, o));
     if (o->compute)
@@ -246,7 +252,7 @@ void cli_plan_print(const char *title, const zo2_engine_opts *o, const zo2_plan 
                machine.host_budget_bytes < plan->host_peak_bytes ? ": too little" : "");
     putchar('\n');
     print_host_parts(plan);
-    print_limits(o, plan, &machine);
+    print_limits(o, plan, &machine, lines->here);
 
     print_disk(plan, lines->wear);
     print_times(o, plan, lines);

@@ -15,6 +15,8 @@ typedef struct cli_plan_lines {
     bool fixed;             /* a run's: it takes no other settings, so none are proposed */
     const char *device;     /* whose rates were given ("h200, as published"); NULL: they were measured here */
     const cli_wear *wear;   /* of a plan that spills; else NULL */
+    const char *here;       /* what to do where host memory here is too little; "" or NULL: nothing is known */
+    bool whole_context;     /* rows are as long as the context because nobody said how long they are */
 } cli_plan_lines;
 
 /* The table on stdout: bytes of every tier by part, rates, the time of a step, and proposals. title names

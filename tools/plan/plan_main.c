@@ -139,6 +139,20 @@ static void find_advice(const plan_work *w, zo2_status s, cli_wire_advices *out)
         cli_wire_advice_fit(&out->fit, &search);
 }
 
+static cli_fit fit_of(const plan_work *w)
+{
+    return (cli_fit){.model = w->model,
+                     .opts = &w->opts,
+                     .batch = w->opts.max_rows,
+                     .micro = w->opts.max_rows_micro,
+                     .batch_option = true,
+                     .micro_option = true,
+                     .spill_option = true,
+                     .seq_option = true,
+                     .wire_option = true,
+                     .sizes = sizes};
+}
+
 static int show(plan_work *w)
 {
     const char *program = w->command->program;
@@ -147,8 +161,16 @@ static int show(plan_work *w)
         return cli_fail(program, NULL, s);
     bool known = w->plan.parameters != 0; /* too small a budget still leaves the plan */
     const cli_wear wear = cli_wear_of(&w->plan, &w->opts, drives_steps(&w->drives), w->flags.endurance.u);
-    const cli_plan_lines lines = {
-        .batch = w->opts.max_rows, .rows_per_line = 1, .device = w->device, .wear = w->flags.spill.n ? &wear : NULL};
+    const cli_fit fit = fit_of(w);
+    char here[512] = "";
+    if (s == ZO2_OK && !w->opts.host_bytes)
+        cli_fit_here(here, sizeof here, &fit);
+    const cli_plan_lines lines = {.batch = w->opts.max_rows,
+                                  .rows_per_line = 1,
+                                  .device = w->device,
+                                  .wear = w->flags.spill.n ? &wear : NULL,
+                                  .here = here,
+                                  .whole_context = !w->opts.max_seq};
     cli_wire_advices advice;
     find_advice(w, s, &advice);
     if (known && w->output.json.given)
@@ -159,16 +181,7 @@ static int show(plan_work *w)
         cli_plan_print_advice(&w->plan, &advice);
     fflush(stdout);
     if (s != ZO2_OK)
-        return cli_fail_to_fit(program, known ? "doesn't fit" : NULL, s,
-                               &(cli_fit){.model = w->model,
-                                          .opts = &w->opts,
-                                          .batch = w->opts.max_rows,
-                                          .micro = w->opts.max_rows_micro,
-                                          .batch_option = true,
-                                          .micro_option = true,
-                                          .spill_option = true,
-                                          .wire_option = true,
-                                          .sizes = sizes});
+        return cli_fail_to_fit(program, known ? "doesn't fit" : NULL, s, &fit);
     char text[512];
     if (lines.wear && cli_wear_too_much(&wear))
         return cli_error(program, "%s", cli_wear_text(text, sizeof text, &wear));
