@@ -105,6 +105,18 @@ have=$(sed 's/.*"host_budget_bytes": \([0-9]*\).*/\1/' out.txt) need=$(sed 's/.*
 if [ "$have" -gt 0 ] && [ "$have" -lt "$need" ]; then
     expect 0 '^  *too little for this: keep the rest on a drive with --spill DIR, ' zo2-plan opt-175b --probe 0 --batch 1 --seq 64
 fi
+# RAM for host memory, but not for the cpu backend's device memory beside it
+batch=1 host=0 device=0
+while [ "$have" -gt 0 ] && [ $((host + device)) -le $((have + have / 2)) ]; do # what is available changes a little
+    batch=$((batch * 2))
+    beside="zo2-plan opt-125m --backend cpu --probe 0 --batch $batch --seq 512"
+    expect 0 '"device_peak_bytes"' $beside --json
+    host=$(sed 's/.*"host_peak_bytes": \([0-9]*\).*/\1/' out.txt) device=$(sed 's/.*"device_peak_bytes": \([0-9]*\).*/\1/' out.txt)
+done
+if [ "$have" -gt "$host" ]; then
+    expect 0 "too little for [0-9.]* [GT]iB: the cpu backend's device memory is RAM, too" $beside
+    [ $batch = 2 ] || ! zo2-plan opt-125m --backend cpu --probe 0 --batch $((batch / 4)) --seq 512 | grep -q "is RAM, too" || fail "there is enough of it"
+fi
 expect 0 '' zo2-plan opt-125m --probe 0 --batch 1 --seq 64
 ! grep -q 'too little' out.txt || fail "opt-125m has no room here"
 # what it proposes fits, for lines of different numbers of options, too

@@ -199,6 +199,11 @@ static void print_limits(const zo2_engine_opts *o, const zo2_plan *plan, const z
                machine->host_limit);
     if (here && *here)
         printf("  %-12s %14s  too little for this: %s\n", "", "", here);
+    const uint64_t both = plan->device_peak_bytes + plan->host_peak_bytes;
+    if (!plan->context_bytes && plan->host_peak_bytes <= machine->host_budget_bytes &&
+        both > machine->host_budget_bytes)
+        printf("  %-12s %14s  too little for %s: the cpu backend's device memory is RAM, too, beside host memory\n", "",
+               "", cli_human_size(a, both)); /* no other backend does without a context */
     printf("  %-12s %14u  %s%s\n", "threads", plan->threads, o->threads ? "as given" : machine->cpu_limit,
            plan->threads < machine->cpus && !o->threads ? ", less those of the device's lanes" : "");
 }
