@@ -27,7 +27,7 @@ uint64_t cli_plan_wire_bytes(const zo2_plan *plan);
 /* Lines under the table of a plan. What makes one fit is said by the error, fit_advice.h. */
 void cli_plan_print_advice(const zo2_plan *plan, const cli_wire_advices *advice);
 
-/* "advice" of an open object: [{"for": "device", "option": "--frozen-wire", "wire": "f6", ...}]. */
+/* "advice" of an open object: [{"for": "device", "option": "--frozen-wire", "wire": "f6", ...}], and of it those for "host" and "fit". */
 void cli_plan_advice_json(cli_json *j, const cli_wire_advices *advice);
 
 #endif

@@ -151,7 +151,9 @@ static void print_host_parts(const zo2_plan *plan)
     const uint64_t spilled = plan->ram_master_bytes + plan->ram_wire_bytes + plan->spill_buffer_bytes;
     const uint64_t masters = plan->spill_bytes ? spilled : plan->master_bytes;
     const uint64_t cache = plan->spill_bytes ? 0 : plan->trunk_cache_bytes;
-    const part whole[] = {{"masters", plan->master_bytes, "fp32 masters with their wires"}};
+    const part whole[] = {{"masters", plan->master_bytes,
+                           plan->frozen_bytes ? "fp32 masters with their wires, and the wires of what doesn't move"
+                                              : "fp32 masters with their wires"}};
     const part parts[] = {
         {"masters", plan->ram_master_bytes, "fp32 masters with their wires that stay in RAM"},
         {"wires", plan->ram_wire_bytes, "wires of masters that don't"},
