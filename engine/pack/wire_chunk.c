@@ -11,24 +11,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-zo2_status zo2_wire_chunk_make(const zo2_pack *p, const zo2_codec *codec, uint32_t tensor, uint64_t row, uint64_t rows,
-                               unsigned char *wire)
+zo2_status zo2_wire_chunk_encode(const zo2_pack *p, const zo2_codec *codec, uint32_t tensor, const void *bits,
+                                 uint64_t rows, unsigned char *wire)
 {
     const zo2_packtensor *t = zo2_packfile_tensor(p->file, tensor);
     const uint64_t row_bytes = t->cols * zo2_dtype_bytes(t->dtype), most = zo2_max_u64(ZO2_MASTERS_PIECE / t->cols, 1);
-    unsigned char *bits = malloc(rows * row_bytes);
     float *values = malloc(zo2_min_u64(most, rows) * t->cols * sizeof *values);
-    zo2_status s = bits && values ? zo2_packfile_read_rows(p->file, tensor, row, rows, bits)
-                                  : zo2_error(ZO2_ERR_NOMEM, "no memory to encode tensor %s", t->name);
+    zo2_status s = values ? ZO2_OK : zo2_error(ZO2_ERR_NOMEM, "no memory to encode tensor %s", t->name);
     memset(wire, 0, codec->wire_bytes(rows, t->cols)); /* whatever a codec leaves between rows */
     for (uint64_t r = 0, n; r < rows && !s; r += n) {
         n = zo2_min_u64(most, rows - r);
-        zo2_source_decode(t->dtype, bits + r * row_bytes, n * t->cols, values);
+        zo2_source_decode(t->dtype, (const unsigned char *)bits + r * row_bytes, n * t->cols, values);
         s = zo2_rebuild_check(&p->arch.tensors[tensor], codec, values, n * t->cols, 0);
         if (!s)
             codec->split(values, rows, t->cols, r, n, wire, NULL);
     }
     free(values);
+    return s;
+}
+
+zo2_status zo2_wire_chunk_make(const zo2_pack *p, const zo2_codec *codec, uint32_t tensor, uint64_t row, uint64_t rows,
+                               unsigned char *wire)
+{
+    const zo2_packtensor *t = zo2_packfile_tensor(p->file, tensor);
+    void *bits = malloc(rows * t->cols * zo2_dtype_bytes(t->dtype));
+    zo2_status s = bits ? zo2_packfile_read_rows(p->file, tensor, row, rows, bits)
+                        : zo2_error(ZO2_ERR_NOMEM, "no memory to encode tensor %s", t->name);
+    if (!s)
+        s = zo2_wire_chunk_encode(p, codec, tensor, bits, rows, wire);
     free(bits);
     return s;
 }

@@ -11,6 +11,9 @@
  * tensor that the wire can't hold. */
 zo2_status zo2_wire_chunk_make(const zo2_pack *p, const zo2_codec *codec, uint32_t tensor, uint64_t row, uint64_t rows,
                                unsigned char *wire);
+/* The same of rows that were read already: their source bits. */
+zo2_status zo2_wire_chunk_encode(const zo2_pack *p, const zo2_codec *codec, uint32_t tensor, const void *bits,
+                                 uint64_t rows, unsigned char *wire);
 
 /* Are all stored wires what their tensors' own bits encode to? Those of tensors whose bits were dropped are left out. progress: "verify wires", their bytes. ZO2_ERR_FORMAT names the first that isn't. */
 zo2_status zo2_wire_chunks_verify(const zo2_pack *p, const zo2_parallel *workers, zo2_progress_fn progress, void *ud);

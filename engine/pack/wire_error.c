@@ -9,6 +9,7 @@
 #include "engine/model/arch.h"
 #include "engine/model/wire_size.h"
 #include "engine/pack/pack_api.h"
+#include "engine/pack/wire_chunk.h"
 #include "storage/pack/packfile.h"
 
 #include <inttypes.h>
@@ -21,7 +22,7 @@ typedef struct part {
 } part;
 
 typedef struct compare_job {
-    const zo2_packfile *file;
+    const zo2_pack *pack;
     const zo2_tensor *tensor;
     const zo2_codec *codec;
     uint64_t chunk_rows; /* of the pack: a read checks whole chunks */
@@ -34,56 +35,50 @@ static zo2_status no_memory(const zo2_tensor *t)
     return zo2_error(ZO2_ERR_NOMEM, "no memory to encode tensor %s", t->name);
 }
 
-static zo2_status read_values(const compare_job *job, uint64_t row, uint64_t rows, float *w)
+/* Adds up row by row what is lost of a chunk's values in its wire. */
+static zo2_status compare_rows(const compare_job *job, const unsigned char *bits, const unsigned char *wire,
+                               uint64_t rows, part *out)
 {
-    const zo2_packtensor *t = zo2_packfile_tensor(job->file, job->tensor->id);
-    void *bits = malloc(rows * t->cols * zo2_dtype_bytes(t->dtype));
-    if (!bits)
+    const zo2_dtype dtype = zo2_packfile_tensor(job->pack->file, job->tensor->id)->dtype;
+    const uint64_t cols = job->tensor->cols, row_bytes = cols * zo2_dtype_bytes(dtype);
+    float *w = malloc(2 * cols * sizeof *w);
+    if (!w)
         return no_memory(job->tensor);
-    zo2_status s = zo2_packfile_read_rows(job->file, job->tensor->id, row, rows, bits);
-    if (!s)
-        zo2_source_decode(t->dtype, bits, rows * t->cols, w);
-    free(bits);
-    return s;
-}
-
-/* Encodes rows as one chunk of a run, and adds up what is lost of them row by row. */
-static zo2_status compare_rows(const compare_job *job, const float *w, uint64_t rows, part *out)
-{
-    const uint64_t cols = job->tensor->cols, room = zo2_wire_room(job->codec, rows, cols);
-    void *wire = aligned_alloc(64, zo2_round_up(room, 64));
-    float *said = malloc(cols * sizeof *said);
-    zo2_status s = wire && said ? ZO2_OK : no_memory(job->tensor);
-    if (!s) {
-        job->codec->split(w, rows, cols, 0, rows, wire, NULL);
-        out->wire_bytes = zo2_wire_sent(job->codec, wire, rows, cols);
-    }
-    for (uint64_t r = 0; r < rows && !s; r++) {
+    float *said = w + cols;
+    for (uint64_t r = 0; r < rows; r++) {
+        zo2_source_decode(dtype, bits + r * row_bytes, cols, w);
         job->codec->decode(wire, rows, cols, r, 1, said);
         for (uint64_t c = 0; c < cols; c++) {
-            const double value = w[r * cols + c], error = said[c] - value;
+            const double value = w[c], error = said[c] - value;
             out->squares += value * value;
             out->error_squares += error * error;
         }
     }
-    free(said);
-    free(wire);
-    return s;
+    free(w);
+    return ZO2_OK;
 }
 
 static void compare_part(void *arg, uint64_t i)
 {
     compare_job *job = arg;
     const zo2_tensor *t = job->tensor;
-    const uint64_t row = i * job->chunk_rows, rows = zo2_min_u64(job->chunk_rows, t->rows - row), n = rows * t->cols;
-    float *w = malloc(n * sizeof *w);
-    zo2_status s = w ? read_values(job, row, rows, w) : no_memory(t);
-    if (!s && !zo2_codec_representable(job->codec, w, n))
-        s = zo2_error(ZO2_ERR_NONFINITE, "tensor %s has a weight that the %s wire can't hold: choose another wire",
-                      t->name, zo2_wire_name(job->codec->id));
+    const zo2_packfile *file = job->pack->file;
+    const uint64_t row = i * job->chunk_rows, rows = zo2_min_u64(job->chunk_rows, t->rows - row);
+    unsigned char *bits = malloc(rows * t->cols * zo2_dtype_bytes(zo2_packfile_tensor(file, t->id)->dtype));
+    unsigned char *wire = aligned_alloc(64, zo2_round_up(zo2_wire_room(job->codec, rows, t->cols), 64));
+    zo2_status s = bits && wire ? zo2_packfile_read_rows(file, t->id, row, rows, bits) : no_memory(t);
+    if (!s) {
+        s = zo2_wire_chunk_encode(job->pack, job->codec, t->id, bits, rows, wire);
+        if (s == ZO2_ERR_NONFINITE) /* there is no step here that it could be of */
+            s = zo2_error(s, "tensor %s has a weight that the %s wire can't hold: choose another wire", t->name,
+                          zo2_wire_name(job->codec->id));
+    }
     if (!s)
-        s = compare_rows(job, w, rows, &job->parts[i]);
-    free(w);
+        s = compare_rows(job, bits, wire, rows, &job->parts[i]);
+    if (!s)
+        job->parts[i].wire_bytes = zo2_wire_sent(job->codec, wire, rows, t->cols);
+    free(wire);
+    free(bits);
     if (s)
         zo2_job_error_set(&job->error, s);
 }
@@ -91,7 +86,7 @@ static void compare_part(void *arg, uint64_t i)
 static zo2_status compare(const zo2_pack *p, uint32_t id, zo2_wire wire, uint32_t threads, zo2_wire_error *out)
 {
     const zo2_tensor *t = &p->arch.tensors[id];
-    compare_job job = {.file = p->file,
+    compare_job job = {.pack = p,
                        .tensor = t,
                        .codec = zo2_codec_get(t->exempt ? ZO2_WIRE_FP32 : wire),
                        .chunk_rows = zo2_packfile_chunk_rows(p->file, id),
