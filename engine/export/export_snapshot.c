@@ -1,6 +1,7 @@
 /* export_snapshot.c: weights from a snapshot alone, for a run that lost its journal. The updates that units lack can't be
  * made without it, so all of them must stand at one step: what is exported are the weights of that step. */
 #include "engine/export/export_values.h"
+#include "engine/masters/snapshot_find.h"
 #include "engine/model/layout.h"
 #include "engine/pack/pack_api.h"
 #include "storage/pack/packfile.h"
@@ -11,21 +12,8 @@
 
 #define MAX_LISTED 64 /* two are kept; more can only come from hands */
 
-/* Units without values are those that the run left as they were: they come from the pack. (Those of packs that store one layer for all are
- * refused before.) */
-static int fits(const zo2_layout *l, const zo2_snapfile *s)
-{
-    if (zo2_snapfile_get_header(s)->units != l->n_units)
-        return 0;
-    for (uint32_t i = 0; i < l->n_units; i++) {
-        const uint64_t elements = zo2_snapfile_unit_elements(s, i);
-        if (elements && elements != l->units[i].elements)
-            return 0;
-    }
-    return 1;
-}
-
-/* v->layout: that of the snapshot. Its units come from the run's compute type and tile rule, which only the journal had. */
+/* v->layout: that of the snapshot. Its units come from the run's compute type and tile rule, which only the journal had. One
+ * without values was left as it was by the run and comes from the pack. (Packs that store one layer for all are refused before.) */
 static zo2_status find_layout(zo2_export_values *v, const zo2_snapfile *f)
 {
     static const zo2_dtype computes[] = {ZO2_F32, ZO2_F16, ZO2_BF16};
@@ -33,7 +21,7 @@ static zo2_status find_layout(zo2_export_values *v, const zo2_snapfile *f)
         for (size_t i = 0; i < sizeof computes / sizeof *computes; i++) {
             zo2_status s = zo2_layout_create(&v->layout, &v->arch, zo2_one_wire(ZO2_WIRE_BF16), computes[i], rule,
                                              ZO2_EXPORT_CHUNK_BYTES);
-            if (s || fits(&v->layout, f))
+            if (s || zo2_snapshot_fits(&v->layout, f))
                 return s;
             zo2_layout_free(&v->layout);
         }

@@ -14,8 +14,7 @@ static void warn(zo2_log_fn log, void *log_ud, const char *before, const char *a
     log(log_ud, ZO2_LOG_WARNING, text);
 }
 
-/* Units and their sizes are the layout's; those without values are not there (aliases of others). */
-static int fits_layout(const zo2_layout *l, const zo2_snapfile *s)
+int zo2_snapshot_fits(const zo2_layout *l, const zo2_snapfile *s)
 {
     if (zo2_snapfile_get_header(s)->units != l->n_units)
         return 0;
@@ -42,7 +41,7 @@ zo2_snapfile *zo2_snapshot_find(const char *dir, const zo2_journal *j, const zo2
         }
         const zo2_snapshot_header *h = zo2_snapfile_get_header(s);
         if (h->model_hash == model && h->step <= steps && h->chain == zo2_journal_chain(j, h->step) &&
-            fits_layout(l, s))
+            zo2_snapshot_fits(l, s))
             return s;
         zo2_snapfile_close(s);
     }

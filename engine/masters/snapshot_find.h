@@ -6,6 +6,9 @@
 #include "storage/run/journal.h"
 #include "storage/run/snapshot.h"
 
+/* Are units and their sizes the layout's? Those without values don't count: they are aliases of others, or were left as they were. */
+int zo2_snapshot_fits(const zo2_layout *l, const zo2_snapfile *s);
+
 /* The newest snapshot of at most `steps` steps that belongs to the journal's history and fits the layout; NULL if there
  * is none. The caller closes it. One that can't be read gets a warning through log, which may be NULL. */
 zo2_snapfile *zo2_snapshot_find(const char *dir, const zo2_journal *j, const zo2_layout *l, uint64_t steps,
