@@ -16,6 +16,14 @@ static void log_lines(void *ud, zo2_log_level level, const char *text)
     strcat(logged, "\n");
 }
 
+enum { ROWS = 6, SEQ = 14 };
+
+static void batch_of(test_batch *t, uint64_t step)
+{
+    random_batch(t, (uint32_t)step + 1, 100, ROWS, SEQ, 0);
+    t->b.data_position = step + 1;
+}
+
 static zo2_engine_opts base_opts(void)
 {
     zo2_engine_opts o;
@@ -24,8 +32,8 @@ static zo2_engine_opts base_opts(void)
     o.log = log_lines;
     o.lr = 1e-3;
     o.seed = 3;
-    o.max_rows = 6;
-    o.max_seq = 14;
+    o.max_rows = ROWS;
+    o.max_seq = SEQ;
     o.threads = 2;
     o.resume = 1;
     o.chunk_bytes = 4000;
@@ -45,8 +53,7 @@ static zo2_status train(zo2_engine *e, zo2_step_result *last)
     zo2_status s = ZO2_OK;
     for (zo2_engine_get_state(e, &st); st.step < STEPS && !s; zo2_engine_get_state(e, &st)) {
         test_batch t;
-        random_batch(&t, (uint32_t)st.step + 1, 100, 6, 14, 0);
-        t.b.data_position = st.step + 1;
+        batch_of(&t, st.step);
         *last = (zo2_step_result){.struct_size = sizeof *last};
         s = zo2_step(e, &t.b, last);
     }
@@ -238,7 +245,7 @@ static void device_lost(void **state)
                 fail_msg("\"%s\" names neither the error nor the work", zo2_last_error());
             /* and stays so */
             test_batch t;
-            random_batch(&t, 1, 100, 6, 14, 0);
+            batch_of(&t, 0);
             assert_int_equal(zo2_step(e, &t.b, NULL), ZO2_ERR_DEVICE);
             losses++;
         }
@@ -429,18 +436,11 @@ static void events(void **state)
     assert_clean();
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(refusals),    cmocka_unit_test(memory),
                                        cmocka_unit_test(unpinned),    cmocka_unit_test(pinning_refused),
                                        cmocka_unit_test(device_lost), cmocka_unit_test(any_call),
                                        cmocka_unit_test(lent),        cmocka_unit_test(events)};
-    return cmocka_run_group_tests(tests, NULL, clean);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

@@ -172,16 +172,9 @@ static void reference_decoders(void **state)
     each_model("decoder-fixtures", 20, 10, 22);
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(tiny_model), cmocka_unit_test(other_families),
                                        cmocka_unit_test(reference_models), cmocka_unit_test(reference_decoders)};
-    return cmocka_run_group_tests(tests, NULL, clean);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

@@ -185,13 +185,6 @@ static void an_engine_fills(void **state)
     zo2_run_close(run);
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -199,5 +192,5 @@ int main(void)
         cmocka_unit_test(plans_are_filled), cmocka_unit_test(choices_are_counted),
         cmocka_unit_test(an_engine_fills),
     };
-    return cmocka_run_group_tests(tests, NULL, clean);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

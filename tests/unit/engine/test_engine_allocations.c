@@ -183,17 +183,11 @@ static void thousands_of_steps(void **state)
     remove_tree(folder ? folder : run);
 }
 
-static void clean_up(void **state)
-{
-    (void)state;
-    remove_tree(scratch_dir());
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(counters_count), cmocka_unit_test(language_model),     cmocka_unit_test(language_model_bf16),
-        cmocka_unit_test(everything_on),  cmocka_unit_test(thousands_of_steps), cmocka_unit_test(clean_up),
+        cmocka_unit_test(everything_on),  cmocka_unit_test(thousands_of_steps),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

@@ -201,13 +201,6 @@ static void decoders(void **state)
     check("decoder-fixtures/mistral", ZO2_GAUSSIAN, 1, "mistral");
 }
 
-static int remove_scratch(void **state)
-{
-    (void)state;
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -218,5 +211,5 @@ int main(void)
         cmocka_unit_test(post_norm),
         cmocka_unit_test(decoders),
     };
-    return cmocka_run_group_tests(tests, NULL, remove_scratch);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

@@ -175,8 +175,5 @@ int main(void)
         cmocka_unit_test(plans_are_checked_and_frozen_tensors_stay),
     };
     test_device_begin(0);
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    test_device_end();
-    remove_tree(scratch_dir());
-    return failed;
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

@@ -276,13 +276,6 @@ static int make_packs(void **state)
     return 0;
 }
 
-static int remove_scratch(void **state)
-{
-    (void)state;
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -295,5 +288,5 @@ int main(void)
         cmocka_unit_test(test_workers_block_signals),
         cmocka_unit_test(test_decimal_comma),
     };
-    return cmocka_run_group_tests(tests, make_packs, remove_scratch);
+    return cmocka_run_group_tests(tests, make_packs, test_clean);
 }

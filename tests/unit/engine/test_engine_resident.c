@@ -306,18 +306,11 @@ static void aliased_layers(void **state)
     }
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(choice),        cmocka_unit_test(sends_what_is_new), cmocka_unit_test(one_micro_batch),
         cmocka_unit_test(micro_batches), cmocka_unit_test(aliased_layers),
     };
-    return cmocka_run_group_tests(tests, NULL, clean);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

@@ -182,13 +182,6 @@ static int make_pack(void **state)
     return 0;
 }
 
-static int remove_scratch(void **state)
-{
-    (void)state;
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,5 +190,5 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_train),
     };
-    return cmocka_run_group_tests(tests, make_pack, remove_scratch);
+    return cmocka_run_group_tests(tests, make_pack, test_clean);
 }

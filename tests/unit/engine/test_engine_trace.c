@@ -206,15 +206,8 @@ static void trace_of_a_spill(void **state)
     assert_true(written > 0 && bytes_of(&r, -1, "write") >= written); /* closing writes the rest */
 }
 
-static int clean(void **state)
-{
-    (void)state;
-    remove_tree(scratch_dir());
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(trace), cmocka_unit_test(trace_of_a_spill)};
-    return cmocka_run_group_tests(tests, NULL, clean);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }
