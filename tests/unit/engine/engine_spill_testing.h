@@ -9,18 +9,10 @@ enum { ROWS = 4, SEQ = 10, STEPS = 6, THREADS = 2, CHUNK = 2000, VOCAB = 20 };
 
 static inline zo2_engine_opts usual(void)
 {
-    zo2_engine_opts o;
-    zo2_engine_opts_init(&o);
-    o.backend = TEST_BACKEND;
-    o.lr = 1e-3;
-    o.weight_decay = 0.1;
-    o.seed = 5;
+    zo2_engine_opts o = small_run(5, ROWS, SEQ);
     o.pending = 0;
-    o.max_rows = ROWS;
-    o.max_seq = SEQ;
     o.threads = THREADS;
     o.chunk_bytes = CHUNK;
-    o.resume = 1;
     o.probe_seconds = 0;
     return o;
 }

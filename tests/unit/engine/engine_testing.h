@@ -105,6 +105,22 @@ static inline uint32_t test_random(uint32_t *state)
     return *state >> 8;
 }
 
+/* Of a run that is gone on with where there is one, on one thread. */
+static inline zo2_engine_opts small_run(uint64_t seed, uint32_t rows, uint32_t seq)
+{
+    zo2_engine_opts o;
+    zo2_engine_opts_init(&o);
+    o.backend = TEST_BACKEND;
+    o.lr = 1e-3;
+    o.weight_decay = 0.1;
+    o.seed = seed;
+    o.max_rows = rows;
+    o.max_seq = seq;
+    o.threads = 1;
+    o.resume = 1;
+    return o;
+}
+
 /* A batch that owns its arrays. */
 typedef struct test_batch {
     zo2_batch b;

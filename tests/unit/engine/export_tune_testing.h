@@ -61,19 +61,12 @@ static inline void options(tuned *r, int spills)
 {
     zo2_plan plan;
     const choice *c = r->c;
-    zo2_engine_opts_init(&r->o);
-    r->o.backend = TEST_BACKEND;
-    r->o.lr = 1e-3;
-    r->o.weight_decay = 0.1;
-    r->o.seed = 11;
+    r->o = small_run(11, ROWS, SEQ);
     r->o.wire = c->wire ? c->wire : ZO2_WIRE_BF16;
     r->o.frozen_wire = c->frozen_wire;
     r->o.pending = c->pending;
-    r->o.max_rows = ROWS;
-    r->o.max_seq = SEQ;
     r->o.threads = 2;
     r->o.chunk_bytes = 2000;
-    r->o.resume = 1;
     r->o.tune = c->tune;
     r->o.tune_rotate = c->rotate;
     if (!spills)

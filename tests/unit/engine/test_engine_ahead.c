@@ -151,21 +151,13 @@ static outcome run(zo2_engine_opts o, course how, int bounce, int waits)
 
 static zo2_engine_opts usual(void)
 {
-    zo2_engine_opts o;
-    zo2_engine_opts_init(&o);
-    o.backend = TEST_BACKEND;
-    o.lr = 1e-3;
-    o.weight_decay = 0.1;
-    o.seed = 3;
+    zo2_engine_opts o = small_run(3, ROWS, SEQ);
     o.wire = ZO2_WIRE_E4M3;
     o.pending = 2;
-    o.max_rows = ROWS;
     o.max_rows_micro = 2;
     o.micro_batch = 2;
-    o.max_seq = SEQ;
     o.threads = 2;
     o.chunk_bytes = 1500;
-    o.resume = 1;
     return o;
 }
 

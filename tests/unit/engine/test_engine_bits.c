@@ -28,17 +28,8 @@ typedef struct outcome {
 
 static zo2_engine_opts base_opts(void)
 {
-    zo2_engine_opts o;
-    zo2_engine_opts_init(&o);
-    o.backend = TEST_BACKEND;
-    o.lr = 1e-3;
-    o.weight_decay = 0.1;
-    o.seed = 7;
-    o.max_rows = 8;
-    o.max_seq = 14;
-    o.threads = 1;
+    zo2_engine_opts o = small_run(7, 8, 14);
     o.wire = ZO2_WIRE_BF16;
-    o.resume = 1;
     return o;
 }
 

@@ -11,17 +11,9 @@ enum { ROWS = 4, SEQ = 10, STEPS = 3, THREADS = 2 };
 
 static zo2_engine_opts usual(void)
 {
-    zo2_engine_opts o;
-    zo2_engine_opts_init(&o);
-    o.backend = TEST_BACKEND;
-    o.lr = 1e-3;
-    o.weight_decay = 0.1;
-    o.seed = 5;
-    o.max_rows = ROWS;
-    o.max_seq = SEQ;
+    zo2_engine_opts o = small_run(5, ROWS, SEQ);
     o.threads = THREADS;
     o.chunk_bytes = 1000;
-    o.resume = 1;
     return o;
 }
 

@@ -42,16 +42,7 @@ static zo2_status weighted(void *ud, const float *logprobs, uint64_t n, double *
 
 static zo2_engine_opts opts_of(const run_case *c, const char *pack, const char *const *dirs)
 {
-    zo2_engine_opts o;
-    zo2_engine_opts_init(&o);
-    o.backend = TEST_BACKEND;
-    o.lr = 1e-3;
-    o.weight_decay = 0.1;
-    o.seed = 7;
-    o.max_rows = ROWS + 1;
-    o.max_seq = SEQ;
-    o.threads = 1;
-    o.resume = 1;
+    zo2_engine_opts o = small_run(7, ROWS + 1, SEQ);
     o.queries = c->queries;
     o.pending = c->pending;
     o.micro_batch = c->micro_batch ? c->micro_batch : UINT32_MAX;

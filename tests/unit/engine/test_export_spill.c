@@ -51,18 +51,11 @@ static void begin(spilled_run *s, const char *name, zo2_wire wire, uint64_t n)
         snprintf(s->out[i], sizeof s->out[i], "%s.out%d", s->run, i);
         s->dirs[i] = s->dir[i];
     }
-    zo2_engine_opts_init(&s->o);
-    s->o.backend = TEST_BACKEND;
-    s->o.lr = 1e-3;
-    s->o.weight_decay = 0.1;
-    s->o.seed = 5;
+    s->o = small_run(5, ROWS, SEQ);
     s->o.pending = 2;
     s->o.wire = wire;
-    s->o.max_rows = ROWS;
-    s->o.max_seq = SEQ;
     s->o.threads = 2;
     s->o.chunk_bytes = CHUNK;
-    s->o.resume = 1;
     s->o.probe_seconds = 0;
     s->o.spill_dirs = s->dirs;
     s->o.spill_count = 2;
