@@ -75,13 +75,15 @@ int zo2_gguf_number(const zo2_gguf_value *v, uint64_t i, double *out);
 
 /* 1 and *out of a string. */
 int zo2_gguf_string(const zo2_gguf_value *v, zo2_gguf_text *out);
-int zo2_gguf_is(zo2_gguf_text t, const char *text); /* 1 if they are the same */
+int zo2_gguf_is(zo2_gguf_text t, const char *text);     /* 1 if they are the same */
+int zo2_gguf_compare(zo2_gguf_text a, zo2_gguf_text b); /* less than, equal to or greater than 0: byte by byte */
 
 /* Walks over an array of strings: *at is v->at at first, then what this set it to. */
 zo2_gguf_text zo2_gguf_next(const unsigned char **at);
 
 /* The name of a type for messages: "an array", "a string", "u32". */
 const char *zo2_gguf_type_name(uint32_t type);
+uint32_t zo2_gguf_type_bytes(uint32_t type); /* 0: it depends, or there is no such type */
 
 /* At most 100 bytes of a text, those that can't be printed as '?', for messages. */
 const char *zo2_gguf_quote(char out[104], zo2_gguf_text t);
