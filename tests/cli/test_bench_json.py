@@ -92,9 +92,13 @@ def check_wires(folder):
     subprocess.run([os.path.join(os.environ["BIN"], "zo2-pack"), "convert", os.path.dirname(MODEL), pack],
                    stdout=subprocess.DEVNULL, check=True)
     wires = {}
+
+    def through(name, *tune):
+        return bench(folder, "wires", "--model", pack, "--data", data, "--directions", "6", "--batch", "2", "--tokens", "16",
+                     "--wire", name, *tune)
+
     for name in ("bf16", "fp8-e4m3"): # --wire leaves one, and fp32, which it is compared with
-        result = bench(folder, "wires", "--model", pack, "--data", data, "--directions", "6", "--batch", "2",
-                       "--tokens", "16", "--wire", name)
+        result = through(name)
         table = result["wires"]["table"]
         check([row["wire"] for row in table] == ["fp32", name], f"wires: rows {table}")
         wires.update((row["wire"], row) for row in table)
@@ -108,6 +112,14 @@ def check_wires(folder):
     check(0 < abs(bf16["loss_difference"]) < abs(e4m3["loss_difference"]) < 0.1, "wires: losses")
     check(near(e4m3["loss"] - fp32["loss"], e4m3["loss_difference"]) and 3 < fp32["loss"] < 6, "wires: the loss itself")
     check(e4m3["worst_tensor"].endswith(".weight") and e4m3["refused"] is None, "wires: the worst tensor")
+    # With --tune matrices that don't move have the wire: all where vectors move; of all but a layer's the loss is another one, by more than
+    # what rounding of sums in another order makes of it.
+    vectors, layer = (through("fp8-e4m3", "--tune", what)["wires"] for what in ("vectors", "layers=2"))
+    check(vectors["table"][1]["loss"] == e4m3["loss"], "wires: not all frozen matrices have the wire")
+    check(layer["tune"] == "layers=2" and abs(layer["table"][0]["loss"] - fp32["loss"]) < 1e-6, "wires: fp32 with --tune")
+    check(abs(layer["table"][1]["loss"] - e4m3["loss"]) > 1e-5, "wires: what moves isn't exact")
+    check(0.9 < layer["table"][1]["correlation"] < 1, "wires: correlation with --tune")
+    check(through("fp8-e4m3", "--tune", "all")["wires"]["table"][1]["correlation"] == e4m3["correlation"], "wires: --tune all")
     check(sorted(os.listdir(folder)) == ["fio", "python", "requests", "tiny.zo2"], f"wires: left behind: {os.listdir(folder)}")
 
 

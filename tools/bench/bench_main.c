@@ -46,8 +46,7 @@ static const cli_option what_options[] = {
     {"dir", "DIR", CLI_TEXT, OPTION(dir),
      "storage, convert: the folder whose drive is measured (default: the current one)", 0, 0},
     {"tune", "CHOICE", CLI_TEXT, OPTION(tune),
-     "what moves, as for zo2-tune train; tune (the matrices of the last two layers), wires: in the directions (all)", 0,
-     0},
+     "what moves, as for zo2-tune train; tune (the matrices of the last two layers), wires (all; see below)", 0, 0},
     {"queries", "N", CLI_COUNT, OPTION(queries), "tune: of a step (default 4)", 1, ZO2_MAX_QUERIES},
     {"loss", "options|text", CLI_CHOICE, OPTION(loss),
      "tune: of the last tokens of pairs of rows, as of lines with options (default), or of all tokens", 0, 0},
@@ -162,6 +161,7 @@ int main(int argc, char **argv)
         "convert  a checkpoint's way into a pack in --dir, from drive to drive, against cp of the files\n"
         "tune    a step that moves a part of a model, without its trunk kept and with it, against one that moves all\n"
         "wires   of a pack: bits and error of every wire; with --data, loss and projected gradient beside fp32's\n"
+        "        through it; with --tune as well, as --frozen-wire has it: what moves is exact, other matrices are in the wire\n"
         "Sides of a row are measured in turn. Leave the machine idle meanwhile.\n"
         "A program that is not installed is named and left out; the exit status is 0 all the same.",
     };

@@ -141,7 +141,7 @@ static bool open_model(const bench *b, bench_wires *w)
         return false;
     }
     w->model = o->model.text;
-    w->tune = o->tune.given ? o->tune.text : NULL;
+    w->tune = o->tune.given && strcmp(o->tune.text, "all") != 0 ? o->tune.text : NULL;
     w->eps = o->eps.given ? o->eps.f : 1e-3;
     w->dist = o->dist.given ? zo2_dist_parse(o->dist.text) : ZO2_GAUSSIAN;
     w->backend = o->backend.given ? (zo2_backend_kind)zo2_backend_parse(o->backend.text) : ZO2_BACKEND_CPU;

@@ -22,7 +22,7 @@ typedef struct bench_wire {
 
 typedef struct bench_wires {
     const char *model, *data; /* paths; data NULL: no lines */
-    const char *tune;         /* what the directions are of; NULL: all weights */
+    const char *tune;         /* what moves, in fp32, and the wire is of the other matrices; NULL: all, in the wire */
     zo2_pack *pack;
     zo2_pack_info info;
     zo2t_dataset *lines;

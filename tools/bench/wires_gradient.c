@@ -49,7 +49,8 @@ static zo2_status open_engine(const bench *b, const bench_wires *w, zo2_wire wir
     o.eps = w->eps;
     o.dist = w->dist;
     o.tune = w->tune;
-    o.wire = wire;
+    o.wire = w->tune ? ZO2_WIRE_FP32 : wire; /* of a part: the wire of what stays as it is is asked for */
+    o.frozen_wire = w->tune ? wire : (zo2_wire)0;
     o.compute = ZO2_F32; /* what differs is the wire alone */
     o.backend = w->backend;
     o.threads = b->options.threads.given ? b->threads : 0;

@@ -30,8 +30,13 @@ static void print_lines_title(const bench_wires *w)
 {
     printf("fp32's loss is %.5f, of %" PRIu64 " lines of %s.\n", w->wire[0].loss, w->scored, w->data);
     printf("corr(g): of L(W + eps z) - L(W - eps z) with fp32's; %u directions (%s z of %s, eps %g) of %" PRIu64
-           " lines each, products in fp32.\n\n",
+           " lines each, products in fp32.\n",
            w->directions, zo2_dist_name(w->dist), w->tune ? w->tune : "all weights", w->eps, w->batch);
+    if (w->tune)
+        printf(
+            "For loss and corr(g) matrices that don't move are in the wire, and what moves in fp32; bits and errors are of "
+            "all matrices.\n");
+    printf("\n");
 }
 
 void bench_wires_title(const bench_wires *w)
