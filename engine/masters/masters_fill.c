@@ -53,8 +53,9 @@ static zo2_status load_rows(load_job *job, uint32_t tensor, uint64_t row, uint64
     return s;
 }
 
-/* The same of frozen rows whose wire the pack has: they lie in one chunk of it, perhaps in several of the masters'. */
-static zo2_status load_stored(const load_job *job, const zo2_span *span, uint64_t row, uint64_t rows)
+/* The same of frozen rows whose wire the pack has: they lie in one chunk of it, which is read once, and perhaps in several of the
+ * masters'. */
+static zo2_status spread_stored(const load_job *job, const zo2_span *span, uint64_t row, uint64_t rows)
 {
     const uint64_t end = row + rows;
     zo2_stored_wire held;
@@ -87,18 +88,15 @@ static void load_piece(void *arg, uint64_t i)
         const zo2_span *span = &job->m->layout->spans[c->first_span + i];
         s = load_rows(job, span->tensor, 0, span->rows, job->values ? job->values + span->element_at : NULL);
     } else {
-        /* the rows of one chunk of the pack that lie in the unit */
-        uint64_t chunk = u->row / job->chunk_rows + i, end = u->row + u->rows;
-        uint64_t from = chunk * job->chunk_rows, to = from + job->chunk_rows;
-        from = from > u->row ? from : u->row;
-        to = to < end ? to : end;
+        const zo2_rebuild_range r = zo2_rebuild_piece_rows(job->chunk_rows, u->row, u->rows, i);
+        const uint64_t n = r.to - r.from;
         uint64_t cols = job->m->layout->arch->tensors[u->tensor].cols;
         const zo2_layout *l = job->m->layout;
         const zo2_span *span = &l->spans[l->chunks[u->first_chunk].first_span];
         if (zo2_is_stored_wire(job->how->pack, l->arch, span))
-            s = load_stored(job, span, from, to - from);
+            s = spread_stored(job, span, r.from, n);
         else
-            s = load_rows(job, u->tensor, from, to - from, job->values ? job->values + (from - u->row) * cols : NULL);
+            s = load_rows(job, u->tensor, r.from, n, job->values ? job->values + (r.from - u->row) * cols : NULL);
     }
     if (s)
         zo2_job_error_set(&job->error, s);
@@ -114,7 +112,7 @@ static zo2_status load_unit(load_job *job)
         /* By the pack's own chunks: a read checks whole ones, so other pieces would read and hash bytes twice. */
         job->chunk_rows =
             zo2_rebuild_piece(&(zo2_rebuild){.layout = job->m->layout, .pack = job->how->pack}, u->tensor);
-        pieces = (u->row + u->rows - 1) / job->chunk_rows - u->row / job->chunk_rows + 1;
+        pieces = zo2_rebuild_pieces(job->chunk_rows, u->row, u->rows);
     }
     zo2_pool_run(job->how->pool, pieces, load_piece, job);
     return zo2_job_error_raise(&job->error);

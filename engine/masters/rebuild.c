@@ -140,7 +140,7 @@ static zo2_status load_rows(const load_job *job, const zo2_span *span, uint64_t 
 }
 
 /* The same of rows that lie in one chunk of the pack, which has them encoded. */
-static zo2_status load_stored(const load_job *job, const zo2_span *span, uint64_t row, uint64_t rows)
+static zo2_status copy_stored(const load_job *job, const zo2_span *span, uint64_t row, uint64_t rows)
 {
     zo2_stored_wire held;
     zo2_status s = zo2_stored_wire_hold(&held, job->s->pack, job->s->window, job->s->layout->arch, span, row);
@@ -159,18 +159,14 @@ static void load_piece(void *arg, uint64_t i)
     if (!job->pack_rows) {
         s = load_rows(job, span + i, 0, span[i].rows);
     } else {
-        /* the rows of one chunk of the pack that lie in this one */
-        uint64_t from = (span->row / job->pack_rows + i) * job->pack_rows, to = from + job->pack_rows;
-        uint64_t end = span->row + span->rows;
-        from = from > span->row ? from : span->row;
-        to = to < end ? to : end;
+        const zo2_rebuild_range r = zo2_rebuild_piece_rows(job->pack_rows, span->row, span->rows, i);
         /* A window keeps the pack's chunk, so its rows may be taken a few at a time: small buffers stay in the cache, and large ones
          * that come and go leave an allocator holding many times what is used. */
-        uint64_t most = job->s->window ? zo2_max_u64(ZO2_MASTERS_PIECE / span->cols, 1) : to - from;
+        uint64_t most = job->s->window ? zo2_max_u64(ZO2_MASTERS_PIECE / span->cols, 1) : r.to - r.from;
         const int stored = zo2_is_stored_wire(job->s->pack, job->s->layout->arch, span);
-        s = stored ? load_stored(job, span, from, to - from) : ZO2_OK;
-        for (uint64_t row = from; row < to && !s && !stored; row += most)
-            s = load_rows(job, span, row, zo2_min_u64(most, to - row));
+        s = stored ? copy_stored(job, span, r.from, r.to - r.from) : ZO2_OK;
+        for (uint64_t row = r.from; row < r.to && !s && !stored; row += most)
+            s = load_rows(job, span, row, zo2_min_u64(most, r.to - row));
     }
     if (s)
         zo2_job_error_set(&job->error, s);
@@ -184,7 +180,7 @@ zo2_status zo2_rebuild_planes(const zo2_rebuild *s, uint32_t chunk, zo2_pool *po
     uint64_t pieces = c->n_spans;
     if (s->layout->units[c->unit].tensor != ZO2_NO_TENSOR) {
         job.pack_rows = zo2_rebuild_piece(s, first->tensor);
-        pieces = (first->row + first->rows - 1) / job.pack_rows - first->row / job.pack_rows + 1;
+        pieces = zo2_rebuild_pieces(job.pack_rows, first->row, first->rows);
     }
     run(pool, pieces, load_piece, &job);
     return zo2_job_error_raise(&job.error);

@@ -4,6 +4,7 @@
 #define ZO2_ENGINE_MASTERS_REBUILD_H
 
 #include "codec/codec.h"
+#include "engine/base/checked.h"
 #include "engine/base/pool.h"
 #include "engine/masters/history.h"
 #include "engine/masters/pack_window.h"
@@ -22,6 +23,23 @@ typedef struct zo2_rebuild {
 zo2_status zo2_rebuild_rows(const zo2_rebuild *s, uint32_t tensor, uint64_t row, uint64_t n, float *w);
 /* Rows of a matrix that are best read together: those of a chunk of the pack, counted from row 0. */
 uint64_t zo2_rebuild_piece(const zo2_rebuild *s, uint32_t tensor);
+
+/* Rows [row, row + rows) cut where such pieces end, the first and the last of them perhaps short: how many, and the i-th. */
+typedef struct zo2_rebuild_range {
+    uint64_t from, to;
+} zo2_rebuild_range;
+
+static inline uint64_t zo2_rebuild_pieces(uint64_t piece, uint64_t row, uint64_t rows)
+{
+    return (row + rows - 1) / piece - row / piece + 1;
+}
+
+static inline zo2_rebuild_range zo2_rebuild_piece_rows(uint64_t piece, uint64_t row, uint64_t rows, uint64_t i)
+{
+    const uint64_t at = (row / piece + i) * piece;
+    return (zo2_rebuild_range){zo2_max_u64(at, row), zo2_min_u64(at + piece, row + rows)};
+}
+
 /* The step whose noise the adapters begin with: none ever has that number. */
 #define ZO2_LORA_STEP UINT64_MAX
 /* ZO2_ERR_NONFINITE if the run's wire can't have these values of a tensor at step `to`. */
