@@ -36,6 +36,12 @@ void zo2_cpu_run(const zo2_cpu *c, uint64_t n, void (*fn)(void *arg, uint64_t i)
 /* Rows of `cols` elements per task for about `elements` elements a task; at least 1. */
 uint64_t zo2_cpu_rows_per_task(uint64_t cols, uint64_t elements);
 
+/* row(op, stream, r) for each row r < m of each stream, which writes that row alone: tasks of about `elements` elements of rows of
+ * `cols`. */
+typedef void (*zo2_cpu_row_fn)(const void *op, uint64_t stream, uint64_t r);
+void zo2_cpu_run_rows(const zo2_cpu *c, uint64_t streams, uint64_t m, uint64_t cols, uint64_t elements,
+                      zo2_cpu_row_fn row, const void *op);
+
 static inline uint64_t zo2_ceil_div(uint64_t a, uint64_t b)
 {
     return a / b + (a % b != 0);

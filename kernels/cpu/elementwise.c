@@ -47,73 +47,49 @@ ZO2_CLONES static void times(float *restrict y, uint64_t n, const float *up, con
             y[i] *= up[i];
 }
 
-typedef struct rows_job {
-    const void *op;
-    uint64_t rows_per_task, tasks; /* of one stream */
-} rows_job;
-
-static void bias_act_task(void *arg, uint64_t i)
+static void bias_act_row(const void *operands, uint64_t s, uint64_t r)
 {
-    const rows_job *job = arg;
-    const zo2_bias_act_op *op = job->op;
-    uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
-    uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
-    for (; r < end; r++) {
-        float *y = (float *)op->y + s * op->stride_y + r * op->ldy;
-        bias_scale(y, op->n, op->bias ? op->bias + s * op->stride_bias : NULL, op->scale);
-        activate(op->act, y, op->n);
-        zo2_round_to(op->type, y, op->n);
-    }
+    const zo2_bias_act_op *op = operands;
+    float *y = (float *)op->y + s * op->stride_y + r * op->ldy;
+    bias_scale(y, op->n, op->bias ? op->bias + s * op->stride_bias : NULL, op->scale);
+    activate(op->act, y, op->n);
+    zo2_round_to(op->type, y, op->n);
 }
 
 zo2_status zo2_cpu_bias_act(zo2_cpu *c, const zo2_bias_act_op *op)
 {
-    rows_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
-    job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
-    zo2_cpu_run(c, op->streams * job.tasks, bias_act_task, &job);
+    zo2_cpu_run_rows(c, op->streams, op->m, op->n, TASK_ELEMENTS, bias_act_row, op);
     return ZO2_OK;
 }
 
-static void gate_task(void *arg, uint64_t i)
+static void gate_row(const void *operands, uint64_t s, uint64_t r)
 {
-    const rows_job *job = arg;
-    const zo2_gate_op *op = job->op;
-    uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
-    uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
-    for (; r < end; r++) {
-        float *y = (float *)op->y + s * op->stride + r * op->ld;
-        bias_scale(y, op->n, op->bias_gate ? op->bias_gate + s * op->stride_bias : NULL, 1.0f);
-        activate(op->act, y, op->n);
-        times(y, op->n, (const float *)op->up + s * op->stride + r * op->ld,
-              op->bias_up ? op->bias_up + s * op->stride_bias : NULL);
-        zo2_round_to(op->type, y, op->n);
-    }
+    const zo2_gate_op *op = operands;
+    float *y = (float *)op->y + s * op->stride + r * op->ld;
+    bias_scale(y, op->n, op->bias_gate ? op->bias_gate + s * op->stride_bias : NULL, 1.0f);
+    activate(op->act, y, op->n);
+    times(y, op->n, (const float *)op->up + s * op->stride + r * op->ld,
+          op->bias_up ? op->bias_up + s * op->stride_bias : NULL);
+    zo2_round_to(op->type, y, op->n);
 }
 
 zo2_status zo2_cpu_gate(zo2_cpu *c, const zo2_gate_op *op)
 {
-    rows_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
-    job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
-    zo2_cpu_run(c, op->streams * job.tasks, gate_task, &job);
+    zo2_cpu_run_rows(c, op->streams, op->m, op->n, TASK_ELEMENTS, gate_row, op);
     return ZO2_OK;
 }
 
-static void convert_task(void *arg, uint64_t i)
+static void convert_row(const void *operands, uint64_t s, uint64_t r)
 {
-    const rows_job *job = arg;
-    const zo2_convert_rows_op *op = job->op;
-    uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
-    uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
-    for (; r < end; r++) {
-        float *y = (float *)op->y + s * op->stride_y + r * op->n;
-        uint64_t from = op->index ? op->index[r] : r;
-        const float *x = op->x + s * op->stride_x + from * op->n;
-        if (x != y)
-            memcpy(y, x, op->n * sizeof *y);
-        if (op->through)
-            zo2_round_to(op->through, y, op->n);
-        zo2_round_to(op->type, y, op->n);
-    }
+    const zo2_convert_rows_op *op = operands;
+    float *y = (float *)op->y + s * op->stride_y + r * op->n;
+    uint64_t from = op->index ? op->index[r] : r;
+    const float *x = op->x + s * op->stride_x + from * op->n;
+    if (x != y)
+        memcpy(y, x, op->n * sizeof *y);
+    if (op->through)
+        zo2_round_to(op->through, y, op->n);
+    zo2_round_to(op->type, y, op->n);
 }
 
 zo2_status zo2_cpu_convert_rows(zo2_cpu *c, const zo2_convert_rows_op *op)
@@ -135,8 +111,6 @@ zo2_status zo2_cpu_convert_rows(zo2_cpu *c, const zo2_convert_rows_op *op)
         if ((s = zo2_cpu_admit(c, ZO2_OK, &l)))
             return s;
     }
-    rows_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
-    job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
-    zo2_cpu_run(c, op->streams * job.tasks, convert_task, &job);
+    zo2_cpu_run_rows(c, op->streams, op->m, op->n, TASK_ELEMENTS, convert_row, op);
     return ZO2_OK;
 }

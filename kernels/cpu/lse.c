@@ -74,26 +74,15 @@ static void take_row(const zo2_lse_op *op, const float *x, uint32_t target, zo2_
         state->target = x[target - op->first];
 }
 
-typedef struct lse_job {
-    const zo2_lse_op *op;
-    uint64_t rows_per_task, tasks; /* of one stream */
-} lse_job;
-
-static void lse_task(void *arg, uint64_t i)
+static void lse_row(const void *operands, uint64_t s, uint64_t r)
 {
-    const lse_job *job = arg;
-    const zo2_lse_op *op = job->op;
-    uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
-    uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
-    for (; r < end; r++)
-        take_row(op, op->logits + s * op->stride + r * op->ld, op->target[r], op->state + s * op->stride_state + r);
+    const zo2_lse_op *op = operands;
+    take_row(op, op->logits + s * op->stride + r * op->ld, op->target[r], op->state + s * op->stride_state + r);
 }
 
 zo2_status zo2_cpu_lse_tile(zo2_cpu *c, const zo2_lse_op *op)
 {
-    lse_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
-    job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
-    zo2_cpu_run(c, op->streams * job.tasks, lse_task, &job);
+    zo2_cpu_run_rows(c, op->streams, op->m, op->n, TASK_ELEMENTS, lse_row, op);
     return ZO2_OK;
 }
 

@@ -59,54 +59,35 @@ ZO2_CLONES static void rms_normalise(const float *x, uint64_t n, float eps, cons
             y[i] = x[i] * inverse;
 }
 
-typedef struct norm_job {
-    const void *op;
-    uint64_t rows_per_task, tasks; /* of one stream */
-} norm_job;
-
-static void norm_task(void *arg, uint64_t i)
+static void norm_row(const void *operands, uint64_t s, uint64_t r)
 {
-    const norm_job *job = arg;
-    const zo2_layernorm_op *op = job->op;
-    uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
-    uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
-    for (; r < end; r++) {
-        float *y = (float *)op->y + s * op->stride_y + r * op->n;
-        normalise_row(op->x + s * op->stride_x + r * op->n, op->n, op->eps,
-                      op->gamma ? op->gamma + s * op->stride_vec : NULL,
-                      op->beta ? op->beta + s * op->stride_vec : NULL, y);
-        zo2_round_to(op->type, y, op->n);
-    }
+    const zo2_layernorm_op *op = operands;
+    float *y = (float *)op->y + s * op->stride_y + r * op->n;
+    normalise_row(op->x + s * op->stride_x + r * op->n, op->n, op->eps,
+                  op->gamma ? op->gamma + s * op->stride_vec : NULL, op->beta ? op->beta + s * op->stride_vec : NULL,
+                  y);
+    zo2_round_to(op->type, y, op->n);
 }
 
 zo2_status zo2_cpu_layernorm(zo2_cpu *c, const zo2_layernorm_op *op)
 {
-    norm_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->n, TASK_ELEMENTS)};
-    job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
-    zo2_cpu_run(c, op->streams * job.tasks, norm_task, &job);
+    zo2_cpu_run_rows(c, op->streams, op->m, op->n, TASK_ELEMENTS, norm_row, op);
     return ZO2_OK;
 }
 
-static void rmsnorm_task(void *arg, uint64_t i)
+static void rmsnorm_row(const void *operands, uint64_t s, uint64_t r)
 {
-    const norm_job *job = arg;
-    const zo2_rmsnorm_op *op = job->op;
-    uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
-    uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m;
+    const zo2_rmsnorm_op *op = operands;
     const float *gamma = op->gamma ? op->gamma + s * op->stride_vec : NULL;
-    for (; r < end; r++) {
-        const float *x = (const float *)op->x + s * op->stride_x + r * op->ldx;
-        float *y = (float *)op->y + s * op->stride_y + r * op->ldy;
-        for (uint64_t g = 0; g < op->groups; g++)
-            rms_normalise(x + g * op->n, op->n, op->eps, gamma, y + g * op->n);
-        zo2_round_to(op->type, y, op->groups * op->n);
-    }
+    const float *x = (const float *)op->x + s * op->stride_x + r * op->ldx;
+    float *y = (float *)op->y + s * op->stride_y + r * op->ldy;
+    for (uint64_t g = 0; g < op->groups; g++)
+        rms_normalise(x + g * op->n, op->n, op->eps, gamma, y + g * op->n);
+    zo2_round_to(op->type, y, op->groups * op->n);
 }
 
 zo2_status zo2_cpu_rmsnorm(zo2_cpu *c, const zo2_rmsnorm_op *op)
 {
-    norm_job job = {.op = op, .rows_per_task = zo2_cpu_rows_per_task(op->groups * op->n, TASK_ELEMENTS)};
-    job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
-    zo2_cpu_run(c, op->streams * job.tasks, rmsnorm_task, &job);
+    zo2_cpu_run_rows(c, op->streams, op->m, op->groups * op->n, TASK_ELEMENTS, rmsnorm_row, op);
     return ZO2_OK;
 }

@@ -18,23 +18,14 @@ ZO2_CLONES static void turn(float *restrict first, float *restrict second, const
     }
 }
 
-typedef struct rope_job {
-    const zo2_rope_op *op;
-    uint64_t rows_per_task, tasks; /* of one stream */
-} rope_job;
-
-static void rope_task(void *arg, uint64_t i)
+static void rope_row(const void *operands, uint64_t s, uint64_t r)
 {
-    const rope_job *job = arg;
-    const zo2_rope_op *op = job->op;
-    uint64_t s = i / job->tasks, r = i % job->tasks * job->rows_per_task;
-    uint64_t end = r + job->rows_per_task < op->m ? r + job->rows_per_task : op->m, d = op->head_dim;
-    for (; r < end; r++) {
-        float *x = (float *)op->x + s * op->stride + r * op->ld;
-        for (uint64_t head = 0; head < op->heads; head++)
-            turn(x + head * d, x + head * d + d / 2, op->table + op->position[r] * d, d / 2, op->scale);
-        zo2_round_to(op->type, x, op->heads * d);
-    }
+    const zo2_rope_op *op = operands;
+    const uint64_t d = op->head_dim;
+    float *x = (float *)op->x + s * op->stride + r * op->ld;
+    for (uint64_t head = 0; head < op->heads; head++)
+        turn(x + head * d, x + head * d + d / 2, op->table + op->position[r] * d, d / 2, op->scale);
+    zo2_round_to(op->type, x, op->heads * d);
 }
 
 zo2_status zo2_cpu_rope(zo2_cpu *c, const zo2_rope_op *op)
@@ -43,9 +34,6 @@ zo2_status zo2_cpu_rope(zo2_cpu *c, const zo2_rope_op *op)
         if (op->position[i] >= op->positions)
             return zo2_error(ZO2_ERR_DEVICE, "rope: position %u of token %llu, the table has %llu", op->position[i],
                              (unsigned long long)i, (unsigned long long)op->positions);
-    rope_job job = {.op = op,
-                    .rows_per_task = zo2_cpu_rows_per_task((uint64_t)op->heads * op->head_dim, TASK_ELEMENTS)};
-    job.tasks = zo2_ceil_div(op->m, job.rows_per_task);
-    zo2_cpu_run(c, op->streams * job.tasks, rope_task, &job);
+    zo2_cpu_run_rows(c, op->streams, op->m, (uint64_t)op->heads * op->head_dim, TASK_ELEMENTS, rope_row, op);
     return ZO2_OK;
 }
