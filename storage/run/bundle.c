@@ -1,6 +1,7 @@
 /* bundle.c: bundles written from a journal, and read. A bundle is small (12 bytes a step), so a reader has all of it in
  * memory. */
 #include "storage/run/bundle.h"
+#include "codec/rn.h"
 #include "storage/instead/instead.h"
 #include "storage/io/io.h"
 #include "storage/run/bundle_format.h"
@@ -26,29 +27,16 @@ struct zo2_bundlefile {
     const unsigned char *records; /* [steps] */
 };
 
-static uint32_t float_bits(float v)
-{
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    return bits;
-}
-
-static float bits_float(uint32_t bits)
-{
-    float v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
 /* ---- records ----------------------------------------------------------------------------------------------------- */
 
 /* The coefficients of a skipped step changed nothing and may be anything: zeros stand for them. */
 static void encode(unsigned char *raw, const zo2_journal_record *r)
 {
-    const zo2_bundle_raw head = {.flags = r->skipped ? ZO2_BUNDLE_SKIPPED : 0, .d = r->skipped ? 0 : float_bits(r->d)};
+    const zo2_bundle_raw head = {.flags = r->skipped ? ZO2_BUNDLE_SKIPPED : 0,
+                                 .d = r->skipped ? 0 : zo2_float_bits(r->d)};
     memcpy(raw, &head, sizeof head);
     for (uint32_t q = 0; q < r->queries; q++) {
-        const uint32_t c = r->skipped ? 0 : float_bits(r->query[q].c);
+        const uint32_t c = r->skipped ? 0 : zo2_float_bits(r->query[q].c);
         memcpy(raw + sizeof head + q * sizeof c, &c, sizeof c);
     }
 }
@@ -62,12 +50,12 @@ void zo2_bundlefile_at(const zo2_bundlefile *b, uint64_t step, zo2_journal_recor
     memset(r, 0, sizeof *r);
     r->step = step;
     r->skipped = (head.flags & ZO2_BUNDLE_SKIPPED) != 0;
-    r->d = bits_float(head.d);
+    r->d = zo2_bits_float(head.d);
     r->queries = b->settings.queries;
     for (uint32_t q = 0; q < r->queries; q++) {
         uint32_t c;
         memcpy(&c, raw + sizeof head + q * sizeof c, sizeof c);
-        r->query[q].c = bits_float(c);
+        r->query[q].c = zo2_bits_float(c);
     }
 }
 

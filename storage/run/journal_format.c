@@ -1,5 +1,6 @@
 /* journal_format.c: journal bytes to structs and back, with every check a reader owes (RUN.md, "Journal"). No I/O. */
 #include "storage/run/journal_format.h"
+#include "codec/rn.h"
 #include "storage/run/settings_list.h"
 
 #include <math.h>
@@ -18,20 +19,6 @@ static uint64_t double_bits(double v)
 static double bits_double(uint64_t bits)
 {
     double v;
-    memcpy(&v, &bits, sizeof v);
-    return v;
-}
-
-static uint32_t float_bits(float v)
-{
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    return bits;
-}
-
-static float bits_float(uint32_t bits)
-{
-    float v;
     memcpy(&v, &bits, sizeof v);
     return v;
 }
@@ -246,7 +233,7 @@ uint64_t zo2_journal_encode(unsigned char *raw, const zo2_journal_record *r, uin
         .step = r->step,
         .tokens = r->tokens,
         .data_position = r->data_position,
-        .d = float_bits(r->d),
+        .d = zo2_float_bits(r->d),
         .queries = r->queries,
     };
     memcpy(raw, &head, sizeof head);
@@ -255,9 +242,9 @@ uint64_t zo2_journal_encode(unsigned char *raw, const zo2_journal_record *r, uin
         const zo2_journal_raw_query to = {
             .loss_plus = double_bits(from->loss_plus),
             .loss_minus = double_bits(from->loss_minus),
-            .g_raw = float_bits(from->g_raw),
-            .g_clipped = float_bits(from->g_clipped),
-            .c = float_bits(from->c),
+            .g_raw = zo2_float_bits(from->g_raw),
+            .g_clipped = zo2_float_bits(from->g_clipped),
+            .c = zo2_float_bits(from->c),
         };
         memcpy(raw + sizeof head + q * sizeof to, &to, sizeof to);
     }
@@ -284,7 +271,7 @@ const char *zo2_journal_decode(zo2_journal_record *r, const unsigned char *raw, 
     r->tokens = head.tokens;
     r->data_position = head.data_position;
     r->skipped = (head.flags & ZO2_JOURNAL_SKIPPED) != 0;
-    r->d = bits_float(head.d);
+    r->d = zo2_bits_float(head.d);
     r->queries = head.queries;
     for (uint32_t q = 0; q < queries; q++) {
         zo2_journal_raw_query from;
@@ -293,9 +280,9 @@ const char *zo2_journal_decode(zo2_journal_record *r, const unsigned char *raw, 
             return "reserved bytes are in use";
         r->query[q].loss_plus = bits_double(from.loss_plus);
         r->query[q].loss_minus = bits_double(from.loss_minus);
-        r->query[q].g_raw = bits_float(from.g_raw);
-        r->query[q].g_clipped = bits_float(from.g_clipped);
-        r->query[q].c = bits_float(from.c);
+        r->query[q].g_raw = zo2_bits_float(from.g_raw);
+        r->query[q].g_clipped = zo2_bits_float(from.g_clipped);
+        r->query[q].c = zo2_bits_float(from.c);
     }
     return zo2_journal_record_fault(r);
 }
