@@ -51,8 +51,9 @@ static void verify_row(const zo2_gate_op *op, uint64_t s, const float *gate, con
     test_is_rounded(op->type, y, op->n);
 }
 
-static void check(test_device *t, unsigned i, int even, int fused, float *result)
+static void check(test_device *t, unsigned i, unsigned v, float *result)
 {
+    const int even = v % 2, fused = v / 2;
     const uint64_t m = shapes[i][0], n = shapes[i][1];
     const zo2_dtype type = test_types[i % 3];
     layout l = {.ld = (fused ? 2 : 1) * n + (even ? 8 : 3), .stride_bias = n + (even ? 8 : 1)};
@@ -103,29 +104,16 @@ static void check(test_device *t, unsigned i, int even, int fused, float *result
     free(up0);
 }
 
+static uint64_t values(unsigned i)
+{
+    return STREAMS * shapes[i][0] * shapes[i][1];
+}
+
 /* The same bits wherever operands lie, side by side or apart, and for all numbers of threads. */
 static void test_values(void **state)
 {
     (void)state;
-    float *first[PROBLEMS] = {NULL};
-    for (unsigned v = 0; v < 4; v++) {
-        test_device t;
-        test_open(&t, TEST_BACKEND, 4 << 20, test_thread_counts[v % TEST_THREAD_COUNTS]);
-        for (unsigned i = 0; i < PROBLEMS; i++) {
-            uint64_t bytes = STREAMS * shapes[i][0] * shapes[i][1] * sizeof(float);
-            float *result = malloc(bytes);
-            check(&t, i, v % 2, v / 2, result);
-            if (first[i]) {
-                assert_memory_equal(first[i], result, bytes);
-                free(result);
-            } else {
-                first[i] = result;
-            }
-        }
-        test_close(&t);
-    }
-    for (unsigned i = 0; i < PROBLEMS; i++)
-        free(first[i]);
+    test_same_bits(&(test_problems){.n = PROBLEMS, .values = values, .check = check});
 }
 
 /* A gate whose `up` is 1 is the activation: bias_act() has the same bits. And NaN stays. */

@@ -53,8 +53,9 @@ static void verify_norm(const problem *p, zo2_dtype type, const float *x, const 
 }
 
 /* The operation on operands of its own; its result, dense, to `result`. */
-static void check(test_device *t, unsigned i, int even, int in_place, float *result)
+static void check(test_device *t, unsigned i, unsigned v, float *result)
 {
+    const int even = v % 2, in_place = v / 2;
     const problem *p = &problems[i];
     const zo2_dtype x_type = types[i % 5][0], type = types[i % 5][1];
     const layout l = layout_of(p, even, in_place && x_type == type);
@@ -105,29 +106,16 @@ static void check(test_device *t, unsigned i, int even, int in_place, float *res
     free(dense);
 }
 
+static uint64_t values(unsigned i)
+{
+    return STREAMS * problems[i].m * problems[i].groups * problems[i].n;
+}
+
 /* The same bits wherever operands lie, in place or not, and for all numbers of threads. */
 static void test_values(void **state)
 {
     (void)state;
-    float *first[PROBLEMS] = {NULL};
-    for (unsigned v = 0; v < 4; v++) {
-        test_device t;
-        test_open(&t, TEST_BACKEND, 4 << 20, test_thread_counts[v % TEST_THREAD_COUNTS]);
-        for (unsigned i = 0; i < PROBLEMS; i++) {
-            uint64_t bytes = STREAMS * problems[i].m * problems[i].groups * problems[i].n * sizeof(float);
-            float *result = malloc(bytes);
-            check(&t, i, v % 2, v / 2, result);
-            if (first[i]) {
-                assert_memory_equal(first[i], result, bytes);
-                free(result);
-            } else {
-                first[i] = result;
-            }
-        }
-        test_close(&t);
-    }
-    for (unsigned i = 0; i < PROBLEMS; i++)
-        free(first[i]);
+    test_same_bits(&(test_problems){.n = PROBLEMS, .values = values, .check = check});
 }
 
 /* What isn't finite spoils its own norm: NaN the whole of it. */

@@ -46,8 +46,9 @@ static void verify_head(const zo2_rope_op *op, const float *table, const float *
     test_is_rounded(op->type, y, op->head_dim);
 }
 
-static void check(test_device *t, unsigned i, int even, float *result)
+static void check(test_device *t, unsigned i, unsigned v, float *result)
 {
+    const int even = v % 2;
     const problem *p = &problems[i];
     const zo2_dtype type = test_types[i % 3];
     uint64_t row = (uint64_t)p->heads * p->head_dim, ld = row + (even ? 8 : 3), stride = p->m * ld + (even ? 16 : 1);
@@ -90,29 +91,16 @@ static void check(test_device *t, unsigned i, int even, float *result)
     free(x0);
 }
 
+static uint64_t values(unsigned i)
+{
+    return STREAMS * problems[i].m * problems[i].heads * problems[i].head_dim;
+}
+
 /* The same bits wherever operands lie and for all numbers of threads. */
 static void test_values(void **state)
 {
     (void)state;
-    float *first[PROBLEMS] = {NULL};
-    for (unsigned v = 0; v < 4; v++) {
-        test_device t;
-        test_open(&t, TEST_BACKEND, 4 << 20, test_thread_counts[v % TEST_THREAD_COUNTS]);
-        for (unsigned i = 0; i < PROBLEMS; i++) {
-            uint64_t bytes = STREAMS * problems[i].m * problems[i].heads * problems[i].head_dim * sizeof(float);
-            float *result = malloc(bytes);
-            check(&t, i, v % 2, result);
-            if (first[i]) {
-                assert_memory_equal(first[i], result, bytes);
-                free(result);
-            } else {
-                first[i] = result;
-            }
-        }
-        test_close(&t);
-    }
-    for (unsigned i = 0; i < PROBLEMS; i++)
-        free(first[i]);
+    test_same_bits(&(test_problems){.n = PROBLEMS, .values = values, .check = check});
 }
 
 /* Position 0 changes nothing; a score depends on the distance of its two positions alone. */

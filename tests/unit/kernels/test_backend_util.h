@@ -261,4 +261,40 @@ static const uint32_t test_thread_counts[] = {1, 2, 3, 7};
 
 static const zo2_dtype test_types[] = {ZO2_F32, ZO2_F16, ZO2_BF16};
 
+/* ---- the same bits ---------------------------------------------------------------------------------------------------- */
+
+/* check() does problem i with its operands laid out in way v of four, and gives the dense result of rows * cols values. */
+typedef struct test_problems {
+    unsigned n;
+    uint64_t (*values)(unsigned i); /* of the result */
+    void (*check)(test_device *t, unsigned i, unsigned v, float *result);
+} test_problems;
+
+/* Each problem has the same bits in all four ways, each on another number of threads. */
+static inline void test_same_bits(const test_problems *p)
+{
+    float **first = calloc(p->n, sizeof *first);
+    assert_non_null(first);
+    for (unsigned v = 0; v < 4; v++) {
+        test_device t;
+        test_open(&t, TEST_BACKEND, 4 << 20, test_thread_counts[v % TEST_THREAD_COUNTS]);
+        for (unsigned i = 0; i < p->n; i++) {
+            const uint64_t bytes = p->values(i) * sizeof(float);
+            float *result = malloc(bytes);
+            assert_non_null(result);
+            p->check(&t, i, v, result);
+            if (first[i]) {
+                assert_memory_equal(first[i], result, bytes);
+                free(result);
+            } else {
+                first[i] = result;
+            }
+        }
+        test_close(&t);
+    }
+    for (unsigned i = 0; i < p->n; i++)
+        free(first[i]);
+    free(first);
+}
+
 #endif
