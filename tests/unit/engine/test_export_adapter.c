@@ -155,13 +155,6 @@ static void a_sum_too_large(void **state)
     end(r);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    test_device_begin(0);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -170,5 +163,6 @@ int main(void)
         cmocka_unit_test(refusals),
         cmocka_unit_test(a_sum_too_large),
     };
-    return cmocka_run_group_tests(tests, start, exports_clean);
+    test_device_begin(0);
+    return cmocka_run_group_tests(tests, NULL, exports_clean);
 }

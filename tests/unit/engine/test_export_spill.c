@@ -175,13 +175,6 @@ static void in_use_or_gone(void **state)
     assert_log(&s, "from the spill", 1);
 }
 
-static int start(void **state)
-{
-    (void)state;
-    test_device_begin(0);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -189,5 +182,6 @@ int main(void)
         cmocka_unit_test(damaged),
         cmocka_unit_test(in_use_or_gone),
     };
-    return cmocka_run_group_tests(tests, start, test_clean);
+    test_device_begin(0);
+    return cmocka_run_group_tests(tests, NULL, test_clean);
 }

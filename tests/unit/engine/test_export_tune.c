@@ -223,13 +223,6 @@ static void as_gguf(void **state)
     }
 }
 
-static int start(void **state)
-{
-    (void)state;
-    test_device_begin(0);
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -241,5 +234,6 @@ int main(void)
         cmocka_unit_test(computes_the_same),
         cmocka_unit_test(as_gguf),
     };
-    return cmocka_run_group_tests(tests, start, exports_clean);
+    test_device_begin(0);
+    return cmocka_run_group_tests(tests, NULL, exports_clean);
 }

@@ -35,12 +35,12 @@ static inline float *sample_values(uint64_t step, uint32_t unit, uint64_t n)
 }
 
 /* Writes the sample snapshot of a step, in pieces of at most `piece` values. */
-static inline zo2_status snapshot_write(const zo2_io *io, const char *dir, uint64_t step, const uint64_t *elements,
+static inline zo2_status snapshot_write(const zo2_io *io, const char *folder, uint64_t step, const uint64_t *elements,
                                         uint64_t piece)
 {
     const zo2_snapshot_header h = sample_header(step);
     zo2_snapwriter *w;
-    zo2_status s = zo2_snapwriter_open(&w, io, dir, &h, elements);
+    zo2_status s = zo2_snapwriter_open(&w, io, folder, &h, elements);
     if (s) {
         assert_null(w);
         return s;
@@ -59,10 +59,10 @@ static inline zo2_status snapshot_write(const zo2_io *io, const char *dir, uint6
 }
 
 /* The snapshot of a step is there and is the sample. */
-static inline void assert_snapshot(const char *dir, uint64_t step, const uint64_t *elements)
+static inline void assert_snapshot(const char *folder, uint64_t step, const uint64_t *elements)
 {
     zo2_snapfile *f;
-    if (zo2_snapfile_open(&f, dir, step))
+    if (zo2_snapfile_open(&f, folder, step))
         fail_msg("%s", zo2_last_error());
     const zo2_snapshot_header want = sample_header(step), *got = zo2_snapfile_get_header(f);
     assert_int_equal(got->model_hash, want.model_hash);

@@ -24,13 +24,13 @@ static inline uint64_t test_history(const void *ud, uint64_t step)
     return mix(&s);
 }
 
-static inline zo2_spill_config test_config(const char *const *dirs, uint32_t n)
+static inline zo2_spill_config test_config(const char *const *folders, uint32_t n)
 {
     return (zo2_spill_config){.run = RUN,
                               .layout = 42,
                               .chunks = chunk_sizes,
                               .n_chunks = CHUNKS,
-                              .dirs = dirs,
+                              .dirs = folders,
                               .n_dirs = n,
                               .writable = 1,
                               .most_step = 1000,

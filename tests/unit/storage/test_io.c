@@ -8,28 +8,13 @@
 #include "storage/io/io_utf8.h"
 #include "tests/unit/files_testing.h"
 #include "tests/unit/storage/faulty_io.h"
+#include "tests/unit/storage/scratch_dir_testing.h"
 
 #include <fcntl.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-
-static char *dir;
-
-static int setup(void **state)
-{
-    (void)state;
-    dir = scratch_make();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(dir);
-    return 0;
-}
 
 /* ---- transfers --------------------------------------------------------------------------------------------------- */
 

@@ -6,22 +6,7 @@
 #include <cmocka.h>
 
 #include "tests/unit/storage/safetensors_testing.h"
-
-static char *dir;
-
-static int setup(void **state)
-{
-    (void)state;
-    dir = scratch_make();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(dir);
-    return 0;
-}
+#include "tests/unit/storage/scratch_dir_testing.h"
 
 /* DIR/file with one byte tensor per name given. */
 static void store_file(const char *file, const char *name1, const char *name2)

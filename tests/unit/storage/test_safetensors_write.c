@@ -8,22 +8,7 @@
 
 #include "tests/unit/storage/faulty_io.h"
 #include "tests/unit/storage/safetensors_testing.h"
-
-static char *dir;
-
-static int setup(void **state)
-{
-    (void)state;
-    dir = scratch_make();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(dir);
-    return 0;
-}
+#include "tests/unit/storage/scratch_dir_testing.h"
 
 #define N 6
 static const zo2_st_tensor sample[N] = {

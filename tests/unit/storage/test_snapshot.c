@@ -5,27 +5,12 @@
 
 #include <cmocka.h>
 
+#include "tests/unit/storage/scratch_dir_testing.h"
 #include "tests/unit/storage/snapshot_testing.h"
 
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-
-static char *dir;
-
-static int setup(void **state)
-{
-    (void)state;
-    dir = scratch_make();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(dir);
-    return 0;
-}
 
 static void round_trip(void **state)
 {

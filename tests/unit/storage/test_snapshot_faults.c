@@ -7,23 +7,8 @@
 #include <cmocka.h>
 
 #include "tests/unit/storage/powercut.h"
+#include "tests/unit/storage/scratch_dir_testing.h"
 #include "tests/unit/storage/snapshot_testing.h"
-
-static char *dir;
-
-static int setup(void **state)
-{
-    (void)state;
-    dir = scratch_make();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(dir);
-    return 0;
-}
 
 static int has(const char *folder, uint64_t step)
 {

@@ -6,13 +6,11 @@
 #include <cmocka.h>
 
 #include "tests/unit/storage/faulty_io.h"
+#include "tests/unit/storage/spill_dirs_testing.h"
 #include "tests/unit/storage/spill_testing.h"
 
 #include <pthread.h>
 #include <sys/stat.h>
-
-static char *dir, *other;
-static const char *dirs[2];
 
 static uint64_t u64_at(const unsigned char *p, size_t at)
 {
@@ -444,38 +442,18 @@ static void many_threads(void **state)
     zo2_spill_close(s);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    dir = scratch_make();
-    other = scratch_make();
-    dirs[0] = dir;
-    dirs[1] = other;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(dir);
-    scratch_remove(other);
-    return 0;
-}
-
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(a_file_is_what_the_specification_says),
-        T(versions_come_back),
-        T(slots_come_back_with_a_commit),
-        T(what_is_forgotten_is_not_found),
-        T(versions_of_other_histories_do_not_count),
-        T(files_that_do_not_fit_are_refused),
-        T(files_share_the_chunks),
-        T(room_is_set_aside),
-        T(many_threads),
+        TEST(a_file_is_what_the_specification_says),
+        TEST(versions_come_back),
+        TEST(slots_come_back_with_a_commit),
+        TEST(what_is_forgotten_is_not_found),
+        TEST(versions_of_other_histories_do_not_count),
+        TEST(files_that_do_not_fit_are_refused),
+        TEST(files_share_the_chunks),
+        TEST(room_is_set_aside),
+        TEST(many_threads),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

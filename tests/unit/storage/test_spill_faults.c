@@ -7,10 +7,9 @@
 #include <cmocka.h>
 
 #include "tests/unit/storage/faulty_io.h"
+#include "tests/unit/storage/spill_dirs_testing.h"
 #include "tests/unit/storage/spill_testing.h"
 
-static char *dir, *other;
-static const char *dirs[2];
 static int64_t committed[CHUNKS], newest[CHUNKS];
 
 static zo2_status commit(zo2_spill *s)
@@ -293,30 +292,12 @@ static void hostile_numbers_are_refused(void **state)
     free(path);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    dirs[0] = dir = scratch_make();
-    dirs[1] = other = scratch_make();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(dir);
-    scratch_remove(other);
-    return 0;
-}
-
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(every_operation_fails),
-        T(a_changed_byte_costs_a_chunk),
-        T(hostile_numbers_are_refused),
+        TEST(every_operation_fails),
+        TEST(a_changed_byte_costs_a_chunk),
+        TEST(hostile_numbers_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,12 +7,10 @@
 #include <cmocka.h>
 
 #include "tests/unit/storage/powercut.h"
+#include "tests/unit/storage/powercut_dirs_testing.h"
 #include "tests/unit/storage/spill_testing.h"
 
 static uint64_t images = 3; /* random ones per cut */
-
-static char *dir[2], *image[2];
-static const char *dirs[2], *image_dirs[2];
 
 static struct {
     size_t at; /* operations in the log when the commit came back */
@@ -184,31 +182,11 @@ static void after_a_failed_commit(void **state)
     }
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    for (int d = 0; d < 2; d++) {
-        dirs[d] = dir[d] = scratch_make();
-        image_dirs[d] = image[d] = scratch_make();
-    }
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    for (int d = 0; d < 2; d++) {
-        scratch_remove(dir[d]);
-        scratch_remove(image[d]);
-    }
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(every_cut, setup, teardown),
-        cmocka_unit_test_setup_teardown(after_a_failed_commit, setup, teardown),
+        TEST(every_cut),
+        TEST(after_a_failed_commit),
     };
     if (argc > 1 && strcmp(argv[1], "--long") == 0)
         images = 300;

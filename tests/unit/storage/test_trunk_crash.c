@@ -7,14 +7,12 @@
 #include <cmocka.h>
 
 #include "tests/unit/storage/powercut.h"
+#include "tests/unit/storage/powercut_dirs_testing.h"
 #include "tests/unit/storage/trunk_testing.h"
 
 #include <signal.h>
 #include <sys/wait.h>
 #include <time.h>
-
-static char *dir[2], *image[2];
-static const char *dirs[2], *image_dirs[2];
 
 /* ---- the power fails --------------------------------------------------------------------------------------------- */
 
@@ -166,31 +164,11 @@ static void killed(void **state)
     assert_true(cut_short > 0);
 }
 
-static int setup(void **state)
-{
-    (void)state;
-    for (int d = 0; d < 2; d++) {
-        dirs[d] = dir[d] = scratch_make();
-        image_dirs[d] = image[d] = scratch_make();
-    }
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    for (int d = 0; d < 2; d++) {
-        scratch_remove(dir[d]);
-        scratch_remove(image[d]);
-    }
-    return 0;
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(every_cut, setup, teardown),
-        cmocka_unit_test_setup_teardown(killed, setup, teardown),
+        TEST(every_cut),
+        TEST(killed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,10 +13,10 @@
 
 static const zo2_trunk_key test_identity = {42, 43};
 
-static inline zo2_trunk_config test_config(const char *const *dirs, uint32_t n)
+static inline zo2_trunk_config test_config(const char *const *folders, uint32_t n)
 {
     return (zo2_trunk_config){
-        .bytes = 1 << 20, .dirs = dirs, .n_dirs = n, .run = RUN, .identity = test_identity, .writable = 1};
+        .bytes = 1 << 20, .dirs = folders, .n_dirs = n, .run = RUN, .identity = test_identity, .writable = 1};
 }
 
 static inline zo2_trunk_key test_key(uint64_t i)

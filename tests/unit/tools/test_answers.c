@@ -1,25 +1,10 @@
 /* test_answers.c: the tokens that a data set asks for: exactly those that a batch of all its lines has losses on. */
 #include "tests/unit/tools/test_tokenizer_files.h"
+#include "tests/unit/tools/tiny_tokenizer_testing.h"
 #include "tools/text/answers.h"
 #include "tools/text/batcher.h"
 
 enum { VOCAB = 4096 };
-
-static zo2t_tokenizer *tokenizer;
-
-static int setup(void **state)
-{
-    (void)state;
-    tokenizer = test_tiny_tokenizer();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    zo2t_tokenizer_close(tokenizer);
-    return 0;
-}
 
 static zo2t_dataset *load_file(const char *path, const zo2t_chat *chat)
 {

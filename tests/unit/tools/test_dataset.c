@@ -1,25 +1,10 @@
 /* Data sets: the four kinds of lines, BOS, truncation, counts and bounds, the tiny model's own files. */
 #include "tests/unit/tools/test_tokenizer_files.h"
+#include "tests/unit/tools/tiny_tokenizer_testing.h"
 #include "tools/text/dataset.h"
 #include "tools/text/fit.h"
 
 #include <xxhash.h>
-
-static zo2t_tokenizer *tokenizer;
-
-static int setup(void **state)
-{
-    (void)state;
-    tokenizer = test_tiny_tokenizer();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    zo2t_tokenizer_close(tokenizer);
-    return 0;
-}
 
 static zo2t_dataset *load(const char *lines, uint32_t seq, int32_t bos)
 {

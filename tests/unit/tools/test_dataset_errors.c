@@ -1,22 +1,7 @@
 /* Data files that are wrong: every message, and files damaged at random. */
 #include "tests/unit/tools/test_tokenizer_files.h"
+#include "tests/unit/tools/tiny_tokenizer_testing.h"
 #include "tools/text/dataset.h"
-
-static zo2t_tokenizer *tokenizer;
-
-static int setup(void **state)
-{
-    (void)state;
-    tokenizer = test_tiny_tokenizer();
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    zo2t_tokenizer_close(tokenizer);
-    return 0;
-}
 
 static zo2_status try(zo2t_tokenizer *t, const void *data, size_t bytes, uint32_t seq, uint32_t vocab, int32_t bos)
 {
