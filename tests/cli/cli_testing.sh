@@ -77,6 +77,29 @@ flip() {
     printf "\\$(printf %03o $((_byte ^ 16)))" | dd of="$1" bs=1 seek="$2" conv=notrunc 2>/dev/null
 }
 
+# leaves_nothing COMMAND...: one that writes into sub/ and gets a Ctrl-C once something is there takes it away and exits with 130.
+leaves_nothing() {
+    mkdir sub
+    "$@" >/dev/null 2>interrupted.txt &
+    _pid=$!
+    _tries=0
+    while [ -z "$(ls sub)" ] && [ $_tries -lt 500 ]; do
+        _tries=$((_tries + 1))
+        sleep 0.01
+    done
+    kill -INT $_pid
+    wait $_pid
+    _status=$?
+    case $_status in
+        130)
+            [ -z "$(ls -A sub)" ] || fail "left behind after Ctrl-C: $(ls -A sub)"
+            grep -q 'interrupted' interrupted.txt || fail "Ctrl-C is not mentioned"
+            ;;
+        0) echo "note: finished before Ctrl-C came" ;;
+        *) fail "exit status $_status after Ctrl-C, not 130" ;;
+    esac
+}
+
 finish() {
     [ $failures = 0 ] && exit 0
     echo "$failures failures"

@@ -110,23 +110,5 @@ cp "$torch"/refused/script.bin m/pytorch_model.bin && convert_says 'm/pytorch_mo
 rm -rf m ./*.zo2
 
 # --- Ctrl-C: nothing is left, status 130. The pack must take a while: 250 MB. --------------------------------------
-mkdir sub
-zo2-pack synth opt-125m sub/big.zo2 >/dev/null 2>synth.txt &
-pid=$!
-tries=0
-while [ -z "$(ls sub)" ] && [ $tries -lt 500 ]; do
-    tries=$((tries + 1))
-    sleep 0.01
-done
-kill -INT $pid
-wait $pid
-status=$?
-case $status in
-    130)
-        [ -z "$(ls -A sub)" ] || fail "left behind after Ctrl-C: $(ls -A sub)"
-        grep -q 'interrupted' synth.txt || fail "Ctrl-C is not mentioned"
-        ;;
-    0) echo "note: finished before Ctrl-C came" ;;
-    *) fail "exit status $status after Ctrl-C, not 130" ;;
-esac
+leaves_nothing zo2-pack synth opt-125m sub/big.zo2
 finish
