@@ -44,41 +44,30 @@ static void fold_and_perturb(const row_noise *n, const zo2_update *fold, uint32_
         zo2_round_to(n->type, row[p], n->cols);
 }
 
-typedef struct decode_job {
-    const zo2_decode_op *op;
-    const zo2_codec *codec;
-    uint64_t rows_per_task;
-} decode_job;
-
-static void decode_task(void *arg, uint64_t i)
+static void decode_row(const void *operands, uint64_t stream, uint64_t r)
 {
-    const decode_job *job = arg;
-    const zo2_decode_op *op = job->op;
-    uint64_t r = i * job->rows_per_task, end = r + job->rows_per_task < op->rows ? r + job->rows_per_task : op->rows;
-    for (; r < end; r++) {
-        row_noise n = {.cols = op->cols,
-                       .first = (op->first_row + r) * op->cols,
-                       .tensor_id = op->tensor_id,
-                       .decays = op->decays,
-                       .dist = op->dist,
-                       .key = op->key,
-                       .query = op->query,
-                       .panels = op->panels,
-                       .eps = op->eps,
-                       .type = op->type};
-        float *row[ZO2_MAX_PANELS] = {NULL};
-        for (uint32_t p = 0; p < op->panels; p++)
-            row[p] = (float *)op->panel[p] + r * op->ld;
-        job->codec->decode(op->src, op->rows, op->cols, r, 1, row[0]);
-        fold_and_perturb(&n, op->fold, op->folds, row);
-    }
+    const zo2_decode_op *op = operands;
+    const row_noise n = {.cols = op->cols,
+                         .first = (op->first_row + r) * op->cols,
+                         .tensor_id = op->tensor_id,
+                         .decays = op->decays,
+                         .dist = op->dist,
+                         .key = op->key,
+                         .query = op->query,
+                         .panels = op->panels,
+                         .eps = op->eps,
+                         .type = op->type};
+    float *row[ZO2_MAX_PANELS] = {NULL};
+    (void)stream; /* one: panels are the streams */
+    for (uint32_t p = 0; p < op->panels; p++)
+        row[p] = (float *)op->panel[p] + r * op->ld;
+    zo2_codec_get(op->wire)->decode(op->src, op->rows, op->cols, r, 1, row[0]);
+    fold_and_perturb(&n, op->fold, op->folds, row);
 }
 
 zo2_status zo2_cpu_decode(zo2_cpu *c, const zo2_decode_op *op)
 {
-    decode_job job = {
-        .op = op, .codec = zo2_codec_get(op->wire), .rows_per_task = zo2_cpu_rows_per_task(op->cols, TASK_ELEMENTS)};
-    zo2_cpu_run(c, zo2_ceil_div(op->rows, job.rows_per_task), decode_task, &job);
+    zo2_cpu_run_rows(c, 1, op->rows, op->cols, TASK_ELEMENTS, decode_row, op);
     return ZO2_OK;
 }
 
