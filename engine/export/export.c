@@ -37,9 +37,7 @@ typedef struct job {
 static zo2_status report(void *arg, uint64_t group_bytes)
 {
     const job *j = arg;
-    if (j->o.progress && j->o.progress(j->o.progress_ud, "export", j->done + group_bytes, j->total))
-        return zo2_error(ZO2_ERR_CANCELLED, "the export of %s was cancelled", j->values.pack_path);
-    return ZO2_OK;
+    return zo2_export_progress(&j->values, j->done + group_bytes, j->total);
 }
 
 static zo2_status list_tensors(job *j)

@@ -34,10 +34,7 @@ typedef struct job {
 static zo2_status report(void *arg, uint64_t group_bytes)
 {
     const job *j = arg;
-    const zo2_export_opts *o = j->v->o;
-    if (o->progress && o->progress(o->progress_ud, "export", j->done + group_bytes, j->total))
-        return zo2_error(ZO2_ERR_CANCELLED, "the export of %s was cancelled", j->v->pack_path);
-    return ZO2_OK;
+    return zo2_export_progress(j->v, j->done + group_bytes, j->total);
 }
 
 /* ---- what can be written ----------------------------------------------------------------------------------------- */

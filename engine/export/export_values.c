@@ -299,3 +299,10 @@ zo2_status zo2_export_values_group(zo2_export_values *v, const zo2_tensor *t, zo
     *bits = verbatim ? v->source : v->result;
     return s;
 }
+
+zo2_status zo2_export_progress(const zo2_export_values *v, uint64_t done, uint64_t total)
+{
+    if (v->o->progress && v->o->progress(v->o->progress_ud, "export", done, total))
+        return zo2_error(ZO2_ERR_CANCELLED, "the export of %s was cancelled", v->pack_path);
+    return ZO2_OK;
+}

@@ -48,6 +48,9 @@ typedef struct zo2_export_values {
 /* How chunks are cut where no spill says it: any size will do, units don't depend on it. */
 #define ZO2_EXPORT_CHUNK_BYTES ((uint64_t)4 << 20)
 
+/* Tells the caller how much of an export is done. ZO2_ERR_CANCELLED: it had enough. */
+zo2_status zo2_export_progress(const zo2_export_values *v, uint64_t done, uint64_t total);
+
 /* Opens pack and run, looks for a spill or a snapshot, makes the buffers. On failure it is to be closed too. */
 zo2_status zo2_export_values_open(zo2_export_values *v);
 void zo2_export_values_close(zo2_export_values *v); /* zeroed is fine */
