@@ -7,6 +7,7 @@
 
 #include "tools/cli/jsonout.h"
 #include "tools/cli/numbers.h"
+#include "tools/cli/run_print.h"
 #include "tools/cli/tune_text.h"
 
 bool pack_is_bundle(const char *path)
@@ -29,20 +30,8 @@ static void print_table(const char *path, const zo2_bundle_info *info, const zo2
     printf("steps          %s", cli_human_count(text, info->steps));
     if (info->skipped)
         printf(", %s of them skipped", cli_human_count(text, info->skipped));
-    printf("\nlearning rate  %s %s", cli_double_text(text, o->lr), zo2_schedule_name(o->schedule));
-    if (o->warmup)
-        printf(", warm-up %" PRIu64 " steps", o->warmup);
-    printf("\neps            %s\n", cli_double_text(text, o->eps));
-    if (o->weight_decay > 0)
-        printf("weight decay   %s\n", cli_double_text(text, o->weight_decay));
-    if (o->clip > 0)
-        printf("clip           %s\n", cli_double_text(text, o->clip));
-    printf("noise          %s, seed %" PRIu64 ", queries %u, pending %d\n", zo2_dist_name(o->dist), o->seed, o->queries,
-           (int)o->pending);
-    cli_tune_print(o, false);
-    char wires[CLI_TUNE_BYTES];
-    printf("arithmetic     wire %s, compute %s, backend %s\n", cli_wires_text(wires, o), zo2_dtype_name(o->compute),
-           zo2_backend_name(o->backend));
+    printf("\n");
+    cli_run_print(o, false);
 }
 
 static void print_json(const char *path, const zo2_bundle_info *info, const zo2_engine_opts *o)

@@ -7,9 +7,8 @@
 
 #include "tools/cli/args.h"
 #include "tools/cli/jsonout.h"
-#include "tools/cli/numbers.h"
 #include "tools/cli/report.h"
-#include "tools/cli/tune_text.h"
+#include "tools/cli/run_print.h"
 #include "tools/text/lines.h"
 #include "tools/tune/choice.h"
 #include "tools/tune/commands.h"
@@ -21,7 +20,6 @@ enum { TABLE_ROWS = 20 };
 
 static void print_settings(const char *dir, const zo2_engine_opts *o, uint64_t model_hash, const tune_settings *s)
 {
-    char text[CLI_TEXT_BYTES];
     printf("run            %s\n", dir);
     printf("model          0x%016" PRIx64 "%s%s\n", model_hash, s->model ? "  " : "", s->model ? s->model : "");
     if (s->train)
@@ -34,20 +32,7 @@ static void print_settings(const char *dir, const zo2_engine_opts *o, uint64_t m
     }
     if (o->micro_batch && o->micro_batch != UINT32_MAX)
         printf("micro-batch    %u lines\n", o->micro_batch);
-    printf("learning rate  %s %s", cli_double_text(text, o->lr), zo2_schedule_name(o->schedule));
-    if (o->warmup && o->warmup != UINT64_MAX)
-        printf(", warm-up %" PRIu64 " steps", o->warmup);
-    printf("\neps            %s\n", cli_double_text(text, o->eps));
-    if (o->weight_decay > 0)
-        printf("weight decay   %s\n", cli_double_text(text, o->weight_decay));
-    if (o->clip > 0)
-        printf("clip           %s\n", cli_double_text(text, o->clip));
-    printf("noise          %s, seed %" PRIu64 ", queries %u, pending %d\n", zo2_dist_name(o->dist), o->seed, o->queries,
-           (int)o->pending);
-    cli_tune_print(o, tune_has_answers(s->tune));
-    char wires[CLI_TUNE_BYTES];
-    printf("arithmetic     wire %s, compute %s, backend %s\n", cli_wires_text(wires, o), zo2_dtype_name(o->compute),
-           zo2_backend_name(o->backend));
+    cli_run_print(o, tune_has_answers(s->tune));
 }
 
 /* What is wrong with the run, if anything. */
