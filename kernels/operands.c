@@ -3,6 +3,7 @@
 #include "codec/update.h"
 
 #include "codec/codec.h"
+#include "kernels/operations.h"
 
 #define REFUSE(...) zo2_error(ZO2_ERR_DEVICE, __VA_ARGS__)
 

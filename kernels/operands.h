@@ -8,6 +8,7 @@
 #define ZO2_KERNELS_OPERANDS_H
 
 #include "kernels/backend.h"
+#include "kernels/operations.h"
 
 #ifdef __cplusplus
 extern "C" {

@@ -4,7 +4,7 @@
 #ifndef ZO2_ENGINE_FORWARD_BATCH_H
 #define ZO2_ENGINE_FORWARD_BATCH_H
 
-#include "kernels/backend.h"
+#include "kernels/operations.h"
 
 /* An example that has something to be computed. */
 typedef struct zo2_packed_example {

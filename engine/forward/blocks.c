@@ -9,7 +9,7 @@
 #include "engine/plan/plan_types.h"
 #include "engine/stream/pipeline.h"
 #include "engine/stream/trace.h"
-#include "kernels/backend.h"
+#include "kernels/operations.h"
 
 static void enter_block(const zo2_forward_pass *f, uint32_t block)
 {

@@ -13,6 +13,7 @@
 #include "engine/stream/pipeline.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
+#include "kernels/operations.h"
 
 /* Sees every tile of logits before it is reduced: logits[streams][m][n] (fp32, device address) of streams from `stream`
  * on, loss tokens from `loss` on and vocabulary rows from `row` on. For tests, on backends whose memory the host can

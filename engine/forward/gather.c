@@ -17,6 +17,7 @@
 #include "engine/stream/pipeline.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
+#include "kernels/operations.h"
 
 #include <string.h>
 

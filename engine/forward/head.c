@@ -7,7 +7,7 @@
 #include "engine/model/layout.h"
 #include "engine/plan/plan_types.h"
 #include "engine/stream/trace.h"
-#include "kernels/backend.h"
+#include "kernels/operations.h"
 
 zo2_hold zo2_head_hold(const zo2_forward_pass *f)
 {

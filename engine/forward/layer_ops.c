@@ -4,7 +4,6 @@
 #include "engine/model/arch.h"
 #include "engine/plan/plan_types.h"
 #include "engine/stream/trace.h"
-#include "kernels/backend.h"
 
 static zo2_status done(const zo2_forward_pass *f, uint64_t begin, const char *name, zo2_status s)
 {

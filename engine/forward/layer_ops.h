@@ -5,7 +5,7 @@
 #include "engine/forward/batch.h"
 #include "engine/forward/forward.h"
 #include "engine/model/arch.h"
-#include "kernels/backend.h"
+#include "kernels/operations.h"
 
 /* y = layer norm of the fp32 rows x: [streams][m][n]; gamma, beta NULL: 1 and 0. y may be x. */
 zo2_status zo2_layer_norm(zo2_forward_pass *f, uint64_t m, uint64_t n, zo2_act x, const float *gamma, const float *beta,

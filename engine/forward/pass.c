@@ -13,6 +13,7 @@
 #include "engine/stream/program.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
+#include "kernels/operations.h"
 
 #include <math.h>
 #include <string.h>

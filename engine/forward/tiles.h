@@ -7,7 +7,7 @@
 #include "engine/model/layout.h"
 #include "engine/plan/plan_types.h"
 #include "engine/stream/pipeline.h"
-#include "kernels/backend.h"
+#include "kernels/operations.h"
 
 /* Waits for the chunk at a pc of the program; reports progress, and may be cancelled there. */
 zo2_status zo2_tile_fetch(zo2_forward_pass *f, uint32_t pc, zo2_sent_wire *wire);

@@ -8,6 +8,7 @@
 #include "engine/model/arch.h"
 #include "engine/stream/trace.h"
 #include "kernels/backend.h"
+#include "kernels/operations.h"
 
 #define XXH_INLINE_ALL
 #include <stdlib.h>

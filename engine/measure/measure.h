@@ -9,6 +9,7 @@
 #include "engine/base/job_error.h"
 #include "engine/base/pool.h"
 #include "kernels/backend.h"
+#include "kernels/operations.h"
 #include "storage/io/aio.h"
 
 #include <pthread.h>

@@ -2,6 +2,7 @@
 #include "engine/measure/measure.h"
 #include "engine/model/wire_size.h"
 #include "kernels/backend.h"
+#include "kernels/operations.h"
 
 /* q, k and v come out of one decoded matrix [tokens][3 cols]. */
 static uint64_t columns(const zo2_measure_spec *spec)

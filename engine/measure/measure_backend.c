@@ -7,6 +7,7 @@
 #include "engine/model/layout.h"
 #include "engine/model/wire_size.h"
 #include "kernels/backend.h"
+#include "kernels/operations.h"
 
 #include <stdlib.h>
 #include <string.h>

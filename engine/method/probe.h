@@ -4,7 +4,7 @@
 #define ZO2_ENGINE_METHOD_PROBE_H
 
 #include "engine/zo2.h"
-#include "kernels/backend.h"
+#include "kernels/operations.h"
 
 /* Both signs of every query, and the weights themselves. */
 #define ZO2_MAX_STREAMS (2 * ZO2_MAX_QUERIES + 1)

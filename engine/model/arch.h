@@ -6,7 +6,7 @@
 #include "engine/model/family.h"
 #include "engine/model/rope.h"
 #include "engine/zo2.h"
-#include "kernels/backend.h"
+#include "kernels/operations.h"
 
 /* What a tensor does. Layer roles occur once per layer. A family has some of them, in an order of its own. */
 typedef enum zo2_role {

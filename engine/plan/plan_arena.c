@@ -7,6 +7,7 @@
 #include "engine/plan/plan_internal.h"
 #include "engine/plan/plan_types.h"
 #include "kernels/backend.h"
+#include "kernels/operations.h"
 
 #define ALIGN 256ull
 

@@ -16,6 +16,7 @@
 #include "kernels/cpu/fast_exp.h"
 #include "kernels/exp_neg.h"
 #include "kernels/operands.h"
+#include "kernels/operations.h"
 
 #define BLOCK_QUERIES 64
 #define TASK_MACS     ((uint64_t)1 << 19) /* of q k^T in a task, about 50 us with the rest */

@@ -8,6 +8,7 @@
 
 #include "engine/base/host_memory.h"
 #include "kernels/cpu/blas.h"
+#include "kernels/operations.h"
 
 struct zo2_event {
     atomic_int recorded;

@@ -12,6 +12,7 @@
 #include "kernels/cpu/blas.h"
 #include "kernels/cpu/gemm_bf16.h"
 #include "kernels/operands.h"
+#include "kernels/operations.h"
 
 typedef struct zo2_cpu {
     zo2_backend base;

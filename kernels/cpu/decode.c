@@ -5,8 +5,8 @@
 #include "codec/codec.h"
 #include "codec/update.h"
 #include "engine/base/slots.h"
-#include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
+#include "kernels/operations.h"
 
 /* About 15 us of Gaussian noise: enough to hide what starting a task costs. */
 #define TASK_ELEMENTS 16384

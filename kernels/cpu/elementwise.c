@@ -4,10 +4,10 @@
 
 #include "codec/codec.h"
 #include "kernels/activation.h"
-#include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/fast_exp.h"
 #include "kernels/operands.h"
+#include "kernels/operations.h"
 
 #define TASK_ELEMENTS 32768
 

@@ -2,11 +2,11 @@
  * by gemm_few.h, those of bf16 values by gemm_bf16.h where there is oneDNN and a CPU for it. */
 #include "codec/codec.h"
 #include "engine/base/slots.h"
-#include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/fast_exp.h"
 #include "kernels/cpu/gemm_bf16.h"
 #include "kernels/cpu/gemm_few.h"
+#include "kernels/operations.h"
 
 typedef struct gemm_job {
     const zo2_gemm_op *op;

@@ -8,6 +8,7 @@
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/fast_exp.h"
 #include "kernels/exp_neg.h"
+#include "kernels/operations.h"
 
 #define TASK_ELEMENTS 16384
 #define BLOCK         1024

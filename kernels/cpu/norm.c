@@ -6,6 +6,7 @@
 #include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/fast_exp.h"
+#include "kernels/operations.h"
 
 #define TASK_ELEMENTS 32768
 

@@ -1,8 +1,8 @@
 /* rope.c: rotary positions on the cpu, the half-split form: in a head of 2 h elements j and j + h are a pair. */
 #include "codec/codec.h"
-#include "kernels/backend.h"
 #include "kernels/cpu/cpu_backend.h"
 #include "kernels/cpu/fast_exp.h"
+#include "kernels/operations.h"
 
 #define TASK_ELEMENTS 32768
 

@@ -12,6 +12,7 @@
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
 #include "kernels/operands.h"
+#include "kernels/operations.h"
 
 /* OPT's head sizes; another one takes the next of them, with zeros behind its elements. */
 #define ZO2_TILE_SIZES(X) X(64) X(80) X(128)

@@ -7,11 +7,11 @@
 #include <math.h>
 
 #include "codec/rn.h"
-#include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
 #include "kernels/exp_neg.h"
+#include "kernels/operations.h"
 
 /* ---- what both kernels take ---- */
 

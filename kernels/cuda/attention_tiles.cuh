@@ -17,11 +17,11 @@
 
 #include <mma.h>
 
-#include "kernels/backend.h"
 #include "kernels/cuda/attention_kernel.cuh"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
+#include "kernels/operations.h"
 
 #define ZO2_TILE_ROWS    16 /* of a warp, and the side of the matrices that tensor cores multiply */
 #define ZO2_TILE_QUERIES (ZO2_TILE_ROWS * ZO2_CUDA_WARPS)

@@ -2,6 +2,7 @@
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/operands.h"
+#include "kernels/operations.h"
 
 static uint32_t element_bytes(zo2_dtype compute)
 {

@@ -22,6 +22,7 @@
 #include "kernels/cuda/cuda_ranges.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/operands.h"
+#include "kernels/operations.h"
 
 #define ZO2_CUDA_MIN_CC     75 /* compute capability 7.5: fp16 tensor cores, and what toolkits still build for */
 #define ZO2_CUDA_BLAS_BYTES ((uint64_t)32 << 20) /* cuBLAS workspace: what NVIDIA advises for the newest devices */

@@ -10,6 +10,7 @@
 #include "kernels/cuda/decode_kernel.cuh"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
+#include "kernels/operations.h"
 
 /* ---- pending updates ---- */
 

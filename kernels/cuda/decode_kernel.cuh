@@ -15,12 +15,12 @@
 #include "codec/update.h"
 #include "codec/update_inline.h"
 #include "codec/wires.h"
-#include "kernels/backend.h"
 #include "kernels/cuda/bf12.cuh"
 #include "kernels/cuda/convert.cuh"
 #include "kernels/cuda/decode_noise.cuh"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
+#include "kernels/operations.h"
 
 #define ZO2_DECODE_RUN 8 /* elements that a thread handles together */
 #define ZO2_DECODE_STEP \

@@ -6,6 +6,7 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
+#include "kernels/operations.h"
 
 /* The operations', without what the host needs. */
 typedef struct bias_act_args {

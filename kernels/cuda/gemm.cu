@@ -10,6 +10,7 @@
  * and cuBLAS version give the same bits each time: one stream, one handle, a workspace of fixed size. */
 #include "kernels/backend.h"
 #include "kernels/cuda/cuda_backend.h"
+#include "kernels/operations.h"
 
 zo2_status zo2_cuda_multiplies(const zo2_cuda *c, zo2_dtype type)
 {

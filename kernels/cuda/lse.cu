@@ -9,6 +9,7 @@
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/held_row.cuh"
 #include "kernels/exp_neg.h"
+#include "kernels/operations.h"
 
 #define LSE_BLOCK  1024
 #define LSE_BLOCKS 11 /* of a row in shared memory, beside what the block has there */

@@ -7,6 +7,7 @@
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
 #include "kernels/cuda/held_row.cuh"
+#include "kernels/operations.h"
 
 typedef struct layernorm_args { /* the operation's, without what the host needs */
     uint64_t m, n;

@@ -5,6 +5,7 @@
 #include "kernels/cuda/cuda_backend.h"
 #include "kernels/cuda/dialect.h"
 #include "kernels/cuda/element.cuh"
+#include "kernels/operations.h"
 
 typedef struct rope_args { /* the operation's, without what the host needs */
     uint64_t m;

@@ -19,6 +19,7 @@
 #include "kernels/backend.h"
 #include "kernels/null/ledger.h"
 #include "kernels/operands.h"
+#include "kernels/operations.h"
 
 #define CONTEXT_BYTES  500000000u           /* what a CUDA context with cuBLAS takes, roughly */
 #define RESERVED_BYTES ((uint64_t)32 << 20) /* a workspace of cuBLAS, as its manual recommends for large GPUs */

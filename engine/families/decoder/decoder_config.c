@@ -5,7 +5,7 @@
 #include "engine/families/limits.h"
 #include "engine/model/arch.h"
 #include "engine/model/family.h"
-#include "kernels/backend.h"
+#include "kernels/operations.h"
 
 #include <inttypes.h>
 #include <jansson.h>

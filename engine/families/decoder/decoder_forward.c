@@ -12,7 +12,7 @@
 #include "engine/forward/forward.h"
 #include "engine/forward/layer_ops.h"
 #include "engine/model/arch.h"
-#include "kernels/backend.h"
+#include "kernels/operations.h"
 
 #include <math.h>
 
