@@ -41,7 +41,7 @@ follow device plan --gpu rtx-4090 --pending 3 --update-rate 100
 # a table says it in a line
 expect 0 '^advice  *--frozen-wire f6: the whole model stays on the device (11\.[0-9]* GiB of 13\.[0-9]* GiB), .* a step instead of ' \
     plan --gpu rtx-4060-ti --tune layers=36-39
-grep -qF "    $(grep '^advice' out.txt)" "$DATA/../../README.md" || fail "the README has another line: $(grep '^advice' out.txt)"
+grep -qF "    $(grep '^advice' out.txt)" "$DATA/../../tools/guide/wires.md" || fail "the page has another line: $(grep '^advice' out.txt)"
 
 # No wire makes a step shorter: the device has room, or nothing waits for the link, or steps find the trunk's lines in the cache.
 for options in '--gpu h200 --tune layers=36-39' '--gpu rtx-4060-ti --batch 16 --seq 512 --tune layers=36-39' \
@@ -85,7 +85,7 @@ for way in planned dry; do
     ! grep -q -e '--frozen-wire' err.txt || fail "a wire is advised that doesn't make it fit"
 done
 expect 1 'too small' zo2-plan qwen3-8b --batch 1 --seq 512 --tune layers=34-35 --threads 16 --host-mem 10G --probe 0
-grep -qF "    $(cat err.txt)" "$DATA/../../README.md" || fail "the README has another line: $(cat err.txt)"
+grep -qF "    $(cat err.txt)" "$DATA/../../tools/guide/wires.md" || fail "the page has another line: $(cat err.txt)"
 # masters that move: bf16 is a part of them; a device that has no room for two blocks of bf16
 expect 1 '; try --wire bf16, or --host-mem' zo2-plan opt-1.3b --probe 0 --batch 1 --seq 64 --wire f8 --host-mem 6G
 expect 0 '' zo2-plan opt-1.3b --probe 0 --batch 1 --seq 64 --wire bf16 --host-mem 6G

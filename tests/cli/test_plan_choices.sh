@@ -1,5 +1,5 @@
 #!/bin/sh
-# zo2-plan --tune: what a part of the model takes, and the README's table of choices.
+# zo2-plan --tune: what a part of the model takes, and tools/guide/plans.md has its table.
 . "$(dirname "$0")/cli_testing.sh"
 value() { sed "s/.*\"$1\": \"*\([^,}\"]*\).*/\1/" out.txt; }
 plan() { zo2-plan opt-13b --batch 4 --seq 256 --threads 4 --gpu rtx-4090 --update-rate 12 "$@"; }
@@ -50,18 +50,18 @@ expect 1 'layer 40: the model has layers 0 to 39' plan --tune layers=40
 usage 'a table: no --json' plan --tune-table --json
 usage 'its own --tune' plan --tune-table --tune vectors
 
-# the README's table, line by line
-README=$DATA/../../README.md
+# the table of tools/guide/plans.md, line by line
+PAGE=$DATA/../../tools/guide/plans.md
 lines=0
 for model in opt-13b opt-66b opt-175b llama-3.1-70b; do
     expect 0 "^| $model | all |" zo2-plan $model --batch 4 --seq 512 --dist rademacher --pending 63 --threads 16 --gpu rtx-4090 --update-rate 12 \
         --host-mem 64G --spill drive --spill-read-rate 7 --spill-write-rate 5 --endurance 100000T --trunk-cache 200G --tune-table
     while read -r line; do
-        grep -qxF "$line" "$README" || fail "the README has no line: $line"
+        grep -qxF "$line" "$PAGE" || fail "the page has no line: $line"
     done <out.txt
     lines=$((lines + $(wc -l <out.txt) - 2))
 done
-[ "$(grep -c '^| [a-z0-9.-]* | \(all\|vectors\|last 8 layers\|lora, .*\) |' "$README")" -eq $lines ] || fail "the README has other lines"
+[ "$(grep -c '^| [a-z0-9.-]* | \(all\|vectors\|last 8 layers\|lora, .*\) |' "$PAGE")" -eq $lines ] || fail "the page has other lines"
 
 # and the one of frozen wires
 frozen() { # model, layers, GiB of RAM, wire
@@ -78,7 +78,7 @@ for gib in 16 64; do
     done
 done >frozen.txt
 while read -r line; do
-    grep -qxF "$line" "$README" || fail "the README has no line: $line"
+    grep -qxF "$line" "$PAGE" || fail "the page has no line: $line"
 done <frozen.txt
 [ "$(wc -l <frozen.txt)" -eq 8 ] || fail "not eight lines of frozen wires"
 finish

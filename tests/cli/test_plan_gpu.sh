@@ -1,5 +1,5 @@
 #!/bin/sh
-# zo2-plan --gpu: known GPUs, files of rates and what is refused in them, and the README's table.
+# zo2-plan --gpu: known GPUs, files of rates and what is refused in them, and the table of tools/guide/plans.md.
 . "$(dirname "$0")/cli_testing.sh"
 value() { sed "s/.*\"$1\": \([^,}]*\).*/\1/" out.txt; }
 plan() { zo2-plan opt-125m --batch 2 --seq 128 --probe 0 "$@"; }
@@ -101,15 +101,15 @@ expect 0 '"compute": "bf16"' bf16 --gpu rtx-3060 --json
 expect 0 '^| bf16.json | t4 .*| takes --compute fp16 | | |$' bf16 --gpu all
 [ "$(grep -c '| takes' out.txt)" -eq 1 ] || fail "others than the t4 don't compute in bf16"
 
-# the table: what doesn't fit, and the README's own, line by line
+# the table: what doesn't fit, and the one of tools/guide/plans.md, line by line
 expect 0 '^| opt-66b | t4 |.*|  *doesn.t fit' zo2-plan opt-66b --batch 64 --seq 2048 --gpu all --update-rate 1 --probe 0
-README=$DATA/../../README.md
+PAGE=$DATA/../../tools/guide/plans.md
 for model in opt-13b opt-175b; do
     expect 0 "^| $model | h200 " zo2-plan "$model" --batch 16 --seq 512 --wire fp8-e4m3 --update-rate 12 --gpu all
     while read -r line; do
-        grep -qxF "$line" "$README" || fail "the README has no line: $line"
+        grep -qxF "$line" "$PAGE" || fail "the page has no line: $line"
     done <out.txt
-    [ "$(grep -c "^| $model | [a-z0-9-]* | [0-9.]* | [0-9.]* | [0-9.]* | [0-9.]* | [a-z]* |$" "$README")" -eq $(($(wc -l <out.txt) - 2)) ] ||
-        fail "the README has other lines of $model"
+    [ "$(grep -c "^| $model | [a-z0-9-]* | [0-9.]* | [0-9.]* | [0-9.]* | [0-9.]* | [a-z]* |$" "$PAGE")" -eq $(($(wc -l <out.txt) - 2)) ] ||
+        fail "the page has other lines of $model"
 done
 finish

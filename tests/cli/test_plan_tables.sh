@@ -56,9 +56,9 @@ expect 0 'residual streams, both ways' plan opt-125m --batch 64 --seq 512 --devi
 expect 1 '' plan opt-125m --batch 64 --seq 512 --device-mem 600M --micro-batch $((micro + 1))
 expect 0 '"proposed_pending": [0-9].*"proposed_dist": "[a-z]' zo2-plan opt-125m --batch 1 --seq 16 --probe 0.05s --json
 
-# the README's table of LLaMA-like models
+# the table of LLaMA-like models in tools/guide/plans.md
 mkdir drive
-README=$DATA/../../README.md
+PAGE=$DATA/../../tools/guide/plans.md
 number() { awk -v x="$(value "$1")" -v format="$2" 'BEGIN { printf format, x / 1e9 }'; }
 giga() { awk -v x="$(value "$1")" 'BEGIN { printf x < 1e12 ? "%.3g" : "%.0f", x / 1e9 }'; }
 seconds() { awk -v x="$(value seconds_per_step)" -v format="$1" 'BEGIN { printf format, x }'; }
@@ -72,7 +72,7 @@ for model in llama-3.2-1b qwen3-0.6b qwen3-4b llama-3.1-8b mistral-7b qwen3-14b 
     drive=-
     [ "$(value spilled_bytes)" = 0 ] || drive=$(giga spill_bytes)
     line="$line $drive | $(seconds %.3g) | $(value bottleneck | tr -d '"') | $(number written_bytes_per_step %.3g) |"
-    grep -qxF "$line" "$README" || fail "the README has no line: $line"
+    grep -qxF "$line" "$PAGE" || fail "the page has no line: $line"
 done
 
 tiny

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The C program of the README is tools/examples/finetune.c, word for word; compiled as by an outside user it runs, and
-# again on the same run directory. The commands about masters on drives print what the README says, but for times, rates and losses.
+# again on the same run directory. The commands about masters on drives print what tools/guide/drives.md says, but for times, rates and losses.
 set -eu
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -21,7 +21,7 @@ grep -q '^step 0: loss [0-9.]*, projected gradient' "$work/first"
 grep -q '^step 19: ' "$work/second" # resumed, not started again
 
 # "## Models larger than RAM": indented lines before its first paragraph; "$ " is a command
-awk '/^## Models larger than RAM/ { on = 1 } /^\*\*/ { on = 0 } on && sub(/^    /, "")' "$SRC/README.md" >"$work/session"
+awk '/^\*\*/ { exit } sub(/^    /, "")' "$SRC/tools/guide/drives.md" >"$work/session"
 cd "$work"
 ln -s "$SRC/tests" tests
 rm -rf tiny.zo2 run # the C program's
@@ -35,6 +35,6 @@ done <session >printed 2>&1 || { cat printed; exit 1; }
 grep -v '^\$ ' session | steady >expected
 steady <printed >got
 while read -r line; do
-    grep -qxF -e "$line" got || { echo "the README has, and its commands don't print: $line"; cat printed; exit 1; }
+    grep -qxF -e "$line" got || { echo "the page has, and its commands don't print: $line"; cat printed; exit 1; }
 done <expected
 [ "$(wc -l <expected)" -ge 11 ]

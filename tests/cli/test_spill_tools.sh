@@ -76,15 +76,15 @@ usage 'the value is empty' plan opt-125m --spill ''
 usage 'no --json' plan opt-125m --spill-table --json
 usage 'its own' plan opt-125m --spill-table --wire fp32
 
-# the README's table, line by line
+# the table of tools/guide/plans.md, line by line
 if [ $slow = 0 ]; then # 32 plans
-    README=$DATA/../../README.md
+    PAGE=$DATA/../../tools/guide/plans.md
     expect 0 '^| opt-175b | bf16 | 64 | 2 |' zo2-plan opt-175b --batch 1 --seq 2048 --dist rademacher --pending 63 --threads 16 --gpu rtx-4090 --update-rate 12 \
         --spill-table --spill-read-rate 7 --spill-write-rate 5
     while read -r line; do
-        grep -qxF "$line" "$README" || fail "the README has no line: $line"
+        grep -qxF "$line" "$PAGE" || fail "the page has no line: $line"
     done <out.txt
-    [ "$(grep -c '^| opt-175b | [a-z0-9-]* | [0-9]* | [12] |' "$README")" -eq $(($(wc -l <out.txt) - 2)) ] || fail "the README has other lines"
+    [ "$(grep -c '^| opt-175b | [a-z0-9-]* | [0-9]* | [12] |' "$PAGE")" -eq $(($(wc -l <out.txt) - 2)) ] || fail "the page has other lines"
     awk -F'|' '$3 == " bf16 " && $16 > 12 { bad = 1 } END { exit bad }' out.txt || fail "more than 12 GB are written in a step"
 fi
 
