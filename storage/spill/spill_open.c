@@ -65,7 +65,8 @@ static zo2_status open_existing(zo2_spill *s, const zo2_spill_config *c, const z
     return status;
 }
 
-/* Slots of the sizes that the chunks have, with a spare one at least. */
+/* Slots of the sizes that the chunks have, with a spare one at least. To a reader with other chunks (a run's pack may have been frozen
+ * since, and the chunks whose wires it has need no slot) the spill is as good as none. */
 static zo2_status check_slots(const zo2_spill *s, uint32_t f)
 {
     const zo2_spill_front *front = s->file[f].front;
@@ -73,6 +74,9 @@ static zo2_status check_slots(const zo2_spill *s, uint32_t f)
     int right = front->head.classes == sizes->classes;
     for (uint32_t k = 0; right && k < sizes->classes; k++)
         right = front->classes[k].slot_bytes == sizes->slot_bytes[k] && front->classes[k].slots > sizes->chunks[k];
+    if (!right && !s->writable)
+        return zo2_error(ZO2_ERR_NOTFOUND, "%s has slots for other chunks: it was made with another form of the pack",
+                         s->at[f].path);
     return right ? ZO2_OK : mismatch(s->at[f].path, "has slots for other chunks: use the settings it was made with");
 }
 

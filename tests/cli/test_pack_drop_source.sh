@@ -43,8 +43,20 @@ expect 0 '' zo2-pack export tiny.zo2 hf-tiny --run tiny
 expect 0 '' zo2-pack export tiny.zo2 hf-small --run small
 cmp hf-tiny/model.safetensors hf-small/model.safetensors || fail "the exports differ"
 expect 0 'small: ok, 4 steps' zo2-pack verify small.zo2 --run small
-expect 0 'loss ' zo2-tune eval --model small.zo2 --data "$dev" --run small
-expect 0 'through the f6 wire' zo2-tune eval --model small.zo2 --data "$dev" --seq 64 --wire f6
+
+# What one of them has spilled has no slots for the other's chunks: exports and evaluations do without it.
+mkdir drive
+for pack in tiny small; do
+    expect 0 '^3 steps in' zo2-tune train --model $pack.zo2 --data "$data" --run spilled --steps 3 --batch 2 --seq 64 --tune layers=5 \
+        --frozen-wire f6 --spill drive --host-mem 134M
+    expect 0 'chunks from the spill\|slots for other chunks' zo2-pack export tiny.zo2 hf-spilled --run spilled --force
+    [ $pack = tiny ] || grep -q 'made from the pack and the journal: .*drive/.* slots for other chunks' err.txt || fail "no word of the spill: $(cat err.txt)"
+    expect 0 '' zo2-pack export tiny.zo2 hf-tiny --run tiny --at-step 3 --force
+    cmp hf-tiny/model.safetensors hf-spilled/model.safetensors || fail "the export of a run that spilled with $pack.zo2 differs"
+    expect 1 'small.zo2 has no source bits' zo2-pack export small.zo2 no --run spilled
+    expect 0 'loss ' zo2-tune eval --model tiny.zo2 --data "$dev" --run spilled
+    rm -rf spilled drive/*
+done
 
 # What it isn't enough for says so before anything is written.
 for form in hf gguf; do
