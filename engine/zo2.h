@@ -1008,6 +1008,9 @@ ZO2_API zo2_status zo2_run_verify(const char *run_dir, const char *pack, const c
  * ZO2_ERR_BUSY: the run is being trained. */
 ZO2_API zo2_status zo2_run_verify_spill(const char *run_dir, const char *const *spill_dirs, uint32_t spill_count,
                                         zo2_progress_fn progress, void *ud, uint64_t *chunks);
+/* zo2_engine_opts.chunk_bytes that the run's spill in these directories was made for, and any resume goes by: a plan of one that isn't
+ * told it cuts chunks for the budgets at hand. 0: there is none. */
+ZO2_API uint64_t zo2_run_spill_chunk_bytes(const zo2_run *r, const char *const *spill_dirs, uint32_t spill_count);
 
 /* ---- bundles ----------------------------------------------------------------------------------------------------- */
 

@@ -246,3 +246,12 @@ zo2_status zo2_run_verify_spill(const char *run_dir, const char *const *spill_di
     zo2_run_close(r);
     return zo2_finish(s);
 }
+
+uint64_t zo2_run_spill_chunk_bytes(const zo2_run *r, const char *const *spill_dirs, uint32_t spill_count)
+{
+    uint64_t bytes;
+    if (!r || !spill_dirs ||
+        zo2_spill_layout_of(&zo2_io_posix, zo2_journal_chain(r->journal, 0), spill_dirs, spill_count, &bytes))
+        return 0;
+    return bytes;
+}

@@ -115,4 +115,22 @@ expect 0 'in 2 directories' zo2-tune train --model "$here/tiny.zo2" --data "$dat
 expect 1 'would write' zo2-tune train --model tiny.zo2 --data "$data" --run r --resume --steps 4 --threads 2 --host-mem 142M --endurance 1K
 expect 0 '' zo2-tune eval --model tiny.zo2 --data "$data" --run r --threads 2
 expect 0 '^r: ok, [1-9][0-9]* spilled chunks in 2 folders$' zo2-pack verify tiny.zo2 --run r
+
+# a resume goes on with the chunks that the spill was made for, and so does its plan
+number() { sed -n 's/.*"'"$1"'": \([0-9]*\).*/\1/p' out.txt; }
+rm -rf one/* two/*
+long() { # STATUS PATTERN OPTION...
+    _status=$1 _pattern=$2
+    shift 2
+    expect "$_status" "$_pattern" zo2-tune train --model tiny.zo2 --data "$data" --run long --batch 1 --seq 128 --threads 2 --spill one "$@"
+}
+long 0 '"chunk_bytes"' --steps 2 --dry-run --json
+chunk=$(number chunk_bytes) least=$(number device_min_bytes)
+long 0 '"chunk_bytes"' --steps 2 --device-mem "$least" --dry-run --json
+[ "$chunk" -gt "$(number chunk_bytes)" ] || fail "chunks don't depend on the budget"
+long 0 '^2 steps in' --steps 2
+for dry in --dry-run ''; do
+    # shellcheck disable=SC2086  # an option or none
+    long 1 "doesn't fit: the device budget of $least bytes is too small: the smallest that works with these settings is" --steps 3 --resume --device-mem "$least" $dry
+done
 finish

@@ -101,6 +101,8 @@ int train_say_tune(train *t);
 
 /* ---- train_spill.c: masters that spill to drives ---- */
 
+/* A run that has spilled goes on with the chunks of that spill, and so does its plan: sets opts.chunk_bytes. */
+void train_spill_chunks(train *t);
 /* What the run writes to them altogether. */
 cli_wear train_wear(const train *t, const zo2_plan *plan);
 /* More than they endure? 0 or the exit status. */

@@ -222,6 +222,7 @@ int train_setup(train *t, const cli_command *c, const train_flags *f, struct tra
     apply_flags(t, &t->opts);
     if (!t->opts.spill_count && (f->engine.write_budget.given || f->engine.endurance.given))
         return cli_usage_error(c, "--write-budget and --endurance are for --spill");
+    train_spill_chunks(t);
     uint32_t micro = t->opts.micro_batch;
     status = train_bounds(t, &t->opts, t->settings.batch, micro == UINT32_MAX ? 0 : micro);
     if (status)

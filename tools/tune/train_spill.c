@@ -13,6 +13,16 @@
 #include "tools/cli/wear.h"
 #include "tools/tune/train.h"
 
+void train_spill_chunks(train *t)
+{
+    zo2_run *run = NULL;
+    if (!t->existed || !t->opts.spill_count)
+        return;
+    if (zo2_run_open(&run, t->flags->run.text) == ZO2_OK) /* else opening the engine says it */
+        t->opts.chunk_bytes = zo2_run_spill_chunk_bytes(run, t->opts.spill_dirs, t->opts.spill_count);
+    zo2_run_close(run);
+}
+
 cli_wear train_wear(const train *t, const zo2_plan *plan)
 {
     return cli_wear_of(plan, &t->opts, t->settings.steps, t->settings.endurance);
