@@ -83,6 +83,22 @@ uint64_t zo2_run_steps(const zo2_run *r)
     return r ? zo2_journal_steps(r->journal) : 0;
 }
 
+zo2_record_means zo2_record_means_of(const zo2_journal_record *r)
+{
+    zo2_record_means m = {0};
+    for (uint32_t q = 0; q < r->queries; q++) {
+        m.loss_plus += r->query[q].loss_plus;
+        m.loss_minus += r->query[q].loss_minus;
+        m.projected_grad += r->query[q].g_raw;
+    }
+    if (r->queries > 0) {
+        m.loss_plus /= r->queries;
+        m.loss_minus /= r->queries;
+        m.projected_grad /= r->queries;
+    }
+    return m;
+}
+
 zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *out)
 {
     if (!r || !out)
@@ -106,15 +122,11 @@ zo2_status zo2_run_record_get(const zo2_run *r, uint64_t step, zo2_run_record *o
         out->query[q].g_raw = from->g_raw;
         out->query[q].g_clipped = from->g_clipped;
         out->query[q].c = from->c;
-        out->loss_plus += from->loss_plus;
-        out->loss_minus += from->loss_minus;
-        out->projected_grad += from->g_raw;
     }
-    if (j->queries > 0) {
-        out->loss_plus /= j->queries;
-        out->loss_minus /= j->queries;
-        out->projected_grad /= j->queries;
-    }
+    const zo2_record_means means = zo2_record_means_of(j);
+    out->loss_plus = means.loss_plus;
+    out->loss_minus = means.loss_minus;
+    out->projected_grad = means.projected_grad;
     return zo2_finish(ZO2_OK);
 }
 

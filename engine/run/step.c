@@ -9,6 +9,7 @@
 #include "engine/masters/masters.h"
 #include "engine/method/method.h"
 #include "engine/method/probe.h"
+#include "engine/run/run_api.h"
 #include "engine/run/session.h"
 #include "engine/run/share.h"
 #include "engine/stream/pipeline.h"
@@ -95,13 +96,15 @@ static const char *busiest(const zo2_step_result *r)
 static void fill_result(const zo2_engine *e, const zo2_journal_record *r, double seconds, zo2_step_result *out)
 {
     size_t size = out->struct_size;
-    zo2_step_result result = {
-        .struct_size = size, .step = r->step, .tokens = r->tokens, .skipped = r->skipped, .seconds = seconds};
-    for (uint32_t q = 0; q < r->queries; q++) {
-        result.loss_plus += r->query[q].loss_plus / r->queries;
-        result.loss_minus += r->query[q].loss_minus / r->queries;
-        result.projected_grad += (double)r->query[q].g_raw / r->queries;
-    }
+    const zo2_record_means means = zo2_record_means_of(r);
+    zo2_step_result result = {.struct_size = size,
+                              .step = r->step,
+                              .tokens = r->tokens,
+                              .skipped = r->skipped,
+                              .seconds = seconds,
+                              .loss_plus = means.loss_plus,
+                              .loss_minus = means.loss_minus,
+                              .projected_grad = means.projected_grad};
     result.lr = zo2_lr_at(&e->opts, r->step);
     result.device_peak_bytes = e->core.ops->peak_bytes(e->core.be);
     result.host_peak_bytes = zo2_host_peak(e);

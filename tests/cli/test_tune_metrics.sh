@@ -6,7 +6,7 @@ data=$TEXTS/wordnet_kind.train.jsonl
 head -n 30 "$TEXTS/wordnet_kind.dev.jsonl" >dev.jsonl
 base="zo2-tune train --model tiny.zo2 --data $data --run r"
 
-expect 0 '^8 steps in ' $base --steps 8 --batch 2 --lr 1e-4 --eval dev.jsonl --eval-every 3
+expect 0 '^8 steps in ' $base --steps 8 --batch 2 --lr 1e-4 --queries 3 --eval dev.jsonl --eval-every 3
 for steps in 0 3 6 8; do
     grep -q "^after $steps steps: evaluation loss .*accuracy .* %" out.txt || fail "no evaluation after $steps steps"
 done
