@@ -335,7 +335,9 @@ ZO2_API zo2_status zo2_pack_freeze(const char *pack, const zo2_freeze_opts *o);
 typedef struct zo2_synth_opts {
     size_t struct_size;
     zo2_dtype dtype; /* 0 = fp16 */
-    int alias;       /* store one layer for all; layers keep their own tensor ids */
+    /* Store one layer for all; layers keep their own tensor ids. Runs on it have costs and no meaning: all layers update one
+     * master, and a replay of the journal gives other values. */
+    int alias;
     uint64_t seed;
     int force;
     zo2_progress_fn progress;

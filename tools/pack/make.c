@@ -128,7 +128,8 @@ int pack_synth(int argc, char **argv)
         positionals,
         groups,
         "The pack has no tokenizer: train it on ready ids, {\"tokens\": [...]}.\n"
-        "With --alias all layers share their storage: results mean nothing, costs are real.",
+        "With --alias all layers share their storage: results mean nothing, nor are they the\n"
+        "same after a resume that replays the journal; costs are real.",
     };
     int status;
     if (!cli_parse(&command, argc, argv, &status))
