@@ -96,8 +96,14 @@ train() {
     shift 2
     expect "$_status" "$_pattern" zo2-tune train --model tiny.zo2 --data "$data" --run r --batch 1 --seq 16 "$@"
 }
-train 1 'spill nowhere: No such file' --spill nowhere
-train 1 'spill tiny.zo2: .*' --spill tiny.zo2
+for dry in '' --dry-run; do
+    # shellcheck disable=SC2086  # an option or none
+    train 1 'spill nowhere: No such file' --spill nowhere $dry
+    # shellcheck disable=SC2086
+    train 1 'spill tiny.zo2: not a directory' --spill tiny.zo2 $dry
+    # shellcheck disable=SC2086
+    train 1 'tiny.zo2: not a directory, so no snapshot' --snapshot tiny.zo2/x $dry
+done
 train 1 'would write' --spill one --host-mem 140M --threads 2 --endurance 1K
 train 2 'not for --spill' --spill one --snapshot two
 train 2 'are for --spill' --write-budget 3G

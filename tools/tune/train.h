@@ -105,9 +105,7 @@ int train_say_tune(train *t);
 void train_spill_chunks(train *t);
 /* What the run writes to them altogether. */
 cli_wear train_wear(const train *t, const zo2_plan *plan);
-/* More than they endure? 0 or the exit status. */
-int train_check_wear(const train *t, const zo2_plan *plan);
-/* The same, and whether the directories are there and have room. */
+/* More than they endure? Are the directories there, and have they room? 0 or the exit status. */
 int train_check_spill(const train *t, const zo2_plan *plan);
 /* Where masters live, as a message; nothing if it is RAM. */
 void train_say_spill(train *t);

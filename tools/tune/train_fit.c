@@ -57,6 +57,64 @@ static uint32_t most_options(const train *t)
     return data.max_options > eval.max_options ? data.max_options : eval.max_options;
 }
 
+/* ---- disk ---- */
+
+/* Free bytes where `path` is or will be: of the nearest folder that exists. False: nobody knows. */
+static bool free_bytes(const char *path, uint64_t *out, char *where, size_t size)
+{
+    struct statvfs v;
+    snprintf(where, size, "%s", path);
+    while (statvfs(where, &v) != 0) {
+        char *slash = strrchr(where, '/');
+        if ((errno != ENOENT && errno != ENOTDIR) || !strcmp(where, ".") || !strcmp(where, "/"))
+            return false;
+        if (!slash)
+            snprintf(where, size, ".");
+        else if (slash == where)
+            where[1] = '\0';
+        else
+            *slash = '\0';
+    }
+    *out = (uint64_t)v.f_bavail * v.f_frsize;
+    return v.f_blocks > 0; /* /proc and its like have none: there the writing itself tells what is wrong */
+}
+
+/* Room where masters spill to, or for two snapshots. */
+static int check_places(const train *t, const zo2_plan *plan)
+{
+    if (t->opts.spill_count)
+        return train_check_spill(t, plan);
+    if (t->flags->no_snapshot.given)
+        return 0;
+    char where[4096], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
+    uint64_t available = 0;
+    const char *dir = t->opts.snapshot_dir ? t->opts.snapshot_dir : t->flags->run.text;
+    struct stat st;
+    bool known = free_bytes(dir, &available, where, sizeof where);
+    if (t->opts.snapshot_dir && stat(where, &st) == 0 && (!S_ISDIR(st.st_mode) || access(where, W_OK | X_OK) != 0))
+        return cli_error(t->command->program, "%s: %s, so no snapshot could be written; choose another --snapshot DIR",
+                         where, S_ISDIR(st.st_mode) ? strerror(errno) : "not a directory");
+    if (t->steps_before || !known || available / 2 >= plan->snapshot_bytes)
+        return 0;
+    return cli_error(t->command->program,
+                     "%s: two snapshots take %s, but %s are free there; make room, choose another place with "
+                     "--snapshot DIR, or do without them: --no-snapshot",
+                     where, cli_human_size(need, 2 * plan->snapshot_bytes), cli_human_size(have, available));
+}
+
+int train_check_disk(const train *t)
+{
+    zo2_plan plan = {.struct_size = sizeof plan};
+    zo2_engine_opts o = t->opts;
+    o.probe_seconds = 0; /* sizes are all that matters here */
+    zo2_status s = zo2_plan_estimate(t->model.path, &o, &plan);
+    if (s != ZO2_OK)
+        return train_fail_to_fit(t, s == ZO2_ERR_NOMEM ? "doesn't fit" : NULL, s);
+    return check_places(t, &plan);
+}
+
+/* ---- the plan ---- */
+
 /* A run has its wires for good: advice is for new ones. */
 static void find_advice(const train *t, zo2_status s, const zo2_plan *plan, cli_wire_advices *out)
 {
@@ -90,55 +148,5 @@ int train_show_plan(train *t)
     if (known && !t->flags->json.given)
         cli_plan_print_advice(&plan, &advice);
     fflush(stdout);
-    return s == ZO2_OK ? train_check_wear(t, &plan) : train_fail_to_fit(t, known ? "doesn't fit" : NULL, s);
-}
-
-/* ---- disk ---- */
-
-/* Free bytes where `path` is or will be: of the nearest folder that exists. False: nobody knows. */
-static bool free_bytes(const char *path, uint64_t *out, char *where, size_t size)
-{
-    struct statvfs v;
-    snprintf(where, size, "%s", path);
-    while (statvfs(where, &v) != 0) {
-        char *slash = strrchr(where, '/');
-        if ((errno != ENOENT && errno != ENOTDIR) || !strcmp(where, ".") || !strcmp(where, "/"))
-            return false;
-        if (!slash)
-            snprintf(where, size, ".");
-        else if (slash == where)
-            where[1] = '\0';
-        else
-            *slash = '\0';
-    }
-    *out = (uint64_t)v.f_bavail * v.f_frsize;
-    return v.f_blocks > 0; /* /proc and its like have none: there the writing itself tells what is wrong */
-}
-
-int train_check_disk(const train *t)
-{
-    zo2_plan plan = {.struct_size = sizeof plan};
-    zo2_engine_opts o = t->opts;
-    o.probe_seconds = 0; /* sizes are all that matters here */
-    zo2_status s = zo2_plan_estimate(t->model.path, &o, &plan);
-    if (s != ZO2_OK)
-        return train_fail_to_fit(t, s == ZO2_ERR_NOMEM ? "doesn't fit" : NULL, s);
-    if (t->opts.spill_count)
-        return train_check_spill(t, &plan);
-    if (t->flags->no_snapshot.given)
-        return 0;
-    char where[4096], need[CLI_TEXT_BYTES], have[CLI_TEXT_BYTES];
-    uint64_t available = 0;
-    const char *dir = t->opts.snapshot_dir ? t->opts.snapshot_dir : t->flags->run.text;
-    struct stat st;
-    bool known = free_bytes(dir, &available, where, sizeof where);
-    if (t->opts.snapshot_dir && stat(where, &st) == 0 && (!S_ISDIR(st.st_mode) || access(where, W_OK | X_OK) != 0))
-        return cli_error(t->command->program, "%s: %s, so no snapshot could be written; choose another --snapshot DIR",
-                         where, S_ISDIR(st.st_mode) ? strerror(errno) : "not a directory");
-    if (t->steps_before || !known || available / 2 >= plan.snapshot_bytes)
-        return 0;
-    return cli_error(t->command->program,
-                     "%s: two snapshots take %s, but %s are free there; make room, choose another place with "
-                     "--snapshot DIR, or do without them: --no-snapshot",
-                     where, cli_human_size(need, 2 * plan.snapshot_bytes), cli_human_size(have, available));
+    return s == ZO2_OK ? check_places(t, &plan) : train_fail_to_fit(t, known ? "doesn't fit" : NULL, s);
 }

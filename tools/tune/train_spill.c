@@ -28,7 +28,7 @@ cli_wear train_wear(const train *t, const zo2_plan *plan)
     return cli_wear_of(plan, &t->opts, t->settings.steps, t->settings.endurance);
 }
 
-int train_check_wear(const train *t, const zo2_plan *plan)
+static int check_wear(const train *t, const zo2_plan *plan)
 {
     char text[512];
     cli_wear w = train_wear(t, plan);
@@ -63,16 +63,17 @@ static int check_room(const train *t, const zo2_plan *plan, uint32_t first, cons
 
 int train_check_spill(const train *t, const zo2_plan *plan)
 {
-    int status = train_check_wear(t, plan);
+    int status = check_wear(t, plan);
     for (uint32_t i = 0; i < t->opts.spill_count && !status; i++) {
         const char *dir = t->opts.spill_dirs[i];
         struct stat st;
-        if (stat(dir, &st) != 0 || access(dir, W_OK | X_OK) != 0)
+        const int there = stat(dir, &st) == 0;
+        if (there && !S_ISDIR(st.st_mode))
+            status = cli_error(t->command->program, "--spill %s: not a directory", dir);
+        else if (!there || access(dir, W_OK | X_OK) != 0)
             status =
                 cli_error(t->command->program, "--spill %s: %s; choose a directory that is there and may be written",
                           dir, strerror(errno));
-        else if (!S_ISDIR(st.st_mode))
-            status = cli_error(t->command->program, "--spill %s: not a directory", dir);
         else if (!t->existed) /* else its files are there, or the engine makes them again */
             status = check_room(t, plan, i, &st);
     }

@@ -2,6 +2,10 @@
 WIRES = ["bf16", "fp8-e4m3", "fp8-e5m2", "fp16", "fp32", "f10", "f8", "f6"]
 FROZEN_WIRES = WIRES + ["i4", "bf12"]
 ROTATIONS = ["1", "2", "3"]
+WRONG = [["--tune", "layers=99"], ["--tune", "rows=999999"], ["--tune", "lora:r=2,targets=nothing"], ["--tune", "match=nothing"], ["--queries", 17], ["--wire", "f9"],
+         ["--eps", 0], ["--seq", 100000], ["--bos", 999999], ["--micro-batch", 4096], ["--host-mem", "1M"], ["--device-mem", "1K"], ["--spill", "nowhere"],
+         ["--write-budget", "1M"], ["--snapshot", "x", "--spill", "."], ["--spill", "/dev/null"], ["--tune-order", "top"], ["--eval", "nowhere"],
+         ["--eval-every", 2], ["--no-snapshot", "--snapshot-every", 1], ["--warmup", -1], ["--steps", 0], ["--trunk-cache", "0"], ["--snapshot", "/dev/null/x"]]
 
 
 def some(rng, items, most):
@@ -66,6 +70,9 @@ class Settings:
         self.frozen_wire = rng.choice(FROZEN_WIRES) if rng.random() < (0.5 if self.tune else 0.03) else None
         self.trunk_cache = self.tune is not None and rng.random() < 0.6
         self.options = self.draw(rng)
+        self.wrong = rng.random() < 0.08
+        if self.wrong:
+            self.options += [str(x) for x in rng.choice(WRONG)]
 
     def draw(self, rng):
         model = self.model
