@@ -174,6 +174,7 @@ class Case:
             options += more
         if c.warm:
             self.warm(pack, ["--steps", steps, *alone])
+            self.steps_asked = steps
         done = self.train("run", pack, "--resume", *options, ranks=c.ranks, ends=c.ends, after=c.after * self.seconds * c.ranks)
         self.sessions += 1
         # A step that is interrupted leaves tiles that it has brought up to date already, whose wires lack fewer updates than without.
