@@ -24,11 +24,21 @@ static zo2_status mismatch(const char *path, const char *what)
                      "%s %s, or remove it and let a new one be made: the run goes on from its journal", path, what);
 }
 
+/* To a reader with other chunks (a run's pack may have been frozen since, and matrices whose wires it has are cut where these are, and need no
+ * slot) the spill is as good as none. */
+static zo2_status other_chunks(const char *path)
+{
+    return zo2_error(ZO2_ERR_NOTFOUND, "%s has slots for other chunks: it was made with another form of the pack",
+                     path);
+}
+
 /* A file that was just opened takes its place among the others. */
 static zo2_status take_place(zo2_spill *s, zo2_spill_file *f, const zo2_spill_config *c, const zo2_spill_front **any)
 {
     const zo2_spill_head *h = &f->front->head;
     const char *path = f->at->path;
+    if (h->chunks != c->n_chunks && h->layout == c->layout && !c->writable)
+        return other_chunks(path);
     if (h->layout != c->layout || h->chunks != c->n_chunks)
         return mismatch(path, "was made with other settings (chunk size, wire, data type): use those");
     if (c->writable ? h->files != c->n_dirs : h->files < c->n_dirs)
@@ -65,8 +75,7 @@ static zo2_status open_existing(zo2_spill *s, const zo2_spill_config *c, const z
     return status;
 }
 
-/* Slots of the sizes that the chunks have, with a spare one at least. To a reader with other chunks (a run's pack may have been frozen
- * since, and the chunks whose wires it has need no slot) the spill is as good as none. */
+/* Slots of the sizes that the chunks have, with a spare one at least. */
 static zo2_status check_slots(const zo2_spill *s, uint32_t f)
 {
     const zo2_spill_front *front = s->file[f].front;
@@ -75,8 +84,7 @@ static zo2_status check_slots(const zo2_spill *s, uint32_t f)
     for (uint32_t k = 0; right && k < sizes->classes; k++)
         right = front->classes[k].slot_bytes == sizes->slot_bytes[k] && front->classes[k].slots > sizes->chunks[k];
     if (!right && !s->writable)
-        return zo2_error(ZO2_ERR_NOTFOUND, "%s has slots for other chunks: it was made with another form of the pack",
-                         s->at[f].path);
+        return other_chunks(s->at[f].path);
     return right ? ZO2_OK : mismatch(s->at[f].path, "has slots for other chunks: use the settings it was made with");
 }
 

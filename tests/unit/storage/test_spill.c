@@ -287,6 +287,9 @@ static void files_that_do_not_fit_are_refused(void **state)
     d.writable = 0; /* to which they are of no use, and not in the way */
     FAILS(NOTFOUND, zo2_spill_open(&t, &zo2_io_posix, &d));
     SAYS("another form of the pack");
+    d.n_chunks--;
+    FAILS(NOTFOUND, zo2_spill_open(&t, &zo2_io_posix, &d));
+    SAYS("another form of the pack");
     const char *const twice[] = {dirs[0], dirs[0]};
     d = c;
     d.dirs = twice;
