@@ -40,7 +40,7 @@ class Shell:
         whole = ([*self.world.launcher, "-n", str(ranks)] if ranks > 1 else []) + [str(x) for x in command]
         shown = shlex.join(whole)
         self.note(shown if not ends else f"timeout --preserve-status -s {ends} {after:.3f} {shown}")
-        began = time.monotonic()
+        began, wall = time.monotonic(), time.time()
         with subprocess.Popen(whole, env=self.world.env, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.PIPE, text=True, errors="replace") as process:
             try:
@@ -49,7 +49,7 @@ class Shell:
                 except subprocess.TimeoutExpired:
                     if not ends:
                         raise
-                    self.end(process, ends, ranks)
+                    self.end(process, ends, ranks, wall)
                     out, err = process.communicate(timeout=limit)
             except subprocess.TimeoutExpired:
                 process.kill()
@@ -60,14 +60,15 @@ class Shell:
         self.look(done, ends)
         return done
 
-    @staticmethod
-    def end(process, name, ranks):
-        """mpirun hears of it only when its ranks run, because before it may hang; SIGKILL is for the last rank, and mpirun sees to the others."""
+    def end(self, process, name, ranks, began):
+        """SIGKILL is for the last rank, and mpirun sees to the others. It waits until the ranks are in their runs: an mpirun that loses one, or is told to
+        stop, before they have found each other may hang."""
         victims = [process.pid]
+        lock = os.path.join(self.folder, "run", f"rank-{ranks - 1}", "lock")
         while ranks > 1 and process.poll() is None:
             found = subprocess.run(["pgrep", "-P", str(process.pid), "-x", "zo2-tune"], capture_output=True, text=True, check=False)
             victims = [int(x) for x in found.stdout.split()]
-            if len(victims) == ranks:
+            if len(victims) == ranks and os.path.exists(lock) and os.stat(lock).st_mtime >= began:
                 break
             time.sleep(0.01)
         victim = victims[-1] if victims and name == "KILL" else process.pid
