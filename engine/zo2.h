@@ -959,8 +959,8 @@ ZO2_API zo2_status zo2_tensor_read(zo2_engine *e, const char *name, uint64_t fir
 
 /* XXH3-64 over the exact current fp32 values of all tensors in canonical order: equal hashes, equal weights. */
 ZO2_API zo2_status zo2_masters_hash(zo2_engine *e, uint64_t *out);
-/* The same over one of `parts` equal parts of all these values, part 0 first: for a look now and then that takes less time. ZO2_ERR_ARG:
- * there is no such part. */
+/* The same over one of `parts` equal parts of the values of what the run moves, part 0 first: for a look now and then that takes less time, and
+ * needs nothing of the pack. ZO2_ERR_ARG: there is no such part. */
 ZO2_API zo2_status zo2_masters_hash_part(zo2_engine *e, uint64_t part, uint64_t parts, uint64_t *out);
 
 /* ---- run directories --------------------------------------------------------------------------------------------- */

@@ -87,8 +87,14 @@ zo2_status zo2_tensor_read(zo2_engine *e, const char *name, uint64_t first, uint
     return zo2_finish(s);
 }
 
-/* Values [from, to) of all tensors' in canonical order. */
-static zo2_status hash_masters(zo2_engine *e, uint64_t from, uint64_t to, uint64_t *out)
+/* What a part has no values of: the pack says what doesn't move, and may have no more than its wire (freeze --drop-source). */
+static uint64_t values_of(const zo2_tensor *t, int moving)
+{
+    return moving && t->frozen ? 0 : t->rows * t->cols;
+}
+
+/* Values [from, to) of all tensors', or of those that move, in canonical order. */
+static zo2_status hash_masters(zo2_engine *e, uint64_t from, uint64_t to, int moving, uint64_t *out)
 {
     XXH3_state_t *state = XXH3_createState();
     float *values = malloc(PIECE * sizeof *values);
@@ -98,7 +104,7 @@ static zo2_status hash_masters(zo2_engine *e, uint64_t from, uint64_t to, uint64
         XXH3_64bits_reset(state);
     for (uint32_t i = 0; i < e->core.arch->n_tensors && !s; i++) {
         const zo2_tensor *t = &e->core.arch->tensors[i];
-        uint64_t size = t->rows * t->cols, at = from > before ? from - before : 0;
+        uint64_t size = values_of(t, moving), at = from > before ? from - before : 0;
         uint64_t end = to > before ? to - before : 0;
         end = end < size ? end : size;
         while (at < end && !s) {
@@ -117,7 +123,7 @@ static zo2_status hash_masters(zo2_engine *e, uint64_t from, uint64_t to, uint64
     return s;
 }
 
-zo2_status zo2_masters_hash_part(zo2_engine *e, uint64_t part, uint64_t parts, uint64_t *out)
+static zo2_status hash_part(zo2_engine *e, uint64_t part, uint64_t parts, int moving, uint64_t *out)
 {
     if (!e || !out)
         return zo2_error(ZO2_ERR_ARG, "zo2_masters_hash: engine and out must not be NULL");
@@ -126,18 +132,23 @@ zo2_status zo2_masters_hash_part(zo2_engine *e, uint64_t part, uint64_t parts, u
                          (unsigned long long)parts);
     uint64_t all = 0;
     for (uint32_t i = 0; i < e->core.arch->n_tensors; i++)
-        all += e->core.arch->tensors[i].rows * e->core.arch->tensors[i].cols;
+        all += values_of(&e->core.arch->tensors[i], moving);
     const uint64_t each = all / parts, more = all % parts; /* the first `more` parts have one value more */
     const uint64_t from = part * each + (part < more ? part : more), to = from + each + (part < more);
     zo2_status s = zo2_engine_enter(e, "zo2_masters_hash");
     if (s)
         return s;
-    s = hash_masters(e, from, to, out);
+    s = hash_masters(e, from, to, moving, out);
     zo2_engine_leave(e);
     return zo2_finish(s);
 }
 
+zo2_status zo2_masters_hash_part(zo2_engine *e, uint64_t part, uint64_t parts, uint64_t *out)
+{
+    return hash_part(e, part, parts, 1, out);
+}
+
 zo2_status zo2_masters_hash(zo2_engine *e, uint64_t *out)
 {
-    return zo2_masters_hash_part(e, 0, 1, out);
+    return hash_part(e, 0, 1, 0, out);
 }

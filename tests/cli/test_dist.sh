@@ -44,6 +44,13 @@ options="--steps 5 --queries 2 --micro-batch 1 --tune layers=4-5 --trunk-cache 1
 one part
 same part 2 --distribute batch
 same part 3 --distribute both
+# From a pack that has no more than the wires of what stays as it is.
+options="--steps 3 --queries 2 --tune layers=5 --frozen-wire f6"
+one dropped
+zo2-pack freeze tiny.zo2 small.zo2 --wire f6 --tune layers=5 --drop-source >/dev/null || fail "freeze"
+# shellcheck disable=SC2086  # a command line
+expect 0 '' ranks 2 $train --run dropped2 $options --distribute queries --check-every 1 --model small.zo2
+same_run dropped2 2 dropped-one
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
