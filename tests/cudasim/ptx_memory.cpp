@@ -161,7 +161,7 @@ handler find_control(const std::string &name)
         return branch;
     if (name == "call" || name == "call.uni")
         return call;
-    return name == "ret" || name == "exit" ? leave : nullptr;
+    return name == "ret" ? leave : nullptr;
 }
 
 handler find_access(const std::string &name, instruction *i)
