@@ -13,12 +13,14 @@
 
 static zo2_status too_small(const char *what, uint64_t have, uint64_t need, const char *within)
 {
-    const double gib = 1024.0 * 1024 * 1024;
+    const int in_gib = (have > need ? have : need) >> 30 != 0;
+    const double unit = in_gib ? 1 << 30 : 1 << 20;
+    const char *name = in_gib ? "GiB" : "MiB";
     return zo2_error(ZO2_ERR_NOMEM,
-                     "the %s budget of %llu bytes (%.2f GiB) is too small: the smallest that works with these settings "
-                     "is %llu bytes (%.2f GiB)%s",
-                     what, (unsigned long long)have, (double)have / gib, (unsigned long long)need, (double)need / gib,
-                     within);
+                     "the %s budget of %llu bytes (%.2f %s) is too small: the smallest that works with these settings "
+                     "is %llu bytes (%.2f %s)%s",
+                     what, (unsigned long long)have, (double)have / unit, name, (unsigned long long)need,
+                     (double)need / unit, name, within);
 }
 
 static zo2_status host_too_small(const zo2_shape *s, uint64_t need)

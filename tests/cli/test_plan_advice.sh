@@ -76,7 +76,7 @@ less "$f10" "$all" "f10's host memory"
 for way in planned dry; do
     for wire in f10 f8 f6; do
         eval "bytes=\$$wire"
-        expect 1 "too small: the smallest that works with these settings is $all bytes ([0-9.]* GiB); try --frozen-wire $wire, or --host-mem [0-9]*M$" $way --host-mem "$bytes"
+        expect 1 "too small: the smallest that works with these settings is $all bytes ([0-9.]* MiB); try --frozen-wire $wire, or --host-mem [0-9]*M$" $way --host-mem "$bytes"
         expect 1 "\"fits\": false, \"advice\": \[{\"for\": \"fit\", \"option\": \"--frozen-wire\", \"wire\": \"$wire\", .*\"host_peak_bytes\": $bytes, " $way --host-mem "$bytes" --json
         expect 0 '' $way --host-mem "$bytes" --frozen-wire $wire
     done

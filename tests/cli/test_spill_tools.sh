@@ -137,6 +137,6 @@ long 0 '"chunk_bytes"' --steps 2 --device-mem "$least" --dry-run --json
 long 0 '^2 steps in' --steps 2
 for dry in --dry-run ''; do
     # shellcheck disable=SC2086  # an option or none
-    long 1 "doesn't fit: the device budget of $least bytes is too small: the smallest that works with these settings is" --steps 3 --resume --device-mem "$least" $dry
+    long 1 "doesn't fit: the device budget of $least bytes ([0-9.]* MiB) is too small: the smallest that works with these settings is" --steps 3 --resume --device-mem "$least" $dry
 done
 finish
