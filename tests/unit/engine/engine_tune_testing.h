@@ -74,15 +74,24 @@ static inline void batch_of(test_batch *t, const choice *c, uint64_t step)
     t->b.data_position = step + 1;
 }
 
+/* The run's next step, which is `step`, on its batch. */
+static inline zo2_step_result take_step(zo2_engine *e, const choice *c, uint64_t step, test_batch *t)
+{
+    zo2_step_result r = {.struct_size = sizeof r};
+    batch_of(t, c, step);
+    MUST(zo2_step(e, &t->b, &r));
+    assert_int_equal(r.step, step);
+    assert_true(r.loss_plus != r.loss_minus);
+    return r;
+}
+
+/* To at most STEPS. */
 static inline void train(zo2_engine *e, const choice *c, uint64_t to, outcome *out)
 {
     zo2_engine_state st;
     test_batch t;
     for (zo2_engine_get_state(e, &st); st.step < to; zo2_engine_get_state(e, &st)) {
-        zo2_step_result r = {.struct_size = sizeof r};
-        batch_of(&t, c, st.step);
-        MUST(zo2_step(e, &t.b, &r));
-        assert_true(r.loss_plus != r.loss_minus);
+        const zo2_step_result r = take_step(e, c, st.step, &t);
         out->loss[r.step] = r.loss_plus;
         for (int w = 0; w < 2 && r.step % 2; w++) {
             zo2_scores scores;
