@@ -1,6 +1,7 @@
 # ZO2_PORTABLE: programs that need nothing of the machine they are taken to but libc and, built with CUDA, cudart and cuBLAS;
-# for tools/gpu-bundle. Libraries are linked in where there is a static form of them (Debian's cmocka has none), tools
-# have libzo2 in them, nothing has a path of this machine in it: whoever runs them sets LD_LIBRARY_PATH.
+# for tools/gpu-bundle. Built without CUDA, tools have libzo2 and all libraries in them of which there is a static form. With it, tools and tests share one
+# libzo2, which has the kernels and shows all of its symbols; archives can't go into that, they aren't position-independent. Nothing
+# has a path of this machine in it: whoever runs them sets LD_LIBRARY_PATH.
 
 set(CMAKE_SKIP_RPATH ON)
 
